@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::backoff::pause;
-use crate::data::{self, Contents, DataCheck, DataDirState, Progress, check_data, contents};
+use crate::data::{self, Contents, DataCheck, DataDirState, check_data, contents};
 use crate::diagnosis::Diagnosis;
 use crate::etcd::{Credentials, installed_credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, NodeState};
+use crate::journal::{Event, Journal, NodeState, record_wal};
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
@@ -81,12 +81,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match check_data(&past.expected(&identity.node.name), &found, None) {
                 DataCheck::WalCreated(known) => {
-                    // Write the progress file before the journal's event, so that the next run
-                    // writes both again if this run is interrupted between the two writes.
-                    if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
-                        Progress::starting(disk_id, wal).write()?;
-                    }
-                    journal.add(Event::WalCreated(known))?;
+                    record_wal(journal, known, found.wal.map_err(anyhow::Error::msg)?)?;
                 }
                 DataCheck::Unusable(why) => {
                     return Err(not_ready(

@@ -31,7 +31,8 @@ pub(crate) struct InodeState {
 pub(crate) type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
-    fn at(path: &Path) -> Result<Self> {
+    /// Reads the state of the inode at a path, without following a symbolic link.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path)
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         // Use the inode's change time, because programs can set the modification time but not the

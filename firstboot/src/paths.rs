@@ -44,6 +44,8 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
+/// The inode states of the files in [`UPDATE_NEW`] when their digests were compared.
+pub(crate) const UPDATE_STAGED: &str = "/var/lib/firstboot/update/staged.json";
 /// The previous image's versions of the files that differ.
 pub(crate) const UPDATE_PREVIOUS: &str = "/var/lib/firstboot/update/before";
 /// The progress of an update. firstboot-update.service starts only while this file exists.

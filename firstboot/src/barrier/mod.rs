@@ -20,6 +20,7 @@ mod server;
 mod start_order;
 mod unverified_connections;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,13 +30,13 @@ pub(crate) use exclusion::{exclusion_obstacle, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
-use crate::data::UnusableData;
+use crate::data::{DataDirState, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{
     self, ArchiveReason, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data,
-    classify_disk,
+    classify_disk, record_wal,
 };
 use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
@@ -67,7 +68,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             new_identity,
         } => {
             if let Some(known) = new_identity {
-                journal.add(Event::WalCreated(known))?;
+                let found = DataDirState::at(Path::new(paths::DATA))?;
+                record_wal(journal, known, found.wal.map_err(anyhow::Error::msg)?)?;
             }
             // Write the disk id again, because an operator may have moved the data to a new volume
             // manually.

@@ -26,12 +26,13 @@ use anyhow::Result;
 pub(crate) use check::{DataCheck, UnusableData, check_data};
 pub(crate) use create::create_data_dir;
 pub(crate) use expected::{DataIdentity, Expected, Ids};
+#[cfg(test)]
+pub(crate) use inode::Directories;
 pub(crate) use inode::Inode;
 pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
 pub(crate) use progress::Progress;
 pub(crate) use v2_requests::reads_v2_requests;
-#[cfg(test)]
-pub(crate) use {inode::Directories, wal::WalEnd};
+pub(crate) use wal::WalEnd;
 
 use crate::paths;
 

@@ -2,8 +2,9 @@
 //!
 //! `file` stores the lines and `event` defines their content. `state` derives the node's state from
 //! the events, and `disk_state` classifies the disk according to the events and to etcd's volume.
-//! `archive` moves data that etcd no longer uses, and records the move. `installer_copy` removes
-//! the copy of the journal that the installer made.
+//! `archive` moves data that etcd no longer uses, and records the move. `wal_record` records the
+//! data in which etcd has created its WAL. `installer_copy` removes the copy of the journal that
+//! the installer made.
 
 mod archive;
 mod disk_id_file;
@@ -12,6 +13,7 @@ mod event;
 mod file;
 mod installer_copy;
 mod state;
+mod wal_record;
 
 pub(crate) use archive::{ArchiveReason, archive_data, archive_path};
 pub(crate) use disk_id_file::{DiskIdFile, disk_id_file, write_disk_id};
@@ -22,3 +24,4 @@ pub(crate) use installer_copy::remove_installer_copy;
 #[cfg(test)]
 pub(crate) use state::tests::restored;
 pub(crate) use state::{ArchivedData, MembershipIntent, NodeState};
+pub(crate) use wal_record::record_wal;

@@ -30,7 +30,12 @@ pub(super) fn apply_effects(
 ) -> Result<()> {
     // Under SELinux, the programs would not start without their labels.
     selinux::all(present).iter().try_for_each(Change::apply)?;
-    run("systemctl", &["daemon-reload"])?;
+    if changes
+        .iter()
+        .any(|change| is_read_by_systemd(&change.path))
+    {
+        run("systemctl", &["daemon-reload"])?;
+    }
     for effect in effects(changes) {
         match effect {
             // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if
@@ -56,6 +61,19 @@ pub(super) fn apply_effects(
         }
     }
     Ok(())
+}
+
+/// Returns whether systemd or one of its generators reads a file when systemd loads its units.
+fn is_read_by_systemd(path: &str) -> bool {
+    [
+        "etc/systemd/",
+        "usr/lib/systemd/",
+        "etc/init.d/",
+        "etc/rc.d/",
+    ]
+    .iter()
+    .any(|folder| path.starts_with(folder))
+        || path == "etc/fstab"
 }
 
 /// Returns the same changes in the opposite direction.

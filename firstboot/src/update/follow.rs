@@ -13,15 +13,18 @@ use crate::exit::{Exit, failed, not_ready, refused};
 use crate::output::show;
 use crate::{files, paths, systemd};
 
-const LOOK: Duration = Duration::from_millis(100);
-/// The maximum number of consecutive checks in which the unit has no process. systemd waits some
-/// seconds before it restarts the unit.
-const AWAY: u32 = 300;
+/// The pause between two reads of the messages.
+const LOOK: Duration = Duration::from_millis(25);
+/// The number of reads of the messages for each check of the unit.
+const READS: u32 = 20;
+/// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
+/// unit only after some seconds.
+const AWAY: u32 = 60;
 
 /// Follows an order. With `quiet`, prints the messages on standard error, because standard output
 /// is reserved for output that programs read.
 pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
-    let (mut seen, mut away) = (0, 0);
+    let (mut seen, mut away, mut reads) = (0, 0, 0_u32);
     loop {
         // Read the outcome before the messages, so that all messages that precede the outcome are
         // shown.
@@ -30,11 +33,14 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
         if let Some(outcome) = outcome {
             return Ok(outcome);
         }
-        away = if systemd::main_process(worker::UNIT)?.is_some() {
-            0
-        } else {
-            away + 1
-        };
+        reads += 1;
+        if reads.is_multiple_of(READS) {
+            away = if systemd::main_process(worker::UNIT)?.is_some() {
+                0
+            } else {
+                away + 1
+            };
+        }
         if away > AWAY {
             let begun = UpdateState::read()?.is_some();
             return Err(failed(if begun {

@@ -45,23 +45,20 @@ pub(super) async fn obstacle(
     may_be_ill: bool,
     target: EtcdVersion,
 ) -> Result<Option<Reason>> {
-    if let Some(why) = unhealthy(own, credentials, may_be_ill).await {
-        return Ok(Some(why));
-    }
     let identity = own.identity()?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let (unhealthy, (peers, _)) = tokio::join!(
+        unhealthy(own, credentials, may_be_ill),
+        query_others(&identity, &peer_client, credentials, QUERY_TIMEOUT),
+    );
+    if unhealthy.is_some() {
+        return Ok(unhealthy);
+    }
     if !rotation::is_complete(&identity) {
         return Ok(Some(
             ReasonId::UpdateRotation.because("a change of the CA is in progress"),
         ));
     }
-    let peers = query_others(
-        &identity,
-        &PeerClient::new(&identity.cluster, &identity.tls)?,
-        credentials,
-        QUERY_TIMEOUT,
-    )
-    .await
-    .0;
     if let Some(why) = etcd_version::obstacle(target, &peers) {
         return Ok(Some(why));
     }

@@ -6,15 +6,17 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use recipes::{
     ClusterDocument, ImageBase, ImageFile, ImageFileList, InstallData, Label, ReleaseDocument,
+    Sha256,
 };
 
 use super::file_changes::UNLISTED;
 use super::source::{Source, check_room};
 use crate::exit::refused;
 use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
+use crate::image_integrity::{InodeState, VerifiedFiles};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, system_command};
 
@@ -52,7 +54,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     ));
     remove_others(&archive)?;
     let root = PathBuf::from(paths::UPDATE_NEW);
-    files::remove_all(&root)?;
+    remove_staged()?;
     check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
 
     let mut file = open(&archive)?;
@@ -90,6 +92,12 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     let staged = examine(root, release, node)?;
     files::remove(&archive)?;
     Ok(staged)
+}
+
+/// Removes the staged image.
+pub(super) fn remove_staged() -> Result<()> {
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    files::remove(paths::UPDATE_STAGED)
 }
 
 /// Compares the staged image with its file list and with the release once more.
@@ -149,16 +157,13 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
     let file_list: ImageFileList = serde_json::from_slice(&read(UNLISTED[0])?)
         .map_err(|error| broken(format!("{} is not a file list: {error}", UNLISTED[0])))?;
-    for file in &file_list.files {
-        is_whole(&root, file).map_err(broken)?;
-    }
     let listed: BTreeSet<&str> = file_list
         .files
         .iter()
         .map(|file| file.path.as_str())
         .chain(UNLISTED)
         .collect();
-    walk(&root, "", &listed).map_err(|error| broken(format!("{error:#}")))?;
+    compare(&root, &file_list, &listed).map_err(|error| broken(format!("{error:#}")))?;
 
     let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
         .map_err(|error| {
@@ -209,31 +214,60 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     })
 }
 
-/// Compares a single file with its entry in the file list, and flushes the file to the disk.
-fn is_whole(root: &Path, file: &ImageFile) -> Result<(), String> {
-    let path = root.join(&file.path);
-    let there = files::look(&path).map_err(|error| format!("{error:#}"))?;
-    let there = there.ok_or_else(|| format!("{} is missing", file.path))?;
-    if there.kind != Kind::File {
-        return Err(format!("{} is {}", file.path, there.kind));
+/// Compares all files of a staged image with its file list, and makes them durable. Does not read or
+/// flush a file again if no inode has changed since an earlier comparison.
+fn compare(root: &Path, file_list: &ImageFileList, listed: &BTreeSet<&str>) -> Result<()> {
+    let known = known_files()?;
+    let mut staged = VerifiedFiles::new();
+    for file in &file_list.files {
+        let state = verify(root, file, known.get(&file.path))?;
+        staged.insert(file.path.clone(), (file.sha256, state));
     }
-    if (there.mode, there.owner, there.size) != (file.mode, (file.uid, file.gid), file.size) {
-        return Err(format!(
-            "{} does not have the mode, owner and size in its file list",
-            file.path
-        ));
+    let is_new = staged != known;
+    walk(root, "", listed, is_new)?;
+    if is_new {
+        DesiredFile::new(paths::UPDATE_STAGED, serde_json::to_vec(&staged)?)
+            .mode(0o600, ROOT)
+            .write()?;
     }
-    if files::digest(&path).map_err(|error| format!("{error:#}"))? != file.sha256 {
-        return Err(format!(
-            "{} does not have the content in its file list",
-            file.path
-        ));
-    }
-    files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
+    Ok(())
 }
 
-/// Refuses files that are not in the file list, and flushes the folders to the disk.
-fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
+/// Returns the inode states of the staged files that were compared and flushed earlier.
+fn known_files() -> Result<VerifiedFiles> {
+    let known = files::read_if_there(paths::UPDATE_STAGED)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(known.unwrap_or_default())
+}
+
+/// Compares a single file with its entry in the file list.
+fn verify(
+    root: &Path,
+    file: &ImageFile,
+    known: Option<&(Sha256, InodeState)>,
+) -> Result<InodeState> {
+    let path = root.join(&file.path);
+    let there = files::look(&path)?.with_context(|| format!("{} is missing", file.path))?;
+    ensure!(there.kind == Kind::File, "{} is {}", file.path, there.kind);
+    ensure!(
+        (there.mode, there.owner, there.size) == (file.mode, (file.uid, file.gid), file.size),
+        "{} does not have the mode, owner and size in its file list",
+        file.path
+    );
+    let state = InodeState::at(&path)?;
+    if known.is_none_or(|known| *known != (file.sha256, state.clone())) {
+        ensure!(
+            files::digest(&path)? == file.sha256,
+            "{} does not have the content in its file list",
+            file.path
+        );
+    }
+    Ok(state)
+}
+
+/// Refuses files that the file list does not list. With `flush`, makes all files and folders
+/// durable.
+fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name
             .to_str()
@@ -241,12 +275,17 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
             .to_owned();
         let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
         match files::look(&path)?.map(|there| there.kind) {
-            Some(Kind::Directory) => walk(&path, &format!("{listed_as}/"), listed)?,
+            Some(Kind::Directory) => walk(&path, &format!("{listed_as}/"), listed, flush)?,
             Some(Kind::File) if listed.contains(listed_as.as_str()) => {
-                files::install::sync_file(&path)?;
+                if flush {
+                    files::install::sync_file(&path)?;
+                }
             }
-            _ => anyhow::bail!("{listed_as} is not in its file list"),
+            _ => bail!("{listed_as} is not in its file list"),
         }
     }
-    files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))
+    if flush {
+        files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))?;
+    }
+    Ok(())
 }

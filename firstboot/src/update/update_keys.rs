@@ -52,16 +52,13 @@ impl UpdateKeys {
         ]
     }
 
-    /// Reads the keys with a linearizable read.
+    /// Reads the keys with linearizable reads.
     pub(super) async fn read(client: &Client, serial: u64) -> Result<Self> {
         let keys = Self::keys(serial);
-        let mut found = [const { None }; 5];
-        for (key, found) in keys.iter().zip(&mut found) {
-            *found = client
-                .get(key)
-                .await?
-                .map(|found| (found.value, found.mod_revision));
-        }
+        let [one, two, three, four, five] = keys.each_ref().map(|key| client.get(key));
+        let found = tokio::try_join!(one, two, three, four, five)?;
+        let found =
+            <[_; 5]>::from(found).map(|found| found.map(|found| (found.value, found.mod_revision)));
         Self::parse(&keys, &found)
     }
 

@@ -8,13 +8,13 @@ mod revert;
 mod steps;
 mod turn;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
+use super::stage;
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
 use super::update_keys::TurnDecision;
@@ -28,13 +28,15 @@ use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
 use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
-use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
+use turn::{may_begin, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
 /// The unit that executes an order.
 pub(super) const UNIT: &str = "firstboot-update.service";
 
-/// The pause between two checks of this member.
-const LOOK: Duration = Duration::from_millis(200);
+/// The pause between two checks of a member that is not healthy yet.
+const LOOK: Duration = Duration::from_millis(100);
+/// The pause between two checks of a member that must stay healthy.
+const SOAK_LOOK: Duration = Duration::from_millis(500);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
@@ -134,7 +136,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
                     say(format!("waiting: {why}"));
                     logged = why;
                 }
-                std::thread::sleep(WAIT);
+                wait_for_turn(&own);
             }
         }
     }
@@ -181,7 +183,7 @@ fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> R
     if state.turn {
         release_turn_patiently(state, own, None)?;
     }
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    stage::remove_staged()?;
     state.end(end, why).map(|_| true)
 }
 
@@ -206,7 +208,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
         commit(state)?;
     }
     release_turn_patiently(state, &ThisNode::read()?, None)?;
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    stage::remove_staged()?;
     let files = last_of(state)?;
     let note = if files.is_empty() {
         String::new()
@@ -270,7 +272,7 @@ fn kept(state: &UpdateState, why: String) -> Result<bool> {
         at: now(),
     };
     release_turn_patiently(state, &ThisNode::read()?, Some(&failed))?;
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    stage::remove_staged()?;
     state.end(UpdateResult::NewImageKept, why).map(|_| true)
 }
 
@@ -294,7 +296,7 @@ fn recovered(state: &UpdateState) -> Result<bool> {
         }
     }
     release_turn_patiently(state, &ThisNode::read()?, failed.as_ref())?;
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    stage::remove_staged()?;
     say(format!(
         "{} is a healthy member on its previous image",
         state.node
@@ -367,6 +369,6 @@ fn until_good(
             say(format!("not healthy yet: {why}"));
             logged = why;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(if good.is_some() { SOAK_LOOK } else { LOOK });
     }
 }

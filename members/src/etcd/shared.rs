@@ -1,8 +1,10 @@
 //! Reads and writes the keys through which the nodes of a cluster coordinate: reads, conditional
 //! writes, and leases, which expire when their holder dies.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::uri::PathAndQuery;
 use tonic::Request;
 use tonic::client::Grpc;
@@ -12,7 +14,8 @@ use super::client::{CALL_TIMEOUT, Client};
 use super::wire::{
     Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseGrantResponse,
     LeaseKeepAliveResponse, LeaseRequest, LeaseRevokeResponse, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, TxnRequest, TxnResponse,
+    RangeResponse, RequestOp, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest,
+    WatchResponse,
 };
 
 /// A lease that this program holds.
@@ -96,6 +99,47 @@ impl Client {
         };
         let answer: TxnResponse = self.call("/etcdserverpb.KV/Txn", request).await?;
         Ok(answer.succeeded)
+    }
+
+    /// Waits until a key changes after this revision, but not longer than `patience`.
+    ///
+    /// # Errors
+    /// Fails if the member ends the watch.
+    pub async fn wait_for_change(
+        &self,
+        key: &str,
+        revision: i64,
+        patience: Duration,
+    ) -> Result<()> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        let codec: ProstCodec<WatchRequest, WatchResponse> = ProstCodec::default();
+        let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
+        let create = WatchRequest {
+            create: Some(WatchCreateRequest {
+                key: key.as_bytes().to_vec(),
+                start_revision: revision + 1,
+            }),
+        };
+        let change = async {
+            grpc.ready().await?;
+            // etcd ends the watch when the client ends its stream of requests.
+            let requests = stream::iter([create]).chain(stream::pending());
+            let mut answers = grpc
+                .streaming(Request::new(requests), path, codec)
+                .await?
+                .into_inner();
+            loop {
+                let answer = answers.message().await?.context("the watch has ended")?;
+                ensure!(!answer.canceled, "etcd ended the watch");
+                if !answer.events.is_empty() {
+                    return Ok(());
+                }
+            }
+        };
+        // Without a change, the wait ends when its time has passed.
+        tokio::time::timeout(patience, change)
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// Requests a lease that lasts this many seconds.

@@ -314,3 +314,33 @@ pub(crate) struct LeaseKeepAliveResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseRevokeResponse {}
+
+/// Starts a watch. Upstream's file has a `oneof` for this field, which also has requests to cancel
+/// a watch.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchRequest {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) create: Option<WatchCreateRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchCreateRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    /// The revision of the first change to report.
+    #[prost(int64, tag = "3")]
+    pub(crate) start_revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchResponse {
+    /// Whether etcd has ended the watch, for example because the first revision was compacted.
+    #[prost(bool, tag = "4")]
+    pub(crate) canceled: bool,
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) events: Vec<WatchEvent>,
+}
+
+/// A change. The project only needs to know that there was one.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct WatchEvent {}

@@ -1,5 +1,5 @@
-//! Measures how long an etcd patch takes to roll through three nodes, compared with a script that
-//! an operator runs on one node after another. Also measures the CPU time of a check for a newer
+//! Measures how long an etcd patch takes to roll through three nodes, on which the update is ordered
+//! at once, compared with a script that an operator runs on one node after another. Also measures the CPU time of a check for a newer
 //! image.
 
 use std::fs;
@@ -56,13 +56,15 @@ pub fn run(runs: usize) -> Result<String> {
         let [old, new] = [number, number + 1].map(|number| PATCHES[number % 2]);
         // Measure the script, and then undo its change, because an update expects the files of an
         // image.
-        bed.measure(&client, &mut seen[1], |host| script(host, new))?;
+        bed.measure(&client, &mut seen[1], |hosts| {
+            hosts.iter().try_for_each(|host| script(host, new))
+        })?;
         bed.hosts.iter().try_for_each(|host| script(host, old))?;
         bed.publish(new)?;
         // Stage the image before the measurement, because the script's files are also on the hosts
         // already.
         bed.hosts.iter().try_for_each(stage)?;
-        bed.measure(&client, &mut seen[0], update)?;
+        bed.measure(&client, &mut seen[0], update_all)?;
     }
     let check = || cost(&mut bed.hosts[0].command(&["firstboot", "update", "--check"])?);
     let checks = (0..11)
@@ -142,18 +144,17 @@ impl Bed {
         image.pack(self.serial, &self.provisioning.signing_key()?)
     }
 
-    /// Runs the given work on one node after another, while clients write through all members.
+    /// Runs the given work on all nodes, while clients write through all members.
     fn measure(
         &self,
         client: &Client,
         seen: &mut Measurement,
-        change: impl Fn(&Host) -> Result<()>,
+        change: impl FnOnce(&[Host]) -> Result<()>,
     ) -> Result<()> {
         let addresses: Vec<_> = self.hosts.iter().map(Host::address).collect();
         let writers = Writers::start(client, &addresses, "meanwhile/");
         writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
-        seen.whole
-            .push(timed(|| self.hosts.iter().try_for_each(&change))?);
+        seen.whole.push(timed(|| change(&self.hosts))?);
         seen.gap.push(writers.stop()?.longest_gaps().1);
         client::insist(|| client.delete_all(addresses[0], "meanwhile/"))?;
         wait_healthy(&self.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
@@ -165,6 +166,21 @@ fn stage(host: &Host) -> Result<()> {
     let ran = host.run(&["firstboot", "update", "--check"])?;
     ensure!(ran.code() == 7, "{}: {}", host.name(), ran.stderr);
     Ok(())
+}
+
+/// Orders the update on all nodes at once, as their timers do. The nodes take turns.
+fn update_all(hosts: &[Host]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let updates: Vec<_> = hosts
+            .iter()
+            .map(|host| scope.spawn(|| update(host)))
+            .collect();
+        updates.into_iter().try_for_each(|update| {
+            update
+                .join()
+                .map_err(|_| anyhow::anyhow!("an update panicked"))?
+        })
+    })
 }
 
 fn update(host: &Host) -> Result<()> {

@@ -31,6 +31,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             killed,
         ),
         trial(
+            "a_wal_that_firstboot_had_no_time_to_record_is_recorded_by_its_next_run",
+            REQUIREMENTS,
+            killed_before_record,
+        ),
+        trial(
             "power_lost_at_any_point_with_all_unflushed_writes",
             &with_fuse,
             power_lost,
@@ -58,6 +63,19 @@ fn killed() -> Result<()> {
     let scenarios = settings.share(&scenarios::ALL, 0, 2);
     let bed = || Bed::booted(tracer(), UpdateKind::Files);
     run(bed, &settings, &scenarios, |_| Disturbance::Kill)
+}
+
+/// Kills firstboot after etcd has created its WAL. The next run must record the data in the journal
+/// and the end of the WAL next to the data.
+fn killed_before_record() -> Result<()> {
+    let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
+    let scenario = scenarios::TOGETHER;
+    let (points, wanted) = list(&bed, &scenario)?;
+    let record = points
+        .into_iter()
+        .find(|point| point.what.ends_with("/.firstboot-progress.new"))
+        .context("the scenario does not record the end of the WAL")?;
+    sweep(&mut bed, &scenario, &[(record, Disturbance::Kill)], &wanted).ok()
 }
 
 fn downgrade_killed() -> Result<()> {

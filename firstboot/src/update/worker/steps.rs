@@ -157,16 +157,22 @@ async fn transfer(own: &ThisNode) -> Result<()> {
     let (identity, credentials) = (own.identity()?, installed_credentials()?);
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
+    let query = async || {
+        let (peers, _) = query_others(&identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
+        peers
+    };
+    let mut peers = query().await;
     loop {
-        let peers = query_others(&identity, &peer_client, &credentials, QUERY_TIMEOUT)
-            .await
-            .0;
         match transfer_leadership(&client, &peers).await {
             Ok(leads) if !leads || peers.is_empty() => return Ok(()),
+            // etcd has acknowledged the transfer, so the next look finds another leader.
             Ok(_) => {}
-            Err(error) => say(format!("cannot transfer the leadership yet: {error:#}")),
+            Err(error) => {
+                say(format!("cannot transfer the leadership yet: {error:#}"));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                peers = query().await;
+            }
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Takes the turn, checks it again before etcd stops, and releases it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -15,7 +15,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity;
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
-use members::keys::FailedRelease;
+use members::keys::{FailedRelease, KeyState, TURN, UpdateTurn};
 use members::timestamp::now;
 
 /// The pause between two checks of the cluster.
@@ -76,6 +76,26 @@ pub(super) async fn may_begin(
         }
     }
     Ok(TurnDecision::Held)
+}
+
+/// Waits before the next check. A member that waits for another member's turn continues as soon as
+/// that member releases the turn.
+pub(super) fn wait_for_turn(own: &ThisNode) {
+    let begun = Instant::now();
+    let other_has_turn: Result<bool> = block_on(async {
+        let client = preconditions::own_member(&installed_credentials()?).await?;
+        let turn: KeyState<UpdateTurn> = KeyState::read(&client, TURN).await?;
+        if turn.value.is_none_or(|turn| turn.node == own.node) {
+            return Ok(false);
+        }
+        client
+            .wait_for_change(TURN, turn.revision, WAIT)
+            .await
+            .map(|()| true)
+    });
+    if !other_has_turn.unwrap_or(false) {
+        std::thread::sleep(WAIT.saturating_sub(begun.elapsed()));
+    }
 }
 
 /// Checks again, immediately before etcd stops, that this node has the turn and that the cluster
