@@ -76,10 +76,10 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();
     while NodeState::of(journal).data.is_none() {
-        let past = NodeState::of(journal);
+        let state = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
             let found = DataDirState::at(Path::new(paths::DATA))?;
-            match check_data(&past.expected(&identity.node.name), &found, None) {
+            match check_data(&state.expected(&identity.node.name), &found, None) {
                 DataCheck::WalCreated(known) => {
                     record_wal(journal, known, found.wal.map_err(anyhow::Error::msg)?)?;
                 }
@@ -104,11 +104,11 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         );
         std::thread::sleep(WAL_INTERVAL);
     }
-    let past = NodeState::of(journal);
-    start_permit::replace(&past.expected(&identity.node.name))?;
-    past.initial_cluster
+    let state = NodeState::of(journal);
+    start_permit::replace(&state.expected(&identity.node.name))?;
+    state.initial_cluster
         .iter()
-        .try_for_each(|start| configure(identity, start, past.data.is_some()))
+        .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
 
 /// Probes etcd on this node until etcd has a quorum. Returns the ids of its cluster and member.

@@ -58,11 +58,11 @@ pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
-    let past = NodeState::of(&journal);
-    if let Some(start) = &past.initial_cluster {
-        changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);
+    let state = NodeState::of(&journal);
+    if let Some(start) = &state.initial_cluster {
+        changes.extend(etcd_conf::plan(identity, start, state.data.is_some())?);
     }
-    let next = if past.initial_cluster.is_none() {
+    let next = if state.initial_cluster.is_none() {
         Some(Next::BootstrapOrJoin)
     } else if !rotation::is_complete(identity) {
         Some(Next::SwitchCertificates)
