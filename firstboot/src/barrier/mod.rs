@@ -114,8 +114,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // The guard checked the data of a running etcd when etcd started. firstboot cannot check data
-    // while etcd writes to the data.
+    // The guard checked the data of a running etcd when etcd started. firstboot cannot check the
+    // data while etcd writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
@@ -176,8 +176,7 @@ fn begin_or_join(
         BarrierOutcome::Abandoned(why) => Err(why),
         BarrierOutcome::HandedOver => {
             bail!(
-                "a bug: the bootstrap barrier ended as handed over, but no restore was in \
-                  progress"
+                "a bug: the bootstrap barrier handed over a restore, but no restore was in progress"
             )
         }
     }

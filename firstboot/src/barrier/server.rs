@@ -330,8 +330,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting connections, because each refused connection delays the
-        // flooding thread by a second.
+        // Wait without blocking the runtime. The server must keep accepting connections, because
+        // each connection that it does not accept delays the flooding thread by a second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();
