@@ -14,7 +14,7 @@ use crate::systemd;
 pub(super) const UNIT: &str = "etcd.service";
 
 /// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
-/// is running again. systemd restarts etcd after 5 s, and the new process may run for some seconds
+/// is running again. systemd restarts etcd after 5 s, and the new process may run for a few seconds
 /// before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 

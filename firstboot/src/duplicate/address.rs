@@ -25,8 +25,8 @@ use crate::reason::{Reason, ReasonId};
 /// The number of probes. A single probe is not enough, because a packet may be lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour usually answers in
-/// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes
-/// some milliseconds.
+/// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes a
+/// few milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// The time for which a result remains valid.
@@ -115,11 +115,11 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
         Ok(AddressOwner::None) => Ok(None),
         Ok(AddressOwner::OtherMac(mac)) => Err(refused(ReasonId::AddressInUse.because(format!(
             "another machine, with the MAC {mac}, is using this node's address {address}. Two machines with one identity \
-             would corrupt the cluster: switch the wrong machine off, then `systemctl restart firstboot`"
+             would corrupt the cluster: switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
             "another machine is using this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
-             Switch the wrong machine off, then `systemctl restart firstboot`"
+             Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         // A failure of ARP must not prevent a member from starting. firstboot also asks the other
         // members whether they receive traffic from a duplicate.
