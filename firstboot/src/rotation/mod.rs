@@ -107,7 +107,7 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// Returns the CAs in PEM text.
+/// Returns the subjects of the CAs in this PEM text.
 pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
     Ok(TrustBundle::read(pem)?.names())
 }
