@@ -25,7 +25,7 @@ pub(crate) struct Identity {
     /// The signed document as firstboot received it. firstboot stores the document for the next
     /// boot.
     pub(crate) envelope: Envelope,
-    /// The source of the document, for messages.
+    /// The location of the document, as messages name it.
     pub(crate) place: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
@@ -157,8 +157,8 @@ pub(crate) fn newest(
     else {
         return Ok((identity, None));
     };
-    // If the source's document is for a different node, return it, because the check against the
-    // journal then refuses it.
+    // If the source's document is for a different node, return that document, because the check
+    // against the journal then refuses it.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),

@@ -50,7 +50,7 @@ fn file() -> Result<Option<Url>> {
         .with_context(|| format!("{} does not contain a URL", paths::REPORT))?;
     ensure!(
         matches!(url.scheme(), "http" | "https"),
-        "{}: expected an HTTP URL",
+        "{} does not contain an HTTP URL",
         paths::REPORT
     );
     Ok(Some(url))

@@ -33,13 +33,13 @@ fn notify(state: &str) {
     }
 }
 
-/// Notifies systemd that firstboot.service has started, so that the units ordered after it can
-/// start.
+/// Notifies systemd that the unit of this process has started, so that the units ordered after this
+/// unit can start.
 pub(crate) fn notify_ready() {
     notify("READY=1");
 }
 
-/// Sets the status line that `systemctl status firstboot` shows.
+/// Sets the status line that `systemctl status` shows for the unit of this process.
 pub(crate) fn notify_status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
