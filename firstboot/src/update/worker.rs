@@ -340,7 +340,7 @@ fn until_good(
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
                         say(format!(
-                            "healthy; the member must stay healthy for {} s",
+                            "the member is healthy and must stay healthy for {} s",
                             soak.as_secs()
                         ));
                     }
@@ -366,7 +366,7 @@ fn until_good(
             )));
         }
         if !why.is_empty() && why != logged {
-            say(format!("not healthy yet: {why}"));
+            say(format!("the member is not healthy yet: {why}"));
             logged = why;
         }
         std::thread::sleep(if good.is_some() { SOAK_LOOK } else { LOOK });

@@ -159,7 +159,7 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
         };
         if why != logged {
             say(format!(
-                "waiting before the previous image is restored: {why}"
+                "waiting before restoring the previous image: {why}"
             ));
             logged = why;
         }
@@ -184,7 +184,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             let turn = update_keys.taking(&turn_of(state))?;
             turn.execute(&client).await?;
             Ok(Some(
-                ReasonId::UpdateTurn.because("this node takes its turn again"),
+                ReasonId::UpdateTurn.because("this node is taking its turn again"),
             ))
         }
     }
