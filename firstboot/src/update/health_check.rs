@@ -1,7 +1,7 @@
 //! Checks whether this member passes the health check of its new image. A member passes the health
-//! check if firstboot.service has finished or only waits for the other members to trust a new CA,
-//! if etcd of the right version answers a linearizable read, if etcd acknowledges a write, and if
-//! the other running members can connect to this member.
+//! check if firstboot.service has finished or is only waiting for the other members during the
+//! replacement of a CA, if etcd of the right version answers a linearizable read, if etcd
+//! acknowledges a write, and if the other running members can connect to this member.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ impl<'a> HealthCheck<'a> {
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),
             Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),
-            Err(_) => self.not_yet("etcd: no answer in time"),
+            Err(_) => self.not_yet("etcd on this node did not answer in time"),
         }
     }
 

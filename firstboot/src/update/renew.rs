@@ -84,7 +84,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     if rotation::check_presented(&identity)? && changed {
         let until = date(expiry(&own)?.0);
         say(format!(
-            "etcd presents the renewed certificates, until {until}"
+            "etcd presents the renewed certificates, which expire on {until}"
         ));
     }
     Ok(())
@@ -108,8 +108,8 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     }
 }
 
-/// Installs the certificates that the node uses. Returns whether anything changed. If firstboot is
-/// running, firstboot installs the certificates itself.
+/// Installs the certificates that the node uses. Returns whether anything changed. If `firstboot
+/// run` is running, it installs the certificates instead.
 fn install(identity: &Identity) -> Result<bool> {
     let Ok(_lock) = Lock::take() else {
         return Ok(false);

@@ -23,7 +23,7 @@ use crate::runtime::block_on;
 
 /// The time after which a download that receives no data is treated as stalled.
 const STALL: Duration = Duration::from_secs(20);
-/// The number of times that a download is resumed.
+/// The number of failures after which a download is abandoned.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 

@@ -33,7 +33,7 @@ pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
     pub(super) file_list: ImageFileList,
-    /// The effect of an installation from the image on etcd's volume.
+    /// Whether an installation from the image keeps etcd's data.
     pub(super) data: InstallData,
 }
 
@@ -214,8 +214,9 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     })
 }
 
-/// Compares all files of a staged image with its file list, and makes them durable. Does not read or
-/// flush a file again if no inode has changed since an earlier comparison.
+/// Compares all files of a staged image with its file list, and makes them durable. Does not read a
+/// file again if its inode has not changed since an earlier comparison, and does not flush the
+/// files if no inode has changed.
 fn compare(root: &Path, file_list: &ImageFileList, listed: &BTreeSet<&str>) -> Result<()> {
     let known = known_files()?;
     let mut staged = VerifiedFiles::new();
@@ -271,7 +272,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Re
     for name in files::install::names(folder)? {
         let name = name
             .to_str()
-            .context("the folder contains a name that is not text")?
+            .context("the folder contains a file name that is not UTF-8")?
             .to_owned();
         let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
         match files::look(&path)?.map(|there| there.kind) {
