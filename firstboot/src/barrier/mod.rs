@@ -194,7 +194,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes to the journal the parameters with which etcd bootstraps its cluster.
+/// Writes the parameters with which etcd bootstraps its cluster to the journal.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,
@@ -212,9 +212,9 @@ fn begin(
     Ok(start)
 }
 
-/// Repeatedly probes the other members, decides, writes the decision to the journal and announces
-/// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
-/// carries out the order.
+/// Repeats the following steps until the outcome of the barrier is known: probe the other members,
+/// decide on the next action, write the decision to the journal, and announce the decision. If the
+/// node has an order to restore, `session` carries out the order.
 pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,
@@ -342,7 +342,7 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
 }
 
 /// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd answers, which is safe but slower.
+/// the state would have to wait until etcd on this node answers, which is safe but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster

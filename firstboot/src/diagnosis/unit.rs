@@ -18,7 +18,7 @@ pub(super) const UNIT: &str = "etcd.service";
 /// before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// The addition to a message if etcd exited but is running again.
+/// The text that a message also contains if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit, as systemd reports them.

@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // If firstboot has already refused this node for another reason, the receiver no longer exists,
-    // and `send` fails.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists.
+    // In this case, `send` fails, and the result is not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))

@@ -106,7 +106,7 @@ pub(crate) enum Liveness {
     Alive(String),
 }
 
-/// The traffic that the other members have received from one member.
+/// A detector that compares the traffic that the other members have received from one member.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,

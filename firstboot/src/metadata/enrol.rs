@@ -69,8 +69,8 @@ fn refusal(error: &anyhow::Error) -> anyhow::Error {
 struct Server {
     client: Client,
     url: Url,
-    /// The URL without its query, which contains the machine's identifiers. Messages contain only
-    /// this URL.
+    /// The URL that messages show, without the query, because the query contains the machine's
+    /// identifiers.
     place: String,
 }
 

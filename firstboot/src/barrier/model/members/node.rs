@@ -31,7 +31,7 @@ pub(super) struct Node {
     pub(super) known: Option<(u8, Member)>,
     /// The start permit, which firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
-    /// A copy that an operator made of the data.
+    /// An operator's copy of the data.
     pub(super) copy: Option<(Member, Entries)>,
     pub(super) inodes: u8,
 }
