@@ -84,7 +84,8 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// Returns the URL for messages, without the query, which contains the machine's token.
+/// Returns the URL that messages show, without the query, because the query contains the machine's
+/// token.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

@@ -54,7 +54,7 @@ pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
 
-/// Returns the id of the main process of a unit, if it is running.
+/// Returns the id of a unit's main process, if the process is running.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
     // Do not use `show --value`, which was introduced in systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;

@@ -42,8 +42,8 @@ pub(crate) struct Observed {
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Wait, because another machine may be running this node's member. The text names the member
-    /// that reports this.
+    /// Wait, because another machine may be running this node's member. The reason names the member
+    /// that is still connected to this node's member.
     DuplicateMember(Reason),
     /// Write to the cluster until its members have compacted their raft logs.
     CompactRaftLog,

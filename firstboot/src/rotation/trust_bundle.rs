@@ -1,4 +1,4 @@
-//! Represents the CAs in PEM text, each identified by its subject.
+//! Parses PEM text into a set of CAs, each identified by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -63,8 +63,8 @@ impl TrustBundle {
     /// Reads all CAs from PEM text.
     ///
     /// # Errors
-    /// Fails if a CA certificate cannot be parsed. Returns a refusal if two CAs with the same name
-    /// have different keys.
+    /// Fails if a CA certificate cannot be parsed. Returns a refusal if two CAs with the same
+    /// subject have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),

@@ -35,7 +35,7 @@ pub(super) enum HealthResult {
     Failed(String),
 }
 
-/// The observations of the member so far.
+/// A health check, with the observations of the member so far.
 #[derive(Debug)]
 pub(super) struct HealthCheck<'a> {
     node: &'a Label,
@@ -44,15 +44,16 @@ pub(super) struct HealthCheck<'a> {
     etcd: Option<EtcdVersion>,
     /// The newest process of etcd, whether or not it is still running.
     process: String,
-    /// The number of etcd processes that were observed so far.
+    /// The number of etcd processes that have been observed so far.
     starts: u32,
     /// The time since which a running member has had no connection to this member.
     unreached: Option<Instant>,
 }
 
-/// Returns whether firstboot has finished with this member and only waits until the other members
-/// trust a new CA or no longer use the old CA. An operator may give this node a document with a new
-/// CA during the node's turn, but the other members receive their documents only after the turn.
+/// Returns whether firstboot has finished with this member and is only waiting until the other
+/// members trust a new CA or no longer use the old CA. An operator may give this node a document
+/// with a new CA during the node's turn, but the other members receive their documents only after
+/// the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)

@@ -157,8 +157,8 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes the turn and prepares the replacement of files, if this member may start. Returns
-/// [`TurnDecision::Held`] if the member must stop etcd now.
+/// Takes the turn and prepares the replacement of files, if this member may start its update.
+/// Returns [`TurnDecision::Held`] if the member must stop etcd now.
 fn decide(state: &mut UpdateState, own: &ThisNode, snapshot: &mut bool) -> Result<TurnDecision> {
     block_on(end_interrupted_downgrade(state, own))?;
     let decision = block_on(may_begin(state, own, snapshot))?;

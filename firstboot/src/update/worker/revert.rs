@@ -21,8 +21,7 @@ use crate::runtime::block_on;
 use crate::systemd;
 
 /// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
-/// needs about 10 s. systemd starts an etcd that keeps exiting about ten times within this
-/// limit.
+/// needs about 10 s. If etcd keeps exiting, systemd starts etcd about ten times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which firstboot no longer waits for a member to answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -42,7 +42,8 @@ pub(super) async fn may_begin(
         state.write()?;
     }
     if state.order.release.is_some() {
-        // A reinstallation corrects altered files.
+        // Do not check the files before a reinstallation, because the installation replaces altered
+        // files.
         if state.order.reinstall.is_none() {
             image_integrity::verify_changed()?;
         }
@@ -179,7 +180,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
-        // An operator has released the turn.
+        // An operator has released the turn, so take the turn again.
         None => {
             let turn = update_keys.taking(&turn_of(state))?;
             turn.execute(&client).await?;
