@@ -187,7 +187,7 @@ impl TrackedPeer {
             ProbeResult::State(PeerState::Firstboot {
                 phase: Phase::Empty,
                 ..
-            }) => format!("{name} is empty as well"),
+            }) => format!("the disk of {name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
     }

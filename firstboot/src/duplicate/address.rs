@@ -118,7 +118,7 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
              would corrupt the cluster: switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
-            "another machine is using this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
+            "another machine is using this node's address {address} and this node's MAC {mac}, and may be a copy of this machine. \
              Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         // A failure of ARP must not prevent a member from starting. firstboot also asks the other

@@ -156,7 +156,9 @@ impl ServerCertVerifier for PinnedServer {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is used".to_owned()))
+        Err(rustls::Error::General(
+            "the server must use TLS 1.3".to_owned(),
+        ))
     }
 
     fn verify_tls13_signature(

@@ -51,7 +51,7 @@ impl Platforms {
         if let Some(platform) = recipe {
             return Ok(Self(vec![(
                 platform,
-                "platform in the recipe's [metadata]".to_owned(),
+                "`platform` in the recipe's [metadata]".to_owned(),
             )]));
         }
         let firmware = Firmware::read(root);

@@ -145,7 +145,7 @@ fn verify_newer(
         return Err(refused(why));
     }
     tls::check(&identity, &identity.document_tls)
-        .with_context(|| format!("the node document from {}", identity.place))?;
+        .with_context(|| format!("the node document from {} cannot be used", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
     Ok(Some(NewerDocument {
         identity,

@@ -90,7 +90,7 @@ impl<'a> HealthCheck<'a> {
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
             // The checks so far do not apply to a process that started after them.
-            Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
+            Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd has just started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),
             Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),

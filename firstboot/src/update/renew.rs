@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let own = ThisNode::read()?;
     let server = own.cluster.enrol.clone().ok_or_else(|| {
         refused(ReasonId::RenewalNoServer.because(
-            "the recipe of this image has no `enrol` in [tls]: an operator renews the certificates",
+            "the recipe of this image has no `enrol` in [tls], so an operator must renew the certificates",
         ))
     })?;
     let before = RenewalFailure::read()?;

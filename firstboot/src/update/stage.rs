@@ -252,14 +252,14 @@ fn verify(
     ensure!(there.kind == Kind::File, "{} is {}", file.path, there.kind);
     ensure!(
         (there.mode, there.owner, there.size) == (file.mode, (file.uid, file.gid), file.size),
-        "{} does not have the mode, owner and size in its file list",
+        "{} does not have the mode, owner and size that the file list states",
         file.path
     );
     let state = InodeState::at(&path)?;
     if known.is_none_or(|known| *known != (file.sha256, state.clone())) {
         ensure!(
             files::digest(&path)? == file.sha256,
-            "{} does not have the content in its file list",
+            "{} does not have the content that the file list states",
             file.path
         );
     }
@@ -282,7 +282,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Re
                     files::install::sync_file(&path)?;
                 }
             }
-            _ => bail!("{listed_as} is not in its file list"),
+            _ => bail!("{listed_as} is not in the file list"),
         }
     }
     if flush {
