@@ -169,7 +169,10 @@ impl Explorer {
         };
         // The model treats every observation as fresh, because an observation that is not fresh can
         // only make a node wait.
-        PeerObservation { state, fresh: true }
+        PeerObservation {
+            state,
+            answered_last_probe: true,
+        }
     }
 
     /// Applies the rule to a node and returns the rule's decision.

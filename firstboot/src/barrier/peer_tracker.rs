@@ -41,14 +41,14 @@ impl PeerTracker {
             ProbeResult::State(state) => (
                 PeerObservation {
                     state: Some(state.clone()),
-                    fresh: true,
+                    answered_last_probe: true,
                 },
                 Some(at),
             ),
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_) => match before {
                 Some(before) => (
                     PeerObservation {
-                        fresh: false,
+                        answered_last_probe: false,
                         ..before.view
                     },
                     before.last_answer_at,
@@ -339,7 +339,7 @@ mod tests {
             reason,
             "an unchanged state gives the same message"
         );
-        assert!(!tracker.views()[&label("b")].fresh);
+        assert!(!tracker.views()[&label("b")].answered_last_probe);
     }
 
     #[test]

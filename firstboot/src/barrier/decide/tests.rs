@@ -78,9 +78,9 @@ fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     all.extend([1, 2, 3].map(|cluster_id| Some(PeerState::Etcd { cluster_id })));
     all.into_iter()
         .flat_map(|state| {
-            [true, false].map(|fresh| PeerObservation {
+            [true, false].map(|answered_last_probe| PeerObservation {
                 state: state.clone(),
-                fresh,
+                answered_last_probe,
             })
         })
         .collect()
@@ -157,7 +157,10 @@ fn check(local: &LocalState, views: &PeerObservations) {
             );
             for name in local.others() {
                 let seen = agreed(local, &views[name]).map(|(nonce, _)| nonce);
-                assert!(views[name].fresh && seen == Some(&nonces[name]), "{said}");
+                assert!(
+                    views[name].answered_last_probe && seen == Some(&nonces[name]),
+                    "{said}"
+                );
             }
         }
         Action::JoinRunningCluster => assert!(strangers || clusters(views).len() > 1, "{said}"),
@@ -215,7 +218,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
             without: BTreeSet::new(),
             mode: BootstrapMode::New,
         }),
-        fresh: true,
+        answered_last_probe: true,
     };
     let mut views = PeerObservations::from(["b", "c"].map(|name| (label(name), empty.clone())));
     assert_eq!(decide(&local, &views), Action::Wait);
@@ -223,7 +226,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
         label("b"),
         PeerObservation {
             state: Some(PeerState::Etcd { cluster_id: 1 }),
-            fresh: true,
+            answered_last_probe: true,
         },
     );
     assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
@@ -268,11 +271,13 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                 if local.initial.contains(name) {
                     let seen = agreed(local, view).map(|(nonce, _)| nonce);
                     assert!(
-                        view.fresh && (seen.is_some() && seen == nonces.get(name) || back(view)),
+                        view.answered_last_probe
+                            && (seen.is_some() && seen == nonces.get(name) || back(view)),
                         "{said}"
                     );
                 } else {
-                    let runs = matches!(view.state, Some(PeerState::Etcd { .. })) && view.fresh;
+                    let runs = matches!(view.state, Some(PeerState::Etcd { .. }))
+                        && view.answered_last_probe;
                     assert!(!runs || back(view), "an excluded member runs etcd: {said}");
                 }
             }
@@ -280,7 +285,9 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
         Action::AbandonOrder(name) => {
             let view = &views[&name];
             assert!(
-                view.fresh && local.initial.contains(&name) && agreed(local, view).is_none(),
+                view.answered_last_probe
+                    && local.initial.contains(&name)
+                    && agreed(local, view).is_none(),
                 "{said}"
             );
             let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
@@ -321,7 +328,7 @@ fn orders_for_two_snapshots_are_detected_at_once() {
         };
         PeerObservation {
             state: Some(state),
-            fresh: true,
+            answered_last_probe: true,
         }
     };
     let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
@@ -345,7 +352,7 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
     local.mode = BootstrapMode::Rollback { cluster: 3 };
     let there = || PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 3 }),
-        fresh: true,
+        answered_last_probe: true,
     };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
     let Action::AcceptProposal(nonces, mode) = decide(&local, &views) else {
@@ -375,7 +382,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     };
     let b = PeerObservation {
         state: Some(state),
-        fresh: true,
+        answered_last_probe: true,
     };
     let mut views = PeerObservations::from([(label("b"), b)]);
     assert_eq!(decide(&local, &views), Action::Wait);
@@ -383,7 +390,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     assert!(matches!(decide(&local, &views), Action::AcceptProposal(..)));
     let runs = PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 1 }),
-        fresh: true,
+        answered_last_probe: true,
     };
     views.insert(label("c"), runs);
     assert_eq!(decide(&local, &views), Action::JoinRunningCluster);

@@ -159,7 +159,7 @@ impl Node {
             members: vec![],
         };
         let known = expected(self.known);
-        let past = NodeState {
+        let state = NodeState {
             disk_id: known.disk_id,
             initial_cluster: Some(start),
             healthy: true,
@@ -168,7 +168,7 @@ impl Node {
         };
         let seen = self.disk.data_dir_state();
         classify_disk(
-            &past,
+            &state,
             seen.contents,
             check_data(&known, &seen, None),
             DiskIdFile::Matches,
