@@ -14,12 +14,13 @@ use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::{files, paths, start_permit};
+use crate::{files, paths, start_permit, update};
 
 /// Checks that the data belongs to this member, and writes the operator's confirmation to the
 /// journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
+    update::refuse_during_replacement()?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.initial_cluster.is_none() {

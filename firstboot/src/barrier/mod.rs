@@ -156,7 +156,7 @@ fn begin_or_join(
         // Write the disk id file, because an earlier run may have been killed before it wrote the
         // file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
-        None => init_disk_id(journal)?,
+        None => journal::init_disk_id(journal)?,
     };
     let local = LocalState::of_new(
         &NodeState::of(journal),
@@ -186,13 +186,6 @@ fn begin_or_join(
 fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     say("etcd's first start was interrupted; archiving the partial data, which etcd would refuse");
     archive_data(ArchiveReason::FirstStartInterrupted, journal)
-}
-
-fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
-    let disk_id = DiskId::draw()?;
-    journal.add(Event::DiskIdDrawn { disk_id })?;
-    journal::write_disk_id(disk_id)?;
-    Ok(disk_id)
 }
 
 /// Writes to the journal the parameters with which etcd bootstraps its cluster.

@@ -92,6 +92,13 @@ impl Progress {
                 now.term, now.commit, before.term, before.commit
             ));
         }
+        // A member votes at most once in a term (raft, section 5.2).
+        if now.term == before.term && before.vote != 0 && now.vote != before.vote {
+            return Err(format!(
+                "in term {}, its WAL has a vote for {:x}, but this member voted for {:x}",
+                now.term, now.vote, before.vote
+            ));
+        }
         Ok(())
     }
 }

@@ -6,9 +6,9 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use members::timestamp::now;
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
@@ -145,10 +145,7 @@ impl Journal {
 
     /// Adds an event. The event is on the disk when this function returns.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let entry = Entry { at, event };
+        let entry = Entry { at: now(), event };
         let json = serde_json::to_string(&entry)?;
         let line = format!("{} {json}\n", check_of(&json));
         let write = || -> std::io::Result<()> {

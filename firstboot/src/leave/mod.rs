@@ -13,7 +13,9 @@ use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{ArchiveReason, Event, Journal, MembershipIntent, NodeState, archive_data};
-use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, query_others, removed_reason};
+use crate::membership::{
+    PeerClient, QUERY_TIMEOUT, is_listed, query_others, remove_member, removed_reason,
+};
 use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::{say, show_json};
@@ -105,7 +107,7 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// Returns a refusal or a "not ready" error if the node remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
-    block_on(remove_member(identity, journal, member, patience))?;
+    block_on(remove_own_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
     say(left_reason(member).to_string());
     Ok(())
@@ -130,7 +132,7 @@ pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
     })
 }
 
-async fn remove_member(
+async fn remove_own_member(
     identity: &Identity,
     journal: &mut Journal,
     member: u64,
@@ -182,7 +184,7 @@ async fn remove_member(
                     &format!("removing this node's member {member:x}"),
                 )?;
                 let credentials = installed_credentials()?;
-                remove_through(&through, member, &credentials).await
+                remove_member(&through, member, &credentials).await
             }
         };
         if let Err(error) = done {
@@ -200,12 +202,6 @@ async fn remove_member(
 async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     client.move_leader(to).await
-}
-
-/// Removes the member through a request to another member.
-async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
-    let client = Client::connect(url, credentials).await?;
-    client.remove(member).await
 }
 
 /// Cancels the intent to leave, so that a later boot does not resume the removal unexpectedly.

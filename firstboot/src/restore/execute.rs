@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use members::timestamp::now;
 
 use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
@@ -185,10 +186,7 @@ fn agree_on_swap(
         let (build, archived) = (build.clone(), archived.clone());
         move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
-    let left = Duration::from_secs(order.until.saturating_sub(now));
+    let left = Duration::from_secs(order.until.saturating_sub(now()));
     let patience = if at_terminal {
         left
     } else {

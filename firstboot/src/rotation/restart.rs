@@ -77,7 +77,12 @@ async fn prepare_restart(
 ) -> Result<Option<Reason>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
-    if !ill.is_empty() || others.is_empty() {
+    if others.is_empty() {
+        return Ok(Some(ReasonId::MembersUnhealthy.because(
+            "etcd must restart, but must not restart while no other member answers",
+        )));
+    }
+    if !ill.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
             "etcd must restart, but must not restart while {} is not healthy",
             ill.join(", ")

@@ -104,6 +104,22 @@ pub(super) enum Phase {
     Withdrawing,
 }
 
+impl Phase {
+    /// Returns whether the files may belong to two images, or whether the node runs an image that
+    /// has not passed its health check. In the other phases, nothing is replaced or rolled back
+    /// because etcd is down.
+    pub(super) const fn needs_etcd(self) -> bool {
+        match self {
+            Self::Replacing
+            | Self::Rebooting
+            | Self::CheckingHealth
+            | Self::Reverting
+            | Self::RebootingReverted => true,
+            Self::Waiting | Self::Recovering | Self::Installing | Self::Withdrawing => false,
+        }
+    }
+}
+
 /// The files and folders that an update changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

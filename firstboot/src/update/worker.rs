@@ -28,7 +28,7 @@ use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
 use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
-use turn::{may_begin, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
+use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
 /// The unit that executes an order.
 pub(super) const UNIT: &str = "firstboot-update.service";
@@ -115,7 +115,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
-        let decision = match decide(state, &own, &mut snapshot) {
+        let decision = match prepare_to_stop(state, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => {
                 TurnDecision::Refuse(reason_of(&error))
@@ -159,22 +159,28 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
 
 /// Takes the turn and prepares the replacement of files, if this member may start. Returns
 /// [`TurnDecision::Held`] if the member must stop etcd now.
-fn decide(state: &mut UpdateState, own: &ThisNode, snapshot: &mut bool) -> Result<TurnDecision> {
+fn prepare_to_stop(
+    state: &mut UpdateState,
+    own: &ThisNode,
+    snapshot: &mut bool,
+) -> Result<TurnDecision> {
     block_on(end_interrupted_downgrade(state, own))?;
-    let decision = block_on(may_begin(state, own, snapshot))?;
+    let decision = block_on(acquire_turn(state, own, snapshot))?;
     if decision != TurnDecision::Held {
         return Ok(decision);
     }
     if let Some(decision) = block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
-    if state.order.reinstall.is_none() {
-        plan_replacement(state)?;
-    }
-    block_on(async {
+    let decision = block_on(async {
         give_up_leadership(own).await;
         may_stop(state, own).await
-    })
+    })?;
+    // Plan last, because the plan deletes the files that the last update kept for its rollback.
+    if decision == TurnDecision::Held && state.order.reinstall.is_none() {
+        plan_replacement(state)?;
+    }
+    Ok(decision)
 }
 
 /// Ends an order that has not changed anything yet.

@@ -222,6 +222,28 @@ fn a_wal_that_is_behind_the_recorded_progress_is_unusable() {
 }
 
 #[test]
+fn a_wal_with_another_vote_in_the_same_term_is_unusable() {
+    let starting = Progress::starting(DiskId::of(1), LOG);
+    for (term, vote, intact) in [
+        (LOG.term, 0, false),
+        (LOG.term, LOG.vote + 1, false),
+        (LOG.term + 1, LOG.vote + 1, true),
+    ] {
+        let now = DataDirState {
+            wal: Ok(WalEnd { term, vote, ..LOG }),
+            applied: Ok(0),
+            ..left()
+        };
+        let check = check_data(&expected(), &now, Some(&starting));
+        assert_eq!(
+            check == DataCheck::Intact,
+            intact,
+            "{term} {vote}: {check:?}"
+        );
+    }
+}
+
+#[test]
 fn a_first_start_is_distinguished_from_removed_data() {
     let made = Expected {
         identity: None,

@@ -11,8 +11,9 @@ use anyhow::Result;
 use super::super::replacement::Replacer;
 use super::super::state::{Phase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
-use super::super::{apply, check, effects, stage};
+use super::super::{apply, effects, stage};
 use crate::etcd::{Client, installed_credentials};
+use crate::image_integrity::file_list;
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
 use crate::operator::UNIT;
@@ -45,7 +46,7 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     };
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
-    state.replacement = replacer.plan(&check::own_file_list()?, &staged.file_list)?;
+    state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
     // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
