@@ -26,7 +26,7 @@ use recipes::{Label, Sha256};
 
 use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, Nonce, Nonces};
-use crate::membership::{Announcement, PeerState, Phase};
+use crate::membership::{Announcement, BarrierPhase, PeerState};
 
 /// The observed state of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -73,10 +73,10 @@ impl LocalState {
     }
 
     /// Returns the phase that this node has reached.
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> BarrierPhase {
         self.proposals
             .last()
-            .map_or(Phase::Empty, |proposal| Phase::Accepted {
+            .map_or(BarrierPhase::Empty, |proposal| BarrierPhase::Accepted {
                 proposal: proposal.id,
             })
     }

@@ -113,7 +113,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 /// Classifies the disk. Stops etcd if etcd was started in this boot but does not use the member's
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
-    let expected = state.expected(&identity.node.name);
+    let expected = state.recorded_data(&identity.node.name);
     // The guard checked the data of a running etcd when etcd started. firstboot cannot check data
     // while etcd writes to the data.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {

@@ -10,7 +10,7 @@ use time::macros::format_description;
 
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations};
 use crate::domain::BootstrapMode;
-use crate::membership::{PeerState, Phase, ProbeResult};
+use crate::membership::{BarrierPhase, PeerState, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
 /// The observations of one member, with the times at which they were made.
@@ -184,7 +184,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => format!("{name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
@@ -246,7 +246,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => {
                 format!("{name} has the same order")
@@ -262,7 +262,7 @@ impl TrackedPeer {
                 format!("as etcd in the cluster {cluster_id:x}")
             }
             Some(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => "with an empty disk".to_owned(),
             Some(PeerState::Firstboot { .. }) => "ready to bootstrap".to_owned(),
@@ -308,7 +308,7 @@ mod tests {
         let without = without.iter().map(|name| label(name)).collect();
         ProbeResult::State(PeerState::Firstboot {
             nonce: Nonce::of(2),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without,
             mode: BootstrapMode::New,
         })

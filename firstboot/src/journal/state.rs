@@ -7,7 +7,7 @@ use recipes::{EtcdVersion, Label};
 
 use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
-use crate::data::{DataIdentity, Expected, Ids, Inode};
+use crate::data::{DataIdentity, Ids, Inode, RecordedData};
 use crate::domain::{
     BootstrapMode, CaSubject, DiskId, InitialCluster, Nonces, cluster_id, member_id,
 };
@@ -246,7 +246,7 @@ impl NodeState {
     }
 
     /// Returns the expected state of etcd's data on the node with this name.
-    pub(crate) fn expected(&self, name: &Label) -> Expected {
+    pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
         let begun = self
             .initial_cluster
             .as_ref()
@@ -263,7 +263,7 @@ impl NodeState {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
-        Expected {
+        RecordedData {
             disk_id: self.disk_id,
             created: self.created,
             identity: self.data,

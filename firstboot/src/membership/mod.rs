@@ -22,5 +22,5 @@ pub(crate) use list::{
 };
 pub(crate) use liveness::{Liveness, LivenessDetector, OBSERVATION_INTERVAL, read_traffic};
 pub(crate) use peer_client::{PeerClient, ProbeResult};
-pub(crate) use peers::{QUERY_TIMEOUT, known, query_others, query_own, unknown};
-pub(crate) use protocol::{Announcement, PeerState, Phase};
+pub(crate) use peers::{QUERY_TIMEOUT, extra_peers, query_others, query_own, recipe_peers};
+pub(crate) use protocol::{Announcement, BarrierPhase, PeerState};

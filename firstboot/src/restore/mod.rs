@@ -31,9 +31,10 @@ use crate::identity::Identity;
 use crate::journal::{self, Event, Journal, NodeState, RestoreOrder, SnapshotFile};
 use crate::metadata::SourceLog;
 use crate::node::{identify, refuse_other_disk};
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
+use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{paths, update};
 pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
@@ -53,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop(journal);
     if state.swap.is_some() {
         return Err(refused(ReasonId::RestoreUnfinished.because(format!(
-            "an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`"
+            "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
         ))));
     }
     if !options.dry_run {

@@ -58,11 +58,11 @@ fn memories() -> Vec<LocalState> {
 /// cluster 3 are unknown to this node.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
-    let accepted = [1, 2, 3].map(|number: u64| Phase::Accepted {
+    let accepted = [1, 2, 3].map(|number: u64| BarrierPhase::Accepted {
         proposal: Sha256::of(&number.to_be_bytes()),
     });
     for nonce in [1, 2].map(Nonce::of) {
-        for phase in [Phase::Empty].into_iter().chain(accepted) {
+        for phase in [BarrierPhase::Empty].into_iter().chain(accepted) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
                     all.push(Some(PeerState::Firstboot {
@@ -99,7 +99,10 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
 
 /// Returns the nonce and the phase that an initial member reported, if firstboot is running on
 /// that member and the member agrees on which members take part.
-fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a Nonce, &'a Phase)> {
+fn agreed<'a>(
+    local: &LocalState,
+    view: &'a PeerObservation,
+) -> Option<(&'a Nonce, &'a BarrierPhase)> {
     match &view.state {
         Some(PeerState::Firstboot {
             nonce,
@@ -136,7 +139,8 @@ fn check(local: &LocalState, views: &PeerObservations) {
             let begins = clusters(views).is_empty()
                 && local.proposals.last() == Some(proposal)
                 && others().all(|view| {
-                    agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                    agreed(local, view)
+                        .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
                 });
             assert!(follows || begins, "{said}");
         }
@@ -214,7 +218,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
     let empty = PeerObservation {
         state: Some(PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without: BTreeSet::new(),
             mode: BootstrapMode::New,
         }),
@@ -256,7 +260,8 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
             let follows = matches!(local.mode, BootstrapMode::Restore { .. })
                 && clusters(views).contains(&proposal.cluster_id);
             let accepted = |view: &PeerObservation| {
-                agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                agreed(local, view)
+                    .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
             };
             let begins = local.proposals.last() == Some(proposal)
                 && others().all(|view| accepted(view) || back(view));
@@ -322,7 +327,7 @@ fn orders_for_two_snapshots_are_detected_at_once() {
     let ordered = |mode| {
         let state = PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without: BTreeSet::new(),
             mode,
         };
@@ -376,7 +381,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     assert_eq!(local.without, BTreeSet::from([label("c")]));
     let state = PeerState::Firstboot {
         nonce: Nonce::of(1),
-        phase: Phase::Empty,
+        phase: BarrierPhase::Empty,
         without: local.without.clone(),
         mode: BootstrapMode::New,
     };
