@@ -106,7 +106,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
     }
     let state = NodeState::of(journal);
     start_permit::replace(&state.expected(&identity.node.name))?;
-    state.initial_cluster
+    state
+        .initial_cluster
         .iter()
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }

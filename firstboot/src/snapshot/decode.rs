@@ -21,7 +21,7 @@ const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
 /// default of `zstd -d`, and prevents a file of unknown origin from filling the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
-/// The number of bytes that identify the format of a file.
+/// The number of bytes that firstboot reads to determine the format of a file.
 const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, a description, and the
@@ -114,8 +114,8 @@ impl Format {
     }
 }
 
-/// The error for an encrypted file that none of the given keys decrypts. The file is not
-/// necessarily damaged.
+/// The error for an encrypted file if no key is given, or if none of the given keys decrypts the
+/// file. The file is not necessarily damaged.
 #[derive(Debug)]
 pub(crate) struct NoMatchingKey(pub(crate) Reason);
 

@@ -1,4 +1,4 @@
-//! Checks a snapshot against the schema of etcd's database, which defines its buckets and the
+//! Checks a snapshot against the schema of etcd's database, which defines the buckets and the
 //! format of their keys and values (etcd's server/storage/schema and mvcc). Counts the contents of
 //! the snapshot.
 

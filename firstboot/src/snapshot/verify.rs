@@ -179,7 +179,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Returns the contents of the snapshot, by name.
+/// Returns the rows that describe the snapshot's contents, each as a name and a value.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let DatabaseContents {
         revision,
