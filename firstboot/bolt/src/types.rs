@@ -9,8 +9,8 @@ pub enum FileKind {
     /// The file was streamed from one transaction. The file ends with its last page, and both meta
     /// pages are from the same transaction.
     Snapshot,
-    /// The file is in use by a database. The file may be longer than its pages require, and one of
-    /// its meta pages may be half-written.
+    /// The file is a database to which bbolt writes in place. The file may be longer than its pages
+    /// require, and one of its meta pages may be half-written.
     Live,
 }
 

@@ -13,7 +13,7 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) struct Observed {
     /// The member id of this node.
     pub(crate) member: u64,
-    /// The cluster of this node, or `None` if the node was never healthy in a cluster.
+    /// The id of this node's cluster, or `None` if the node was never healthy in a cluster.
     pub(crate) cluster: Option<u64>,
     /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
     /// a leader.

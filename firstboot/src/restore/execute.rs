@@ -32,7 +32,7 @@ pub(super) enum RestoreOutcome {
     Swapped(String),
     /// The restore was abandoned for this reason, and etcd may start with its previous data.
     Abandoned(anyhow::Error),
-    /// firstboot.service continues.
+    /// The terminal was closed, and firstboot.service continues the restore.
     HandedOver,
 }
 
@@ -216,8 +216,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the newest proposal that
-    // this node has prepared.
+    // The members may have agreed on an earlier proposal than the newest one for which this node
+    // has prepared its data.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))

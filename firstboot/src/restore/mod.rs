@@ -85,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())
         + options.deadline;
-    // After this process has finished, the unit continues, and starts etcd with either the old or
-    // the new data.
+    // After this process has ended, firstboot.service continues, and starts etcd with either the
+    // old or the new data.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)

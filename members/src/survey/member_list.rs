@@ -59,7 +59,7 @@ impl FirstMemberList {
                 row.notes
                     .push("excluded from the bootstrap (`firstboot run --without`)".into());
             } else if !row.member {
-                let text = "in the recipe, but not a member of the cluster";
+                let text = "it is in the recipe, but is not a member of the cluster";
                 row.errors.push(ReasonId::MemberNotListed.because(text));
             } else if row.endpoint != member.client_url() {
                 row.notes.push(

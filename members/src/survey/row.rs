@@ -59,6 +59,6 @@ pub struct Row {
     /// The members as reported by this member. The list is empty if the member did not answer.
     #[serde(skip)]
     pub list: Vec<etcd::Member>,
-    /// Remarks that require no action.
+    /// Remarks that do not make the member unhealthy.
     pub notes: Vec<Reason>,
 }
