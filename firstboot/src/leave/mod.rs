@@ -1,5 +1,6 @@
-//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
-//! next step. This module observes the cluster, records the step in the journal and executes it.
+//! `firstboot leave`: removes this node's member from the cluster, and keeps etcd stopped. `plan`
+//! decides on the next step. This module observes the cluster, records the step in the journal and
+//! executes it.
 
 mod plan;
 

@@ -18,7 +18,8 @@ pub(crate) struct Observed {
     /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
     /// a leader.
     pub(crate) leader: Option<u64>,
-    /// Whether etcd on this node reports, by a linearizable read, that it is the only voter.
+    /// Whether etcd on this node reports, by a linearizable read, that this node's member is the
+    /// only voter.
     pub(crate) alone: bool,
     /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<Peer>,

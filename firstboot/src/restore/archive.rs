@@ -64,7 +64,7 @@ pub(super) struct ArchiveRow {
     at: OffsetDateTime,
     /// The size on the disk, in bytes.
     size: u64,
-    /// The id of the data's cluster, in hexadecimal digits, if the journal contains it.
+    /// The id of the data's cluster, in hexadecimal digits, if the journal contains the id.
     cluster_id: Option<String>,
     /// Whether `--rollback` would restore this data.
     rollback: bool,

@@ -63,8 +63,8 @@ impl MemberRank {
     }
 }
 
-/// Returns the follower with the newest revision, or the leader if no follower is available,
-/// because the leader has a higher load. Does not choose a learner.
+/// Returns the follower with the newest revision. Returns the leader only if there is no follower,
+/// because the leader has a higher load. Never returns a learner.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members
         .iter()

@@ -140,7 +140,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
 /// written bytes.
 ///
 /// # Errors
-/// Returns [`NoMatchingKey`] if a key is missing or wrong.
+/// Returns [`NoMatchingKey`] if the file is encrypted and the key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;

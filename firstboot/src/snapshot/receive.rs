@@ -97,7 +97,7 @@ impl Count {
         let expected = (total - self.received).checked_sub(length);
         ensure!(
             expected == Some(remaining),
-            "after {} bytes the member sent {length} more, and reported {remaining} of {total} as missing",
+            "after {} bytes, the member sent {length} more, and reported {remaining} of {total} as missing",
             self.received
         );
         self.received += length;

@@ -36,7 +36,7 @@ struct UploadPart {
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
-    /// The parts that have been sent, whose memory is reused.
+    /// The channel that returns the memory of the parts that have been sent.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
@@ -125,7 +125,7 @@ enum ToAbort {
     Nothing,
     /// Parts, which do not appear in listings but cost money.
     Parts(Box<dyn MultipartUpload>),
-    /// An object that has not been checked.
+    /// An object that has not been checked yet, or whose manifest is missing.
     Object,
 }
 
