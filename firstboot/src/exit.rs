@@ -1,5 +1,4 @@
-//! The exit codes of firstboot. Each code has one meaning; docs/exit-codes.md explains the codes to
-//! the operator.
+//! Defines the exit codes of firstboot. docs/exit-codes.md explains the codes to the operator.
 
 use std::process::ExitCode;
 

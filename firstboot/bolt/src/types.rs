@@ -3,7 +3,7 @@
 
 use crate::fault::Faults;
 
-/// The way in which the file was created.
+/// The way in which the file was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// The file was streamed from one transaction. The file ends with its last page, and both meta
@@ -26,7 +26,7 @@ pub struct Path<'a> {
 /// A location in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
-    /// The page.
+    /// The id of the page.
     pub page: u64,
     /// The offset in the file, in bytes.
     pub offset: u64,

@@ -7,8 +7,7 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// Returns the changes that set the full host name, as CentOS's installer does. The short name is
-/// the part before the first dot.
+/// Returns the changes that set the full host name, as CentOS's installer does.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
     let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?

@@ -95,8 +95,8 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a remark to a member that is not in the recipe. A member that is not in the recipe is
-    /// not an error, because the cluster may have grown since this image was built.
+    /// Adds a remark to a member that is not in the recipe. This case is not an error, because the
+    /// cluster may have grown since this image was built.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],

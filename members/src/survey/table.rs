@@ -1,4 +1,4 @@
-//! The table of the members.
+//! Formats the table of the members.
 
 use super::row::Row;
 
