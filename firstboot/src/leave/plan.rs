@@ -48,7 +48,10 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         ));
     }
     let Some(first) = peers.first() else {
-        return wait(ReasonId::NoQuorum, "no other member has a quorum");
+        return wait(
+            ReasonId::NoQuorum,
+            "no other member answered, or the cluster has no quorum",
+        );
     };
     if let Some(why) = another_cluster(peers, observed.cluster) {
         return LeaveStep::Refuse(why);
