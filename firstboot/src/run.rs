@@ -134,7 +134,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // Report a duplicate instead of an error of the barrier.
+    // If the probe has found a duplicate, report the duplicate instead of the barrier's error.
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::final_result)?;

@@ -49,8 +49,8 @@ impl WalCheckpoint {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // An interrupted write cannot be the cause of the damage, because firstboot only writes
-        // complete files.
+        // An interrupted write cannot have damaged the file, because firstboot replaces the file in
+        // one step.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest data, delete that file",

@@ -34,8 +34,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Each line begins with this number of hexadecimal digits of its SHA-256. The digits are enough to
-/// detect a torn line.
+/// Each line begins with this number of hexadecimal digits of the SHA-256 of its JSON. The digits
+/// are enough to detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
@@ -98,8 +98,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the other lines, because a killed firstboot may not have flushed the last line
-    /// before other members rely on it.
+    /// line. Flushes the other lines, because a firstboot that was killed may not have flushed the
+    /// last line, which must be durable before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };

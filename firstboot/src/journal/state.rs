@@ -214,8 +214,8 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // Compute the ids of the previous cluster from its start parameters, because that cluster
-        // may never have had a quorum.
+        // If etcd never reported the previous cluster's id, compute the id from the initial-cluster
+        // settings. That cluster may never have had a quorum.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));

@@ -1,5 +1,6 @@
-//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
-//! next step. This module observes the cluster, records the step in the journal and executes it.
+//! `firstboot leave`: removes this node's member from the cluster, and keeps etcd stopped. `plan`
+//! decides on the next step. This module observes the cluster, records the step in the journal and
+//! executes it.
 
 mod plan;
 
@@ -67,14 +68,13 @@ impl JsonOutput {
     }
 }
 
-/// Runs the command.
 pub(crate) fn command(options: &Options) -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     let answer = if options.dry_run {
         plan_only(&identity)?
     } else {
-        // Prevent updates, because after the removal, the updater would wait forever for a healthy
-        // member and keep the turn.
+        // Prevent updates, because after the removal, the updater would wait forever for this
+        // node's member to become healthy, and would keep the turn.
         let _updates = update::prevent()?;
         operator::with_journal(|journal| {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
@@ -198,7 +198,7 @@ async fn remove_own_member(
     }
 }
 
-/// Transfers the leadership to another member, using this node's etcd.
+/// Transfers the leadership to another member through this node's etcd.
 async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     client.move_leader(to).await

@@ -33,7 +33,7 @@ pub(super) enum RestoreOutcome {
     Swapped(String),
     /// The restore was abandoned for this reason, and etcd may start with its previous data.
     Abandoned(anyhow::Error),
-    /// firstboot.service continues.
+    /// The terminal was closed, and firstboot.service continues the restore.
     HandedOver,
 }
 
@@ -214,8 +214,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the newest proposal that
-    // this node has prepared.
+    // The members may have agreed on an earlier proposal than the newest one for which this node
+    // has prepared its data.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))
@@ -223,7 +223,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}: the cluster {:x}",
+        "all members ({}) are ready to {}; the cluster then has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster

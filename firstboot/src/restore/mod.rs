@@ -85,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     execute::prebuild(&identity, &state, &order)
         .context("nothing was restored, and etcd keeps running")?;
     order.until = now() + options.deadline;
-    // After this process has finished, the unit continues, and starts etcd with either the old or
-    // the new data.
+    // After this process has ended, firstboot.service continues, and starts etcd with either the
+    // old or the new data.
     let outcome = operator::with_journal(|journal| {
         let state = NodeState::of(journal);
         if state.disk_id.is_none() && state.initial_cluster.is_none() {
