@@ -13,7 +13,7 @@
 //!   nodes/NAME/{server,peer,client}.{crt,key}
 //!   nodes/NAME/enrolled.pub           the keys that the node generated itself, instead of the three
 //!                                     `.key` files
-//!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
+//!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
 //!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation

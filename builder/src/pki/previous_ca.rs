@@ -105,7 +105,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "their CA is no longer trusted, they have expired, or the node has other keys"
+                "its certificates have expired or their CA is no longer trusted, or the node has other keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,
