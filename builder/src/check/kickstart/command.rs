@@ -144,11 +144,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
             ))
         }
         KsRule::Apart(one, other) if says(one) && says(other) => {
-            let message = format!(
-                "{} cannot be combined with {}",
-                spelled(line, one),
-                spelled(line, other)
-            );
+            let message = format!("{} excludes {}", spelled(line, one), spelled(line, other));
             Some(stops_anaconda(
                 "kickstart/contradiction",
                 line,
