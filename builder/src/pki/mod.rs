@@ -11,8 +11,8 @@
 //!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
-//!   nodes/NAME/enrolled.pub           the keys that the node generated itself, instead of the three
-//!                                     `.key` files
+//!   nodes/NAME/enrolled.pub           the public keys of a node that generated its keys itself;
+//!                                     replaces the three `.key` files
 //!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
