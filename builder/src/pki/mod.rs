@@ -248,7 +248,7 @@ impl Pki {
                 });
             }
             // A build was killed after it wrote the key and before it wrote the certificate. No
-            // node has received the key, so it can be used.
+            // node has received the key, so this build can use the key.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();

@@ -55,8 +55,8 @@ impl AuthorityPlan {
             // If ca.crt exists, a failed build left it behind. That authority has signed nothing,
             // and no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // A member with certificates of a new CA could not connect to the running members, which
-            // trust only the old CA.
+            // A member with certificates of a new CA could not connect to the running members,
+            // which trust only the old CA.
             (None, false, false) if used => refused(
                 "it is missing, but the folder has been used to sign documents or certificates of \
                  nodes",
