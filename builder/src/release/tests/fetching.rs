@@ -152,7 +152,11 @@ fn a_mirror_that_requests_a_long_wait_is_skipped() {
     let good = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&busy, &good]).unwrap();
     assert_eq!((busy.asked().len(), good.asked().len()), (1, 1));
-    assert!(bench.said().contains("with a requested wait of 3600 s"));
+    assert!(
+        bench
+            .said()
+            .contains("the mirror requests a wait of 3600 s")
+    );
 }
 
 #[test]
