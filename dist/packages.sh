@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. At its end, the script
+# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. Finally, the script
 # replaces the folder OUT.
 #
 # The same programs and documents produce the same bytes: owners, modes, order and times are fixed. The time is

@@ -1,5 +1,5 @@
-//! `builder allow`: permits `builder serve` to reinstall a machine, or to hand out its document
-//! again.
+//! `builder allow`: permits `builder serve` to install a node's machine, or to hand out the node's
+//! document again.
 
 use std::path::PathBuf;
 

@@ -160,8 +160,8 @@ fn issue_documents(
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
     // The record of installations must exist before the first document is issued, because issuing a
-    // document publishes the signing key, after which the PKI no longer counts as new. If the build
-    // is interrupted at this point, the next build creates the record again.
+    // document publishes the public half of the signing key, after which the PKI no longer counts
+    // as new. If the build is interrupted at this point, the next build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -248,8 +248,8 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns about anything that prevents or restricts an update to the new image. The nodes may run
-/// the image in `place`, which contains the version `etcd` of etcd.
+/// Warns about anything that prevents or restricts an update to the new image. The nodes may be
+/// running the image in `place`, which contains the version `etcd` of etcd.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();

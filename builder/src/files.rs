@@ -52,8 +52,8 @@ pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }
 
-/// Returns the units that the presets enable or disable: the units in the folders that systemd
-/// searches.
+/// Returns the names of the units in the recipe's overlay files, without drop-ins and templates.
+/// The kickstart applies the presets to these units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];

@@ -13,7 +13,7 @@ use crate::exit::{Exit, exit_error};
 /// The maximum size of a text file. A larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and the remedy.
+/// Kinds of files that are not UTF-8, each with its first bytes, its name and the remedy.
 const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),

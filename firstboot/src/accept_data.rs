@@ -6,20 +6,22 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::data::{DataCheck, DataDirState, Expected, check_data};
+use crate::data::{DataCheck, DataDirState, RecordedData, check_data};
 use crate::exit::refused;
 use crate::journal::{Event, Journal, NodeState};
 use crate::metadata::SourceLog;
 use crate::node::identify;
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::{files, paths, start_permit};
+use crate::systemd::FIRSTBOOT_UNIT;
+use crate::{files, paths, start_permit, update};
 
 /// Checks that the data belongs to this member, and writes the operator's confirmation to the
 /// journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
+    update::refuse_during_replacement()?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.initial_cluster.is_none() {
@@ -28,12 +30,12 @@ pub(crate) fn accept() -> Result<()> {
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));
         }
         start_permit::revoke_and_stop_etcd()?;
-        let known = state.expected(&identity.node.name);
+        let known = state.recorded_data(&identity.node.name);
         let ids = known.identity.map_or(known.ids, |known| known.ids());
         match check_data(
-            &Expected {
+            &RecordedData {
                 ids,
-                ..Expected::default()
+                ..RecordedData::default()
             },
             &DataDirState::at(Path::new(paths::DATA))?,
             None,
@@ -56,7 +58,7 @@ pub(crate) fn accept() -> Result<()> {
         journal.add(Event::DataAccepted)
     })?;
     say(format!(
-        "etcd starts with the data in {}; `systemctl status {UNIT}` shows the progress",
+        "etcd starts with the data in {}; `systemctl status {FIRSTBOOT_UNIT}` shows the progress",
         paths::DATA
     ));
     Ok(())

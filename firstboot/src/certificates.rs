@@ -66,7 +66,8 @@ pub(crate) fn expiry(
 ) -> Result<(UnixTime, bool)> {
     let mut first: Option<(UnixTime, UnixTime)> = None;
     for pair in tls.pairs() {
-        let until = not_after(pair, &tls.ca).context("a certificate does not expire")?;
+        let until =
+            not_after(pair, &tls.ca).context("cannot determine when a certificate expires")?;
         if first.is_none_or(|(_, earliest)| until < earliest) {
             first = Some((not_before(&pair.cert, &tls.ca)?, until));
         }
@@ -81,9 +82,9 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
     left * 3 <= until.as_secs().saturating_sub(from.as_secs())
 }
 
-/// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
-/// function verifies the certificate for the latest possible time, because the verifier's error
-/// then contains the end of the validity.
+/// Returns the time until which a certificate is valid, or `None` if the certificate cannot be
+/// parsed or none of the CAs signed it. The function verifies the certificate for the latest
+/// possible time, because the verifier's error then contains the end of the validity.
 pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()

@@ -9,8 +9,9 @@ use crate::barrier::{exclusion_obstacle, too_late};
 use crate::exit::refused;
 use crate::identity;
 use crate::journal::{Event, NodeState};
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::say;
+use crate::systemd::FIRSTBOOT_UNIT;
 
 /// Writes the names of the excluded members to the journal. firstboot.service then continues
 /// without these members.
@@ -34,7 +35,7 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let names: Vec<&str> = names.iter().map(Label::as_str).collect();
     say(format!(
         "this node no longer waits for {}. Run the same command on each of the other members; `systemctl status \
-         {UNIT}` shows the progress",
+         {FIRSTBOOT_UNIT}` shows the progress",
         names.join(", ")
     ));
     Ok(())

@@ -1,5 +1,4 @@
-//! The exit codes of firstboot. Each code has one meaning; docs/exit-codes.md explains the codes to
-//! the operator.
+//! Defines the exit codes of firstboot. docs/exit-codes.md explains the codes to the operator.
 
 use std::process::ExitCode;
 
@@ -15,7 +14,8 @@ pub(crate) enum Exit {
     /// A precondition is not met yet: for example, another member does not answer, or another
     /// firstboot is running. Another attempt may succeed, and systemd starts firstboot again.
     NotReady = 4,
-    /// `status`: the cluster has its quorum, but not every member is healthy.
+    /// `status`: the cluster has its quorum, but not every member is healthy. `snapshot`: the
+    /// snapshot was taken, but the members' data differs.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,

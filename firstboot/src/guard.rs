@@ -11,13 +11,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::data::{DataCheck, DataDirState, Progress, check_data, flush_wal};
+use crate::data::{DataCheck, DataDirState, WalCheckpoint, check_data, flush_wal};
 use crate::exit::refused;
 use crate::files::{Dir, ETCD, ROOT};
 use crate::journal::{DiskIdFile, disk_id_file};
 use crate::lock::Lock;
-use crate::operator::UNIT;
 use crate::reason::ReasonId;
+use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{paths, start_permit, systemd};
 
 /// The command line of `firstboot guard`.
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check().inspect_err(|_| {
         // A running firstboot detects the problem itself, and a restart would discard its progress.
         if !Lock::is_held()
-            && let Err(error) = systemd::restart(UNIT)
+            && let Err(error) = systemd::restart(FIRSTBOOT_UNIT)
         {
             eprintln!("firstboot: {error:#}");
         }
@@ -68,12 +68,12 @@ fn check() -> Result<()> {
         ))));
     }
     let found = DataDirState::at(path)?;
-    let why = match check_data(&expected, &found, Progress::read(&expected)?.as_ref()) {
+    let why = match check_data(&expected, &found, WalCheckpoint::read(&expected)?.as_ref()) {
         DataCheck::Intact => {
             let wal = found.wal.map_err(anyhow::Error::msg)?;
             give_to_etcd()?;
             flush_wal(path)?;
-            return Progress::starting(disk_id, wal).write();
+            return WalCheckpoint::starting(disk_id, wal).write();
         }
         DataCheck::Unused if expected.created.is_some() => return give_to_etcd(),
         DataCheck::Unusable(why) => why.reason(),
@@ -83,7 +83,7 @@ fn check() -> Result<()> {
     };
     Err(refused(why.map(|why| {
         format!(
-            "etcd must not start on {}: {why}. `systemctl status {UNIT}` shows the progress",
+            "etcd must not start on {}: {why}. `systemctl status {FIRSTBOOT_UNIT}` shows the progress",
             paths::DATA
         )
     })))
@@ -122,7 +122,7 @@ fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());
     };
-    let Some(progress) = Progress::read(&expected)? else {
+    let Some(progress) = WalCheckpoint::read(&expected)? else {
         return Ok(());
     };
     let path = Path::new(paths::DATA);

@@ -79,7 +79,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         let state = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
             let found = DataDirState::at(Path::new(paths::DATA))?;
-            match check_data(&state.expected(&identity.node.name), &found, None) {
+            match check_data(&state.recorded_data(&identity.node.name), &found, None) {
                 DataCheck::WalCreated(known) => {
                     record_wal(journal, known, found.wal.map_err(anyhow::Error::msg)?)?;
                 }
@@ -105,8 +105,9 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         std::thread::sleep(WAL_INTERVAL);
     }
     let state = NodeState::of(journal);
-    start_permit::replace(&state.expected(&identity.node.name))?;
-    state.initial_cluster
+    start_permit::replace(&state.recorded_data(&identity.node.name))?;
+    state
+        .initial_cluster
         .iter()
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
@@ -132,7 +133,7 @@ async fn wait_until_healthy(
             logged = true;
         }
         if last_query.elapsed() > MEMBERSHIP_INTERVAL {
-            if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
+            if !data::is_in_place(&NodeState::of(journal).recorded_data(&identity.node.name))? {
                 return Err(not_ready(ReasonId::DataExchanged.because(format!(
                     "{} was replaced after etcd started",
                     paths::DATA

@@ -9,7 +9,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the settings of a client for one URL. The client uses no proxy.
 ///
-/// A client for an `http` URL does not trust any CA, because reading the system's CAs would take
+/// A client for an HTTP URL does not trust any CA, because reading the system's CAs would take
 /// several milliseconds of CPU time.
 pub(crate) fn builder(url: &Url) -> ClientBuilder {
     let builder = Client::builder()

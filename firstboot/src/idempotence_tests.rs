@@ -116,7 +116,7 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
         [&restored()[..8], &[Event::RestoreAbandoned]].concat(),
     ] {
         for end in 0..=events.len() {
-            let past = |times| {
+            let state_after = |times| {
                 let events = events[..end]
                     .iter()
                     .flat_map(|event| std::iter::repeat_n(event, times));
@@ -126,15 +126,20 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                         event: event.clone(),
                     })
                     .collect();
-                let mut past = NodeState::from(&entries);
+                let mut state = NodeState::from(&entries);
                 // Remove repetitions before the comparison, because a repeated event does not
                 // change the state.
-                past.accepted.dedup();
-                past.accepted_ever.dedup();
-                past.accepted_for_order.dedup();
-                past
+                state.accepted.dedup();
+                state.accepted_ever.dedup();
+                state.accepted_for_order.dedup();
+                state
             };
-            assert_eq!(past(2), past(1), "after {:?}", events[..end].last());
+            assert_eq!(
+                state_after(2),
+                state_after(1),
+                "after {:?}",
+                events[..end].last()
+            );
         }
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn known_files() -> Result<VerifiedFiles> {
     Ok(known.unwrap_or_default())
 }
 
+/// Reads the file list of this node's image.
 pub(crate) fn file_list() -> Result<ImageFileList> {
     let no = |why: String| {
         refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")))

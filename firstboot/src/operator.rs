@@ -4,10 +4,8 @@ use anyhow::Result;
 
 use crate::journal::Journal;
 use crate::lock::Lock;
-use crate::{paths, systemd};
-
-/// The unit that must be stopped while another process writes to firstboot's journal.
-pub(crate) const UNIT: &str = "firstboot.service";
+use crate::paths;
+use crate::systemd::{self, FIRSTBOOT_UNIT};
 
 /// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
 /// the changed journal.
@@ -18,9 +16,9 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 /// Stops firstboot.service, changes the node's state, and starts the unit again. etcd continues to
 /// run.
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
-    systemd::stop(UNIT)?;
+    systemd::stop(FIRSTBOOT_UNIT)?;
     let acted = Lock::take().and_then(|_lock| act());
     // Start the unit even after an error. If the start also fails, return the first error.
-    let started = systemd::start(UNIT);
+    let started = systemd::start(FIRSTBOOT_UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

@@ -5,17 +5,19 @@ use anyhow::Result;
 
 use crate::exit::refused;
 use crate::journal::{Event, MembershipIntent, NodeState};
-use crate::leave;
 use crate::metadata::SourceLog;
 use crate::node::identify;
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::say;
 use crate::reason::ReasonId;
+use crate::systemd::FIRSTBOOT_UNIT;
+use crate::{leave, update};
 
 /// Writes the order to the journal. firstboot.service then archives the old data and joins like a
 /// node with a new disk.
 pub(crate) fn record() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
+    update::refuse_during_replacement()?;
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),
@@ -35,7 +37,7 @@ pub(crate) fn record() -> Result<()> {
         journal.add(Event::Rejoin { member })
     })?;
     say(format!(
-        "this node archives its old data and joins its cluster as a new member; `systemctl status {UNIT}` shows the \
+        "this node archives its old data and joins its cluster as a new member; `systemctl status {FIRSTBOOT_UNIT}` shows the \
          progress"
     ));
     Ok(())

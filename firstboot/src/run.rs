@@ -134,7 +134,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // Report a duplicate instead of an error of the barrier.
+    // If the probe has found a duplicate, report the duplicate instead of the barrier's error.
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::final_result)?;
@@ -142,7 +142,7 @@ fn converge(options: &Options) -> Result<()> {
     duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
     etcd_conf::configure(&identity, &start, NodeState::of(&journal).data.is_some())?;
     data::create_data_dir(&mut journal)?;
-    let expected = NodeState::of(&journal).expected(&identity.node.name);
+    let expected = NodeState::of(&journal).recorded_data(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
         // An earlier run was interrupted during the removal of this node's member. Start etcd,
@@ -187,7 +187,11 @@ fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
 /// Allows etcd to start, and records the version of etcd in the journal, because the permitted
 /// upgrades depend on the version that last used the data. If firstboot allowed etcd to start
 /// earlier in this boot, the version has not changed.
-fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
+fn allow_etcd(
+    identity: &Identity,
+    journal: &mut Journal,
+    expected: &data::RecordedData,
+) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {
         journal.add(Event::EtcdVersionRecorded { etcd })?;

@@ -5,23 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::data::Expected;
+use crate::data::RecordedData;
 use crate::files::{self, DesiredDir, DesiredFile};
+use crate::systemd::ETCD_UNIT;
 use crate::{paths, systemd};
-
-const UNIT: &str = "etcd.service";
 
 /// Allows etcd to start on data that matches this description. Also starts etcd, because systemd
 /// may have skipped etcd.service before the permit existed.
-pub(crate) fn grant(expected: &Expected) -> Result<()> {
+pub(crate) fn grant(expected: &RecordedData) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;
     systemd::notify_ready();
-    systemd::start(UNIT)
+    systemd::start(ETCD_UNIT)
 }
 
 /// Replaces the description of the data on which etcd may start.
-pub(crate) fn replace(expected: &Expected) -> Result<()> {
+pub(crate) fn replace(expected: &RecordedData) -> Result<()> {
     let permit = DesiredFile::new(paths::START_PERMIT, serde_json::to_vec(expected)?);
     if permit.is_current()? {
         Ok(())
@@ -32,7 +31,7 @@ pub(crate) fn replace(expected: &Expected) -> Result<()> {
 
 /// Returns the description of the data on which etcd may start in this boot, or `None` if etcd may
 /// not start.
-pub(crate) fn read() -> Result<Option<Expected>> {
+pub(crate) fn read() -> Result<Option<RecordedData>> {
     let Some(bytes) = files::read_if_there(paths::START_PERMIT)? else {
         return Ok(None);
     };
@@ -43,7 +42,7 @@ pub(crate) fn read() -> Result<Option<Expected>> {
 
 /// Returns whether etcd is running with firstboot's permission.
 pub(crate) fn etcd_runs() -> Result<bool> {
-    Ok(is_granted() && systemd::main_process(UNIT)?.is_some())
+    Ok(is_granted() && systemd::main_process(ETCD_UNIT)?.is_some())
 }
 
 pub(crate) fn is_granted() -> bool {
@@ -58,7 +57,7 @@ pub(crate) fn revoke() -> Result<()> {
 /// Stops etcd, and prevents it from starting in this boot.
 pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
     revoke()?;
-    systemd::stop(UNIT)
+    systemd::stop(ETCD_UNIT)
 }
 
 /// Revokes the permit and stops etcd, if the permit was granted. An etcd that was allowed to start

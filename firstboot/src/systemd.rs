@@ -9,6 +9,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+/// The unit that sets up this node. The unit must be stopped while another process writes to
+/// firstboot's journal.
+pub(crate) const FIRSTBOOT_UNIT: &str = "firstboot.service";
+/// The unit of etcd.
+pub(crate) const ETCD_UNIT: &str = "etcd.service";
+/// The unit that executes an order to update this node.
+pub(crate) const UPDATE_UNIT: &str = "firstboot-update.service";
+
 /// The maximum number of journal entries to read.
 const ENTRIES: u32 = 2000;
 /// The maximum number of bytes to read from the journal.

@@ -22,7 +22,7 @@ pub const TURN: &str = "/etcd-image/update/turn";
 pub const HALT: &str = "/etcd-image/update/halt";
 /// The key of the newest release that any member has started to install.
 pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
-/// The key of the newest snapshot that the schedule took.
+/// The key that identifies the newest snapshot at the recipe's destination.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
 /// Returns the key that marks a release as failed.
@@ -70,7 +70,7 @@ pub struct NewestRelease {
     pub serial: u64,
 }
 
-/// The newest good snapshot that the schedule took.
+/// The record of the newest good snapshot at the recipe's destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
     /// The snapshot's slot in the schedule, in seconds since 1970.

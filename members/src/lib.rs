@@ -1,4 +1,4 @@
-//! Queries the members of a running cluster. `etcd` is the client. `keys` are the keys in etcd
+//! Queries the members of a running cluster. `etcd` is the client. `keys` defines the keys in etcd
 //! through which the nodes of a cluster coordinate. `survey` collects the state of all members,
 //! which `firstboot status` and `builder status` print.
 

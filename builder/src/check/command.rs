@@ -15,10 +15,11 @@ use crate::{console, text_file};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A recipe (.toml), checked together with all files rendered from it, or files of a node
+    /// A recipe (.toml) or files of a node. A recipe is checked together with all files rendered
+    /// from it
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The path of a single file on the node, if its name does not show its kind
+    /// The path on the node of a single file whose name does not show its kind
     #[arg(long = "as", value_name = "PATH_ON_NODE")]
     as_path: Option<String>,
     /// The format of the findings

@@ -9,7 +9,7 @@ use super::text::TextSpan;
 /// One finding: a diagnostic, and the name of the rule that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// The rule, such as `unit/unknown-directive`; rules.rs lists them all.
+    /// The rule, such as `unit/unknown-directive`. The file rules.rs lists all rules.
     pub(crate) rule: &'static str,
     /// The fault, its position, and its correction.
     pub(crate) diagnostic: Diagnostic,

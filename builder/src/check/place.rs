@@ -15,8 +15,8 @@ const VOLATILE: [(&str, &str); 6] = [
     ("/sys/", "sysfs"),
 ];
 
-/// Folders that no program of CentOS 7 reads: the rule, the folder, the reason, and what to do
-/// instead.
+/// Folders that no program of CentOS 7 reads. Each entry contains the rule, the folder, the reason
+/// why nothing reads the folder, and the advice for the user.
 const UNREAD: [(&str, &str, &str, &str); 7] = [
     (
         "place/sysusers",

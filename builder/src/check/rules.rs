@@ -64,7 +64,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "firewalld/name" "A file name that firewalld refuses"
     Advice "firewalld/open" "An etcd port that is open to every host"
     Parser "firewalld/rule" "A rule that firewalld ignores"
-    Parser "firewalld/twice" "A duplicate"
+    Parser "firewalld/twice" "An element or entry that is listed twice"
     Parser "firewalld/value" "A value that firewalld refuses"
     Parser "firewalld/xml" "A file that is not well-formed XML"
     Advice "fstab/device-name" "A device name that differs between machines"

@@ -117,7 +117,7 @@ pub(super) static SYSCTL_TYPES: LazyLock<BTreeMap<&'static str, &'static str>> =
 pub(super) static SYSCTL_TUNED: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-tuned.txt")));
 
-/// The settings of the packages' own sysctl.d files: file, key, value.
+/// The settings of the packages' own sysctl.d files, each as the file, the key and the value.
 pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'static str)>> =
     LazyLock::new(|| {
         let mut file = "";

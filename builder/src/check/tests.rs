@@ -188,15 +188,15 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
                    part / --fstype=ext4 --size=1 --grow\npoweroff\n%packages\n@core\n%end\n\
                    %post --interpreter /bin/bash --log /root/post.log\ntrue\n%end\n";
     let cases = [
-        // lang, keyboard and bootloader have defaults. anaconda passes the words of authconfig to
-        // that program.
+        // lang, keyboard and bootloader have defaults. anaconda passes the words after authconfig
+        // to the program authconfig.
         ("a.ks", minimal),
         // A drop-in adds to a unit that another package contains.
         (
             "/etc/systemd/system/chronyd.service.d/10-own.conf",
             "[Service]\nRestart=always\n",
         ),
-        // basic.target waits for the units that it wants, except for those ordered after it
+        // basic.target waits for the units that it wants, except for units ordered after it
         // (unit.c, unit_add_default_target_dependency).
         (
             "/etc/systemd/system/own.service",

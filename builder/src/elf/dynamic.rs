@@ -69,7 +69,8 @@ pub(super) fn check_versions(
             _ => needs.push(format!("{name} of {library}")),
         }
     }
-    // An unknown library is reported first, because the unknown symbols are only its consequence.
+    // Report an unknown library before unknown symbol versions, because the symbol versions of that
+    // library are unknown as well.
     let strange: Vec<_> = libraries
         .iter()
         .filter(|name| !LIBRARIES.contains(&name.as_str()))

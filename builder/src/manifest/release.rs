@@ -45,8 +45,8 @@ pub(super) fn check(
 fn fault(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
     // The manifest does not name the image's cluster, so the release can name any cluster.
     let named = || {
-        let envelope: Envelope =
-            serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;
+        let envelope: Envelope = serde_json::from_slice(text)
+            .map_err(|error| format!("it is not a signed document ({error})"))?;
         let payload = envelope
             .open(RELEASE_TYPE, key)
             .map_err(|error| error.to_string())?;

@@ -322,7 +322,7 @@ fn documents(
 /// Checks the file of a node that is not enrolled yet.
 fn identity(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
     let envelope: Envelope = serde_json::from_slice(bytes)
-        .map_err(|error| format!("it is not an envelope ({error})"))?;
+        .map_err(|error| format!("it is not a signed document ({error})"))?;
     let payload = envelope
         .open(IDENTITY_TYPE, key)
         .map_err(|error| error.to_string())?;
@@ -341,7 +341,7 @@ fn node(
     name: &str,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
     let envelope: Envelope = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("it is not an envelope ({error})"))?;
+        .map_err(|error| format!("it is not a signed document ({error})"))?;
     let payload = envelope
         .open(NODE_TYPE, key)
         .map_err(|error| error.to_string())?;

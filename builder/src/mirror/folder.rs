@@ -135,9 +135,10 @@ impl Folder {
         write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes the record durably if the mirror contains another version of one of these lists. The
-    /// run then replaces files that the lists name, so a mirror must not look complete if the run
-    /// is interrupted. Without a record, the next run downloads all lists again.
+    /// Removes the record durably if the mirror contains another version of one of these lists.
+    /// `builder mirror` then replaces files that the lists name, so the mirror must not look
+    /// complete if this run is interrupted. Without a record, the next run downloads all lists
+    /// again.
     pub(super) fn begin_change(
         &self,
         area: &RelativePath,

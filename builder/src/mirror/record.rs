@@ -56,7 +56,7 @@ impl Record {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let record = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is damaged. Remove it, and run the command again: it then downloads the repositories' lists again",
+                "{} is damaged. Remove this file and run the command again, which then downloads the repositories' lists again",
                 path.display()
             )
         })?;

@@ -183,7 +183,7 @@ impl Reader<'_> {
         match source.unverified(self.fetch, self.folder, path)? {
             Ok((size, sha256)) => {
                 self.fetch.progress.say(&format!(
-                    "note: {}: .treeinfo lists no digest for {path}: its first download is trusted, with sha256 {sha256}",
+                    "note: {}: .treeinfo lists no digest for {path}, so the first download of this file is trusted, with sha256 {sha256}",
                     source.name
                 ));
                 downloaded.push(size);

@@ -121,7 +121,7 @@ impl Source<'_> {
         })
     }
 
-    /// Calls `fetch` for one address after the other, until an address provides the file.
+    /// Calls `fetch` for each address in turn, until an address provides the file.
     fn first<T>(
         &self,
         folder: &Folder,

@@ -1,9 +1,9 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
-//! The path of an entry is CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST
-//! OF THE COMPRESSED BYTES.gz. Therefore, the builder can find an entry by the digest of its
-//! content, and can verify the entry by hashing only the compressed bytes, which are a third of the
-//! size. The builder does not read the content itself. Like a compiler's cache, this cache is
+//! The path of an entry is CACHE/gzip/CONTENT-DIGEST/COMPRESSOR.CONTENT-SIZE.COMPRESSED-DIGEST.gz.
+//! Therefore, the builder can find an entry by the digest of its content, and can verify the entry
+//! by hashing only the compressed bytes. The compressed bytes are a third of the content's size,
+//! and the builder does not read the content itself. Like a compiler's cache, this cache is
 //! protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};

@@ -202,8 +202,8 @@ fn check(
     }
     if certificate.not_after - now < lifetimes.renew_before {
         let text = format!(
-            "`{}` expires on {}, and all its certificates expire no later: plan the replacement of \
-             this CA",
+            "`{}` expires on {}, and every certificate that it signs expires no later: plan the \
+             replacement of this CA",
             certificate.subject,
             utc(certificate.not_after)
         );

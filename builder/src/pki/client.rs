@@ -48,8 +48,8 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
-    /// Fails if a file is missing, if users other than its owner can read the key, or if the
-    /// certificate is not valid now.
+    /// Fails if a file is missing, if users other than the key's owner can access the key, or if
+    /// the certificate is not valid now, does not match the key, or does not chain to `ca.crt`.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
         let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
         let text = |path: &Path| store::read(path)?.ok_or_else(|| missing(path));

@@ -11,9 +11,9 @@
 //!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
-//!   nodes/NAME/enrolled.pub           the keys that the node generated itself, instead of the three
-//!                                     `.key` files
-//!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
+//!   nodes/NAME/enrolled.pub           the public keys of a node that generated its keys itself;
+//!                                     replaces the three `.key` files
+//!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
 //!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
@@ -248,7 +248,7 @@ impl Pki {
                 });
             }
             // A build was killed after it wrote the key and before it wrote the certificate. No
-            // node has received the key, so it can be used.
+            // node has received the key, so this build can use the key.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();

@@ -55,8 +55,8 @@ impl AuthorityPlan {
             // If ca.crt exists, a failed build left it behind. That authority has signed nothing,
             // and no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // With a new CA, every running member would lose contact with its cluster at its next
-            // rebuild.
+            // A member with certificates of a new CA could not connect to the running members,
+            // which trust only the old CA.
             (None, false, false) if used => refused(
                 "it is missing, but the folder has been used to sign documents or certificates of \
                  nodes",
@@ -103,9 +103,9 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates with an authority that has no CA
-/// certificate in common. If the two authorities share a CA certificate, nodes with the old file
-/// and nodes with the new file trust a common CA, so the CA of a running cluster can be changed.
+/// Refuses to replace the authority of issued certificates if the old and the new authority have no
+/// CA certificate in common. With a common CA certificate, nodes with the old file and nodes with
+/// the new file trust the same CA, so the CA of a running cluster can be changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem

@@ -16,8 +16,8 @@ use super::{Event, Pki, PkiError, PublicKeys, files, issue, store};
 const PREVIOUS_FOLDER: &str = "before";
 
 impl Pki {
-    /// Returns all three certificates, with their keys, from the previous authority. A certificate
-    /// that can no longer be used is archived with its key.
+    /// Returns all three certificates, with their keys, from the previous authority. If one of the
+    /// certificates can no longer be used, archives all three with their keys.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -105,7 +105,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "their CA is no longer trusted, they have expired, or the node has other keys"
+                "its certificates have expired or their CA is no longer trusted, or the node has other keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,

@@ -28,7 +28,7 @@ impl OwnAuthority {
         if !key.exists() {
             return Err(PkiError::wrong(
                 &key,
-                "it is missing, so the builder cannot rotate the CA in this folder, which it apparently did not create",
+                "it is missing, so the builder cannot rotate the CA in this folder, and probably did not create this CA",
                 "if [tls] ca-cert and ca-key name your own CA, put the new and the old certificate \
                  into the ca-cert file and the new key into the ca-key file, and remove the old \
                  certificate at the end of the rotation",

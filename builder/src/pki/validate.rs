@@ -197,7 +197,7 @@ impl Requirements<'_> {
     /// Returns whether a certificate that is valid now is replaced because of its age.
     fn is_due(&self, leaf: &Certificate) -> bool {
         let by_recipe = leaf.not_after < self.renew_until && leaf.not_after < self.new_until;
-        // If a certificate expires with its CA, a renewal would not extend its validity.
+        // If a certificate expires with its CA, a new certificate would expire at the same time.
         let (left, life) = (leaf.not_after - self.now, leaf.not_after - leaf.not_before);
         let by_own_life =
             self.nodes_ask && left < life / 2 && leaf.not_after < self.authority_until;

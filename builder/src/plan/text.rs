@@ -52,8 +52,8 @@ pub(super) fn render(plan: &Plan) -> String {
     out + &settings(&plan.settings)
 }
 
-/// Formats the keys of each place, grouped by their reason. A star marks a setting that differs
-/// from the guide.
+/// Formats the settings, grouped by the file or place in which they are set, and then by their
+/// reason. A star marks a setting that differs from the guide.
 fn settings(settings: &[Setting]) -> String {
     let mut out = String::new();
     let places = [

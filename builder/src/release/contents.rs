@@ -171,7 +171,7 @@ impl Contents {
         Ok(program)
     }
 
-    /// Returns the names of the expected programs that the tarball does not contain, if any.
+    /// Returns the path of the first expected program that the tarball does not contain, if any.
     pub(super) fn missing(&self) -> Option<String> {
         let top = address::top(self.version);
         let paths = Program::of(self.version)

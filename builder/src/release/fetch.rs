@@ -262,7 +262,7 @@ impl Fetch<'_> {
                 break Attempt::GiveUp(MirrorError::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
-                // If the disk is full, truncate the file to its earlier length.
+                // The disk may be full, so free the space of the partial download.
                 self.progress.end();
                 let _ = part.discard();
                 return Err(ReleaseError::io("write", part.path())(error));

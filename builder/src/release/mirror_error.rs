@@ -17,7 +17,7 @@ pub(crate) enum MirrorError {
     #[error("HTTP status {0}")]
     Status(u16),
     /// The mirror requests a longer pause than the builder allows.
-    #[error("HTTP status {status}, with a requested wait of {} s", .wait.as_secs())]
+    #[error("HTTP status {status}, and the mirror requests a wait of {} s", .wait.as_secs())]
     Wait { status: u16, wait: Duration },
     /// No data arrived within the time limit.
     #[error("no data arrived for {:.1} s", .0.as_secs_f64())]

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The limits for downloading one release. `Default` contains the values and the reasons for them.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// The number of tries per mirror. A try that receives at least [`RetryPolicy::PROGRESS`] bytes
-    /// is not counted.
+    /// The number of consecutive tries per mirror. A try that receives at least
+    /// [`RetryPolicy::PROGRESS`] bytes resets the count.
     pub(crate) tries: u32,
     /// The pause after the first failure. Each later pause is twice as long as the previous pause.
     pub(crate) first_pause: Duration,

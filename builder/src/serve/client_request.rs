@@ -19,7 +19,8 @@ use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
 use super::refusal::{Refusal, RefusalId};
 
-/// The maximum size of a body. A body is a report or a certificate request, which has about 1.5 KB.
+/// The maximum size of a body. The largest body that a node sends is a certificate request of about
+/// 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// The chain of a client's certificate, leaf first.

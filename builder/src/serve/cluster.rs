@@ -57,8 +57,8 @@ impl Cluster {
 
     /// Returns the cluster of an output. Reads the nodes only if a file of a node has changed.
     pub(super) fn cached(out: &Path, state: &Path, cache: &NodeCache) -> Result<Self> {
-        // The fingerprints are taken before the files are read, so that the next call detects a change in
-        // between.
+        // The fingerprints are taken before the files are read, so that the next call detects a
+        // change in between.
         let fingerprints = fingerprints(out)?;
         let mut kept = cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match &*kept {

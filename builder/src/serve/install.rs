@@ -245,8 +245,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden(RefusalId::NoRecord, why)
 }
 
-/// Returns whether the newest installation began before a given time. An installation that the
-/// operator has only allowed has not begun yet.
+/// Returns whether the newest installation began before a given time, or no installation is
+/// recorded. An installation that the operator has only allowed has not begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }

@@ -1,7 +1,7 @@
-//! `builder serve`: serves an output over HTTP, so that a machine becomes a node as soon as it is
-//! switched on, without an operator. The image is public. A node's document goes only to the node's
-//! machine, and only for a limited time. A network boot loader (iPXE, grub or pxelinux) installs a
-//! machine once.
+//! `builder serve`: serves an output over HTTP, so that a machine that boots from the network is
+//! installed and receives its document without an operator. The image is public. The server hands
+//! out a node's document only to the node's machine, and only for a limited time. A network boot
+//! loader (iPXE, grub or pxelinux) installs a machine once.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it: `node_document` answers with a document, `install` with a script
@@ -105,7 +105,7 @@ pub(crate) struct Options {
     /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Sign the requests of nodes that generate their keys themselves, with the PKI in this folder
+    /// Use the PKI in this folder to sign the requests of nodes that generate their keys themselves
     #[arg(long, value_name = "DIR", requires = "recipe")]
     pki: Option<PathBuf>,
     /// The recipe of the cluster, which provides the names and lifetimes of certificates

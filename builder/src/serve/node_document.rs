@@ -87,8 +87,8 @@ fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Refuses to hand out a document again after its window has closed, or if it may have been handed
-/// out before.
+/// Refuses to hand out a document whose window has closed, or that may have been handed out before
+/// the record began.
 fn must_be_open(
     state: &ServerState,
     record: &Record,

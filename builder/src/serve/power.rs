@@ -79,7 +79,7 @@ struct Shared {
     results: Mutex<BTreeMap<Label, PowerResult>>,
 }
 
-/// A node's record: when it was last written, and the installation in it.
+/// The time at which a node's record was last written, and the installation in the record.
 type Recorded = (SystemTime, Option<Installation>);
 
 impl Power {

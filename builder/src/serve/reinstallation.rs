@@ -1,5 +1,5 @@
 //! Lets a node ask to be installed again (`firstboot update --reinstall`). The node asks while it
-//! has the turn of its cluster, so the nodes are installed one after the other.
+//! has the turn of its cluster, so the nodes are installed one at a time.
 //!
 //! The server identifies the machine in the same way as when it hands out a document. The machine
 //! must also send the digest of one of the node's documents, to prove that it is the node. The

@@ -34,7 +34,8 @@ use crate::exit::with_causes;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// The maximum number of headers in a request. A machine sends one header for each of its cards.
+/// The maximum number of headers in a request. A machine sends one header for each of its network
+/// cards.
 const MAX_HEADERS: usize = 100;
 
 /// An address on which the server listens, and its encryption.

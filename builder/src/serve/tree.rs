@@ -20,7 +20,7 @@ impl FromStr for InstallTree {
             return Err(
                 "the usual iPXE builds do not support HTTPS, and iPXE loads the kernel and the \
                  initrd from the tree: expected an http:// URL or a folder. The recipe's `trees`, \
-                 which provide the packages, can be https"
+                 which provide the packages, can be https:// URLs"
                     .to_owned(),
             );
         }

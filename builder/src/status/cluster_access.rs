@@ -42,8 +42,8 @@ impl ClusterAccess {
             let pki = pki.map_or_else(|| default_pki(out), Path::to_owned);
             newest_client(&pki)?.with_context(|| {
                 format!(
-                    "{} has no client certificate; issue one with `builder pki client NAME --pki {0}`, or name its folder with \
-                     --client",
+                    "{} has no client certificate; issue one with `builder pki client NAME --pki {0}`, or name the \
+                     certificate's folder with --client",
                     pki.display()
                 )
             })?

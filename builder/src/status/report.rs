@@ -242,7 +242,7 @@ impl Listed {
 }
 
 /// Returns whether all known lists have the same members with the same roles and peer URLs. Names
-/// are not compared, because a member may receive the name of another member later.
+/// are not compared, because not all members learn the name of a new member at the same time.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;

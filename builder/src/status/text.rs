@@ -145,20 +145,21 @@ fn update(update: &Update) -> String {
             let _ = writeln!(
                 text,
                 "images: the newest image built here is {built}, and the newest image that a \
-                 member has installed by an update is {newest}"
+                 member has started to install by an update is {newest}"
             );
         }
         (Some(built), None) => {
             let _ = writeln!(
                 text,
-                "images: the newest image built here is {built}; no member has installed an image \
-                 by an update"
+                "images: the newest image built here is {built}; no member has started to install an \
+                 image by an update"
             );
         }
         (None, Some(newest)) => {
             let _ = writeln!(
                 text,
-                "images: the newest image that a member has installed by an update is {newest}"
+                "images: the newest image that a member has started to install by an update is \
+                 {newest}"
             );
         }
         (None, None) => {}

@@ -1,4 +1,4 @@
-//! A set of page ids.
+//! Defines a set of page ids.
 
 use std::collections::BTreeMap;
 

@@ -42,8 +42,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // Stop at this number of faults, because a list with so many faults is not a freelist, and its
-    // stated length may be very large.
+    // Stop after `Faults::KEPT` faults, because a list with so many faults is not a freelist, and
+    // its stated length may be very large.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;

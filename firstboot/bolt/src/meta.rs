@@ -179,7 +179,7 @@ fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'st
             .then_some("the first meta page's fields with the previous transaction's id"),
         FileKind::Live => {
             // bbolt writes the two pages alternately. If a file was streamed and then used as a
-            // database, bbolt's first write may replace the newer of its meta pages, so their
+            // database, bbolt's first write may replace the newer of the two pages, so their
             // transaction ids may differ by two. The number of pages in a file never decreases.
             let (old, new) = if first.txid > second.txid {
                 (second, first)

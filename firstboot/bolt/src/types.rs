@@ -3,14 +3,14 @@
 
 use crate::fault::Faults;
 
-/// The way in which the file was created.
+/// The way in which the file was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// The file was streamed from one transaction. The file ends with its last page, and both meta
     /// pages are from the same transaction.
     Snapshot,
-    /// The file is in use by a database. The file may be longer than its pages require, and one of
-    /// its meta pages may be half-written.
+    /// The file is a database to which bbolt writes in place. The file may be longer than its pages
+    /// require, and one of its meta pages may be half-written.
     Live,
 }
 
@@ -26,7 +26,7 @@ pub struct Path<'a> {
 /// A location in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
-    /// The page.
+    /// The id of the page.
     pub page: u64,
     /// The offset in the file, in bytes.
     pub offset: u64,

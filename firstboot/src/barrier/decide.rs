@@ -26,7 +26,7 @@ use recipes::{Label, Sha256};
 
 use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, Nonce, Nonces};
-use crate::membership::{Announcement, PeerState, Phase};
+use crate::membership::{Announcement, BarrierPhase, PeerState};
 
 /// The observed state of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -34,7 +34,7 @@ pub(crate) struct PeerObservation {
     /// The member's last answer, or `None` if it has never answered.
     pub(crate) state: Option<PeerState>,
     /// Whether the member answered the last probe.
-    pub(crate) fresh: bool,
+    pub(crate) answered_last_probe: bool,
 }
 
 /// The observed states of all other members of the recipe.
@@ -73,10 +73,10 @@ impl LocalState {
     }
 
     /// Returns the phase that this node has reached.
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> BarrierPhase {
         self.proposals
             .last()
-            .map_or(Phase::Empty, |proposal| Phase::Accepted {
+            .map_or(BarrierPhase::Empty, |proposal| BarrierPhase::Accepted {
                 proposal: proposal.id,
             })
     }
@@ -115,16 +115,16 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
     }
     let mut nonces = Nonces::from([(local.name.clone(), local.nonce)]);
     let mut mode = local.mode;
-    let (mut all_accepted, mut all_fresh) = (true, true);
+    let (mut all_accepted, mut all_answered) = (true, true);
     for name in local.others() {
         let Some(PeerObservation {
             state: Some(state),
-            fresh,
+            answered_last_probe,
         }) = views.get(name)
         else {
             return Action::Wait;
         };
-        all_fresh &= fresh;
+        all_answered &= answered_last_probe;
         match state {
             PeerState::Firstboot {
                 nonce,
@@ -157,7 +157,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         // The operator excludes a member that is not running, so the node first finds out whether
         // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
         _ if local.lacks_excluded(views) => Action::Wait,
-        _ if all_fresh && !local.only_joins => Action::AcceptProposal(nonces, mode),
+        _ if all_answered && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
     }
 }
@@ -197,13 +197,20 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
         return Some(Action::Wait);
     }
     let has_accepted = !local.proposals.is_empty();
-    for (name, PeerObservation { state, fresh }) in views {
+    for (
+        name,
+        PeerObservation {
+            state,
+            answered_last_probe,
+        },
+    ) in views
+    {
         let takes_part = local.initial.contains(name);
         match state {
             // Either the other member withdrew its agreement, or this node has not accepted a
             // proposal. The code above has already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
-                if *fresh && !already_rolled_back(local, state) =>
+                if *answered_last_probe && !already_rolled_back(local, state) =>
             {
                 let gave_up = takes_part && has_accepted;
                 return Some(if gave_up {
@@ -214,7 +221,9 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
             }
             // Once this node has accepted a proposal, another member may have started with the new
             // data, so this node must wait.
-            Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !has_accepted => {
+            Some(PeerState::Firstboot { mode, .. })
+                if *answered_last_probe && takes_part && !has_accepted =>
+            {
                 let other = !mode.is_new() && local.mode.merge(*mode).is_none();
                 if other {
                     return Some(Action::AbandonOrder(name.clone()));

@@ -113,7 +113,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 /// Classifies the disk. Stops etcd if etcd was started in this boot but does not use the member's
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
-    let expected = state.expected(&identity.node.name);
+    let expected = state.recorded_data(&identity.node.name);
     // The guard checked the data of a running etcd when etcd started. firstboot cannot check the
     // data while etcd writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
@@ -156,7 +156,7 @@ fn begin_or_join(
         // Write the disk id file, because an earlier run may have been killed before it wrote the
         // file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
-        None => init_disk_id(journal)?,
+        None => journal::init_disk_id(journal)?,
     };
     let local = LocalState::of_new(
         &NodeState::of(journal),
@@ -185,13 +185,6 @@ fn begin_or_join(
 fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     say("etcd's first start was interrupted; archiving the partial data, which etcd would refuse");
     archive_data(ArchiveReason::FirstStartInterrupted, journal)
-}
-
-fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
-    let disk_id = DiskId::draw()?;
-    journal.add(Event::DiskIdDrawn { disk_id })?;
-    journal::write_disk_id(disk_id)?;
-    Ok(disk_id)
 }
 
 /// Writes the parameters with which etcd bootstraps its cluster to the journal.

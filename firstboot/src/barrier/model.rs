@@ -14,7 +14,7 @@ use recipes::{ClusterDocument, Label, Sha256};
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations, decide};
 use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, Nonce, Nonces};
-use crate::membership::{PeerState, Phase};
+use crate::membership::{BarrierPhase, PeerState};
 use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
@@ -160,7 +160,7 @@ impl Explorer {
                 ordered,
             } => Some(PeerState::Firstboot {
                 nonce: Self::nonce(of, nonce),
-                phase: accepted.map_or(Phase::Empty, |proposal| Phase::Accepted {
+                phase: accepted.map_or(BarrierPhase::Empty, |proposal| BarrierPhase::Accepted {
                     proposal: self.real[usize::from(proposal)].id,
                 }),
                 without: self.labels(without),
@@ -169,7 +169,10 @@ impl Explorer {
         };
         // The model treats every observation as fresh, because an observation that is not fresh can
         // only make a node wait.
-        PeerObservation { state, fresh: true }
+        PeerObservation {
+            state,
+            answered_last_probe: true,
+        }
     }
 
     /// Applies the rule to a node and returns the rule's decision.

@@ -11,7 +11,7 @@ use time::macros::format_description;
 
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations};
 use crate::domain::BootstrapMode;
-use crate::membership::{PeerState, Phase, ProbeResult};
+use crate::membership::{BarrierPhase, PeerState, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
 /// The observations of one member, with the times at which they were made.
@@ -42,14 +42,14 @@ impl PeerTracker {
             ProbeResult::State(state) => (
                 PeerObservation {
                     state: Some(state.clone()),
-                    fresh: true,
+                    answered_last_probe: true,
                 },
                 Some(at),
             ),
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_) => match before {
                 Some(before) => (
                     PeerObservation {
-                        fresh: false,
+                        answered_last_probe: false,
                         ..before.view
                     },
                     before.last_answer_at,
@@ -185,7 +185,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => format!("the disk of {name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
@@ -247,7 +247,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => {
                 format!("{name} has the same order")
@@ -263,7 +263,7 @@ impl TrackedPeer {
                 format!("as etcd in the cluster {cluster_id:x}")
             }
             Some(PeerState::Firstboot {
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 ..
             }) => "with an empty disk".to_owned(),
             Some(PeerState::Firstboot { .. }) => "ready to bootstrap".to_owned(),
@@ -309,7 +309,7 @@ mod tests {
         let without = without.iter().map(|name| label(name)).collect();
         ProbeResult::State(PeerState::Firstboot {
             nonce: Nonce::of(2),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without,
             mode: BootstrapMode::New,
         })
@@ -340,7 +340,7 @@ mod tests {
             reason,
             "an unchanged state gives the same message"
         );
-        assert!(!tracker.views()[&label("b")].fresh);
+        assert!(!tracker.views()[&label("b")].answered_last_probe);
     }
 
     #[test]

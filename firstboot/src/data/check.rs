@@ -8,9 +8,9 @@
 
 use std::fmt;
 
-use super::expected::{DataIdentity, Expected, Ids};
 use super::observe::{Contents, DataDirState};
-use super::progress::Progress;
+use super::recorded::{DataIdentity, Ids, RecordedData};
+use super::wal_checkpoint::WalCheckpoint;
 use crate::reason::{Reason, ReasonId};
 
 /// The result of checking a data directory.
@@ -74,9 +74,9 @@ impl fmt::Display for UnusableData {
 }
 
 pub(crate) fn check_data(
-    expected: &Expected,
+    expected: &RecordedData,
     found: &DataDirState,
-    progress: Option<&Progress>,
+    progress: Option<&WalCheckpoint>,
 ) -> DataCheck {
     let Some(known) = &expected.identity else {
         return check_first_start(expected, found);
@@ -89,7 +89,7 @@ pub(crate) fn check_data(
 
 /// Checks a data directory for which the journal does not record yet that etcd has
 /// created its WAL.
-fn check_first_start(expected: &Expected, found: &DataDirState) -> DataCheck {
+fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
@@ -134,7 +134,7 @@ fn check_first_start(expected: &Expected, found: &DataDirState) -> DataCheck {
 fn check_known_data(
     known: &DataIdentity,
     found: &DataDirState,
-    progress: Option<&Progress>,
+    progress: Option<&WalCheckpoint>,
 ) -> Result<(), UnusableData> {
     if found.contents == Contents::Empty {
         return Err(UnusableData::Deleted);

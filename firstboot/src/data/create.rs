@@ -16,7 +16,7 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// Creates etcd's data directory, and writes its identity to the journal. Does nothing if the
-/// directory contains etcd's data, or if it is the directory that firstboot created.
+/// journal records etcd's data, or if the directory is the one that firstboot created.
 pub(crate) fn create_data_dir(journal: &mut Journal) -> Result<()> {
     let state = NodeState::of(journal);
     if state.data.is_some() {

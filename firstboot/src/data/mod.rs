@@ -4,7 +4,7 @@
 //! `check` contains the rule. firstboot uses this rule to decide how etcd starts, and the guard of
 //! etcd.service uses the same rule before each start. `inode` distinguishes a directory from a
 //! copy, `wal` reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7
-//! cannot read, `observe` collects all facts about the directory, and `progress` records the end of
+//! cannot read, `observe` collects all facts about the directory, and `wal_checkpoint` records the end of
 //! the WAL at etcd's last start and stop. `create` creates the directory for the first start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
@@ -12,12 +12,12 @@
 
 mod check;
 mod create;
-mod expected;
 mod inode;
 mod observe;
-mod progress;
+mod recorded;
 mod v2_requests;
 mod wal;
+mod wal_checkpoint;
 
 use std::path::Path;
 
@@ -25,21 +25,21 @@ use anyhow::Result;
 
 pub(crate) use check::{DataCheck, UnusableData, check_data};
 pub(crate) use create::create_data_dir;
-pub(crate) use expected::{DataIdentity, Expected, Ids};
 #[cfg(test)]
 pub(crate) use inode::Directories;
 pub(crate) use inode::Inode;
 pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
-pub(crate) use progress::Progress;
+pub(crate) use recorded::{DataIdentity, Ids, RecordedData};
 pub(crate) use v2_requests::reads_v2_requests;
 pub(crate) use wal::WalEnd;
+pub(crate) use wal_checkpoint::WalCheckpoint;
 
 use crate::paths;
 
 /// Reads etcd's data directory and checks the data. etcd must not be running.
-pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, DataCheck)> {
+pub(crate) fn inspect(expected: &RecordedData) -> Result<(Contents, DataCheck)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
-    let progress = Progress::read(expected)?;
+    let progress = WalCheckpoint::read(expected)?;
     Ok((
         found.contents,
         check_data(expected, &found, progress.as_ref()),
@@ -48,7 +48,7 @@ pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, DataCheck)> {
 
 /// Returns whether the directories of etcd's data are the recorded directories. Returns `false` if
 /// no directories are recorded yet. etcd may be running.
-pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
+pub(crate) fn is_in_place(expected: &RecordedData) -> Result<bool> {
     let Some(known) = &expected.identity else {
         return Ok(false);
     };
@@ -67,7 +67,7 @@ pub(crate) fn needed_minor() -> Option<u64> {
 /// # Errors
 /// Fails if a part of the data is missing.
 pub(crate) fn identity_of(folder: &Path) -> Result<DataIdentity> {
-    match check_data(&Expected::default(), &DataDirState::at(folder)?, None) {
+    match check_data(&RecordedData::default(), &DataDirState::at(folder)?, None) {
         DataCheck::WalCreated(known) => Ok(known),
         check => anyhow::bail!(
             "{} does not contain a member's data: {check:?}",

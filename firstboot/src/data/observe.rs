@@ -215,7 +215,7 @@ fn applied(data: &Dir) -> io::Result<u64> {
 
 /// Returns the lowest minor version of etcd that can open this data. The result is the minor
 /// version of the cluster version or of the storage version, whichever is higher, because etcd
-/// migrates the storage some seconds after the cluster version has decreased
+/// migrates the storage a few seconds after the cluster version has decreased
 /// (server/storage/schema/membership.go and schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;

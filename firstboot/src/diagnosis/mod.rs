@@ -11,12 +11,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use recipes::{ClusterDocument, Label};
 
 use exit_log::{Entry, ExitLog, Search};
-use unit::{UNIT, Unit};
+use unit::Unit;
 
 use crate::identity::Identity;
 use crate::output::say;
 use crate::reason::Reason;
 use crate::systemd;
+use crate::systemd::ETCD_UNIT;
 pub(crate) use source::wrong_source;
 
 /// The pause between two diagnoses while firstboot waits.
@@ -104,7 +105,7 @@ fn etcd() -> Vec<Reason> {
 /// Returns the most informative log line of the etcd processes that have exited.
 fn last_words(unit: &Unit) -> Option<ExitLog> {
     let mut search = Search::default();
-    let read = systemd::journal(UNIT, |line| match Entry::parse(line) {
+    let read = systemd::journal(ETCD_UNIT, |line| match Entry::parse(line) {
         Some(entry) if Some(entry.pid) != unit.running => search.take(&entry),
         _ => true,
     });

@@ -9,9 +9,7 @@ use time::macros::format_description;
 use super::exit_log::ExitLog;
 use crate::reason::{Reason, ReasonId};
 use crate::systemd;
-
-/// etcd's unit.
-pub(super) const UNIT: &str = "etcd.service";
+use crate::systemd::ETCD_UNIT;
 
 /// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
 /// is running again. systemd restarts etcd after 5 s, and the new process may run for a few seconds
@@ -48,7 +46,7 @@ impl Unit {
             "ExecMainStatus",
             "DropInPaths",
         ];
-        Ok(Self::of(&systemd::properties(UNIT, &names)?))
+        Ok(Self::of(&systemd::properties(ETCD_UNIT, &names)?))
     }
 
     fn of(properties: &BTreeMap<String, String>) -> Self {
@@ -74,7 +72,7 @@ impl Unit {
     pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {
-            let text = format!("drop-ins change {UNIT}: {}", self.drop_ins.join(", "));
+            let text = format!("drop-ins change {ETCD_UNIT}: {}", self.drop_ins.join(", "));
             reasons.push(ReasonId::EtcdDropIn.because(text));
         }
         reasons
@@ -83,7 +81,7 @@ impl Unit {
     fn end(&self, words: Option<&ExitLog>, now: u64) -> Option<Reason> {
         if self.load == "masked" {
             let text = format!(
-                "{UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {UNIT}`"
+                "{ETCD_UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {ETCD_UNIT}`"
             );
             return Some(ReasonId::EtcdMasked.because(text));
         }

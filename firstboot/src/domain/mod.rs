@@ -1,4 +1,4 @@
-//! The types that the journal stores and that all other modules read.
+//! Defines the types that the journal stores and that all other modules use.
 
 mod bootstrap_mode;
 mod ca_subject;

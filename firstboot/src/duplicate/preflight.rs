@@ -226,9 +226,9 @@ fn observe(
 ) -> Liveness {
     match member {
         Some(member) => {
-            let whom = membership::known(identity)
+            let whom = membership::recipe_peers(identity)
                 .into_iter()
-                .chain(membership::unknown(identity, peers))
+                .chain(membership::extra_peers(identity, peers))
                 .collect();
             let heard = runtime.block_on(membership::read_traffic(whom, peer_client));
             detector.observe(member, &heard)

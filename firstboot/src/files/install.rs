@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
-/// Durably gives a file a second name. If another file has that name, the new file replaces it in
-/// one step. The file also keeps its first name, its owner, its mode and its label. If both paths
-/// are on the same file system, the function does not copy the content.
+/// Durably gives a file a second name. If another file has that name, this file replaces the other
+/// file in one step. This file also keeps its first name, its owner, its mode and its label. If
+/// both paths are on the same file system, the function does not copy the content.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)

@@ -120,7 +120,7 @@ fn give(fd: impl AsFd, there: &FileAttributes, owner: (u32, u32), least: u32) ->
 
 fn too_deep(path: &Path) -> io::Error {
     io::Error::other(format!(
-        "{}: more than {DEEPEST} nested directories",
+        "{} is nested more than {DEEPEST} directories deep",
         path.display()
     ))
 }

@@ -124,7 +124,7 @@ fn an_outdated_document_is_recognised() {
     for words in [
         "from a test is older",
         "from 2024-01-01T00:00:00Z",
-        "accepted document from 2025-01-01",
+        "accepted document is valid from 2025-01-01",
         "uses the accepted document, /var/lib/firstboot/node.json",
     ] {
         assert!(said.text.contains(words), "{words}: {}", said.text);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::event::Event;
+use super::file::Journal;
 use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, Kind, ROOT};
 use crate::paths;
@@ -42,6 +44,14 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
             _ => DiskIdFile::Differs,
         },
     })
+}
+
+/// Draws the id of a new disk, and records the id in the journal and in the file.
+pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
+    let disk_id = DiskId::draw()?;
+    journal.add(Event::DiskIdDrawn { disk_id })?;
+    write_disk_id(disk_id)?;
+    Ok(disk_id)
 }
 
 /// Writes the file, unless it already contains this id.

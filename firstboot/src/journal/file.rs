@@ -6,9 +6,9 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use members::timestamp::now;
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Each line begins with this number of hexadecimal digits of its SHA-256. The digits are enough to
-/// detect a torn line.
+/// Each line begins with this number of hexadecimal digits of the SHA-256 of its JSON. The digits
+/// are enough to detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
@@ -98,8 +98,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the other lines, because a killed firstboot may not have flushed the last line
-    /// before other members rely on it.
+    /// line. Flushes the other lines, because a firstboot that was killed may not have flushed the
+    /// last line, which must be durable before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -145,10 +145,7 @@ impl Journal {
 
     /// Adds an event. The event is on the disk when this function returns.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let entry = Entry { at, event };
+        let entry = Entry { at: now(), event };
         let json = serde_json::to_string(&entry)?;
         let line = format!("{} {json}\n", check_of(&json));
         let write = || -> std::io::Result<()> {

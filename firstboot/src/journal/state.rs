@@ -7,7 +7,7 @@ use recipes::{EtcdVersion, Label};
 
 use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
-use crate::data::{DataIdentity, Expected, Ids, Inode};
+use crate::data::{DataIdentity, Ids, Inode, RecordedData};
 use crate::domain::{
     BootstrapMode, CaSubject, DiskId, InitialCluster, Nonces, cluster_id, member_id,
 };
@@ -214,8 +214,8 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // Compute the ids of the previous cluster from its start parameters, because that cluster
-        // may never have had a quorum.
+        // If etcd never reported the previous cluster's id, compute the id from the initial-cluster
+        // settings. That cluster may never have had a quorum.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
@@ -246,7 +246,7 @@ impl NodeState {
     }
 
     /// Returns the expected state of etcd's data on the node with this name.
-    pub(crate) fn expected(&self, name: &Label) -> Expected {
+    pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
         let begun = self
             .initial_cluster
             .as_ref()
@@ -263,7 +263,7 @@ impl NodeState {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
-        Expected {
+        RecordedData {
             disk_id: self.disk_id,
             created: self.created,
             identity: self.data,

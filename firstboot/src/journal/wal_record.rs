@@ -5,13 +5,13 @@ use anyhow::Result;
 use super::event::Event;
 use super::file::Journal;
 use super::state::NodeState;
-use crate::data::{DataIdentity, Progress, WalEnd};
+use crate::data::{DataIdentity, WalCheckpoint, WalEnd};
 
 /// Records the end of the WAL next to the data, and then the identity of the data in the journal.
 /// If the function is interrupted in between, the next run records both again.
 pub(crate) fn record_wal(journal: &mut Journal, known: DataIdentity, wal: WalEnd) -> Result<()> {
     if let Some(disk_id) = NodeState::of(journal).disk_id {
-        Progress::starting(disk_id, wal).write()?;
+        WalCheckpoint::starting(disk_id, wal).write()?;
     }
     journal.add(Event::WalCreated(known))
 }

@@ -1,5 +1,6 @@
-//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
-//! next step. This module observes the cluster, records the step in the journal and executes it.
+//! `firstboot leave`: removes this node's member from the cluster, and keeps etcd stopped. `plan`
+//! decides on the next step. This module observes the cluster, records the step in the journal and
+//! executes it.
 
 mod plan;
 
@@ -13,7 +14,9 @@ use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{ArchiveReason, Event, Journal, MembershipIntent, NodeState, archive_data};
-use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, query_others, removed_reason};
+use crate::membership::{
+    PeerClient, QUERY_TIMEOUT, is_listed, query_others, remove_member, removed_reason,
+};
 use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::{say, show_json};
@@ -65,14 +68,13 @@ impl JsonOutput {
     }
 }
 
-/// Runs the command.
 pub(crate) fn command(options: &Options) -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     let answer = if options.dry_run {
         plan_only(&identity)?
     } else {
-        // Prevent updates, because after the removal, the updater would wait forever for a healthy
-        // member and keep the turn.
+        // Prevent updates, because after the removal, the updater would wait forever for this
+        // node's member to become healthy, and would keep the turn.
         let _updates = update::prevent()?;
         operator::with_journal(|journal| {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
@@ -105,7 +107,7 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// Returns a refusal or a "not ready" error if the node remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
-    block_on(remove_member(identity, journal, member, patience))?;
+    block_on(remove_own_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
     say(left_reason(member).to_string());
     Ok(())
@@ -130,7 +132,7 @@ pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
     })
 }
 
-async fn remove_member(
+async fn remove_own_member(
     identity: &Identity,
     journal: &mut Journal,
     member: u64,
@@ -182,7 +184,7 @@ async fn remove_member(
                     &format!("removing this node's member {member:x}"),
                 )?;
                 let credentials = installed_credentials()?;
-                remove_through(&through, member, &credentials).await
+                remove_member(&through, member, &credentials).await
             }
         };
         if let Err(error) = done {
@@ -196,16 +198,10 @@ async fn remove_member(
     }
 }
 
-/// Transfers the leadership to another member, using this node's etcd.
+/// Transfers the leadership to another member through this node's etcd.
 async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     client.move_leader(to).await
-}
-
-/// Removes the member through a request to another member.
-async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
-    let client = Client::connect(url, credentials).await?;
-    client.remove(member).await
 }
 
 /// Cancels the intent to leave, so that a later boot does not resume the removal unexpectedly.

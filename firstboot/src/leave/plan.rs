@@ -13,12 +13,13 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) struct Observed {
     /// The member id of this node.
     pub(crate) member: u64,
-    /// The cluster of this node, or `None` if the node was never healthy in a cluster.
+    /// The id of this node's cluster, or `None` if the node was never healthy in a cluster.
     pub(crate) cluster: Option<u64>,
     /// The leader according to etcd on this node, or `None` if etcd is not running or does not have
     /// a leader.
     pub(crate) leader: Option<u64>,
-    /// Whether etcd on this node reports, by a linearizable read, that it is the only voter.
+    /// Whether etcd on this node reports, by a linearizable read, that this node's member is the
+    /// only voter.
     pub(crate) alone: bool,
     /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<Peer>,
@@ -47,7 +48,10 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         ));
     }
     let Some(first) = peers.first() else {
-        return wait(ReasonId::NoQuorum, "no other member has a quorum");
+        return wait(
+            ReasonId::NoQuorum,
+            "no other member answered, or the cluster has no quorum",
+        );
     };
     if let Some(why) = another_cluster(peers, observed.cluster) {
         return LeaveStep::Refuse(why);

@@ -1,9 +1,9 @@
-//! Transfers the leadership from a member that is about to stop.
+//! Transfers the leadership from a member that is about to stop, and removes members.
 
 use anyhow::Result;
 
 use super::list::Peer;
-use crate::etcd::Client;
+use crate::etcd::{Client, Credentials};
 use crate::output::say;
 
 /// If the member of `client` is the leader, transfers the leadership to the voter in `peers` that
@@ -20,4 +20,10 @@ pub(crate) async fn transfer_leadership(client: &Client, peers: &[Peer]) -> Resu
         client.move_leader(next.member_id).await?;
     }
     Ok(leads)
+}
+
+/// Removes a member through a request to another member.
+pub(crate) async fn remove_member(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
+    let client = Client::connect(url, credentials).await?;
+    client.remove(member).await
 }

@@ -33,9 +33,10 @@ pub(crate) async fn query_others(
     credentials: &Credentials,
     patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
-    let (mut peers, mut clusters) = ask(known(identity), peer_client, credentials, patience).await;
+    let (mut peers, mut clusters) =
+        ask(recipe_peers(identity), peer_client, credentials, patience).await;
     let more = ask(
-        unknown(identity, &peers),
+        extra_peers(identity, &peers),
         peer_client,
         credentials,
         patience,
@@ -60,7 +61,7 @@ pub(crate) async fn query_own(
 }
 
 /// Returns the other members of the recipe, by name and client URL.
-pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
+pub(crate) fn recipe_peers(identity: &Identity) -> BTreeSet<(String, String)> {
     let others = identity
         .cluster
         .members
@@ -72,7 +73,7 @@ pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
 }
 
 /// Returns the members that the peers list but the recipe does not contain.
-pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
+pub(crate) fn extra_peers(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity
         .cluster
         .members

@@ -33,7 +33,7 @@ struct Document {
     name: Label,
     nonce: Nonce,
     #[serde(flatten)]
-    phase: Phase,
+    phase: BarrierPhase,
     without: BTreeSet<Label>,
     #[serde(rename = "task")]
     mode: BootstrapMode,
@@ -48,7 +48,7 @@ pub(crate) struct Announcement<'a> {
     pub(crate) name: &'a Label,
     pub(crate) nonce: Nonce,
     /// The progress of the node at the barrier.
-    pub(crate) phase: Phase,
+    pub(crate) phase: BarrierPhase,
     /// The members that the node's operator excluded.
     pub(crate) without: &'a BTreeSet<Label>,
     /// Whether the node starts a new cluster, restores a snapshot or rolls back.
@@ -123,7 +123,7 @@ pub(crate) fn read(
 /// The progress of a node at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
-pub(crate) enum Phase {
+pub(crate) enum BarrierPhase {
     /// The node's disk is empty.
     Empty,
     /// The node has received all nonces of this proposal, and has recorded the proposal in its
@@ -143,7 +143,7 @@ pub(crate) enum PeerState {
     Firstboot {
         nonce: Nonce,
         /// The progress of the node at the barrier.
-        phase: Phase,
+        phase: BarrierPhase,
         /// The members that the node's operator excluded.
         without: BTreeSet<Label>,
         /// Whether the node starts a new cluster, restores a snapshot or rolls back.
@@ -173,7 +173,7 @@ mod tests {
         let own_state = Announcement {
             name: &name,
             nonce: Nonce::of(7),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without: &without,
             mode,
         };
@@ -196,14 +196,14 @@ mod tests {
         );
         assert_eq!(
             read(&written, &label("demo"), own, &label("a")),
-            Ok(state(Phase::Empty))
+            Ok(state(BarrierPhase::Empty))
         );
         let proposal = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
         let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{proposal}\""));
         assert_eq!(
             read(ready.as_bytes(), &label("demo"), own, &label("a")),
-            Ok(state(Phase::Accepted { proposal }))
+            Ok(state(BarrierPhase::Accepted { proposal }))
         );
         assert!(
             read(&written, &label("demo"), own, &label("b"))
@@ -222,7 +222,7 @@ mod tests {
         let earlier = serde_json::to_vec(&earlier).unwrap();
         assert_eq!(
             read(&earlier, &label("demo"), none, &label("a")),
-            Ok(state(Phase::Empty))
+            Ok(state(BarrierPhase::Empty))
         );
     }
 
@@ -253,7 +253,7 @@ mod tests {
             let state = Announcement {
                 name: &a,
                 nonce: Nonce::of(7),
-                phase: Phase::Empty,
+                phase: BarrierPhase::Empty,
                 without: &BTreeSet::new(),
                 mode: BootstrapMode::Rollback { cluster: 7 },
             };

@@ -17,7 +17,7 @@ use crate::duplicate::{self, DuplicateProbe, DuplicateTimeout};
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
-use crate::membership::{ActiveStreams, PeerClient};
+use crate::membership::{ActiveStreams, PeerClient, remove_member};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
@@ -119,7 +119,7 @@ impl Rebuild {
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");
                 journal.record_intent(Event::Remove { member }, &line)?;
-                remove(helper, member, &credentials).await
+                remove_member(helper, member, &credentials).await
             }
             (RebuildStep::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
@@ -175,10 +175,4 @@ async fn compact_log(url: &str, credentials: &Credentials) -> Result<()> {
         client.transact(&[], &[(FILLER_KEY, Some(value))]).await?;
     }
     client.transact(&[], &[(FILLER_KEY, None)]).await.map(drop)
-}
-
-/// Removes the member through a request to another member.
-async fn remove(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
-    let client = Client::connect(url, credentials).await?;
-    client.remove(member).await
 }

@@ -64,7 +64,7 @@ pub(super) struct ArchiveRow {
     at: OffsetDateTime,
     /// The size on the disk, in bytes.
     size: u64,
-    /// The id of the data's cluster, in hexadecimal digits, if the journal contains it.
+    /// The id of the data's cluster, in hexadecimal digits, if the journal contains the id.
     cluster_id: Option<String>,
     /// Whether `--rollback` would restore this data.
     rollback: bool,
@@ -118,7 +118,8 @@ pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
     archived.iter().map(line).collect()
 }
 
-/// Deletes the folders that are older than this many days.
+/// Deletes the archived folders that are older than this many days. Keeps the folder that an
+/// unfinished data swap needs.
 pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
@@ -148,8 +149,8 @@ fn all() -> Result<Vec<ArchivedFolder>> {
     Ok(all)
 }
 
-/// Parses a folder's name. Returns `None` for a folder that firstboot did not name, because the
-/// names of firstboot's folders contain the time.
+/// Parses the time in a folder's name. Returns `None` if the name does not end with a time, because
+/// then firstboot did not create the folder.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

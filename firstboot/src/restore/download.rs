@@ -1,5 +1,6 @@
 //! Downloads the snapshot from a member that is waiting at the barrier (`--from PEER`, over the
-//! barrier's TLS), from an object store, or from a web server. Resumes an interrupted download.
+//! barrier's TLS connections), from an object store, or from a web server. Resumes an interrupted
+//! download.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -158,7 +159,7 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         if !logged {
             say(format!(
                 "waiting until {name} receives an order to restore ({why}): run `firstboot restore \
-                 SNAPSHOT` there"
+                 SNAPSHOT` on that node"
             ));
             logged = true;
         }

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use members::timestamp::now;
 
 use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
@@ -32,7 +33,7 @@ pub(super) enum RestoreOutcome {
     Swapped(String),
     /// The restore was abandoned for this reason, and etcd may start with its previous data.
     Abandoned(anyhow::Error),
-    /// firstboot.service continues.
+    /// The terminal was closed, and firstboot.service continues the restore.
     HandedOver,
 }
 
@@ -185,10 +186,7 @@ fn agree_on_swap(
         let (build, archived) = (build.clone(), archived.clone());
         move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
-    let left = Duration::from_secs(order.until.saturating_sub(now));
+    let left = Duration::from_secs(order.until.saturating_sub(now()));
     let patience = if at_terminal {
         left
     } else {
@@ -216,8 +214,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The other members may have started with an earlier proposal than the newest proposal that
-    // this node has prepared.
+    // The members may have agreed on an earlier proposal than the newest one for which this node
+    // has prepared its data.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))
@@ -225,7 +223,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}: the cluster {:x}",
+        "all members ({}) are ready to {}; the cluster then has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster

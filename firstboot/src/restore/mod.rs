@@ -18,22 +18,24 @@ mod swap;
 mod wait;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use members::timestamp::now;
 use recipes::Label;
 
 use crate::barrier;
 use crate::domain::{BootstrapMode, Nonce};
 use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, NodeState, RestoreOrder, SnapshotFile};
+use crate::journal::{self, Event, Journal, NodeState, RestoreOrder, SnapshotFile};
 use crate::metadata::SourceLog;
 use crate::node::{identify, refuse_other_disk};
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::{say, show, show_json};
-use crate::paths;
 use crate::reason::ReasonId;
+use crate::systemd::FIRSTBOOT_UNIT;
+use crate::{paths, update};
 pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
@@ -52,10 +54,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop(journal);
     if state.swap.is_some() {
         return Err(refused(ReasonId::RestoreUnfinished.because(format!(
-            "an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`"
+            "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
         ))));
     }
     if !options.dry_run {
+        update::refuse_during_replacement()?;
         execute::clear(&state);
     }
     let without = without(options, &identity, &state)?;
@@ -81,13 +84,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     execute::prebuild(&identity, &state, &order)
         .context("nothing was restored, and etcd keeps running")?;
-    order.until = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs())
-        + options.deadline;
-    // After this process has finished, the unit continues, and starts etcd with either the old or
-    // the new data.
+    order.until = now() + options.deadline;
+    // After this process has ended, firstboot.service continues, and starts etcd with either the
+    // old or the new data.
     let outcome = operator::with_journal(|journal| {
+        let state = NodeState::of(journal);
+        if state.disk_id.is_none() && state.initial_cluster.is_none() {
+            // This node has not reached the barrier, at which it would draw the id of its disk.
+            journal::init_disk_id(journal)?;
+        }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
     })?;

@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The snapshot: a file, s3://BUCKET/PREFIX/NAME or an HTTPS URL
     #[arg(group = "what")]
     pub(super) snapshot: Option<PathBuf>,
-    /// Download the snapshot from this member, on which `firstboot restore` waits
+    /// Download the snapshot from this member, on which `firstboot restore` is waiting
     #[arg(long, value_name = "PEER", group = "what")]
     pub(super) from: Option<Label>,
     /// Decrypt the snapshot with the secret key in this age identity file

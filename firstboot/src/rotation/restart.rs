@@ -13,10 +13,9 @@ use crate::lease_lock::LeaseLock;
 use crate::membership::{transfer_leadership, unhealthy};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
+use crate::systemd::ETCD_UNIT;
 use crate::{paths, systemd};
 use members::keys::{KeyState, RESTART, TURN, UpdateTurn};
-
-const UNIT: &str = "etcd.service";
 
 /// The time limit for etcd to become healthy again.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
@@ -78,7 +77,12 @@ async fn prepare_restart(
 ) -> Result<Option<Reason>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
-    if !ill.is_empty() || others.is_empty() {
+    if others.is_empty() {
+        return Ok(Some(ReasonId::MembersUnhealthy.because(
+            "etcd must restart, but must not restart while no other member answers",
+        )));
+    }
+    if !ill.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
             "etcd must restart, but must not restart while {} is not healthy",
             ill.join(", ")
@@ -91,11 +95,11 @@ async fn prepare_restart(
 
 async fn restart_unit(credentials: &Credentials) -> Result<()> {
     say("restarting etcd");
-    let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
-    systemd::restart(UNIT)?;
+    let (before, begun) = (systemd::main_process(ETCD_UNIT)?, Instant::now());
+    systemd::restart(ETCD_UNIT)?;
     loop {
         // The old process keeps answering until systemd has stopped it.
-        let new = systemd::main_process(UNIT)? != before;
+        let new = systemd::main_process(ETCD_UNIT)? != before;
         let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),
             Ok(_) => "the old process is still running".to_owned(),

@@ -23,7 +23,7 @@ pub(super) struct DryRun {
     next: Option<Next>,
 }
 
-/// What the run does after it has made the changes.
+/// The step that follows the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {

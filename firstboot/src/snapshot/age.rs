@@ -3,10 +3,10 @@
 //! contains translations and support for post-quantum keys, and is larger than all of firstboot's
 //! own code.
 //!
-//! The header contains the file key, encrypted for each recipient, and a MAC with that key. Chunks
-//! of 64 KiB follow the header. Each chunk is encrypted with a nonce that contains the chunk's
-//! number and a flag for the last chunk, so a reader detects any chunk that was changed, moved,
-//! removed or added.
+//! The header contains the file key, encrypted for each recipient, and a MAC whose key is derived
+//! from the file key. Chunks of 64 KiB follow the header. Each chunk is encrypted with a nonce that
+//! contains the chunk's number and a flag for the last chunk, so a reader detects any chunk that
+//! was changed, moved, removed or added.
 
 mod header;
 mod keys;
@@ -24,7 +24,8 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use keys::{FileKey, aead, derived, wrapping, wrong, zero};
 pub(super) use keys::{Identities, MAGIC};
 
-/// The size in bytes of one recipient's stanza in the header. The line with the MAC is shorter.
+/// The size in bytes of one recipient's stanza in the header. The header's first line and its MAC
+/// together need less space than one stanza.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -134,8 +135,8 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Encrypt a full chunk only when more bytes arrive, because until then it may be the last
-        // chunk.
+        // Encrypt a full chunk only when more bytes arrive, because until then the chunk may be the
+        // last one.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
             self.seal(false)?;
         }
@@ -149,8 +150,8 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// A reader that decrypts an encrypted file. The content is authentic and complete only after the
-/// reader has reached its end without an error.
+/// A reader that decrypts an encrypted file. The content is known to be authentic and complete only
+/// after the reader has reached the end of the file without an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,

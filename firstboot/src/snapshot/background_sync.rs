@@ -64,7 +64,7 @@ impl Flusher {
         Self { orders, thread }
     }
 
-    /// Requests a flush, unless a requested flush has not started yet.
+    /// Requests a flush, unless an earlier request is still pending.
     fn begin(&self) {
         let _ = self.orders.try_send(());
     }

@@ -124,7 +124,7 @@ impl Bucket {
         let store = Arc::new(
             builder
                 .build()
-                .context("invalid settings of the object store")?,
+                .context("the settings of the object store are invalid")?,
         );
         Ok(Self {
             store,
@@ -220,7 +220,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Checks an object with the digest that the store reports, or reads the object back if the
+    /// Checks an object against the digest that the store reports, or reads the object back if the
     /// store does not report a digest. Returns the name of the check, for the manifest.
     pub(super) async fn check(
         &self,
@@ -271,8 +271,8 @@ impl Bucket {
         Ok("read back")
     }
 
-    /// Returns the length of an object, and its digest if the store has one. The crate
-    /// `object_store` does not request the digest itself.
+    /// Returns the length of an object, and its digest if the store has one. This function sends
+    /// its own request, because the crate `object_store` does not request the digest.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");
@@ -308,8 +308,9 @@ impl Bucket {
                     .and_then(|value| value.to_str().ok())
             };
             let length = header("content-length").and_then(|value| value.parse().ok());
-            let length = length
-                .with_context(|| format!("{self}{name}: the store does not report its length"))?;
+            let length = length.with_context(|| {
+                format!("{self}{name}: the store does not report the object's length")
+            })?;
             return Ok((length, header("x-amz-checksum-sha256").map(str::to_owned)));
         }
         Err(not_ready(ReasonId::StoreUnreachable.because(format!(

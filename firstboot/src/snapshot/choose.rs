@@ -9,7 +9,8 @@ use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// Returns the best member among the members whose data equals the majority's data.
+/// Returns the best of the healthy members. If a majority of the members has the same data,
+/// excludes the members whose data differs.
 pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -36,10 +37,10 @@ pub(super) async fn best_member(
         .map(|source| MemberRank::of(&source.status))
         .collect();
     let best = choose(&ranks).ok_or_else(|| {
-        not_ready(
-            ReasonId::MembersUnhealthy
-                .because(format!("no member is healthy: {}", unfit.join("; "))),
-        )
+        not_ready(ReasonId::MembersUnhealthy.because(format!(
+            "cannot take a snapshot from any member: {}",
+            unfit.join("; ")
+        )))
     })?;
     Ok(found.swap_remove(best))
 }
@@ -62,8 +63,8 @@ impl MemberRank {
     }
 }
 
-/// Returns the voter with the newest revision. Prefers followers to the leader, because the leader
-/// has a higher load.
+/// Returns the follower with the newest revision. Returns the leader only if there is no follower,
+/// because the leader has a higher load. Never returns a learner.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members
         .iter()

@@ -30,7 +30,8 @@ pub(crate) struct Options {
     /// Take the snapshot from the member at this client URL [default: this node's member]
     #[arg(long, value_name = "URL", conflicts_with = "from_any")]
     endpoint: Option<ClientUrl>,
-    /// Take the snapshot from the healthy member with the newest revision, preferring followers
+    /// Take the snapshot from the healthy follower with the newest revision, or from the leader if
+    /// no follower is healthy
     #[arg(long)]
     from_any: bool,
     /// Print the manifest as JSON

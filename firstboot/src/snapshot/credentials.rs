@@ -24,7 +24,7 @@ pub(super) fn find() -> Result<StoreKeys> {
     let path = Path::new(paths::S3_KEYS);
     let Ok(about) = path.metadata() else {
         return Err(no(format!(
-            "no keys for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or create {}",
+            "firstboot has no keys for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or create {}",
             path.display()
         )));
     };

@@ -21,7 +21,7 @@ const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
 /// default of `zstd -d`, and prevents a file of unknown origin from filling the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
-/// The number of bytes that identify the format of a file.
+/// The number of bytes that firstboot reads to determine the format of a file.
 const BEGIN: usize = 64;
 
 /// The formats that firstboot does not read, each with its magic number, a description, and the
@@ -114,8 +114,8 @@ impl Format {
     }
 }
 
-/// The error for an encrypted file that none of the given keys decrypts. The file is not
-/// necessarily damaged.
+/// The error for an encrypted file if no key is given, or if none of the given keys decrypts the
+/// file. The file is not necessarily damaged.
 #[derive(Debug)]
 pub(crate) struct NoMatchingKey(pub(crate) Reason);
 
@@ -140,7 +140,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
 /// written bytes.
 ///
 /// # Errors
-/// Returns [`NoMatchingKey`] if a key is missing or wrong.
+/// Returns [`NoMatchingKey`] if the file is encrypted and the key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;

@@ -79,8 +79,8 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// Returns the name of a stored snapshot without its suffixes, or `None` if it is not the name of a
-/// snapshot.
+/// Returns the name of a stored snapshot without its suffixes, or `None` if `name` is not the name
+/// of a snapshot.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".age").unwrap_or(name);
     let stem = name

@@ -26,7 +26,7 @@ use crate::reason::ReasonId;
 /// The length of the SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
 /// The size of a page is a multiple of this number of bytes. Therefore, a file ends with the digest
-/// if its length is a multiple of this number plus 32.
+/// if its length modulo this number is 32.
 const SECTOR: u64 = 512;
 
 /// The check of the digest at the end of the file.
@@ -37,11 +37,11 @@ pub(crate) enum DigestCheck {
     /// The digest may be missing or wrong. The result contains the state of the digest.
     Optional,
     /// The writer checked the digest while it wrote the file. The value is the digest of the whole
-    /// file, so the check does not read the file again.
+    /// file, so firstboot does not compute the digest again.
     Known(Sha256),
 }
 
-/// The digest at the end of the file.
+/// The state of the digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TrailingDigest {
@@ -117,7 +117,7 @@ impl CheckResult {
         }
     }
 
-    /// Returns the snapshot, if it is good.
+    /// Returns the facts about the snapshot, or a refusal if the snapshot has faults.
     pub(crate) fn into_verified(self, path: &Path) -> Result<VerifiedSnapshot> {
         let Some(first) = self.faults.first().first() else {
             return Ok(self.verified);
@@ -165,8 +165,8 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
     }
 }
 
-/// Examines an open file. Calls `progress` with the number of bytes whose pages have been checked.
-/// A second thread computes the digest at the same time.
+/// Examines an open file. Calls `progress` with the number of bytes in the pages that have been
+/// checked. A second thread computes the digest at the same time.
 pub(crate) fn examine(
     file: &File,
     hash: DigestCheck,
@@ -233,11 +233,11 @@ pub(crate) fn examine(
     })
 }
 
-/// The size above which a file is read to its end only if it begins with a meta page, because a
-/// sparse file can have any length.
+/// The digest of a file above this size is computed only if the file has a valid meta page, because
+/// a sparse file without content can have any length.
 const WITHOUT_META: u64 = 64 << 20;
 
-/// Returns whether a meta page is valid.
+/// Returns whether one of the file's two meta pages is valid.
 fn has_meta(file: &File, size: u64) -> io::Result<bool> {
     let mut begin = vec![
         0;

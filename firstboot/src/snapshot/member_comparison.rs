@@ -45,8 +45,8 @@ impl MemberComparison {
         }
     }
 
-    /// Returns why the data of this member differs from the data of the other members, or `None` if
-    /// the data does not differ.
+    /// Returns the reason to report if this member's data differs from the data of the other
+    /// members, or `None` if the data does not differ.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self

@@ -73,8 +73,7 @@ enum Command {
 }
 
 impl Options {
-    /// Returns whether to print a failure as JSON. `verify` prints its own failures as part of its
-    /// report.
+    /// Returns whether to print a failure as JSON.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {
             None => self.take.json,

@@ -41,9 +41,9 @@ struct JsonOutput {
 struct Candidate {
     /// The time at which the snapshot was taken, in seconds since 1970.
     time: u64,
-    /// Whether firstboot took the snapshot from this cluster.
+    /// Whether the snapshot's manifest names this cluster.
     ours: bool,
-    /// Whether the snapshot is complete.
+    /// Whether the snapshot has the size that its manifest states.
     good: bool,
 }
 
@@ -51,8 +51,8 @@ struct Candidate {
 ///
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
-/// good snapshot and every file that it did not create. A damaged snapshot does not count towards
-/// N, and firstboot deletes it after a newer good snapshot exists.
+/// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
+/// does not count towards N, and firstboot deletes it after a newer good snapshot exists.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)

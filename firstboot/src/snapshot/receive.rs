@@ -48,7 +48,7 @@ impl ReceivedSnapshot {
     }
 }
 
-/// A piece of the stream: a part of the database, or the digest.
+/// A piece of the stream: a part of the database, the digest, or an empty piece.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Data(Bytes),
@@ -97,7 +97,7 @@ impl Count {
         let expected = (total - self.received).checked_sub(length);
         ensure!(
             expected == Some(remaining),
-            "after {} bytes the member sent {length} more, and reported {remaining} of {total} as missing",
+            "after {} bytes, the member sent {length} more, and reported {remaining} of {total} as missing",
             self.received
         );
         self.received += length;
@@ -205,7 +205,7 @@ fn write(
     Ok(Some(finished(hash)))
 }
 
-/// Checks that each of these folders has room for this many bytes.
+/// Checks that a file of this many bytes fits into each of these folders at the same time.
 pub(super) fn check_room(folders: &[&Path], size: u64) -> Result<()> {
     let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
     for folder in folders {

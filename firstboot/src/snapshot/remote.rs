@@ -26,7 +26,7 @@ pub(crate) enum RemoteSnapshot {
 }
 
 impl RemoteSnapshot {
-    /// Parses a URL. Returns `None` for a string that is not a URL.
+    /// Parses an HTTPS or S3 URL. Returns `None` for any other string.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {

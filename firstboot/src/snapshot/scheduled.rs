@@ -3,10 +3,10 @@
 //!
 //! The members coordinate through two keys in etcd itself, which all members can reach. The
 //! destination is not suitable for this purpose, because a folder belongs to one member, and an
-//! object store does not have locks. The key `newest` contains the newest snapshot and its slot of
-//! the schedule. The member that takes the snapshot holds the key `claim` with a lease. If that
-//! member fails, the lease expires, and another member takes the snapshot. Each slot has a
-//! different order of the members, so that all disks fill evenly.
+//! object store does not have locks. The key `newest` identifies the newest snapshot and the slot
+//! of the schedule for which it was taken. The member that takes the snapshot holds the key `claim`
+//! with a lease. If that member fails, the lease expires, and another member takes the snapshot.
+//! The order of the members changes from slot to slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate, but a snapshot is especially valuable.
+    // Without a quorum, the members cannot coordinate, but a snapshot is then especially valuable.
     // Therefore, each member takes its own snapshot.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
@@ -204,7 +204,8 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that an operator took. It counts as the snapshot of its slot.
+/// Records a snapshot that an operator took, if it is at the recipe's destination. The schedule
+/// then does not take another snapshot for the same slot.
 pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,

@@ -1,4 +1,4 @@
-//! Checks a snapshot against the schema of etcd's database, which defines its buckets and the
+//! Checks a snapshot against the schema of etcd's database, which defines the buckets and the
 //! format of their keys and values (etcd's server/storage/schema and mvcc). Counts the contents of
 //! the snapshot.
 
@@ -58,7 +58,8 @@ pub(crate) struct DatabaseContents {
     pub(crate) term: u64,
     /// The storage version, which etcd 3.6 and later write.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed, which is the lowest version of its members.
+    /// The version on which the cluster has agreed, which is the lowest minor version among its
+    /// members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,

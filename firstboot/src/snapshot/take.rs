@@ -29,8 +29,8 @@ use members::timestamp::{now, rfc3339};
 /// compared. Returns the exit code of the command.
 ///
 /// # Errors
-/// Returns a refusal if a majority of the members has different data, unless the operator `named`
-/// this member.
+/// Returns a refusal if a majority of the members has different data, unless the operator has named
+/// this member (`named`).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,
@@ -139,7 +139,7 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     let name = about.name;
     bucket.ensure_absent(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
-    // The error of the upload is more informative than the writer's error.
+    // If the upload fails, return its error, which is more informative than the writer's error.
     let ((), (received, verified, stored)) =
         tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
     bucket.ensure_absent(name).await?;

@@ -4,7 +4,7 @@
 //!
 //! etcd listens on UNIX sockets in a private folder, so it does not need a port, a network or a
 //! certificate. firstboot queries the peer URL and the metrics, because these do not require a
-//! login, and the users in the snapshot are unknown.
+//! login, and firstboot does not know the passwords of the users in the snapshot.
 
 mod count;
 
@@ -52,8 +52,8 @@ pub(crate) struct TrialReport {
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot, with its data in the folder `beside`. Compares etcd with the
-/// file, stops it and deletes the data.
+/// Starts an etcd from the snapshot, with a temporary data folder in `beside`. Compares etcd's
+/// values with the values from the file, then stops etcd and deletes the data.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
@@ -206,7 +206,7 @@ impl ScratchDir {
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // An etcd that was killed may still be creating a file.
+        // Try repeatedly, because an etcd that was killed may still be creating a file.
         for again in (0..20).rev() {
             match files::remove_all(&self.0) {
                 Err(_) if again > 0 => std::thread::sleep(Duration::from_millis(100)),
@@ -342,8 +342,8 @@ impl Running {
                 .body(r#"{"revision":0}"#),
         )
         .await?;
-        let hash =
-            serde_json::from_str(&answer).with_context(|| format!("etcd's hash is {answer:?}"))?;
+        let hash = serde_json::from_str(&answer)
+            .with_context(|| format!("cannot parse etcd's hash {answer:?}"))?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -36,7 +36,7 @@ struct UploadPart {
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
-    /// The parts that have been sent, whose memory is reused.
+    /// The channel that returns the memory of the parts that have been sent.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
@@ -66,8 +66,8 @@ impl UploadWriter {
     /// Returns the part that is being filled. Waits for a free part if no part is being filled.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // Do not block if a part is free, because a thread that must not block writes the
-            // header that precedes the stream.
+            // Do not block if a part is free, because the header that precedes the stream is
+            // written by a thread that must not block.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -125,7 +125,7 @@ enum ToAbort {
     Nothing,
     /// Parts, which do not appear in listings but cost money.
     Parts(Box<dyn MultipartUpload>),
-    /// An object that has not been checked.
+    /// An object that has not been checked yet, or whose manifest is missing.
     Object,
 }
 

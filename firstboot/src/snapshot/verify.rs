@@ -31,8 +31,8 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Also start a temporary etcd from the snapshot, and compare its revision, number of keys and
-    /// hash with the snapshot
+    /// Also start a temporary etcd from the snapshot, and compare etcd's revision, number of keys
+    /// and hash with the snapshot's
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file
@@ -119,7 +119,7 @@ struct JsonOutput<'a> {
     #[serde(flatten)]
     verified: &'a VerifiedSnapshot,
     fault_count: u64,
-    /// The first faults.
+    /// The first faults, at most `Faults::KEPT`.
     faults: &'a [bolt::Fault],
     /// The result of `--boot`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +179,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Returns the contents of the snapshot, by name.
+/// Returns the rows that describe the snapshot's contents, each as a name and a value.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let DatabaseContents {
         revision,

@@ -7,8 +7,7 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// Returns the changes that set the full host name, as CentOS's installer does. The short name is
-/// the part before the first dot.
+/// Returns the changes that set the full host name, as CentOS's installer does.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
     let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?
@@ -22,7 +21,7 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
 
 /// Returns the change that restores the lines of the members in /etc/hosts. The overlay contains an
 /// /etc/hosts that lists every member, but a DHCP client or an operator may have changed the file.
-/// Keeps all other lines.
+/// Removes any other line that names a member, and keeps the remaining lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);

@@ -83,7 +83,7 @@ fn interface_for(identity: &Identity) -> Result<String> {
         return match cards.into_iter().find(|card| card.mac == mac) {
             Some(card) => Ok(card.name),
             None => Err(refused(ReasonId::InterfaceMissing.because(format!(
-                "no interface has the MAC {mac} from the node document"
+                "no interface has the MAC address {mac} from the node document"
             )))),
         };
     }

@@ -1,8 +1,6 @@
 //! Checks the node's certificates against the rules of etcd and of its peers, and installs them
 //! (the guide's step 3.2.4).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result};
 use recipes::node::{KeyPair, NodeTls};
 use rustls::pki_types::UnixTime;
@@ -17,10 +15,7 @@ use crate::paths;
 /// reason.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    check_at(identity, tls, &names, UnixTime::since_unix_epoch(now))
+    check_at(identity, tls, &names, UnixTime::now())
 }
 
 /// Returns the names that a server or peer certificate must have. etcdctl on the node uses

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use recipes::update::Reboot;
-use recipes::{EtcdVersion, ImageFileList, ReleaseDocument};
+use recipes::{EtcdVersion, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -15,7 +15,7 @@ use super::effects::{effects, only_at_boot, reboots};
 use super::file_changes::{FileChange, Kind, changes};
 use super::stage::Staged;
 use crate::files;
-use crate::paths;
+use crate::image_integrity::file_list;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,11 +54,6 @@ struct Shown {
     lines: Vec<String>,
 }
 
-/// Returns the file list of this node's image.
-pub(super) fn own_file_list() -> Result<ImageFileList> {
-    Ok(serde_json::from_slice(&files::read(paths::IMAGE)?)?)
-}
-
 /// Compares a staged image with this node's image.
 pub(super) fn report(
     release: &ReleaseDocument,
@@ -66,7 +61,7 @@ pub(super) fn report(
     rule: Reboot,
     own: EtcdVersion,
 ) -> Result<Report> {
-    let changes = changes(&own_file_list()?, &staged.file_list);
+    let changes = changes(&file_list()?, &staged.file_list);
     let all = effects(&changes);
     let files = changes
         .iter()

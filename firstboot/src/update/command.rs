@@ -20,6 +20,7 @@ use crate::machine::host;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
+use crate::systemd::UPDATE_UNIT;
 use crate::{paths, systemd};
 use members::keys::UpdateHalt;
 use members::timestamp::now;
@@ -181,7 +182,7 @@ fn install(
     let state = begin(own, order)?;
     // Release the lock, because the unit needs it.
     drop(lock);
-    systemd::start(worker::UNIT)?;
+    systemd::start(UPDATE_UNIT)?;
     follow(&state.id, options.json)
 }
 

@@ -20,11 +20,12 @@ use crate::identity::{self, Identity};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::metadata::{self, FoundDocument};
-use crate::operator::{self, UNIT};
+use crate::operator;
 use crate::output::say;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
+use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{certificates, csr, paths, rotation, systemd};
 
 /// The time for which the command waits for firstboot.service to finish. After a change of the CA,
@@ -322,7 +323,7 @@ impl NewerDocument {
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {
-        let seen = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
+        let seen = systemd::properties(FIRSTBOOT_UNIT, &["ActiveState", "SubState", "StatusText"])?;
         let of = |key: &str| seen.get(key).map(String::as_str).unwrap_or_default();
         if of("ActiveState") == "active" && of("SubState") == "exited" {
             say(format!("{name} uses the newer node document"));
@@ -333,7 +334,7 @@ fn follow(name: &str) -> Result<()> {
         }
         if Instant::now() >= end || waits_for_others(of("StatusText")) {
             say(format!(
-                "{UNIT} continues with the newer node document: {}",
+                "{FIRSTBOOT_UNIT} continues with the newer node document: {}",
                 of("StatusText")
             ));
             return Ok(());

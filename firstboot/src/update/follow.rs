@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::state::{OrderOutcome, UpdateResult, UpdateState};
-use super::worker;
 use crate::exit::{Exit, failed, not_ready, refused};
 use crate::output::show;
+use crate::systemd::UPDATE_UNIT;
 use crate::{files, paths, systemd};
 
 /// The pause between two reads of the messages.
@@ -35,7 +35,7 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
         }
         reads += 1;
         if reads.is_multiple_of(READS) {
-            away = if systemd::main_process(worker::UNIT)?.is_some() {
+            away = if systemd::main_process(UPDATE_UNIT)?.is_some() {
                 0
             } else {
                 away + 1
@@ -45,9 +45,8 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
             let begun = UpdateState::read()?.is_some();
             return Err(failed(if begun {
                 format!(
-                    "{} is not running, and the update has not finished: see `systemctl status \
-                         {0}`",
-                    worker::UNIT
+                    "{UPDATE_UNIT} is not running, and the update has not finished: see `systemctl \
+                     status {UPDATE_UNIT}`"
                 )
             } else {
                 "this update has ended, and another update has begun".to_owned()

@@ -11,13 +11,12 @@ use recipes::{EtcdVersion, Label};
 use super::{peer_connections, update_keys};
 use crate::diagnosis;
 use crate::etcd::{Client, installed_credentials};
-use crate::operator::UNIT;
 use crate::reason::{Reason, ReasonId};
+use crate::systemd::{ETCD_UNIT, FIRSTBOOT_UNIT};
 use crate::{paths, systemd};
 
 /// The health check fails when etcd has started this many times.
 const STARTS: u32 = 4;
-const ETCD: &str = "etcd.service";
 /// The health check fails if a running member has had no connection to this member for this time.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of one check.
@@ -74,7 +73,7 @@ impl<'a> HealthCheck<'a> {
     }
 
     pub(super) async fn run(&mut self) -> Result<HealthResult> {
-        let unit = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
+        let unit = systemd::properties(FIRSTBOOT_UNIT, &["ActiveState", "SubState", "StatusText"])?;
         let of = |name: &str| unit.get(name).map(String::as_str).unwrap_or_default();
         match (of("ActiveState"), of("SubState")) {
             ("failed", _) => {
@@ -132,7 +131,7 @@ impl<'a> HealthCheck<'a> {
     fn has_started_again(&mut self) -> Result<bool> {
         // systemd keeps this property after the process has exited.
         let name = "ExecMainPID";
-        let process = systemd::properties(ETCD, &[name])?
+        let process = systemd::properties(ETCD_UNIT, &[name])?
             .remove(name)
             .unwrap_or_default();
         let again = process != self.process;

@@ -59,6 +59,21 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
     Ok(state::UpdateState::read()?.is_some())
 }
 
+/// Refuses an operator's command that stops etcd while an update replaces files or checks the new
+/// image. The updater would roll back an image whose etcd the command stopped.
+///
+/// # Errors
+/// Returns a "not ready" error during these phases, which end by themselves.
+pub(crate) fn refuse_during_replacement() -> anyhow::Result<()> {
+    match state::UpdateState::read()? {
+        Some(state) if state.phase.needs_etcd() => Err(not_ready(ReasonId::UpdateBusy.because(
+            "an update of this node is in progress, and must end first: `systemctl status \
+             firstboot-update` shows the progress",
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Prevents updates of this node until the returned lock is dropped.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use recipes::Label;
 
 use super::resume::{Resumption, resumption};
-use super::state::Phase;
+use super::state::UpdatePhase;
 use super::transaction::Transaction;
 use super::update_keys::UpdateKeys;
 use crate::barrier::model::table::Table;
@@ -57,7 +57,7 @@ struct Scenario {
 )]
 struct Rules {
     taking: fn(&UpdateKeys, &UpdateTurn) -> Transaction,
-    resumption: fn(Phase, u32, bool, bool) -> Resumption,
+    resumption: fn(UpdatePhase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
     /// Whether a member that serves clients delays a rollback until the cluster can spare the

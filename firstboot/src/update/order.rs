@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::state::{FileChanges, Phase, UpdateOrder, UpdateState, Updated};
+use super::state::{Replacement, UpdateOrder, UpdatePhase, UpdateState, Updated};
 use super::this_node::ThisNode;
 use crate::steps::selinux;
 use crate::{files, paths};
@@ -19,13 +19,13 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
                 ..
             }),
         ) => replacement,
-        _ => FileChanges::default(),
+        _ => Replacement::default(),
     };
     let mut state = UpdateState {
         id: format!("{:032x}", u128::from_be_bytes(random()?)),
         node: own.node.clone(),
         order,
-        phase: Phase::Waiting,
+        phase: UpdatePhase::Waiting,
         replacement,
         turn: false,
         downgrade: None,
@@ -41,7 +41,7 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
     if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {
         label.apply()?;
     }
-    state.enter(Phase::Waiting)?;
+    state.enter(UpdatePhase::Waiting)?;
     Ok(state)
 }
 

@@ -20,10 +20,10 @@ use crate::change::Change;
 use crate::exit::{not_ready, reason_of, refused};
 use crate::identity::Identity;
 use crate::lock::Lock;
-use crate::operator::UNIT;
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::steps::{self, tls};
+use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{certificates, files, own_keys, paths, rotation, systemd};
 
 /// The command line of `firstboot renew`.
@@ -130,7 +130,7 @@ fn install(identity: &Identity) -> Result<bool> {
 /// renewed. Without this start, a node that was off when its certificates expired would not start
 /// etcd.
 fn restart_refused() -> Result<()> {
-    let seen = systemd::properties(UNIT, &["ActiveState", "StatusText"])?;
+    let seen = systemd::properties(FIRSTBOOT_UNIT, &["ActiveState", "StatusText"])?;
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));
     let refused = [ReasonId::CertificateRefused, ReasonId::EnrolmentRefused];
     if has("ActiveState", "failed")
@@ -138,7 +138,7 @@ fn restart_refused() -> Result<()> {
             .iter()
             .any(|id| has("StatusText", &format!("[{id}]")))
     {
-        systemd::start(UNIT)?;
+        systemd::start(FIRSTBOOT_UNIT)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use recipes::ImageFileList;
 
 use super::file_changes::{FileChange, Kind, UNLISTED, changes};
-use super::state::FileChanges;
+use super::state::Replacement;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
@@ -43,7 +43,7 @@ impl Replacer {
 
     /// Plans the replacement according to the files on the disk, because a file that is new in the
     /// image may already exist in the base system.
-    pub(super) fn plan(&self, old: &ImageFileList, new: &ImageFileList) -> Result<FileChanges> {
+    pub(super) fn plan(&self, old: &ImageFileList, new: &ImageFileList) -> Result<Replacement> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
             let there = files::look(&self.place(&path))?;
@@ -79,7 +79,7 @@ impl Replacer {
             .filter(|change| change.kind == Kind::Added)
             .map(|change| &*change.path);
         let folders = self.new_folders(added)?;
-        Ok(FileChanges {
+        Ok(Replacement {
             files: list,
             folders,
         })
@@ -103,7 +103,7 @@ impl Replacer {
 
     /// Durably gives a second name to each file that the replacement will replace or remove. Does
     /// not change the system yet.
-    pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
+    pub(super) fn keep_previous(&self, replacement: &Replacement) -> Result<()> {
         files::remove_all(&self.previous)?;
         DesiredDir::new(&self.previous, 0o700, ROOT).make()?;
         for change in replacement
@@ -121,7 +121,7 @@ impl Replacer {
 
     /// Replaces all files. If the replacement is interrupted, the caller must call
     /// [`Replacer::revert`] afterwards.
-    pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
+    pub(super) fn replace(&self, replacement: &Replacement, new: &Path) -> Result<()> {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
                 .with_context(|| format!("the image does not contain the folder {folder}"))?;
@@ -138,7 +138,7 @@ impl Replacer {
     }
 
     /// Restores all kept files, and removes the new files. The operation can be repeated.
-    pub(super) fn revert(&self, replacement: &FileChanges) -> Result<()> {
+    pub(super) fn revert(&self, replacement: &Replacement) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
             if *kind == Kind::Added {
@@ -166,7 +166,7 @@ impl Replacer {
 
     /// Returns the paths that need SELinux labels: all files and folders of the replacement that
     /// exist after it or, with `back`, after its rollback.
-    pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
+    pub(super) fn present(&self, replacement: &Replacement, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement
             .folders
@@ -304,7 +304,7 @@ mod tests {
                     before,
                     "the files changed when they were kept"
                 );
-                let first = FileChanges {
+                let first = Replacement {
                     files: replacement.files[..done].to_vec(),
                     ..replacement.clone()
                 };
@@ -321,7 +321,7 @@ mod tests {
                         .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();
                 }
-                let last = FileChanges {
+                let last = Replacement {
                     files: replacement.files[steps - undone..].to_vec(),
                     ..replacement.clone()
                 };

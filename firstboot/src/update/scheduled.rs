@@ -15,7 +15,7 @@ use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
 use super::update_keys::{TurnDecision, UpdateKeys};
-use super::{document, preconditions, stage, window, worker};
+use super::{document, preconditions, stage, window};
 use crate::etcd::installed_credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
@@ -23,6 +23,7 @@ use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::systemd;
+use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
 /// The minimum time for which an order waits for its turn, in seconds.
@@ -86,7 +87,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
             begin(&own, *order)?;
             // Release the lock, because the unit needs it.
             drop(lock);
-            systemd::start(worker::UNIT)?;
+            systemd::start(UPDATE_UNIT)?;
         }
     }
     Ok(None)

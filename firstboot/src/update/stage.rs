@@ -22,7 +22,7 @@ use crate::{paths, system_command};
 
 /// The unit that rolls back an update after a power cut. An update to an image without this unit
 /// could not be rolled back.
-const UNIT: &str = "etc/systemd/system/firstboot-update.service";
+const UPDATE_UNIT_FILE: &str = "etc/systemd/system/firstboot-update.service";
 /// The free space that an update needs for the unpacked files and the kept files, as a multiple of
 /// the overlay's size.
 const ROOM: u64 = 4;
@@ -58,7 +58,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
 
     let mut file = open(&archive)?;
-    if files::fingerprint(&archive).is_ok() && file.metadata()?.len() < overlay.size {
+    if file.metadata()?.len() < overlay.size {
         eprintln!(
             "fetching the image {} from {source}: {} MiB",
             release.serial,
@@ -183,9 +183,9 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         Some(why)
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
         Some(ReasonId::UpdateAltered.because("it is not the image that the release describes"))
-    } else if !listed.contains(UNIT) {
+    } else if !listed.contains(UPDATE_UNIT_FILE) {
         Some(ReasonId::UpdateNoWayBack.because(format!(
-            "it does not contain {UNIT}, so it could not be rolled back"
+            "it does not contain {UPDATE_UNIT_FILE}, so it could not be rolled back"
         )))
     } else {
         None

@@ -22,10 +22,10 @@ pub(super) struct UpdateState {
     pub(super) id: String,
     pub(super) node: Label,
     pub(super) order: UpdateOrder,
-    pub(super) phase: Phase,
+    pub(super) phase: UpdatePhase,
     /// The planned replacement of files. The value is empty until firstboot has made the plan.
     #[serde(rename = "exchange")]
-    pub(super) replacement: FileChanges,
+    pub(super) replacement: Replacement,
     /// Whether the node may have the turn.
     pub(super) turn: bool,
     /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
@@ -77,7 +77,7 @@ pub(super) struct UpdateOrder {
 /// two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Phase {
+pub(super) enum UpdatePhase {
     /// The member is waiting for its turn and has not changed anything.
     Waiting,
     /// The files of the new image are being installed.
@@ -103,10 +103,26 @@ pub(super) enum Phase {
     Withdrawing,
 }
 
+impl UpdatePhase {
+    /// Returns whether the files may belong to two images, or whether the node runs an image that
+    /// has not passed its health check. In the other phases, nothing is replaced or rolled back
+    /// because etcd is down.
+    pub(super) const fn needs_etcd(self) -> bool {
+        match self {
+            Self::Replacing
+            | Self::Rebooting
+            | Self::CheckingHealth
+            | Self::Reverting
+            | Self::RebootingReverted => true,
+            Self::Waiting | Self::Recovering | Self::Installing | Self::Withdrawing => false,
+        }
+    }
+}
+
 /// The files and folders that an update changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FileChanges {
+pub(super) struct Replacement {
     /// The files, in the order of the replacement. The kind of each change depends on the files
     /// that were on the disk.
     pub(super) files: Vec<FileChange>,
@@ -123,7 +139,7 @@ pub(super) struct Updated {
     pub(super) serial_before: Option<u64>,
     /// The replacement that a rollback must undo, or `None` after a rollback.
     #[serde(rename = "exchange")]
-    pub(super) replacement: Option<FileChanges>,
+    pub(super) replacement: Option<Replacement>,
 }
 
 /// The result of the last check for a newer image.
@@ -211,7 +227,7 @@ impl UpdateState {
     }
 
     /// Writes the new phase.
-    pub(super) fn enter(&mut self, phase: Phase) -> Result<()> {
+    pub(super) fn enter(&mut self, phase: UpdatePhase) -> Result<()> {
         self.phase = phase;
         self.boot = boot()?;
         self.write()
@@ -293,7 +309,7 @@ mod tests {
         let updated = |serial_before| Updated {
             serial: 7,
             serial_before,
-            replacement: Some(FileChanges::default()),
+            replacement: Some(Replacement::default()),
         };
         let once = updated(Some(6)).after_rollback(7);
         assert_eq!(once.as_ref().map(|updated| updated.serial), Some(6));
@@ -305,12 +321,12 @@ mod tests {
     /// An updater of an earlier version may have written the state.
     #[test]
     fn the_names_of_phases_and_results_are_the_same_as_in_earlier_versions() {
-        let name = |phase: Phase| serde_json::to_value(phase).unwrap();
+        let name = |phase: UpdatePhase| serde_json::to_value(phase).unwrap();
         for (phase, text) in [
-            (Phase::Replacing, "exchanging"),
-            (Phase::CheckingHealth, "proving"),
-            (Phase::Reverting, "taking-back"),
-            (Phase::RebootingReverted, "rebooting-back"),
+            (UpdatePhase::Replacing, "exchanging"),
+            (UpdatePhase::CheckingHealth, "proving"),
+            (UpdatePhase::Reverting, "taking-back"),
+            (UpdatePhase::RebootingReverted, "rebooting-back"),
         ] {
             assert_eq!(name(phase), text);
         }

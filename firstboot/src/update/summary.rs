@@ -5,7 +5,9 @@ use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
-use super::state::{LastCheck, OrderOutcome, Phase, UpdateResult, UpdateState, Updated, boot};
+use super::state::{
+    LastCheck, OrderOutcome, UpdatePhase, UpdateResult, UpdateState, Updated, boot,
+};
 use super::update_keys::UpdateKeys;
 use crate::etcd::{Client, Credentials};
 use crate::reason::{Reason, ReasonId};
@@ -39,7 +41,7 @@ pub(crate) struct Summary {
 #[serde(rename_all = "kebab-case")]
 struct Order {
     serial: u64,
-    phase: Phase,
+    phase: UpdatePhase,
     /// Whether the order rolls back the image with this serial.
     rollback: bool,
     /// Whether the order installs the machine again.
@@ -237,37 +239,37 @@ fn under_way(state: &UpdateState) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
     ReasonId::UpdateBusy.because(match state.phase {
-        Phase::Waiting if state.order.release.is_none() => {
+        UpdatePhase::Waiting if state.order.release.is_none() => {
             format!("this node is waiting for its turn to roll the image {serial} back")
         }
-        Phase::Waiting if state.order.reinstall.is_some() => {
+        UpdatePhase::Waiting if state.order.reinstall.is_some() => {
             format!(
                 "this node is waiting for its turn to be installed again with the image {serial}"
             )
         }
-        Phase::Waiting => {
+        UpdatePhase::Waiting => {
             format!("this node is waiting for its turn to install the image {serial}")
         }
-        Phase::Installing => {
+        UpdatePhase::Installing => {
             format!(
                 "this node is restarting, and the server installs it again with the image {serial}"
             )
         }
-        Phase::Withdrawing => {
+        UpdatePhase::Withdrawing => {
             format!("this node keeps its old system and has not released its turn yet: {why}")
         }
-        Phase::Replacing => format!("this node is installing the image {serial}"),
-        Phase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
-        Phase::CheckingHealth if state.why.is_some() => {
+        UpdatePhase::Replacing => format!("this node is installing the image {serial}"),
+        UpdatePhase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
+        UpdatePhase::CheckingHealth if state.why.is_some() => {
             format!(
                 "this node is waiting until it can restore the image that it had before the image \
                  {serial}: {why}"
             )
         }
-        Phase::CheckingHealth => {
+        UpdatePhase::CheckingHealth => {
             format!("this node must pass the health check of the image {serial}")
         }
-        Phase::Reverting | Phase::RebootingReverted | Phase::Recovering => {
+        UpdatePhase::Reverting | UpdatePhase::RebootingReverted | UpdatePhase::Recovering => {
             format!("this node is restoring the image that it had before the image {serial}: {why}")
         }
     })

@@ -15,23 +15,23 @@ use anyhow::Result;
 use super::health_check::{HealthCheck, HealthResult};
 use super::resume::{Resumption, resumption};
 use super::stage;
-use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
+use super::state::{UpdatePhase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
 use super::update_keys::TurnDecision;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
 use crate::runtime::block_on;
+use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{files, paths, systemd};
 use downgrade::{end_interrupted_downgrade, older_etcd, prepare_cluster};
 use members::keys::FailedRelease;
 use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
-use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
-use turn::{may_begin, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
-
-/// The unit that executes an order.
-pub(super) const UNIT: &str = "firstboot-update.service";
+use steps::{
+    give_up_leadership, install_new, plan_replacement, reboot, reboot_only_files, revert, say,
+};
+use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
 /// The pause between two checks of a member that is not healthy yet.
 const LOOK: Duration = Duration::from_millis(100);
@@ -57,12 +57,14 @@ pub(super) fn run() -> Result<()> {
     systemd::notify_ready();
     loop {
         let ended = match state.phase {
-            Phase::Waiting => wait(&mut state)?,
-            Phase::Rebooting | Phase::RebootingReverted => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::CheckingHealth => wait_for_health(&mut state)?,
-            Phase::Reverting | Phase::Recovering => recovered(&state)?,
-            Phase::Installing => restart_into_installer(&mut state).map(|()| false)?,
-            Phase::Withdrawing => return_to_old_system(&state)?,
+            UpdatePhase::Waiting => wait(&mut state)?,
+            UpdatePhase::Rebooting | UpdatePhase::RebootingReverted => {
+                reboot(&mut state).map(|()| false)?
+            }
+            UpdatePhase::Replacing | UpdatePhase::CheckingHealth => wait_for_health(&mut state)?,
+            UpdatePhase::Reverting | UpdatePhase::Recovering => recovered(&state)?,
+            UpdatePhase::Installing => restart_into_installer(&mut state).map(|()| false)?,
+            UpdatePhase::Withdrawing => return_to_old_system(&state)?,
         };
         if ended {
             return Ok(());
@@ -72,7 +74,10 @@ pub(super) fn run() -> Result<()> {
 
 /// Returns whether the node must reboot before the update can continue.
 const fn is_rebooting(state: &UpdateState) -> bool {
-    matches!(state.phase, Phase::Rebooting | Phase::RebootingReverted)
+    matches!(
+        state.phase,
+        UpdatePhase::Rebooting | UpdatePhase::RebootingReverted
+    )
 }
 
 /// After an interruption, restores a state in which all files belong to one image.
@@ -82,17 +87,17 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
-            if phase == Phase::Withdrawing {
+            if phase == UpdatePhase::Withdrawing {
                 state.why = Some(booted_old_system());
             }
             state.enter(phase)
         }
         Resumption::Revert { why, blame } => {
             (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
-            if state.phase == Phase::CheckingHealth && older_etcd(state)?.is_some() {
+            if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Only the other members can report whether the older etcd may start, and the
                 // updater queries them in this phase.
-                return state.enter(Phase::CheckingHealth);
+                return state.enter(UpdatePhase::CheckingHealth);
             }
             revert(state)
         }
@@ -111,11 +116,11 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
 fn wait(state: &mut UpdateState) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
-    systemd::start(crate::operator::UNIT)?;
+    systemd::start(FIRSTBOOT_UNIT)?;
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
-        let decision = match decide(state, &own, &mut snapshot) {
+        let decision = match prepare_to_stop(state, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => {
                 TurnDecision::Refuse(reason_of(&error))
@@ -159,22 +164,28 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
 
 /// Takes the turn and prepares the replacement of files, if this member may start its update.
 /// Returns [`TurnDecision::Held`] if the member must stop etcd now.
-fn decide(state: &mut UpdateState, own: &ThisNode, snapshot: &mut bool) -> Result<TurnDecision> {
+fn prepare_to_stop(
+    state: &mut UpdateState,
+    own: &ThisNode,
+    snapshot: &mut bool,
+) -> Result<TurnDecision> {
     block_on(end_interrupted_downgrade(state, own))?;
-    let decision = block_on(may_begin(state, own, snapshot))?;
+    let decision = block_on(acquire_turn(state, own, snapshot))?;
     if decision != TurnDecision::Held {
         return Ok(decision);
     }
     if let Some(decision) = block_on(prepare_cluster(state, own))? {
         return Ok(decision);
     }
-    if state.order.reinstall.is_none() {
-        plan_replacement(state)?;
-    }
-    block_on(async {
+    let decision = block_on(async {
         give_up_leadership(own).await;
         may_stop(state, own).await
-    })
+    })?;
+    // Plan last, because the plan deletes the files that the last update kept for its rollback.
+    if decision == TurnDecision::Held && state.order.reinstall.is_none() {
+        plan_replacement(state)?;
+    }
+    Ok(decision)
 }
 
 /// Ends an order that has not changed anything yet.
@@ -190,7 +201,7 @@ fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> R
 /// Waits until the new image has passed its health check, or restores the previous image. Returns
 /// whether the order has ended.
 fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
-    systemd::start(crate::operator::UNIT)?;
+    systemd::start(FIRSTBOOT_UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
     let passed = has_passed(state)?;
@@ -209,7 +220,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     }
     release_turn_patiently(state, &ThisNode::read()?, None)?;
     stage::remove_staged()?;
-    let files = last_of(state)?;
+    let files = reboot_only_files(state)?;
     let note = if files.is_empty() {
         String::new()
     } else {
@@ -279,7 +290,7 @@ fn kept(state: &UpdateState, why: String) -> Result<bool> {
 /// After the previous image has been restored, waits until the member is healthy, and then releases
 /// the turn.
 fn recovered(state: &UpdateState) -> Result<bool> {
-    systemd::start(crate::operator::UNIT)?;
+    systemd::start(FIRSTBOOT_UNIT)?;
     let rollback = state.order.release.is_none();
     until_good(state, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
@@ -318,7 +329,7 @@ fn recovered(state: &UpdateState) -> Result<bool> {
 fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     let why = state.why.clone().unwrap_or_default();
     say(format!("the machine was not installed: {why}"));
-    systemd::start(crate::operator::UNIT)?;
+    systemd::start(FIRSTBOOT_UNIT)?;
     withdraw(state);
     until_good(state, None, Duration::ZERO, None)?;
     end(state, &ThisNode::read()?, UpdateResult::Expired, why)

@@ -83,7 +83,7 @@ impl Credentials {
                     HANDSHAKE_TIMEOUT.as_secs()
                 )
             })?
-            .with_context(|| format!("no TLS handshake with {address}"))?;
+            .with_context(|| format!("the TLS handshake with {address} failed"))?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let (leaf, intermediates) = chain
             .split_first()

@@ -1,5 +1,5 @@
-//! Reads and writes the keys through which the nodes of a cluster coordinate: reads, conditional
-//! writes, and leases, which expire when their holder dies.
+//! Accesses the keys through which the nodes of a cluster coordinate, with reads, conditional
+//! writes, and leases. A lease expires when its holder dies.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl Client {
                 }
             }
         };
-        // Without a change, the wait ends when its time has passed.
+        // If the key does not change, the wait ends after `patience`, without an error.
         tokio::time::timeout(patience, change)
             .await
             .unwrap_or(Ok(()))
@@ -162,7 +162,10 @@ impl Client {
                 .streaming(Request::new(once), path, codec)
                 .await?
                 .into_inner();
-            answers.message().await?.context("no response")
+            answers
+                .message()
+                .await?
+                .context("the member did not respond")
         };
         let answer: Result<LeaseKeepAliveResponse> =
             match tokio::time::timeout(CALL_TIMEOUT, answer).await {

@@ -315,8 +315,8 @@ pub(crate) struct LeaseKeepAliveResponse {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseRevokeResponse {}
 
-/// Starts a watch. Upstream's file has a `oneof` for this field, which also has requests to cancel
-/// a watch.
+/// Starts a watch. Upstream's file has a `oneof` for this field. The `oneof` also contains requests
+/// to cancel a watch.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WatchRequest {
     #[prost(message, optional, tag = "1")]

@@ -10,14 +10,14 @@ use super::row::Row;
 use crate::etcd::Member;
 use crate::reason::ReasonId;
 
-/// Adds each member's differences from the other members to its errors.
+/// Adds each member's differences from the other members to that member's errors.
 pub(super) fn check(rows: &mut [Row]) {
     lists(rows);
     versions(rows);
 }
 
-/// Returns the properties of a member that are compared: its id, whether it is a learner, and its
-/// peer URLs.
+/// Returns the properties of each listed member that are compared: the member's id, whether the
+/// member is a learner, and its peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))

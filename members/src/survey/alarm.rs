@@ -11,8 +11,8 @@ use crate::reason::{Reason, ReasonId};
 /// etcd's number for the alarm NOSPACE: the database has reached its quota.
 const NOSPACE: i32 = 1;
 
-/// Returns whether one of a member's own errors is an alarm (etcdserverpb.AlarmMember in protobuf's
-/// text format). [`check`] reports alarms.
+/// Returns whether an error in a member's status is an alarm (etcdserverpb.AlarmMember in
+/// protobuf's text format). [`check`] reports alarms.
 pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }

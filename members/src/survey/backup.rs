@@ -1,5 +1,5 @@
-//! The newest good snapshot. The status shows this snapshot, so that operators notice if the
-//! scheduled snapshots fail.
+//! Reports the newest good snapshot in the status, so that operators notice if the scheduled
+//! snapshots fail.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
@@ -14,11 +14,12 @@ use crate::timestamp::{duration, now};
 #[serde(rename_all = "kebab-case")]
 pub struct Backup {
     schedule: String,
-    /// The newest snapshot, or `None` if the schedule has taken no snapshot yet or no member
+    /// The newest snapshot, or `None` if no snapshot has been recorded yet, or if no member
     /// answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
-    /// Whether the latest scheduled run ended without a snapshot.
+    /// Whether no snapshot is recorded for the current slot, although half of its period has
+    /// passed.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -43,8 +44,8 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // A run may wait for every member that precedes this member in the order, and the snapshot
-        // itself takes time.
+        // Allow half of the period, because a run may wait for every member that precedes this
+        // member in the order, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
         let age_seconds = newest

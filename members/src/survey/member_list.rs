@@ -59,7 +59,7 @@ impl FirstMemberList {
                 row.notes
                     .push("excluded from the bootstrap (`firstboot run --without`)".into());
             } else if !row.member {
-                let text = "in the recipe, but not a member of the cluster";
+                let text = "it is in the recipe, but is not a member of the cluster";
                 row.errors.push(ReasonId::MemberNotListed.because(text));
             } else if row.endpoint != member.client_url() {
                 row.notes.push(
@@ -95,8 +95,8 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a remark to a member that is not in the recipe. A member that is not in the recipe is
-    /// not an error, because the cluster may have grown since this image was built.
+    /// Adds a remark to a member that is not in the recipe. This case is not an error, because the
+    /// cluster may have grown since this image was built.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],

@@ -1,4 +1,4 @@
-//! The survey of a cluster: the state of every member, as each member itself reports it.
+//! Surveys a cluster: collects the state of every member, as each member itself reports it.
 
 mod agreement;
 mod alarm;

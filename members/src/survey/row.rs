@@ -1,4 +1,4 @@
-//! One member as shown by `firstboot status`.
+//! Describes one member, as `firstboot status` shows it.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub struct Row {
     pub raft_index: u64,
     /// The shortest round trip of a few connections, in milliseconds.
     pub round_trip_ms: Option<f64>,
-    /// The time at which the member's certificate expires.
+    /// The expiry time of the certificate that the member presents to its clients.
     pub certificate_until: Option<String>,
     pub certificate_days_left: Option<i64>,
     /// The expiry time of the certificate that the member presents to its peers. The value is also
@@ -59,6 +59,6 @@ pub struct Row {
     /// The members as reported by this member. The list is empty if the member did not answer.
     #[serde(skip)]
     pub list: Vec<etcd::Member>,
-    /// Remarks that require no action.
+    /// Remarks that do not make the member unhealthy.
     pub notes: Vec<Reason>,
 }

@@ -19,7 +19,7 @@ const REBOOT: i32 = 133;
 
 /// The reason why a host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Off {
+pub enum OffReason {
     /// The host powered itself off.
     PoweredOff,
     /// The host requested a reboot.
@@ -122,12 +122,12 @@ impl Machine {
     }
 
     /// Returns why the host is off, or None while it is on.
-    pub(super) fn off(&mut self) -> Result<Option<Off>> {
+    pub(super) fn off(&mut self) -> Result<Option<OffReason>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {
-            Some(0) => Off::PoweredOff,
-            Some(REBOOT) => Off::Rebooted,
-            _ => Off::Killed,
+            Some(0) => OffReason::PoweredOff,
+            Some(REBOOT) => OffReason::Rebooted,
+            _ => OffReason::Killed,
         }))
     }
 }

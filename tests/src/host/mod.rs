@@ -26,7 +26,7 @@ use crate::network::{Link, Network};
 use crate::overlay::Overlay;
 use crate::run;
 
-pub use machine::Off;
+pub use machine::OffReason;
 
 use machine::Machine;
 
@@ -231,7 +231,7 @@ impl Host {
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
-            off == Off::PoweredOff,
+            off == OffReason::PoweredOff,
             "{} was ordered to power off, but: {off:?}",
             self.name()
         );
@@ -243,7 +243,7 @@ impl Host {
         self.run(&["systemctl", "--no-block", "reboot"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
-            off == Off::Rebooted,
+            off == OffReason::Rebooted,
             "{} was ordered to reboot, but: {off:?}",
             self.name()
         );
@@ -263,7 +263,7 @@ impl Host {
     }
 
     /// Waits until the host is off, and returns the reason.
-    pub fn wait_off(&mut self, timeout: Duration) -> Result<Off> {
+    pub fn wait_off(&mut self, timeout: Duration) -> Result<OffReason> {
         let deadline = Instant::now() + timeout;
         loop {
             let Some(machine) = &mut self.machine else {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::anaconda::{self, Data, Stop};
+use super::anaconda::{self, Data, Failure};
 use super::fetch::{Machine, fetch_with};
 use super::hardware::{Disk, Hardware, Quirk};
 use super::include::included;
@@ -31,12 +31,12 @@ pub fn install_this_machine() -> Result<()> {
     let ended = steps();
     let end = match ended? {
         Ok(()) => "finished".to_owned(),
-        Err(Stop::Early(reason)) => {
+        Err(Failure::Early(reason)) => {
             // The machine stays on until the kickstart's guard detects that this process has ended.
             log::write(Path::new("/"), "anaconda.log", &reason)?;
             bail!("anaconda ends before it has registered its exit handler: {reason}");
         }
-        Err(Stop::Late(reason)) => {
+        Err(Failure::Late(reason)) => {
             log::write(Path::new("/"), "anaconda.log", &reason)?;
             reason
         }
@@ -46,7 +46,7 @@ pub fn install_this_machine() -> Result<()> {
 }
 
 /// Runs anaconda's steps in order. The inner error is the reason why anaconda ends early.
-fn steps() -> Result<Result<(), Stop>> {
+fn steps() -> Result<Result<(), Failure>> {
     macro_rules! go_on {
         ($step:expr) => {
             match $step {
@@ -55,7 +55,7 @@ fn steps() -> Result<Result<(), Stop>> {
             }
         };
     }
-    let early = |error: anyhow::Error| Stop::Early(format!("{error:#}"));
+    let early = |error: anyhow::Error| Failure::Early(format!("{error:#}"));
     let root = Path::new("/");
     let words = fs::read_to_string("/proc/cmdline")?;
     let hardware = this_hardware()?;
@@ -75,19 +75,19 @@ fn steps() -> Result<Result<(), Stop>> {
         namespace: None,
         root,
     };
-    let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
-    go_on!(available.select(&plan.software).map_err(Stop::Late));
+    let available = go_on!(yum.gather(&data)?.map_err(Failure::Late));
+    go_on!(available.select(&plan.software).map_err(Failure::Late));
     let target = Path::new(TARGET);
     let mounted = storage::make(&plan, target)?;
     go_on!(scripts(&kickstart, Kind::PreInstall, &mut number)?);
-    go_on!(available.require(&plan.software).map_err(Stop::Late));
+    go_on!(available.require(&plan.software).map_err(Failure::Late));
     yum.install()?;
     unpack(target)?;
     storage::write_tables(&plan, &mounted, target)?;
     for effect in &plan.after {
         let done = execute::execute(effect, target)
             .with_context(|| format!("cannot carry out: {effect}"))?;
-        go_on!(done.map_err(Stop::Late));
+        go_on!(done.map_err(Failure::Late));
     }
     go_on!(scripts(&kickstart, Kind::Post, &mut number)?);
     copies::leave_copies(&text, &words, root, target)?;
@@ -95,7 +95,7 @@ fn steps() -> Result<Result<(), Stop>> {
 }
 
 /// Runs all scripts of this kind, until one with `--erroronfail` fails.
-fn scripts(kickstart: &Kickstart, kind: Kind, number: &mut u32) -> Result<Result<(), Stop>> {
+fn scripts(kickstart: &Kickstart, kind: Kind, number: &mut u32) -> Result<Result<(), Failure>> {
     for section in kickstart.sections(kind) {
         *number += 1;
         println!("anaconda: {kind} at {}", section.place);
@@ -103,8 +103,8 @@ fn scripts(kickstart: &Kickstart, kind: Kind, number: &mut u32) -> Result<Result
         if code != Some(0) && section.has("--erroronfail") {
             let reason = format!("{kind} at {} failed: {code:?}", section.place);
             return Ok(Err(match kind {
-                Kind::Pre => Stop::Early(reason),
-                _ => Stop::Late(reason),
+                Kind::Pre => Failure::Early(reason),
+                _ => Failure::Late(reason),
             }));
         }
     }

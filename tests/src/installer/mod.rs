@@ -38,7 +38,7 @@ use anyhow::{Context as _, Result};
 use crate::network::Namespace;
 use crate::run;
 
-pub use anaconda::{Effect, End, Partition, Plan, Selection, User, Volume};
+pub use anaconda::{Effect, FinalAction, Partition, Plan, Selection, User, Volume};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, DiskPartition, Hardware, Quirk};
@@ -48,10 +48,10 @@ pub use kickstart::{Command, Include, Kickstart, Kind, Section};
 pub use script::{Ended, Script};
 pub use tree::{IMAGES, PACKAGES, package_path, write_repository, write_tree};
 
-use anaconda::{Data, Stop};
+use anaconda::{Data, Failure};
 use environment::Environment;
 use include::included;
-use outcome::{Break, end};
+use outcome::{Interruption, end};
 use script::Stage;
 use yum::Yum;
 
@@ -164,24 +164,24 @@ impl Installer {
         &self,
         stage: &Stage<'_>,
         installation: &mut Installation,
-    ) -> Result<Result<(), Break>> {
+    ) -> Result<Result<(), Interruption>> {
         let root = stage.environment.root();
         macro_rules! go_on {
             ($step:expr) => {
                 match $step {
                     Ok(value) => value,
-                    Err(error) => return Ok(Err(Break::from(error))),
+                    Err(error) => return Ok(Err(Interruption::from(error))),
                 }
             };
         }
         // kickstart.py, preScriptPass: the first pass reads only the scripts, because the files
         // that %pre creates do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
-        let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
-        go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
+        let first = go_on!(first.map_err(|error| Failure::Early(format!("{error:#}"))));
+        go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Interruption::early));
         // Models parseKickstart.
         let kickstart = Kickstart::parse(&self.text, &|file| included(&root, file).map(Some));
-        let kickstart = go_on!(kickstart.map_err(|error| Stop::Early(format!("{error:#}"))));
+        let kickstart = go_on!(kickstart.map_err(|error| Failure::Early(format!("{error:#}"))));
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
@@ -193,20 +193,20 @@ impl Installer {
             namespace: self.namespace.as_ref(),
             root: &root,
         };
-        let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
+        let available = go_on!(yum.gather(&data)?.map_err(Failure::Late));
         // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
         // disk.
-        go_on!(available.select(&plan.software).map_err(Stop::Late));
+        go_on!(available.select(&plan.software).map_err(Failure::Late));
         // Models install.py, doInstall.
         execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
-        go_on!(available.require(&plan.software).map_err(Stop::Late));
+        go_on!(available.require(&plan.software).map_err(Failure::Late));
         yum.install()?;
         // Models doConfiguration.
         for effect in &plan.after {
             let done = execute::execute(effect, &self.target)
                 .with_context(|| format!("cannot carry out: {effect}"))?;
-            go_on!(done.map_err(Stop::Late));
+            go_on!(done.map_err(Failure::Late));
         }
         go_on!(scripts(stage, &kickstart, Kind::Post, installation)?);
         copies::leave_copies(&self.text, &self.cmdline, &root, &self.target)?;
@@ -223,8 +223,8 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
     };
     match anaconda::plan(&kickstart, hardware, words) {
         Ok(plan) => plan.to_string(),
-        Err(Stop::Early(error)) => format!("stops early: {error}\n"),
-        Err(Stop::Late(error)) => format!("stops late: {error}\n"),
+        Err(Failure::Early(error)) => format!("stops early: {error}\n"),
+        Err(Failure::Late(error)) => format!("stops late: {error}\n"),
     }
 }
 
@@ -235,7 +235,7 @@ fn scripts(
     kickstart: &Kickstart,
     kind: Kind,
     installation: &mut Installation,
-) -> Result<Result<(), Break>> {
+) -> Result<Result<(), Interruption>> {
     for section in kickstart.sections(kind) {
         let script = stage.run(section, installation.scripts.len() + 1)?;
         let ended = script.ended.clone();
@@ -244,10 +244,10 @@ fn scripts(
             Ended::Exited(0) => {}
             Ended::Exited(code) if section.has("--erroronfail") => {
                 let reason = format!("{kind} at {} failed with exit code {code}", section.place);
-                return Ok(Err(Break::Stop(Stop::Late(reason))));
+                return Ok(Err(Interruption::Failure(Failure::Late(reason))));
             }
             Ended::Exited(_) => {}
-            Ended::Power(words) => return Ok(Err(Break::Power(words))),
+            Ended::Power(words) => return Ok(Err(Interruption::Power(words))),
         }
     }
     Ok(Ok(()))

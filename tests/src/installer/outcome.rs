@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::anaconda::{End, Stop};
+use super::anaconda::{Failure, FinalAction};
 use super::installation::{Installation, Outcome};
 use super::kickstart::Section;
 use super::log;
@@ -10,24 +10,24 @@ use super::script::{Ended, Stage};
 
 /// The reason why the installation ends before the last step.
 #[derive(Debug)]
-pub(super) enum Break {
+pub(super) enum Interruption {
     /// anaconda ends.
-    Stop(Stop),
+    Failure(Failure),
     /// This command switched the machine off or restarted it.
     Power(String),
 }
 
-impl From<Stop> for Break {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
+impl From<Failure> for Interruption {
+    fn from(stop: Failure) -> Self {
+        Self::Failure(stop)
     }
 }
 
-impl Break {
+impl Interruption {
     /// Marks the break as one that happens before anaconda has registered its exit handler.
     pub(super) fn early(self) -> Self {
         match self {
-            Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
+            Self::Failure(Failure::Late(reason)) => Self::Failure(Failure::Early(reason)),
             other => other,
         }
     }
@@ -39,11 +39,13 @@ impl Break {
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,
-    ended: Result<(), Break>,
+    ended: Result<(), Interruption>,
 ) -> Result<Outcome> {
     let reason = match &ended {
-        Err(Break::Power(words)) => return Ok(outcome(Some(words), words)),
-        Err(Break::Stop(Stop::Early(reason) | Stop::Late(reason))) => Some(reason.clone()),
+        Err(Interruption::Power(words)) => return Ok(outcome(Some(words), words)),
+        Err(Interruption::Failure(Failure::Early(reason) | Failure::Late(reason))) => {
+            Some(reason.clone())
+        }
         Ok(()) => None,
     };
     let root = stage.environment.root();
@@ -61,8 +63,8 @@ pub(super) fn end(
         });
     }
     Ok(match (ended, installation.plan.end) {
-        (Err(Break::Stop(Stop::Early(reason))), _) => Outcome::Dead(reason),
-        (_, Some(end @ (End::Poweroff | End::Halt))) => {
+        (Err(Interruption::Failure(Failure::Early(reason))), _) => Outcome::Dead(reason),
+        (_, Some(end @ (FinalAction::Poweroff | FinalAction::Halt))) => {
             outcome(reason.as_deref(), &format!("systemctl --no-wall {end}"))
         }
         // anaconda also reboots if the kickstart does not request anything.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::disk::Disk;
 use tests::harness::trial;
-use tests::host::{Host, Off};
+use tests::host::{Host, OffReason};
 use tests::network::Network;
 use tests::requirement::Requirement;
 use tests::server::FileServer;
@@ -123,7 +123,7 @@ fn cluster() -> Result<()> {
     );
     hosts[2].start()?;
     ensure!(hosts[2].run(&["systemctl", "reboot"]).is_ok());
-    ensure!(hosts[2].wait_off(Duration::from_secs(120))? == Off::Rebooted);
+    ensure!(hosts[2].wait_off(Duration::from_secs(120))? == OffReason::Rebooted);
     Ok(())
 }
 

@@ -127,6 +127,11 @@ fn overtaken(bed: &Bed) -> Result<()> {
     // If the node left now, its updater would never release the turn.
     let leaves = bed.hosts[1].sh("firstboot leave")?;
     ends(&leaves, 4, &["[update-busy]"])?;
+    // If these commands stopped etcd now, the updater would roll back the image.
+    for command in ["restore --rollback", "run --accept-data", "run --rejoin"] {
+        let ran = bed.hosts[1].sh(&format!("firstboot {command}"))?;
+        ends(&ran, 4, &["[update-busy]"])?;
+    }
     publish(bed, 4)?;
     order(&bed.hosts[2])?;
     wait_phase(&bed.hosts[2], "waiting")?;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
-use tests::host::Off;
+use tests::host::OffReason;
 use tests::repack::Repack;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
@@ -75,7 +75,10 @@ fn order(bed: &Bed) -> Result<()> {
 /// Waits until the first node reboots by itself in this phase, and checks that it has the turn.
 fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     let off = bed.hosts[0].wait_off(CONVERGENCE_TIMEOUT)?;
-    ensure!(off == Off::Rebooted, "the node did not reboot: {off:?}");
+    ensure!(
+        off == OffReason::Rebooted,
+        "the node did not reboot: {off:?}"
+    );
     let state = bed.hosts[0].read(STATE)?;
     ensure!(
         state.contains(&format!("\"phase\":\"{phase}\"")),

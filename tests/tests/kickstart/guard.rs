@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::base;
 use tests::harness::{long, trial};
-use tests::host::{Host, Off};
+use tests::host::{Host, OffReason};
 use tests::installer::{Hardware, Kind};
 use tests::network::Network;
 use tests::programs;
@@ -65,40 +65,40 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// The stages, each with the way in which the machine is switched off or restarted, the text on the
 /// consoles, and the reports.
-const STAGES: [(&str, Off, &str, &[&str]); 8] = [
+const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
     (
         "unguarded",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         "INSTALLATION FAILED. %pre could not start its guard",
         &[],
     ),
     (
         "pre",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         "INSTALLATION FAILED. %pre failed: no disk for the node",
         &["started", "failed %pre failed: no disk for the node"],
     ),
     (
         "parse",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         ENDED,
         &["started", "installing", "failed anaconda ended before"],
     ),
     (
         "killed",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         ENDED,
         &["started", "installing", "failed anaconda ended before"],
     ),
     (
         "storage",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         "etcd-image: 03:00:00,000 ERR anaconda: CmdlineError",
         &["started", "installing", "failed anaconda ended before"],
     ),
     (
         "post",
-        Off::PoweredOff,
+        OffReason::PoweredOff,
         "INSTALLATION FAILED. %post (fetch the overlay) failed: no server for the overlay",
         &[
             "started",
@@ -108,13 +108,13 @@ const STAGES: [(&str, Off, &str, &[&str]); 8] = [
     ),
     (
         "finished",
-        Off::Rebooted,
+        OffReason::Rebooted,
         "installed; the machine restarts",
         &["started", "installing", "installed"],
     ),
     (
         "crashed-at-last",
-        Off::Rebooted,
+        OffReason::Rebooted,
         "installed; the machine restarts",
         &["started", "installing", "installed"],
     ),
@@ -205,7 +205,7 @@ fn hosts() -> Result<()> {
             host.console()
         );
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
-        let guarded = stage != "unguarded" && ends == Off::PoweredOff;
+        let guarded = stage != "unguarded" && ends == OffReason::PoweredOff;
         ensure!(
             issue.contains("This is not an etcd node") == guarded,
             "{stage}: {issue}"
@@ -232,7 +232,7 @@ fn hosts() -> Result<()> {
             .wait_off(POWER_OFF_TIMEOUT)
             .with_context(|| asked.to_owned())?;
         ensure!(
-            off == Off::PoweredOff,
+            off == OffReason::PoweredOff,
             "{asked} during the installation: {off:?}\n{}",
             host.console()
         );
@@ -263,7 +263,7 @@ fn machines() -> Result<()> {
         .with_context(|| stage.to_owned())?;
         let console = vm.console();
         // The last message that the kernel prints (kernel/reboot.c).
-        let last = if ends == Off::Rebooted {
+        let last = if ends == OffReason::Rebooted {
             "reboot: Restarting system"
         } else {
             "reboot: Power down"

@@ -123,7 +123,7 @@ impl IpSet {
             }
             "family" if self.kind == "hash:mac" => {
                 out.push(at.misplaced(
-                    "a set of type hash:mac has no family",
+                    "a set of type hash:mac cannot have a family",
                     REFUSED,
                     "remove it",
                 ));

@@ -144,7 +144,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
             ))
         }
         KsRule::Apart(one, other) if says(one) && says(other) => {
-            let message = format!("{} with {}", spelled(line, one), spelled(line, other));
+            let message = format!("{} excludes {}", spelled(line, one), spelled(line, other));
             Some(stops_anaconda(
                 "kickstart/contradiction",
                 line,
@@ -153,7 +153,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
             ))
         }
         KsRule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
-            let message = format!("{} without {}", spelled(line, one), all(others));
+            let message = format!("{} is used without {}", spelled(line, one), all(others));
             Some(stops_anaconda(
                 "kickstart/needed-option",
                 line,
@@ -165,7 +165,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
             let other = commands
                 .iter()
                 .find(|name| earlier.commands.contains(**name))?;
-            let message = format!("{shown} after {other}: CentOS 7 accepts only one of them");
+            let message = format!("{shown} follows {other}, but CentOS 7 accepts only one of them");
             Some(stops_anaconda(
                 "kickstart/contradiction",
                 line,

@@ -109,7 +109,7 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
                     format!("services cannot enable a .{kind} unit"),
                 )
                 .effect(format!(
-                    "anaconda looks for {name}.service and ignores the failure"
+                    "anaconda tries to enable {name}.service, and ignores the failure"
                 ))
                 .fix("write a preset file"),
             );

@@ -215,7 +215,7 @@ fn value_mismatch(
             one_of(value, words),
         ),
         text if swallowed && text.accepts_any_text() => (
-            format!("{name} has no value, so `{value}` is read as its value"),
+            format!("the value of {name} is missing, because `{value}` looks like an option"),
             format!("write {name}=VALUE"),
         ),
         KsType::Lenient(words)

@@ -208,9 +208,11 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
         )
     };
     match (key, value.text) {
-        ("net.ipv4.tcp_congestion_control" | "net.core.default_qdisc", "") => {
-            missing("algorithm with an empty name", "remove the line")
-        }
+        ("net.ipv4.tcp_congestion_control" | "net.core.default_qdisc", "") => Some(
+            Finding::error("sysctl/value", value, "the value is empty")
+                .effect(REFUSED)
+                .fix("remove the line"),
+        ),
         ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => {
             missing("BBR", "keep the default, cubic")
         }

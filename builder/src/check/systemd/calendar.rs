@@ -52,7 +52,7 @@ fn weekdays(text: &str) -> Option<&str> {
     loop {
         let first = rest.len() == text.len();
         if !first && rest.starts_with(' ') {
-            // If no day follows the comma or the -, the blank stays in front of the date.
+            // No day follows the comma or the -. As in systemd, the blank stays before the date.
             return Some(rest);
         }
         let day = DAYS

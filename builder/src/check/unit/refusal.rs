@@ -2,7 +2,7 @@
 
 use super::loaded::LocatedSpan;
 
-/// A reason why systemd 219 refuses a unit: the position, the rule, the fault, and the correction.
+/// A reason why systemd 219 refuses a unit, as its position, rule, fault and correction.
 pub(super) type Refusal<'a> = (Option<LocatedSpan<'a>>, &'static str, String, &'static str);
 
 pub(super) type Verified<'a> = Option<Refusal<'a>>;

@@ -6,7 +6,7 @@ use crate::check::finding::Finding;
 /// A reason why systemd 219 does not accept a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// The value does not have the expected syntax: the rule, and what to write.
+    /// The value does not have the expected syntax. The fields are the rule and the text to write.
     Syntax(&'static str, String),
     /// systemd cannot resolve the specifier.
     Unresolved(char),

@@ -308,7 +308,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
         refused(
             None,
             "the mount has no What=".into(),
-            "write What=, the device or the directory",
+            "set What= to the device or directory to mount",
         )
     })
 }

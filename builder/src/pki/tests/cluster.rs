@@ -54,7 +54,11 @@ fn refused(what: &str, folder: &Folder, cluster: &Cluster) -> String {
         error.contains("--pki") && error.contains("builder pki assign"),
         "{what}: {error}"
     );
-    assert_eq!(contents(folder), before, "{what}: a refused build wrote");
+    assert_eq!(
+        contents(folder),
+        before,
+        "{what}: a refused build wrote files"
+    );
     error
 }
 
@@ -108,7 +112,11 @@ fn a_folder_without_a_record_is_identified_by_its_certificates() {
             error.contains("this PKI folder belongs to the cluster") && error.contains(".crt"),
             "{what}: {error}"
         );
-        assert_eq!(contents(&folder), before, "{what}: a refused build wrote");
+        assert_eq!(
+            contents(&folder),
+            before,
+            "{what}: a refused build wrote files"
+        );
         open_for(&folder, &super::cluster()).unwrap();
         assert!(
             folder.file("cluster.json").exists(),

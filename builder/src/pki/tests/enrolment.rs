@@ -61,7 +61,7 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     assert_eq!(
         secrets.len(),
         2,
-        "the authority's and the signing key: {secrets:?}"
+        "expected only the CA's key and the signing key, found: {secrets:?}"
     );
     let shown = show(&folder.path(), now()).unwrap();
     assert!(

@@ -1,6 +1,6 @@
 //! Tests of downloads during network faults.
 
-use super::server::Act;
+use super::server::Behavior;
 use super::*;
 
 fn tried(error: ReleaseError) -> Vec<MirrorError> {
@@ -15,7 +15,7 @@ fn tried(error: ReleaseError) -> Vec<MirrorError> {
 #[test]
 fn a_good_download_is_in_the_cache_under_its_digest_without_other_files() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let server = Server::with(&bytes, &[Act::Serve]);
+    let server = Server::with(&bytes, &[Behavior::Serve]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
     assert_eq!(std::fs::read(&release.tarball).unwrap(), bytes);
     assert_eq!(bench.files(), [format!("{}.tar.gz", Sha256::of(&bytes))]);
@@ -27,7 +27,14 @@ fn a_good_download_is_in_the_cache_under_its_digest_without_other_files() {
 #[test]
 fn an_interrupted_download_is_resumed() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let server = Server::with(&bytes, &[Act::Cut(100_000), Act::Cut(50_000), Act::Serve]);
+    let server = Server::with(
+        &bytes,
+        &[
+            Behavior::Cut(100_000),
+            Behavior::Cut(50_000),
+            Behavior::Serve,
+        ],
+    );
     let release = bench.obtain(&bytes, &[&server]).unwrap();
     assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);
     let ranges: Vec<_> = server
@@ -56,8 +63,8 @@ fn an_interrupted_download_is_resumed() {
 #[test]
 fn attempts_that_make_progress_are_not_counted() {
     let (bench, bytes) = (Bench::new(), noise(900_000));
-    let mut acts = vec![Act::Cut(70_000); 10];
-    acts.push(Act::Serve);
+    let mut acts = vec![Behavior::Cut(70_000); 10];
+    acts.push(Behavior::Serve);
     bench
         .obtain(&bytes, &[&Server::with(&bytes, &acts)])
         .unwrap();
@@ -66,7 +73,7 @@ fn attempts_that_make_progress_are_not_counted() {
 #[test]
 fn a_download_starts_over_if_the_server_ignores_range() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let server = Server::with(&bytes, &[Act::Cut(100_000), Act::IgnoreRange]);
+    let server = Server::with(&bytes, &[Behavior::Cut(100_000), Behavior::IgnoreRange]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
     assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);
 }
@@ -74,10 +81,10 @@ fn a_download_starts_over_if_the_server_ignores_range() {
 #[test]
 fn another_build_and_another_mirror_resume_a_partial_download() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let broken = Server::with(&bytes, &[Act::Cut(100_000), Act::Status(503, "")]);
+    let broken = Server::with(&bytes, &[Behavior::Cut(100_000), Behavior::Status(503, "")]);
     let trouble = tried(bench.obtain(&bytes, &[&broken]).unwrap_err());
     assert_eq!(trouble, [MirrorError::Status(503)]);
-    let whole = Server::with(&bytes, &[Act::Serve]);
+    let whole = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
     // The ETag is from another mirror, so the request to this mirror does not contain it.
@@ -98,7 +105,7 @@ fn a_part_of_another_file_is_detected_and_discarded() {
         (vec![1; 400_000], 2),
     ] {
         std::fs::write(&part, &stale).unwrap();
-        let server = Server::with(&bytes, &[Act::Serve]);
+        let server = Server::with(&bytes, &[Behavior::Serve]);
         let release = bench.obtain(&bytes, &[&server]).unwrap();
         assert_eq!(server.asked().len(), requests, "{} bytes", stale.len());
         assert_eq!(std::fs::read(&release.tarball).unwrap(), bytes);
@@ -109,7 +116,14 @@ fn a_part_of_another_file_is_detected_and_discarded() {
 #[test]
 fn a_range_that_was_not_requested_is_not_used() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let server = Server::with(&bytes, &[Act::Cut(100_000), Act::WrongRange, Act::Serve]);
+    let server = Server::with(
+        &bytes,
+        &[
+            Behavior::Cut(100_000),
+            Behavior::WrongRange,
+            Behavior::Serve,
+        ],
+    );
     bench.obtain(&bytes, &[&server]).unwrap();
     assert_eq!(server.asked()[2].range, None);
 }
@@ -120,9 +134,9 @@ fn a_temporary_error_is_retried_after_the_requested_pause() {
     let server = Server::with(
         &bytes,
         &[
-            Act::Status(500, ""),
-            Act::Status(429, "Retry-After: 1\r\n"),
-            Act::Serve,
+            Behavior::Status(500, ""),
+            Behavior::Status(429, "Retry-After: 1\r\n"),
+            Behavior::Serve,
         ],
     );
     let start = std::time::Instant::now();
@@ -134,17 +148,21 @@ fn a_temporary_error_is_retried_after_the_requested_pause() {
 #[test]
 fn a_mirror_that_requests_a_long_wait_is_skipped() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let busy = Server::with(&bytes, &[Act::Status(503, "Retry-After: 3600\r\n")]);
-    let good = Server::with(&bytes, &[Act::Serve]);
+    let busy = Server::with(&bytes, &[Behavior::Status(503, "Retry-After: 3600\r\n")]);
+    let good = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&busy, &good]).unwrap();
     assert_eq!((busy.asked().len(), good.asked().len()), (1, 1));
-    assert!(bench.said().contains("with a requested wait of 3600 s"));
+    assert!(
+        bench
+            .said()
+            .contains("the mirror requests a wait of 3600 s")
+    );
 }
 
 #[test]
 fn the_next_mirror_is_tried_immediately_if_a_mirror_lacks_the_file() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let (empty, good) = (Server::new(), Server::with(&bytes, &[Act::Serve]));
+    let (empty, good) = (Server::new(), Server::with(&bytes, &[Behavior::Serve]));
     bench.obtain(&bytes, &[&empty, &good]).unwrap();
     assert_eq!(empty.asked().len(), 1);
 }
@@ -152,7 +170,7 @@ fn the_next_mirror_is_tried_immediately_if_a_mirror_lacks_the_file() {
 #[test]
 fn a_stalled_connection_is_closed() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
+    let stuck = Server::with(&bytes, &[Behavior::Stall(0), Behavior::Stall(1000)]);
     // The server sends nothing, so only the client can end the connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [MirrorError::Stalled(impatient().stall)]);
@@ -161,7 +179,11 @@ fn a_stalled_connection_is_closed() {
 #[test]
 fn a_file_that_is_too_large_is_refused_with_or_without_a_stated_length() {
     let (bench, bytes) = (Bench::new(), noise((1 << 20) + 1));
-    for act in [Act::Serve, Act::NoLength, Act::Claim(1 << 40)] {
+    for act in [
+        Behavior::Serve,
+        Behavior::NoLength,
+        Behavior::Claim(1 << 40),
+    ] {
         let trouble = tried(
             bench
                 .obtain(&bytes, &[&Server::with(&bytes, &[act])])
@@ -187,8 +209,8 @@ fn one_flipped_byte_is_detected_and_the_next_mirror_is_tried() {
     let mut flipped = bytes.clone();
     flipped[500] ^= 1;
     let (bad, good) = (
-        Server::with(&flipped, &[Act::Serve]),
-        Server::with(&bytes, &[Act::Serve]),
+        Server::with(&flipped, &[Behavior::Serve]),
+        Server::with(&bytes, &[Behavior::Serve]),
     );
     bench.obtain(&bytes, &[&bad, &good]).unwrap();
     assert_eq!(bad.asked().len(), 1);
@@ -210,7 +232,10 @@ fn a_truncated_tarball_without_a_stated_length_is_detected() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let trouble = tried(
         bench
-            .obtain(&bytes, &[&Server::with(&bytes[..900], &[Act::NoLength])])
+            .obtain(
+                &bytes,
+                &[&Server::with(&bytes[..900], &[Behavior::NoLength])],
+            )
             .unwrap_err(),
     );
     assert!(
@@ -244,11 +269,14 @@ fn an_unreachable_server_is_named_with_its_url() {
 fn a_redirect_is_followed_on_each_try() {
     // github.com also redirects to a storage host, and signs a new URL each time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
+    let storage = Server::with(&bytes, &[Behavior::Cut(100_000), Behavior::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();
     let front = Server::with(
         b"",
-        &[Act::Status(302, format!("Location: {place}\r\n").leak())],
+        &[Behavior::Status(
+            302,
+            format!("Location: {place}\r\n").leak(),
+        )],
     );
     let release = bench.obtain(&bytes, &[&front]).unwrap();
     assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);

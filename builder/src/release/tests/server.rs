@@ -17,7 +17,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The server's answer to one request.
 #[derive(Debug, Clone)]
-pub(super) enum Act {
+pub(super) enum Behavior {
     /// A correct answer, including Range and If-Range.
     Serve,
     /// The whole file, regardless of the request's Range.
@@ -46,7 +46,7 @@ pub(super) struct Asked {
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<String, (Vec<u8>, Vec<Act>)>,
+    files: BTreeMap<String, (Vec<u8>, Vec<Behavior>)>,
     asked: Vec<Asked>,
 }
 
@@ -74,16 +74,16 @@ impl Server {
     }
 
     /// Creates a server with the tarball and these behaviours.
-    pub(super) fn with(bytes: &[u8], acts: &[Act]) -> Self {
+    pub(super) fn with(bytes: &[u8], acts: &[Behavior]) -> Self {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }
 
     /// Adds a SHA256SUMS with this text.
     pub(super) fn sums(self, text: &str) -> Self {
-        self.file("SHA256SUMS", text.as_bytes(), &[Act::Serve])
+        self.file("SHA256SUMS", text.as_bytes(), &[Behavior::Serve])
     }
 
-    pub(super) fn file(self, name: &str, bytes: &[u8], acts: &[Act]) -> Self {
+    pub(super) fn file(self, name: &str, bytes: &[u8], acts: &[Behavior]) -> Self {
         self.state
             .lock()
             .unwrap()
@@ -149,7 +149,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
                     acts[0].clone()
                 },
             ),
-            None => (Vec::new(), Act::Status(404, "")),
+            None => (Vec::new(), Behavior::Status(404, "")),
         }
     };
     // Errors are ignored, because in some tests the client hangs up early.
@@ -159,7 +159,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
 fn reply(
     mut stream: &TcpStream,
     bytes: &[u8],
-    act: &Act,
+    act: &Behavior,
     range: Option<&str>,
     if_range: Option<&str>,
 ) -> std::io::Result<()> {
@@ -171,20 +171,25 @@ fn reply(
             .parse()
             .ok()
     });
-    let from = from.filter(|_| !matches!(act, Act::IgnoreRange | Act::NoLength | Act::Claim(_)));
+    let from = from.filter(|_| {
+        !matches!(
+            act,
+            Behavior::IgnoreRange | Behavior::NoLength | Behavior::Claim(_)
+        )
+    });
     let from = from.filter(|_| if_range.is_none_or(|given| given == etag));
     let size = bytes.len();
     let body = &bytes[from.unwrap_or(0).min(size)..];
     let head = match (act, from) {
-        (Act::Status(status, more), _) => {
+        (Behavior::Status(status, more), _) => {
             return write!(
                 stream,
                 "HTTP/1.1 {status} told so\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n"
             );
         }
-        (Act::NoLength, _) => "HTTP/1.0 200 OK\r\n".to_owned(),
-        (Act::Claim(length), _) => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n"),
-        (Act::WrongRange, _) => {
+        (Behavior::NoLength, _) => "HTTP/1.0 200 OK\r\n".to_owned(),
+        (Behavior::Claim(length), _) => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n"),
+        (Behavior::WrongRange, _) => {
             format!(
                 "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-9/{size}\r\nContent-Length: 9\r\n"
             )
@@ -203,14 +208,14 @@ fn reply(
     };
     write!(stream, "{head}ETag: {etag}\r\nConnection: close\r\n\r\n")?;
     match act {
-        Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
-        Act::Stall(after) => {
+        Behavior::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
+        Behavior::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
             // Wait until the client hangs up, because the tests check how the client reacts.
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }
-        Act::WrongRange => stream.write_all(&bytes[1..10]),
+        Behavior::WrongRange => stream.write_all(&bytes[1..10]),
         _ => stream.write_all(body),
     }
 }

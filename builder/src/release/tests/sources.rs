@@ -1,6 +1,6 @@
 //! Tests of the evidence for a release, and of sources other than a mirror.
 
-use super::server::Act;
+use super::server::Behavior;
 use super::*;
 
 fn line(bytes: &[u8]) -> String {
@@ -11,7 +11,7 @@ fn line(bytes: &[u8]) -> String {
 fn matching_sums_are_evidence_and_missing_sums_cause_a_note() {
     let bytes = noise(1000);
     let bench = Bench::new();
-    let server = Server::with(&bytes, &[Act::Serve]).sums(&line(&bytes));
+    let server = Server::with(&bytes, &[Behavior::Serve]).sums(&line(&bytes));
     let release = bench.obtain(&bytes, &[&server]).unwrap();
     assert!(
         matches!(release.evidence.sums, Sums::Agrees(place) if place.ends_with("/v3.5.1/SHA256SUMS"))
@@ -20,14 +20,21 @@ fn matching_sums_are_evidence_and_missing_sums_cause_a_note() {
 
     let long = "x".repeat(5000);
     for (server, why) in [
-        (Server::with(&bytes, &[Act::Serve]), "404"),
+        (Server::with(&bytes, &[Behavior::Serve]), "404"),
         (
-            Server::with(&bytes, &[Act::Serve]).sums("nonsense"),
+            Server::with(&bytes, &[Behavior::Serve]).sums("nonsense"),
             "does not list",
         ),
-        (Server::with(&bytes, &[Act::Serve]).sums(&long), "larger"),
         (
-            Server::with(&bytes, &[Act::Serve]).file("SHA256SUMS", b"late", &[Act::Stall(0)]),
+            Server::with(&bytes, &[Behavior::Serve]).sums(&long),
+            "larger",
+        ),
+        (
+            Server::with(&bytes, &[Behavior::Serve]).file(
+                "SHA256SUMS",
+                b"late",
+                &[Behavior::Stall(0)],
+            ),
             "no data arrived",
         ),
     ] {
@@ -44,8 +51,8 @@ fn matching_sums_are_evidence_and_missing_sums_cause_a_note() {
 #[test]
 fn contradictory_sums_stop_the_build_before_the_download_of_the_tarball() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let server = Server::with(&bytes, &[Act::Serve]).sums(&line(b"another"));
-    let second = Server::with(&bytes, &[Act::Serve]);
+    let server = Server::with(&bytes, &[Behavior::Serve]).sums(&line(b"another"));
+    let second = Server::with(&bytes, &[Behavior::Serve]);
     let error = bench.obtain(&bytes, &[&server, &second]).unwrap_err();
     assert!(matches!(error, ReleaseError::Disagreement(_)), "{error}");
     assert!(
@@ -83,7 +90,7 @@ fn a_recipe_that_contradicts_the_table_is_refused_without_a_network() {
 #[test]
 fn a_cached_release_needs_no_network_with_or_without_offline() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let server = Server::with(&bytes, &[Act::Serve]);
+    let server = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&server]).unwrap();
     let before = server.count();
     for offline in [false, true] {
@@ -113,7 +120,7 @@ fn offline_with_an_empty_cache_reports_the_remedy_and_leaves_nothing() {
 #[test]
 fn a_damaged_cache_entry_is_removed_and_fetched_again() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let server = Server::with(&bytes, &[Act::Serve]);
+    let server = Server::with(&bytes, &[Behavior::Serve]);
     let tarball = bench.obtain(&bytes, &[&server]).unwrap().tarball;
     let mut damaged = bytes.clone();
     damaged[10] ^= 0x80;
@@ -130,7 +137,7 @@ fn a_damaged_cache_entry_is_removed_and_fetched_again() {
 #[test]
 fn two_concurrent_builders_download_once() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
-    let server = Server::with(&bytes, &[Act::Serve]);
+    let server = Server::with(&bytes, &[Behavior::Serve]);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| bench.obtain(&bytes, &[&server]).unwrap()))
@@ -214,7 +221,7 @@ fn a_cache_that_cannot_be_written_is_named() {
     )
     .unwrap();
     let error = bench
-        .obtain(&bytes, &[&Server::with(&bytes, &[Act::Serve])])
+        .obtain(&bytes, &[&Server::with(&bytes, &[Behavior::Serve])])
         .unwrap_err();
     assert!(
         error

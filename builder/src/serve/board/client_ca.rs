@@ -199,7 +199,10 @@ pub(super) mod tests {
             (ours.issue(&[ClientAuth], 5), "good"),
             (ours.issue(&[ClientAuth], -5), "expired"),
             (other.issue(&[ClientAuth], 5), "not signed by a CA"),
-            (ours.issue(&[ClientAuth, ServerAuth], 5), "belongs to a node"),
+            (
+                ours.issue(&[ClientAuth, ServerAuth], 5),
+                "belongs to a node",
+            ),
             (ours.issue(&[ServerAuth], 5), "not a valid client"),
             (vec![0, 1, 2].into(), "not a valid client"),
         ] {

@@ -26,8 +26,8 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-/// The importance of a state. Each tone also has its own sign, for readers who cannot see its
-/// colour.
+/// The importance of a state. Each tone also has its own sign, for readers who cannot
+/// distinguish the colours.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tone {
     Neutral,

@@ -126,7 +126,7 @@ fn cluster(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_image_newest",
-        "The serial of the newest image that a member has installed by an update.",
+        "The serial of the newest image that a member has started to install by an update.",
         one(report.update.newest),
     );
     page.family(

@@ -4,7 +4,8 @@
 //! again.
 //!
 //! ```text
-//! STATE/CLUSTER/first-build        created by the cluster's first build; a document without a record has not been handed out
+//! STATE/CLUSTER/first-build          created by the cluster's first build; shows that a document
+//!                                    without a record has not been handed out
 //! STATE/CLUSTER/NODE/install.json
 //! STATE/CLUSTER/NODE/document.json
 //! STATE/CLUSTER/NODE/served.json     digests of the documents in the outputs that were served

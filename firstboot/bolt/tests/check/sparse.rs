@@ -117,7 +117,7 @@ fn reading_a_sparse_freelist_stops_early() {
     );
 }
 
-/// Each page in this test is as bbolt writes it, except for the length of its only value.
+/// Each page in this test has the form that bbolt writes. One value makes the page long.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);

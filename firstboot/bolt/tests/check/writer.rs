@@ -19,7 +19,7 @@ pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// The ranges of bytes that a reader interprets: headers, tables and pointers. The ranges
     /// exclude keys and values. The ranges also exclude the lengths of a page's last key and last
-    /// value, because no element follows whose position would be wrong.
+    /// value, because a wrong length there does not change the position of any other element.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 

@@ -58,11 +58,11 @@ fn memories() -> Vec<LocalState> {
 /// cluster 3 are unknown to this node.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
-    let accepted = [1, 2, 3].map(|number: u64| Phase::Accepted {
+    let accepted = [1, 2, 3].map(|number: u64| BarrierPhase::Accepted {
         proposal: Sha256::of(&number.to_be_bytes()),
     });
     for nonce in [1, 2].map(Nonce::of) {
-        for phase in [Phase::Empty].into_iter().chain(accepted) {
+        for phase in [BarrierPhase::Empty].into_iter().chain(accepted) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
                     all.push(Some(PeerState::Firstboot {
@@ -78,9 +78,9 @@ fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     all.extend([1, 2, 3].map(|cluster_id| Some(PeerState::Etcd { cluster_id })));
     all.into_iter()
         .flat_map(|state| {
-            [true, false].map(|fresh| PeerObservation {
+            [true, false].map(|answered_last_probe| PeerObservation {
                 state: state.clone(),
-                fresh,
+                answered_last_probe,
             })
         })
         .collect()
@@ -99,7 +99,10 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
 
 /// Returns the nonce and the phase that an initial member reported, if firstboot is running on that
 /// member, and if the member excludes the same members and has a compatible order.
-fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a Nonce, &'a Phase)> {
+fn agreed<'a>(
+    local: &LocalState,
+    view: &'a PeerObservation,
+) -> Option<(&'a Nonce, &'a BarrierPhase)> {
     match &view.state {
         Some(PeerState::Firstboot {
             nonce,
@@ -136,7 +139,8 @@ fn check(local: &LocalState, views: &PeerObservations) {
             let begins = clusters(views).is_empty()
                 && local.proposals.last() == Some(proposal)
                 && others().all(|view| {
-                    agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                    agreed(local, view)
+                        .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
                 });
             assert!(follows || begins, "{said}");
         }
@@ -157,7 +161,10 @@ fn check(local: &LocalState, views: &PeerObservations) {
             );
             for name in local.others() {
                 let seen = agreed(local, &views[name]).map(|(nonce, _)| nonce);
-                assert!(views[name].fresh && seen == Some(&nonces[name]), "{said}");
+                assert!(
+                    views[name].answered_last_probe && seen == Some(&nonces[name]),
+                    "{said}"
+                );
             }
         }
         Action::JoinRunningCluster => assert!(strangers || clusters(views).len() > 1, "{said}"),
@@ -211,11 +218,11 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
     let empty = PeerObservation {
         state: Some(PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without: BTreeSet::new(),
             mode: BootstrapMode::New,
         }),
-        fresh: true,
+        answered_last_probe: true,
     };
     let mut views = PeerObservations::from(["b", "c"].map(|name| (label(name), empty.clone())));
     assert_eq!(decide(&local, &views), Action::Wait);
@@ -223,7 +230,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
         label("b"),
         PeerObservation {
             state: Some(PeerState::Etcd { cluster_id: 1 }),
-            fresh: true,
+            answered_last_probe: true,
         },
     );
     assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
@@ -252,7 +259,8 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
             let follows = matches!(local.mode, BootstrapMode::Restore { .. })
                 && clusters(views).contains(&proposal.cluster_id);
             let accepted = |view: &PeerObservation| {
-                agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                agreed(local, view)
+                    .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
             };
             let begins = local.proposals.last() == Some(proposal)
                 && others().all(|view| accepted(view) || back(view));
@@ -267,11 +275,13 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                 if local.initial.contains(name) {
                     let seen = agreed(local, view).map(|(nonce, _)| nonce);
                     assert!(
-                        view.fresh && (seen.is_some() && seen == nonces.get(name) || back(view)),
+                        view.answered_last_probe
+                            && (seen.is_some() && seen == nonces.get(name) || back(view)),
                         "{said}"
                     );
                 } else {
-                    let runs = matches!(view.state, Some(PeerState::Etcd { .. })) && view.fresh;
+                    let runs = matches!(view.state, Some(PeerState::Etcd { .. }))
+                        && view.answered_last_probe;
                     assert!(!runs || back(view), "an excluded member runs etcd: {said}");
                 }
             }
@@ -279,7 +289,9 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
         Action::AbandonOrder(name) => {
             let view = &views[&name];
             assert!(
-                view.fresh && local.initial.contains(&name) && agreed(local, view).is_none(),
+                view.answered_last_probe
+                    && local.initial.contains(&name)
+                    && agreed(local, view).is_none(),
                 "{said}"
             );
             let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
@@ -314,13 +326,13 @@ fn orders_for_two_snapshots_are_detected_at_once() {
     let ordered = |mode| {
         let state = PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: Phase::Empty,
+            phase: BarrierPhase::Empty,
             without: BTreeSet::new(),
             mode,
         };
         PeerObservation {
             state: Some(state),
-            fresh: true,
+            answered_last_probe: true,
         }
     };
     let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
@@ -344,7 +356,7 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
     local.mode = BootstrapMode::Rollback { cluster: 3 };
     let there = || PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 3 }),
-        fresh: true,
+        answered_last_probe: true,
     };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
     let Action::AcceptProposal(nonces, mode) = decide(&local, &views) else {
@@ -368,13 +380,13 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     assert_eq!(local.without, BTreeSet::from([label("c")]));
     let state = PeerState::Firstboot {
         nonce: Nonce::of(1),
-        phase: Phase::Empty,
+        phase: BarrierPhase::Empty,
         without: local.without.clone(),
         mode: BootstrapMode::New,
     };
     let b = PeerObservation {
         state: Some(state),
-        fresh: true,
+        answered_last_probe: true,
     };
     let mut views = PeerObservations::from([(label("b"), b)]);
     assert_eq!(decide(&local, &views), Action::Wait);
@@ -382,7 +394,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     assert!(matches!(decide(&local, &views), Action::AcceptProposal(..)));
     let runs = PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 1 }),
-        fresh: true,
+        answered_last_probe: true,
     };
     views.insert(label("c"), runs);
     assert_eq!(decide(&local, &views), Action::JoinRunningCluster);

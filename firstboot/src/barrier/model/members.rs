@@ -13,7 +13,7 @@
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
 //! model, both events happen at the same instant.
 
-use crate::data::{DataCheck, DataDirState, Expected, check_data};
+use crate::data::{DataCheck, DataDirState, RecordedData, check_data};
 use crate::journal::DiskState;
 use node::{Disk, Node};
 
@@ -50,7 +50,7 @@ pub(super) struct Budget {
 }
 
 /// The rule that decides whether etcd may start.
-pub(super) type StartRule = fn(&Expected, &DataDirState) -> bool;
+pub(super) type StartRule = fn(&RecordedData, &DataDirState) -> bool;
 
 /// The rule that firstboot actually uses.
 pub(super) const START_RULE: StartRule =

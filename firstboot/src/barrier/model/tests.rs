@@ -274,7 +274,7 @@ fn a_wrong_restore_rule_is_detected() {
 }
 
 /// Returns the nonces and phases of the other members, if all have reported them.
-fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, Phase)>> {
+fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, BarrierPhase)>> {
     let reported = local.others().map(|name| match &views[name].state {
         Some(PeerState::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
         _ => None,
@@ -305,7 +305,9 @@ fn starts_with_stale_nonces(local: &LocalState, views: &PeerObservations) -> Act
     let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
         return decide(local, views);
     };
-    let accepted = reported.iter().all(|(_, phase)| *phase != Phase::Empty);
+    let accepted = reported
+        .iter()
+        .all(|(_, phase)| *phase != BarrierPhase::Empty);
     if accepted {
         Action::StartEtcd(proposal.id)
     } else {

@@ -26,13 +26,13 @@ fn directories(numbers: [u64; 4]) -> Directories {
     }
 }
 
-fn expected() -> Expected {
+fn expected() -> RecordedData {
     let known = DataIdentity {
         directories: directories([1, 2, 3, 4]),
         member: 7,
         cluster: 9,
     };
-    Expected {
+    RecordedData {
         disk_id: Some(DiskId::of(1)),
         created: Some(Inode::numbered(1)),
         identity: Some(known),
@@ -167,8 +167,8 @@ fn a_wal_that_is_behind_the_recorded_progress_is_unusable() {
         applied: Ok(0),
         ..left()
     };
-    let starting = Progress::starting(DiskId::of(1), LOG);
-    let follows = |progress: &Progress, wal| {
+    let starting = WalCheckpoint::starting(DiskId::of(1), LOG);
+    let follows = |progress: &WalCheckpoint, wal| {
         check_data(&expected(), &now(wal), Some(progress)) == DataCheck::Intact
     };
     assert!(follows(&starting, LOG));
@@ -222,8 +222,30 @@ fn a_wal_that_is_behind_the_recorded_progress_is_unusable() {
 }
 
 #[test]
+fn a_wal_with_another_vote_in_the_same_term_is_unusable() {
+    let starting = WalCheckpoint::starting(DiskId::of(1), LOG);
+    for (term, vote, intact) in [
+        (LOG.term, 0, false),
+        (LOG.term, LOG.vote + 1, false),
+        (LOG.term + 1, LOG.vote + 1, true),
+    ] {
+        let now = DataDirState {
+            wal: Ok(WalEnd { term, vote, ..LOG }),
+            applied: Ok(0),
+            ..left()
+        };
+        let check = check_data(&expected(), &now, Some(&starting));
+        assert_eq!(
+            check == DataCheck::Intact,
+            intact,
+            "{term} {vote}: {check:?}"
+        );
+    }
+}
+
+#[test]
 fn a_first_start_is_distinguished_from_removed_data() {
-    let made = Expected {
+    let made = RecordedData {
         identity: None,
         ..expected()
     };
@@ -275,7 +297,7 @@ fn a_first_start_is_distinguished_from_removed_data() {
 
 #[test]
 fn the_ids_decide_with_a_journal_of_an_earlier_version() {
-    let old = Expected {
+    let old = RecordedData {
         created: None,
         identity: None,
         ..expected()
@@ -297,7 +319,7 @@ fn the_ids_decide_with_a_journal_of_an_earlier_version() {
     );
     assert!(
         matches!(
-            check_data(&Expected::default(), &other_member, None),
+            check_data(&RecordedData::default(), &other_member, None),
             DataCheck::WalCreated(_)
         ),
         "no directories are recorded"

@@ -35,8 +35,8 @@ impl fmt::Debug for Identities {
 }
 
 impl Identities {
-    /// Reads a file that `age-keygen` created. Only the file's owner may have permission to read
-    /// it.
+    /// Reads a file that `age-keygen` created. Refuses a file to which users other than its owner
+    /// have access.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let no = |why: String| refused(ReasonId::DecryptionKeys.because(why));
         let about = path

@@ -40,7 +40,8 @@ impl Auth {
             (b"authRevision", value) => {
                 self.revision = true;
                 let revision = <[u8; 8]>::try_from(value).map_or(0, u64::from_be_bytes);
-                return (revision == 0).then_some("authRevision as 8 bytes that are 1 or more");
+                return (revision == 0)
+                    .then_some("authRevision as a number of 8 bytes that is at least 1");
             }
             _ => return Some("`authEnabled` or `authRevision`"),
         }

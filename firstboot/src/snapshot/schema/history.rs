@@ -15,7 +15,7 @@ use super::record::Revision;
 pub(super) struct History {
     last: Option<Revision>,
     /// The first revision after the last gap, its location in the file, and the revision before the
-    /// gap. If there is no gap, this is the first revision.
+    /// gap. If there is no gap, the value describes the first revision.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last revision without content, and its location in the file.
     empty: Option<(Revision, Offset)>,

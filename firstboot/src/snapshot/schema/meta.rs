@@ -62,8 +62,8 @@ impl Meta {
                 self.finished.is_some()
             }
             b"storageVersion" => {
-                // Ignore a storage version below 3.6, because no earlier version of etcd writes a
-                // storage version.
+                // A storage version below 3.6 is a fault, because no earlier version of etcd writes
+                // a storage version.
                 self.storage = minor(value).filter(|minor| *minor >= 6);
                 self.storage.is_some()
             }
@@ -77,7 +77,7 @@ impl Meta {
         Some(match key {
             b"storageVersion" => "a storage version, 3.MINOR.0 from 3.6.0 on",
             b"confState" => "raft's confState in JSON, with a voter",
-            b"consistent_index" | b"term" => "8 bytes that are 1 or more",
+            b"consistent_index" | b"term" => "a number of 8 bytes that is at least 1",
             _ => "a compacted revision of 17 bytes",
         })
     }
@@ -92,8 +92,7 @@ impl Meta {
         self.scheduled > self.finished
     }
 
-    /// Returns a contradiction within the bucket, or between the bucket and the newest revision, or
-    /// `None` if there is no contradiction.
+    /// Returns the expected content if the settings contradict each other or the newest revision.
     pub(super) fn fault(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {

@@ -231,7 +231,12 @@ fn a_fault_of_a_member_lease_or_metadata_names_its_location() {
         ),
         ("members", b"1", b"{", "a member in JSON"),
         ("members_removed", b"1", b"", "the word `removed`"),
-        ("meta", b"term", b"1", "8 bytes that are 1 or more"),
+        (
+            "meta",
+            b"term",
+            b"1",
+            "a number of 8 bytes that is at least 1",
+        ),
         ("meta", b"finishedCompactRev", b"1", "17 bytes"),
         (
             "meta",

@@ -148,7 +148,7 @@ mod tests {
             &[0x88, 0, 1],                       // a tag in more bytes than needed
             &[0x08],                             // a truncated number
             &[0x12, 3, b'a', b'b'],              // a truncated string
-            &[0x0D, 0, 0, 0, 0],                 // a kind that etcd does not use
+            &[0x0D, 0, 0, 0, 0],                 // a wire type that etcd does not use
             &[0x00, 1],                          // a field with the number 0
             &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2], // more than 64 bits
         ] {

@@ -20,9 +20,9 @@ const AT_ONCE: u64 = 200_000;
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
     pub(super) live: u64,
-    /// HashKV at the newest revision: the CRC-32C of the bucket's name and of all revisions.
-    /// Revisions up to the compacted revision are included only if they are the newest revisions of
-    /// their keys (mvcc/hash.go).
+    /// HashKV at the newest revision: the CRC-32C of the bucket's name and of all revisions. A
+    /// revision up to the compacted revision is included only if it is the newest revision of its
+    /// key and not a deletion (mvcc/hash.go).
     pub(super) hash: u32,
 }
 
@@ -74,8 +74,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     })
 }
 
-/// The numbers of the records up to the compacted revision that are not the newest records of their
-/// keys.
+/// The numbers of the records up to the compacted revision that are deletions or not the newest
+/// records of their keys.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,
@@ -96,7 +96,7 @@ impl History {
     }
 }
 
-/// One pass over a group of keys.
+/// One pass over the file, for one group of keys.
 struct Pass<'a> {
     share: u64,
     shares: u64,

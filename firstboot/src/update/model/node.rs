@@ -1,7 +1,7 @@
 //! Defines a node of the model.
 
 use super::STALE;
-use crate::update::state::Phase;
+use crate::update::state::UpdatePhase;
 use crate::update::update_keys::UpdateKeys;
 use members::keys::{HALT, NEWEST_RELEASE, failed_key};
 use members::keys::{KeyState, TURN, UpdateTurn};
@@ -30,7 +30,7 @@ pub(super) enum Files {
 pub(super) struct Order {
     pub(super) serial: u8,
     pub(super) back: bool,
-    pub(super) phase: Phase,
+    pub(super) phase: UpdatePhase,
     pub(super) boots: u32,
     /// Whether the node is still in the boot in which the phase began.
     pub(super) same_boot: bool,
@@ -171,7 +171,7 @@ impl Node {
     }
 
     /// Enters a phase, and stores the phase on the disk.
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: UpdatePhase) {
         if let Some(order) = &mut self.order {
             (order.phase, order.same_boot) = (phase, true);
         }

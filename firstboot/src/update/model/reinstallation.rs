@@ -3,7 +3,7 @@
 
 use super::node::{At, Power};
 use super::{Model, World};
-use crate::update::state::Phase;
+use crate::update::state::UpdatePhase;
 
 impl Model {
     /// Asks the server, restarts the node, or withdraws the request.
@@ -50,7 +50,7 @@ impl Model {
         }
         let mut after = world.clone();
         after.left.refusals -= 1;
-        after.nodes[at].enter(Phase::Withdrawing);
+        after.nodes[at].enter(UpdatePhase::Withdrawing);
         after.nodes[at].at = At::Withdraw;
         Some(after)
     }

@@ -4,7 +4,7 @@ use super::node::{At, Files, Node, Order, Service};
 use super::{Image, Model, World};
 use crate::reason::ReasonId;
 use crate::update::resume::Resumption;
-use crate::update::state::Phase;
+use crate::update::state::UpdatePhase;
 use crate::update::update_keys::TurnDecision;
 use members::keys::UpdateTurn;
 use members::keys::{FailedRelease, failed_key};
@@ -106,12 +106,12 @@ impl Model {
             }
         };
         node.at = match phase {
-            Phase::Rebooting | Phase::RebootingReverted => At::Reboot,
-            Phase::CheckingHealth => At::CheckHealth,
-            Phase::Recovering => At::Recover,
-            Phase::Installing => At::Install,
-            Phase::Withdrawing => At::Withdraw,
-            Phase::Waiting | Phase::Replacing | Phase::Reverting => At::Wait,
+            UpdatePhase::Rebooting | UpdatePhase::RebootingReverted => At::Reboot,
+            UpdatePhase::CheckingHealth => At::CheckHealth,
+            UpdatePhase::Recovering => At::Recover,
+            UpdatePhase::Installing => At::Install,
+            UpdatePhase::Withdrawing => At::Withdraw,
+            UpdatePhase::Waiting | UpdatePhase::Replacing | UpdatePhase::Reverting => At::Wait,
         };
         if !matches!(node.at, At::Reboot | At::Install) {
             node.start_service();
@@ -219,11 +219,11 @@ impl Model {
                 self.stop(&mut after, at)?;
             }
             At::Stopped if self.scenario.reinstalls => {
-                node.enter(Phase::Installing);
+                node.enter(UpdatePhase::Installing);
                 node.at = At::Install;
             }
             At::Stopped => {
-                node.enter(Phase::Replacing);
+                node.enter(UpdatePhase::Replacing);
                 node.order.as_mut().unwrap().same_boot_as_replacement = true;
                 (node.files, node.at) = (Files::Mixed, At::ReplaceFiles);
             }
@@ -232,9 +232,9 @@ impl Model {
             }
             _ => {
                 let (phase, next) = if self.scenario.reboots {
-                    (Phase::Rebooting, At::Reboot)
+                    (UpdatePhase::Rebooting, At::Reboot)
                 } else {
-                    (Phase::CheckingHealth, At::CheckHealth)
+                    (UpdatePhase::CheckingHealth, At::CheckHealth)
                 };
                 node.enter(phase);
                 node.at = next;
@@ -282,7 +282,7 @@ impl Model {
                         self.names[at]
                     ));
                 }
-                node.enter(Phase::Reverting);
+                node.enter(UpdatePhase::Reverting);
                 (node.files, node.at) = (Files::Mixed, At::RevertFiles);
             }
             At::RevertFiles => {
@@ -291,9 +291,9 @@ impl Model {
             _ => {
                 let reboots = self.scenario.reboots && !order.same_boot_as_replacement;
                 node.enter(if reboots {
-                    Phase::RebootingReverted
+                    UpdatePhase::RebootingReverted
                 } else {
-                    Phase::Recovering
+                    UpdatePhase::Recovering
                 });
                 node.at = if reboots { At::Reboot } else { At::Recover };
             }
@@ -326,7 +326,7 @@ impl Node {
         self.order = Some(Order {
             serial,
             back,
-            phase: Phase::Waiting,
+            phase: UpdatePhase::Waiting,
             boots: 0,
             same_boot: true,
             same_boot_as_replacement: false,

@@ -1,6 +1,6 @@
 //! Tests which facts about updates `firstboot status` shows.
 
-use super::super::state::{FileChanges, UpdateOrder as StoredOrder};
+use super::super::state::{Replacement, UpdateOrder as StoredOrder};
 use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
 
@@ -148,8 +148,8 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
             until: 0,
             window: None,
         },
-        phase: Phase::Recovering,
-        replacement: FileChanges::default(),
+        phase: UpdatePhase::Recovering,
+        replacement: Replacement::default(),
         turn: true,
         downgrade: None,
         boot: String::new(),

@@ -14,7 +14,7 @@ use recipes::reinstallation::{ReinstallAnswer, ReinstallRequest};
 use url::Url;
 
 use super::super::reinstall::ask;
-use super::super::state::{Phase, UpdateState};
+use super::super::state::{UpdatePhase, UpdateState};
 use super::super::this_node::ThisNode;
 use super::steps::{request_reboot, say, stop};
 use super::turn::WAIT;
@@ -37,7 +37,7 @@ pub(super) fn begin(state: &mut UpdateState) -> Result<()> {
         state.order.serial
     ));
     stop()?;
-    state.enter(Phase::Installing)
+    state.enter(UpdatePhase::Installing)
 }
 
 /// Asks the server to install the machine, and restarts the node. systemd stops this process. If
@@ -65,7 +65,7 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
         Err(error) => format!("{error:#}"),
     };
     state.why = Some(why);
-    state.enter(Phase::Withdrawing)
+    state.enter(UpdatePhase::Withdrawing)
 }
 
 /// Returns the reason to report if a node boots its old system after it has requested the

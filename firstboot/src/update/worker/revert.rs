@@ -15,10 +15,10 @@ use super::steps::{say, stop};
 use super::turn::{WAIT, wait_until_spared};
 use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
-use crate::operator::UNIT;
 use crate::reason::Reason;
 use crate::runtime::block_on;
 use crate::systemd;
+use crate::systemd::FIRSTBOOT_UNIT;
 
 /// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
 /// needs about 10 s. If etcd keeps exiting, systemd starts etcd about ten times within this limit.
@@ -106,7 +106,7 @@ fn try_to_stop(
     if step != NextStep::Replace {
         // The cluster changed while etcd was stopping, for example because the members agreed on
         // the newer version, so etcd must run again.
-        systemd::start(UNIT)?;
+        systemd::start(FIRSTBOOT_UNIT)?;
     }
     Ok(step)
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::super::replacement::Replacer;
-use super::super::state::{Phase, UpdateState, Updated, boot};
+use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
-use super::super::{apply, check, effects, stage};
+use super::super::{apply, effects, stage};
 use crate::etcd::{Client, installed_credentials};
+use crate::image_integrity::file_list;
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
-use crate::operator::UNIT;
+use crate::systemd::{ETCD_UNIT, FIRSTBOOT_UNIT};
 use crate::{output, paths, start_permit, system_command, systemd};
 
 /// The time limit for a transfer of the leadership.
@@ -45,7 +46,7 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     };
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
-    state.replacement = replacer.plan(&check::own_file_list()?, &staged.file_list)?;
+    state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
     // The files that were kept for the last update are deleted, so the last update can no longer be
     // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
@@ -71,7 +72,7 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     // Write the phase before the first change to a unit, because an interruption must never leave
     // the units of one image with the files of the other image.
     state.replacement_boot = boot()?;
-    state.enter(Phase::Replacing)?;
+    state.enter(UpdatePhase::Replacing)?;
     apply::stop_removed_units(&state.replacement.files, &mut say);
     replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
     apply::apply_effects(
@@ -82,9 +83,9 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     state.boots = 0;
     state.enter(
         if effects::reboots(state.order.reboot, &state.replacement.files) {
-            Phase::Rebooting
+            UpdatePhase::Rebooting
         } else {
-            Phase::CheckingHealth
+            UpdatePhase::CheckingHealth
         },
     )
 }
@@ -99,7 +100,7 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    state.enter(Phase::Reverting)?;
+    state.enter(UpdatePhase::Reverting)?;
     let reversed = apply::reversed(&state.replacement.files);
     apply::stop_removed_units(&reversed, &mut say);
     let replacer = Replacer::of_node();
@@ -114,9 +115,9 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
-            Phase::RebootingReverted
+            UpdatePhase::RebootingReverted
         } else {
-            Phase::Recovering
+            UpdatePhase::Recovering
         },
     )
 }
@@ -131,10 +132,10 @@ pub(super) fn stop() -> Result<()> {
     };
     // Stop only active units. At boot, neither unit is active yet, and stopping a unit would remove
     // its queued start job.
-    if is_up(UNIT)? {
-        systemd::stop(UNIT)?;
+    if is_up(FIRSTBOOT_UNIT)? {
+        systemd::stop(FIRSTBOOT_UNIT)?;
     }
-    if start_permit::is_granted() || is_up("etcd.service")? {
+    if start_permit::is_granted() || is_up(ETCD_UNIT)? {
         start_permit::revoke_and_stop_etcd()?;
     }
     Ok(())
@@ -178,7 +179,7 @@ async fn transfer(own: &ThisNode) -> Result<()> {
 
 /// Returns the files of the new image that take effect only after a reboot, if the node has not
 /// rebooted since their installation.
-pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
+pub(super) fn reboot_only_files(state: &UpdateState) -> Result<Vec<String>> {
     Ok(if state.replacement_boot == boot()? {
         effects::only_at_boot(&state.replacement.files)
     } else {
@@ -204,9 +205,9 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     request_reboot();
     // Continue without the reboot, because a member that stays down while its update cannot
     // continue would block the updates of the whole cluster.
-    if state.phase == Phase::RebootingReverted {
+    if state.phase == UpdatePhase::RebootingReverted {
         say("this node did not reboot. Reboot it to apply the files of the previous image");
-        return state.enter(Phase::Recovering);
+        return state.enter(UpdatePhase::Recovering);
     }
     state.why = Some(format!(
         "the node did not reboot within {} s",

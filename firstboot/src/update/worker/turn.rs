@@ -26,7 +26,7 @@ const MAX_ERRORS: u32 = 3;
 
 /// Decides whether this member may start its update, takes the turn if it may, and returns the
 /// decision.
-pub(super) async fn may_begin(
+pub(super) async fn acquire_turn(
     state: &mut UpdateState,
     own: &ThisNode,
     snapshot: &mut bool,

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::super::hardware::Hardware;
 use super::super::kickstart::{Command, Kickstart, Kind};
 use super::commands;
-use super::types::{Stop, User};
-use super::values::{BootLoader, End, Firewall, Timezone};
+use super::types::{Failure, User};
+use super::values::{BootLoader, FinalAction, Firewall, Timezone};
 
 /// Everything that the kickstart specifies.
 #[derive(Debug, Default)]
@@ -42,13 +42,16 @@ pub(in super::super) struct Data {
     pub(super) excluded: BTreeSet<String>,
     pub(super) package_groups: Vec<(String, &'static str)>,
     pub(super) nocore: bool,
-    pub(in super::super) end: Option<End>,
+    pub(in super::super) end: Option<FinalAction>,
 }
 
 impl Data {
     /// Reads all commands and packages. The errors are those that end anaconda before its exit
     /// handler is registered (kickstart.py, parseKickstart and check_kickstart_error).
-    pub(in super::super) fn read(kickstart: &Kickstart, hardware: &Hardware) -> Result<Self, Stop> {
+    pub(in super::super) fn read(
+        kickstart: &Kickstart,
+        hardware: &Hardware,
+    ) -> Result<Self, Failure> {
         let mut data = Self {
             lang: "en_US.UTF-8".into(),
             keymap: "us".into(),
@@ -56,7 +59,7 @@ impl Data {
         };
         for command in &kickstart.commands {
             data.command(command, hardware)
-                .map_err(|error| Stop::Early(format!("{}: {error}", command.place)))?;
+                .map_err(|error| Failure::Early(format!("{}: {error}", command.place)))?;
         }
         for section in kickstart.sections(Kind::Packages) {
             data.nocore |= section.has("--nocore");
@@ -81,7 +84,7 @@ impl Data {
             "group" => self
                 .groups
                 .push((needed(command, "--name")?, number(command, "--gid")?)),
-            "halt" => self.end = Some(End::Halt),
+            "halt" => self.end = Some(FinalAction::Halt),
             "ignoredisk" => {
                 self.only_use = list("--only-use");
                 for disk in &self.only_use {
@@ -105,8 +108,8 @@ impl Data {
                 commands::read(command, &self.volumes)?;
                 self.volumes.push(command.clone());
             }
-            "poweroff" | "shutdown" => self.end = Some(End::Poweroff),
-            "reboot" => self.end = Some(End::Reboot),
+            "poweroff" | "shutdown" => self.end = Some(FinalAction::Poweroff),
+            "reboot" => self.end = Some(FinalAction::Reboot),
             "repo" => {
                 self.repo(command)?;
             }

@@ -19,13 +19,17 @@ use super::hardware::Hardware;
 use super::kickstart::Kickstart;
 
 pub(super) use data::Data;
-pub(super) use types::Stop;
+pub(super) use types::Failure;
 pub use types::{Effect, Partition, Plan, Selection, User, Volume};
-pub use values::End;
+pub use values::FinalAction;
 
 /// Returns the actions of anaconda on this machine for a kickstart whose %pre has run. The errors
 /// are those that end anaconda before it installs the packages.
-pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
+pub(super) fn plan(
+    kickstart: &Kickstart,
+    hardware: &Hardware,
+    words: &str,
+) -> Result<Plan, Failure> {
     let data = Data::read(kickstart, hardware)?;
     let mut plan = Plan {
         end: data.end,

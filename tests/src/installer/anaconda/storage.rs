@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
 use super::data::Data;
-use super::types::{Partition, Plan, Stop, Volume};
+use super::types::{Failure, Partition, Plan, Volume};
 use super::{automatic, commands, volumes};
 
 /// libparted: the last sector at which a partition in an MBR can start.
@@ -19,7 +19,7 @@ pub(super) fn decide(
     hardware: &Hardware,
     words: &str,
     plan: &mut Plan,
-) -> Result<(), Stop> {
+) -> Result<(), Failure> {
     if data.parts.is_empty() && data.volumes.is_empty() {
         // At this point, anaconda would end with an error, but tests of other features omit the
         // disks.
@@ -67,9 +67,9 @@ fn names(name: &str, disk: &Disk) -> bool {
     disk.name == name || disk.links.iter().any(|link| link == name)
 }
 
-fn late(error: impl std::fmt::Display) -> Stop {
+fn late(error: impl std::fmt::Display) -> Failure {
     let message = "CmdlineError: The following mandatory spokes are not completed:\nStorage configuration failed";
-    Stop::Late(format!("{message}: {error}"))
+    Failure::Late(format!("{message}: {error}"))
 }
 
 /// Models blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change its

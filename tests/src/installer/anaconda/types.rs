@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::values::End;
+use super::values::FinalAction;
 
 /// How anaconda ends after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Stop {
+pub(in super::super) enum Failure {
     /// anaconda ends before it has registered its exit handler. The machine stays on, and its
     /// screen no longer changes.
     Early(String),
@@ -156,7 +156,7 @@ pub struct Plan {
     /// The actions between the packages and %post.
     pub after: Vec<Effect>,
     /// How anaconda ends.
-    pub end: Option<End>,
+    pub end: Option<FinalAction>,
 }
 
 impl Plan {

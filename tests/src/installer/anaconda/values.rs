@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The last action of anaconda (commands/reboot.py; exitHandler in the program anaconda).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum FinalAction {
     /// `reboot`.
     Reboot,
     /// `poweroff` or `shutdown`.
@@ -13,7 +13,7 @@ pub enum End {
     Halt,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for FinalAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reboot => "reboot",

@@ -11,19 +11,19 @@ pub(crate) struct Round {
     /// The index of the victim's node.
     pub(crate) victim: usize,
     /// The way in which the victim goes down.
-    pub(crate) end: End,
+    pub(crate) outage: Outage,
     /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
     /// The network fault that exists when the victim returns.
-    pub(crate) trouble: Trouble,
+    pub(crate) fault: NetworkFault,
     /// The time after which a partition is healed.
     pub(crate) healed_after: Duration,
 }
 
 /// The way in which a node goes down.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum End {
+pub(crate) enum Outage {
     /// All processes of the node die, but its kernel still closes their connections.
     Plug,
     /// The node stops sending, as after a power failure.
@@ -35,7 +35,7 @@ pub(crate) enum End {
 /// The network fault. The two remaining members always reach each other, because a different test
 /// covers a partitioned quorum.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trouble {
+pub(crate) enum NetworkFault {
     /// No fault.
     None,
     /// This percentage of packets between any two hosts is lost.
@@ -55,15 +55,20 @@ impl Round {
     pub(crate) fn draw(random: &mut Rng, nodes: usize) -> Self {
         Self {
             victim: random.usize(..nodes),
-            end: [End::Plug, End::Plug, End::Silence, End::Shutdown][random.usize(..4)],
+            outage: [
+                Outage::Plug,
+                Outage::Plug,
+                Outage::Silence,
+                Outage::Shutdown,
+            ][random.usize(..4)],
             reinstall: random.u8(..5) == 0,
-            trouble: match random.u8(..6) {
-                0 => Trouble::None,
-                1 => Trouble::Loss(random.u8(1..=8)),
-                2 => Trouble::Slow(["10mbit", "20mbit", "50mbit"][random.usize(..3)]),
-                3 => Trouble::Cut(random.usize(..nodes - 1)),
-                4 => Trouble::Deaf(random.usize(..nodes - 1)),
-                _ => Trouble::Alone,
+            fault: match random.u8(..6) {
+                0 => NetworkFault::None,
+                1 => NetworkFault::Loss(random.u8(1..=8)),
+                2 => NetworkFault::Slow(["10mbit", "20mbit", "50mbit"][random.usize(..3)]),
+                3 => NetworkFault::Cut(random.usize(..nodes - 1)),
+                4 => NetworkFault::Deaf(random.usize(..nodes - 1)),
+                _ => NetworkFault::Alone,
             },
             healed_after: Duration::from_millis(random.u64(500..4000)),
         }
@@ -72,10 +77,10 @@ impl Round {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = match self.end {
-            End::Plug => "loses its processes",
-            End::Silence => "falls silent",
-            End::Shutdown => "is shut down",
+        let end = match self.outage {
+            Outage::Plug => "loses its processes",
+            Outage::Silence => "falls silent",
+            Outage::Shutdown => "is shut down",
         };
         let disk = if self.reinstall {
             "is installed again"
@@ -84,18 +89,20 @@ impl fmt::Display for Round {
         };
         write!(f, "etcd-{} {end}, {disk}, ", self.victim + 1)?;
         let seconds = self.healed_after.as_secs_f64();
-        match self.trouble {
-            Trouble::None => write!(f, "comes back;"),
-            Trouble::Loss(percent) => {
+        match self.fault {
+            NetworkFault::None => write!(f, "comes back;"),
+            NetworkFault::Loss(percent) => {
                 write!(f, "comes back while {percent} % of all packets are lost;")
             }
-            Trouble::Slow(rate) => write!(f, "comes back behind {rate};"),
-            Trouble::Cut(_) => write!(f, "comes back cut off from one member for {seconds:.1} s;"),
-            Trouble::Deaf(_) => write!(
+            NetworkFault::Slow(rate) => write!(f, "comes back behind {rate};"),
+            NetworkFault::Cut(_) => {
+                write!(f, "comes back cut off from one member for {seconds:.1} s;")
+            }
+            NetworkFault::Deaf(_) => write!(
                 f,
                 "comes back without packets from one member for {seconds:.1} s;"
             ),
-            Trouble::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
+            NetworkFault::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
         }
     }
 }

@@ -17,7 +17,7 @@ use tests::cluster::{boot_all, wait_healthy};
 use tests::harness::{is_all, trial};
 
 use crate::bed::{Bed, REQUIREMENTS};
-use draw::{End, Round, Trouble};
+use draw::{NetworkFault, Outage, Round};
 
 /// The time limit for each wait. The limit is long, because a network that loses packets slows
 /// everything down.
@@ -151,9 +151,9 @@ fn is_complete(
 fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
     let network = bed.provisioning.network.clone();
     let name = bed.hosts[round.victim].name().to_owned();
-    match round.end {
-        End::Plug => bed.hosts[round.victim].cut_power()?,
-        End::Silence => {
+    match round.outage {
+        Outage::Plug => bed.hosts[round.victim].cut_power()?,
+        Outage::Silence => {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
             // Wait until the other members have detected the loss themselves, because nothing
@@ -161,7 +161,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
             writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;
         }
-        End::Shutdown => bed.hosts[round.victim].shutdown()?,
+        Outage::Shutdown => bed.hosts[round.victim].shutdown()?,
     }
     if round.reinstall {
         bed.reinstall(round.victim)?;
@@ -177,9 +177,9 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         .map(|host| host.name().to_owned())
         .filter(|other| *other != name)
         .collect();
-    match round.trouble {
-        Trouble::None => {}
-        Trouble::Loss(percent) => {
+    match round.fault {
+        NetworkFault::None => {}
+        NetworkFault::Loss(percent) => {
             let names = [&name, &others[0], &others[1]];
             for from in names {
                 for to in names.iter().filter(|to| **to != from) {
@@ -187,22 +187,22 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
                 }
             }
         }
-        Trouble::Slow(rate) => network.limit_rate(&name, rate)?,
-        Trouble::Cut(at) => network.drop_between(&name, &others[at])?,
-        Trouble::Deaf(at) => network.drop_one_way(&others[at], &name)?,
-        Trouble::Alone => network.unplug(&name)?,
+        NetworkFault::Slow(rate) => network.limit_rate(&name, rate)?,
+        NetworkFault::Cut(at) => network.drop_between(&name, &others[at])?,
+        NetworkFault::Deaf(at) => network.drop_one_way(&others[at], &name)?,
+        NetworkFault::Alone => network.unplug(&name)?,
     }
     bed.hosts[round.victim].boot()?;
     if matches!(
-        round.trouble,
-        Trouble::Cut(_) | Trouble::Deaf(_) | Trouble::Alone
+        round.fault,
+        NetworkFault::Cut(_) | NetworkFault::Deaf(_) | NetworkFault::Alone
     ) {
         sleep(round.healed_after);
         network.heal_all()?;
     }
     wait_healthy(&bed.hosts[round.victim], 3, CONVERGENCE_TIMEOUT)?;
     network.heal_all()?;
-    if let Trouble::Slow(_) = round.trouble {
+    if let NetworkFault::Slow(_) = round.fault {
         network.lift_rate_limit(&name)?;
     }
     Ok(())

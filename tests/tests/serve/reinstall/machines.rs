@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tests::cluster::{Provisioning, boot_all, etcdctl, status, wait_healthy};
 use tests::etcd;
-use tests::host::{Host, Off};
+use tests::host::{Host, OffReason};
 use tests::installer::Installer;
 use tests::node_disk::NodeDisk;
 use tests::repack;
@@ -75,7 +75,11 @@ impl Machines {
                 continue;
             }
             let off = self.hosts[at].wait_off(Duration::from_secs(1))?;
-            ensure!(off == Off::Rebooted, "{}: {off:?}", self.hosts[at].name());
+            ensure!(
+                off == OffReason::Rebooted,
+                "{}: {off:?}",
+                self.hosts[at].name()
+            );
             for other in (0..self.hosts.len()).filter(|other| *other != at) {
                 self.sees_turn(other, at)?;
             }

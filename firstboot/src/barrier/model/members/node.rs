@@ -4,7 +4,7 @@
 use super::{Entries, Member, StartRule};
 
 use crate::data::{
-    Contents, DataDirState, DataIdentity, Directories, Expected, Ids, Inode, WalEnd, check_data,
+    Contents, DataDirState, DataIdentity, Directories, Ids, Inode, RecordedData, WalEnd, check_data,
 };
 use crate::domain::{DiskId, InitialCluster};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
@@ -53,14 +53,14 @@ fn directories(inode: u8) -> Directories {
     }
 }
 
-fn expected(known: Option<(u8, Member)>) -> Expected {
+fn expected(known: Option<(u8, Member)>) -> RecordedData {
     let known = known.map(|(inode, member)| DataIdentity {
         directories: directories(inode),
         member: id(member),
         cluster: CLUSTER,
     });
     let ids = known.map_or_else(Ids::default, |known| known.ids());
-    Expected {
+    RecordedData {
         disk_id: Some(DiskId::of(1)),
         created: None,
         identity: known,
@@ -159,7 +159,7 @@ impl Node {
             members: vec![],
         };
         let known = expected(self.known);
-        let past = NodeState {
+        let state = NodeState {
             disk_id: known.disk_id,
             initial_cluster: Some(start),
             healthy: true,
@@ -168,7 +168,7 @@ impl Node {
         };
         let seen = self.disk.data_dir_state();
         classify_disk(
-            &past,
+            &state,
             seen.contents,
             check_data(&known, &seen, None),
             DiskIdFile::Matches,

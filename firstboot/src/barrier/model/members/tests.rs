@@ -49,12 +49,12 @@ fn five_members_lose_no_write_when_data_is_lost_at_any_moment() {
 }
 
 /// A wrong rule: etcd starts on any data, as with a unit that has no guard.
-fn anything(_: &Expected, _: &DataDirState) -> bool {
+fn anything(_: &RecordedData, _: &DataDirState) -> bool {
     true
 }
 
 /// A wrong rule: it checks the ids in the log, but not which directory contains the log.
-fn by_the_ids(expected: &Expected, seen: &DataDirState) -> bool {
+fn by_the_ids(expected: &RecordedData, seen: &DataDirState) -> bool {
     let own = expected.identity.map(|known| (known.member, known.cluster));
     seen.wal
         .as_ref()

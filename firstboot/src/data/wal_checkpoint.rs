@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use anyhow::{Context as _, Result};
 
-use super::expected::Expected;
+use super::recorded::RecordedData;
 use super::wal::WalEnd;
 use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, ROOT};
 use crate::paths;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct WalCheckpoint {
     #[serde(rename = "life")]
     disk_id: DiskId,
     /// Whether etcd was about to start when the record was written, so the WAL may have grown since
@@ -24,7 +24,7 @@ pub(crate) struct Progress {
     wal: WalEnd,
 }
 
-impl Progress {
+impl WalCheckpoint {
     /// Creates the record to write before etcd starts.
     pub(crate) fn starting(disk_id: DiskId, wal: WalEnd) -> Self {
         Self {
@@ -45,12 +45,12 @@ impl Progress {
     }
 
     /// Returns the record that was written with this disk id, or `None` if there is none.
-    pub(crate) fn read(expected: &Expected) -> Result<Option<Self>> {
+    pub(crate) fn read(expected: &RecordedData) -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // An interrupted write cannot be the cause of the damage, because firstboot only writes
-        // complete files.
+        // An interrupted write cannot have damaged the file, because firstboot replaces the file in
+        // one step.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest data, delete that file",
@@ -92,6 +92,13 @@ impl Progress {
                 now.term, now.commit, before.term, before.commit
             ));
         }
+        // A member votes at most once in a term (raft, section 5.2).
+        if now.term == before.term && before.vote != 0 && now.vote != before.vote {
+            return Err(format!(
+                "in term {}, its WAL has a vote for {:x}, but this member voted for {:x}",
+                now.term, now.vote, before.vote
+            ));
+        }
         Ok(())
     }
 }
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_keys_are_the_same_as_in_earlier_versions() {
-        let progress = Progress::starting(DiskId::of(1), WalEnd::default());
+        let progress = WalCheckpoint::starting(DiskId::of(1), WalEnd::default());
         let text = serde_json::to_string(&progress).unwrap();
         assert!(
             text.starts_with(

@@ -8,7 +8,7 @@ use crate::domain::DiskId;
 /// The recorded facts about this member's data. firstboot reads these facts from its journal, and
 /// the guard reads them from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Expected {
+pub(crate) struct RecordedData {
     #[serde(rename = "life")]
     pub(crate) disk_id: Option<DiskId>,
     /// The empty directory that firstboot created for etcd's first start.
@@ -55,7 +55,7 @@ mod tests {
     /// The guard of a newer or an older image may read the file in /run.
     #[test]
     fn the_keys_are_the_same_as_in_earlier_versions() {
-        let text = serde_json::to_string(&Expected::default()).unwrap();
+        let text = serde_json::to_string(&RecordedData::default()).unwrap();
         assert_eq!(
             text,
             r#"{"life":null,"made":null,"known":null,"ids":{"member":null,"cluster":null}}"#
