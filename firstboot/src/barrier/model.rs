@@ -167,8 +167,8 @@ impl Explorer {
                 mode: Self::mode(ordered),
             }),
         };
-        // The model treats every observation as fresh, because an observation that is not fresh can
-        // only make a node wait.
+        // In the model, every member has answered the last probe, because a probe without an answer
+        // can only make a node wait.
         PeerObservation {
             state,
             answered_last_probe: true,

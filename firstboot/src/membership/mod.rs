@@ -2,8 +2,8 @@
 //!
 //! `peer_client` probes the peer port with the barrier's `protocol` and the certificates of
 //! `peer_tls`. `peers` queries etcd on the client port. `list` compares the member lists.
-//! `leadership` transfers the leadership and removes members. `active_streams` and `liveness` determine from etcd's
-//! metrics which members are running.
+//! `leadership` transfers the leadership and removes members. `active_streams` and `liveness`
+//! determine from etcd's metrics which members are running.
 
 mod active_streams;
 mod leadership;

@@ -60,7 +60,8 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
 }
 
 /// Refuses an operator's command that stops etcd while an update replaces files or checks the new
-/// image. The updater would roll back an image whose etcd the command stopped.
+/// image. If etcd were stopped, the new image would fail its health check, and the updater would
+/// roll the image back.
 ///
 /// # Errors
 /// Returns a "not ready" error during these phases, which end by themselves.

@@ -104,9 +104,9 @@ pub(super) enum UpdatePhase {
 }
 
 impl UpdatePhase {
-    /// Returns whether the files may belong to two images, or whether the node runs an image that
-    /// has not passed its health check. In the other phases, nothing is replaced or rolled back
-    /// because etcd is down.
+    /// Returns whether no other program may stop etcd in this phase, because the files may belong
+    /// to two images or because the image has not passed its health check. In the other phases, the
+    /// updater does not roll back an image if etcd is down.
     pub(super) const fn needs_etcd(self) -> bool {
         match self {
             Self::Replacing
