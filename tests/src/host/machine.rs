@@ -66,8 +66,8 @@ impl Machine {
         // pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM, but an old kernel returns ENOSYS. If there are two
-        // filters, the inner one decides.
+        // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
+        // ENOSYS. With two filters, the filter that was loaded last would decide.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])

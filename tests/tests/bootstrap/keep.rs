@@ -107,7 +107,7 @@ fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
     let log = installation.log();
     ensure!(
         matches!(installation.outcome, Outcome::PoweredOff(_))
-            && log.contains("INSTALLATION FAILED. %pre failed: the journal is of the volume")
+            && log.contains("INSTALLATION FAILED. %pre failed: the journal belongs to the volume")
             && log.contains("[keep-other-volume]"),
         "{log}"
     );
