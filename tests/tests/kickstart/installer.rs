@@ -213,7 +213,8 @@ fn left_out() -> Result<()> {
         "the machine counts as installed"
     );
 
-    // If a repository does not exist, `%pre` reports it before any package is installed.
+    // If anaconda cannot fetch a repository that curl could fetch in `%pre`, `%pre-install` reports
+    // this before any package is installed.
     bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
