@@ -207,7 +207,8 @@ fn left_out() -> Result<()> {
         log.contains("anaconda installed the system without one of the repositories"),
         "{log}"
     );
-    // The new system was complete and already had its installation marker.
+    // The new system was complete and already had its installation marker, which the guard has
+    // removed.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
         "the machine counts as installed"
