@@ -30,7 +30,7 @@ pub enum Cloud {
 /// The state that determines the service's answers. A test can change this state at any time.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The user data, or None if the instance has none.
+    /// The user data, or `None` if the instance has none.
     pub user_data: Option<Vec<u8>>,
     /// The status codes of the failures that the service returns next, in reverse order.
     pub failures: Vec<u16>,

@@ -121,7 +121,7 @@ impl Machine {
         self.init
     }
 
-    /// Returns why the host is off, or None while it is on.
+    /// Returns why the host is off, or `None` while it is on.
     pub(super) fn off(&mut self) -> Result<Option<OffReason>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {

@@ -44,7 +44,7 @@ pub enum Loss {
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// The flushed content, or None if it was never flushed.
+    /// The flushed content, or `None` if it was never flushed.
     kept: Option<Content>,
 }
 

@@ -171,7 +171,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // No package of the second tree was installed, because no %post ran.
+    // No package of the second tree was installed, because no `%post` ran.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
@@ -230,7 +230,7 @@ fn left_out() -> Result<()> {
     Ok(())
 }
 
-/// The installation fails inside anaconda, where %onerror and %traceback do not run.
+/// The installation fails inside anaconda, where `%onerror` and `%traceback` do not run.
 fn missing_package() -> Result<()> {
     let bed = Bed::new()?;
     let installation = bed.install(

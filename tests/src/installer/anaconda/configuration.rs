@@ -1,5 +1,5 @@
 //! install.py, doConfiguration: everything that anaconda writes into the new system after it has
-//! installed the packages and before it runs %post, in this order.
+//! installed the packages and before it runs `%post`, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
