@@ -25,14 +25,14 @@ pub(crate) struct Identity {
     /// The signed document as firstboot received it. firstboot stores the document for the next
     /// boot.
     pub(crate) envelope: Envelope,
-    /// The source of the document, for messages.
+    /// The location of the document, as messages name it.
     pub(crate) place: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
     /// The document's certificates with their keys. The keys come from the document or from this
     /// node.
     pub(crate) document_tls: NodeTls,
-    /// While a CA is being replaced: the certificates that the previous CA issued, with their keys.
+    /// The certificates that the previous CA issued, with their keys, while a CA is being replaced.
     pub(crate) previous_ca_tls: Option<NodeTls>,
     /// The certificates in use, which are the document's certificates unless `rotation` defers
     /// them.
@@ -157,8 +157,8 @@ pub(crate) fn newest(
     else {
         return Ok((identity, None));
     };
-    // If the source's document is for a different node, return it, because the check against the
-    // journal then refuses it.
+    // If the source's document is for a different node, return that document, because the check
+    // against the journal then refuses it.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),

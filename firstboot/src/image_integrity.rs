@@ -82,7 +82,8 @@ pub(crate) fn verify_all(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Compares every file of the overlay with the image's file list.
+/// Compares the files of the overlay with the image's file list. Reads only files whose inodes have
+/// changed.
 ///
 /// # Errors
 /// Returns a refusal if the kickstart did not finish, or if a file is missing or altered. The

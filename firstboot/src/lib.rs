@@ -121,8 +121,8 @@ enum Command {
     /// Install a newer image and node document on this node without interrupting the cluster, or
     /// return to the previous image
     Update(update::Options),
-    /// Renew this node's certificates if they expire soon, with the server that signs the nodes'
-    /// requests
+    /// Renew this node's certificates if they expire soon: request new ones from the server that
+    /// signs the nodes' requests
     Renew(update::RenewOptions),
     /// Run a program with only the system calls that a server needs. The units of etcd and of the
     /// scheduled snapshot use this command

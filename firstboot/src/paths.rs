@@ -96,7 +96,7 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// The disk id. The file is on etcd's volume and not next to the journal, so that the id is lost
 /// together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
-/// The end of etcd's WAL at the time of etcd's last start and stop.
+/// The file that records where etcd's WAL ended at etcd's last start and at etcd's last stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";

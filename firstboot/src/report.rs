@@ -50,7 +50,7 @@ fn file() -> Result<Option<Url>> {
         .with_context(|| format!("{} does not contain a URL", paths::REPORT))?;
     ensure!(
         matches!(url.scheme(), "http" | "https"),
-        "{}: expected an HTTP URL",
+        "{} does not contain an HTTP URL",
         paths::REPORT
     );
     Ok(Some(url))
@@ -84,7 +84,8 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// Returns the URL for messages, without the query, which contains the machine's token.
+/// Returns the URL that messages show, without the query, because the query contains the machine's
+/// token.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Wait this many seconds for a healthy member after etcd has started
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     deadline: u64,
-    /// Bootstrap without these members. Pass the same list on every other member
+    /// Bootstrap without these members. Pass the same list on all remaining members
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
     /// Join the cluster again as a new member after this node left or was removed. The old data is

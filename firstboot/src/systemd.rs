@@ -41,13 +41,13 @@ fn notify(state: &str) {
     }
 }
 
-/// Notifies systemd that firstboot.service has started, so that the units ordered after it can
-/// start.
+/// Notifies systemd that the unit of this process has started, so that the units ordered after this
+/// unit can start.
 pub(crate) fn notify_ready() {
     notify("READY=1");
 }
 
-/// Sets the status line that `systemctl status firstboot` shows.
+/// Sets the status line that `systemctl status` shows for the unit of this process.
 pub(crate) fn notify_status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
@@ -62,7 +62,7 @@ pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
 
-/// Returns the id of the main process of a unit, if it is running.
+/// Returns the id of a unit's main process, if the process is running.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
     // Do not use `show --value`, which was introduced in systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;

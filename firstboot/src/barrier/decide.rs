@@ -9,10 +9,10 @@
 //! the same two proposals accepted them in the same order, and no node returns from the later
 //! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
 //! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
-//! every other node starts as a member of that cluster, but only if its own disk accepted the
-//! cluster's proposal under its current nonce. A disk that has accepted the proposal has never
-//! voted. The clusters of two proposals could both exist only if a node changed from one proposal
-//! to the other proposal and back.
+//! every other node starts as a member of that cluster, but only if the node's own disk accepted
+//! the cluster's proposal under the disk's current nonce. A disk that has accepted the proposal has
+//! never voted. The clusters of two proposals could both exist only if a node changed from one
+//! proposal to the other proposal and back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -81,7 +81,7 @@ impl LocalState {
             })
     }
 
-    /// Returns whether the node has not probed one of the excluded members yet.
+    /// Returns whether at least one excluded member has not been probed yet.
     fn lacks_excluded(&self, views: &PeerObservations) -> bool {
         self.without.iter().any(|name| !views.contains_key(name))
     }
@@ -192,7 +192,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
-    // This decision also requires an observation of every excluded member.
+    // Before the node decides, it must have probed every excluded member.
     if local.lacks_excluded(views) {
         return Some(Action::Wait);
     }

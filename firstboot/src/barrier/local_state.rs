@@ -30,7 +30,8 @@ impl LocalState {
         }
     }
 
-    /// Returns the barrier state of a node that bootstraps or joins a cluster with an empty disk.
+    /// Returns the barrier state of a node that has an empty disk, and bootstraps or joins a
+    /// cluster.
     pub(crate) fn of_new(
         state: &NodeState,
         cluster: &ClusterDocument,

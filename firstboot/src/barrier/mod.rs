@@ -114,8 +114,8 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 /// data.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.recorded_data(&identity.node.name);
-    // The guard checked the data of a running etcd when etcd started. firstboot cannot check data
-    // while etcd writes to the data.
+    // The guard checked the data of a running etcd when etcd started. firstboot cannot check the
+    // data while etcd writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state.initial_cluster.clone().context(
             "a bug: etcd's data is recorded, but the journal does not record a start of etcd",
@@ -176,8 +176,7 @@ fn begin_or_join(
         BarrierOutcome::Abandoned(why) => Err(why),
         BarrierOutcome::HandedOver => {
             bail!(
-                "a bug: the bootstrap barrier ended as handed over, but no restore was in \
-                  progress"
+                "a bug: the bootstrap barrier handed over a restore, but no restore was in progress"
             )
         }
     }
@@ -188,7 +187,7 @@ fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     archive_data(ArchiveReason::FirstStartInterrupted, journal)
 }
 
-/// Writes to the journal the parameters with which etcd bootstraps its cluster.
+/// Writes the parameters with which etcd bootstraps its cluster to the journal.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,
@@ -206,9 +205,9 @@ fn begin(
     Ok(start)
 }
 
-/// Repeatedly probes the other members, decides, writes the decision to the journal and announces
-/// it, until the outcome of the barrier is known. If the node has an order to restore, `session`
-/// carries out the order.
+/// Repeats the following steps until the outcome of the barrier is known: probe the other members,
+/// decide on the next action, write the decision to the journal, and announce the decision. If the
+/// node has an order to restore, `session` carries out the order.
 pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,
@@ -336,7 +335,7 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
 }
 
 /// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd answers, which is safe but slower.
+/// the state would have to wait until etcd on this node answers, which is safe but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
@@ -356,8 +355,7 @@ async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     }
     if rotation::is_left_behind(identity).await? {
         return Err(not_ready(ReasonId::CertificatesOutdated.because(
-            "the other members no longer trust the CA of this node's certificates; firstboot restarts \
-            and installs the certificates in the node document",
+            "the other members no longer trust the CA of this node's certificates; firstboot restarts, and then installs the certificates from the node document",
         )));
     }
     *checked = Instant::now();

@@ -31,7 +31,7 @@ struct World {
     /// For each node, the order that a slow operator has not given yet.
     orders: Vec<u8>,
     /// For each proposal, the nodes that have ever accepted the proposal. The value is the number
-    /// of an entry in a table, and only the checks use it.
+    /// of an entry in a table. Only the checks use this value.
     ever_accepted: u32,
 }
 
@@ -70,7 +70,7 @@ struct Explorer {
     /// node that does not take part.
     proposals: Table<(Vec<u8>, u8)>,
     real: Vec<Proposal>,
-    /// Sets of pairs, each of which consists of a proposal and a node that accepted it.
+    /// Sets of pairs. Each pair consists of a proposal and a node that accepted the proposal.
     accepted: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }
@@ -229,7 +229,7 @@ impl Explorer {
                     .unwrap();
                 assert_eq!(
                     self.proposals.values[proposal].1, after.ordered,
-                    "a different snapshot from the one in its order"
+                    "the node restored a different snapshot from the one in its order"
                 );
                 after.started = Some(u8::try_from(proposal).unwrap());
                 // The node archives its previous data.

@@ -1,5 +1,6 @@
-//! Tracks which members a node waits for, since when, and the last answer of each member. From
-//! these facts, this module composes a status line for the operator and for `systemctl status`.
+//! Records for each other member the result of the last probe, the time since which the result has
+//! been the same, and the member's last answer. From these facts, this module composes the status
+//! line that `systemctl status` shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -186,7 +187,7 @@ impl TrackedPeer {
             ProbeResult::State(PeerState::Firstboot {
                 phase: BarrierPhase::Empty,
                 ..
-            }) => format!("{name} is empty as well"),
+            }) => format!("the disk of {name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
     }

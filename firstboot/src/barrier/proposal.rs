@@ -1,5 +1,5 @@
-//! Defines the proposal on which the members agree: the nonces of all initial members, and
-//! whether they start a new cluster or restore a snapshot.
+//! Defines the proposal on which the members agree: the nonces of all initial members, and whether
+//! the members start a new cluster, restore a snapshot or roll back.
 
 use recipes::{ClusterDocument, Sha256};
 
@@ -19,7 +19,7 @@ pub(crate) struct Proposal {
     pub(crate) id: Sha256,
     /// The nonces of all members that take part.
     pub(crate) nonces: Nonces,
-    /// Whether the members start a new cluster or restore a snapshot.
+    /// Whether the members start a new cluster, restore a snapshot or roll back.
     pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for this proposal. No other proposal has the same token.
     pub(crate) token: String,

@@ -48,7 +48,7 @@ impl fmt::Debug for RestoreSession {
     }
 }
 
-/// The signals that a terminal can send.
+/// The signals that end a restore at a terminal.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

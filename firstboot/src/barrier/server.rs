@@ -295,8 +295,8 @@ mod tests {
             .unwrap()
     }
 
-    /// A peer stops waiting for an answer after 1.5 s. When the server had no limit for each
-    /// source, the silent connections of one host made a peer wait for 6 to 13 s.
+    /// A peer stops waiting for an answer after 1.5 s. Without a limit for each source, the silent
+    /// connections of one host made a peer wait for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_do_not_delay_peers() {
         let identity = crate::steps::test_identity();
@@ -330,8 +330,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting connections, because each refused connection delays the
-        // flooding thread by a second.
+        // Wait without blocking the runtime. The server must keep accepting connections, because
+        // each connection that it does not accept delays the flooding thread by a second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();

@@ -24,7 +24,7 @@ const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// If a probe has been neither answered nor refused after this time, the port is open, but etcd
-/// does not answer yet. etcd opens the port some tens of milliseconds before it answers.
+/// does not answer yet. etcd opens the port tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.

@@ -42,8 +42,8 @@ pub(super) struct ConnectionSlot {
 }
 
 impl UnverifiedConnections {
-    /// Accepts a connection, and closes another one if there are too many connections. The argument
-    /// `serve` starts the task of the accepted connection.
+    /// Accepts a connection, and closes an older connection if there are too many connections. The
+    /// argument `serve` starts the task of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
@@ -52,8 +52,8 @@ impl UnverifiedConnections {
         }
         let id = list.next;
         list.next += 1;
-        // If the task finishes immediately on another thread, it waits for the lock, so its
-        // connection is removed only after it was added.
+        // If the task finishes immediately on another thread, the task waits for the lock, so the
+        // connection is removed only after it has been added.
         let task = serve(ConnectionSlot {
             id,
             unverified: self.clone(),

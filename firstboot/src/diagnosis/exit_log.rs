@@ -11,8 +11,8 @@ use serde_json::Value;
 /// contain a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// The number of further entries of the same process in which firstboot searches for a more
-/// informative line.
+/// The number of further entries in which firstboot searches for a more informative line of the
+/// same process.
 const CONTEXT: usize = 50;
 
 /// An entry of the systemd journal.
@@ -44,7 +44,7 @@ enum Weight {
     Hint,
     /// Go's runtime reports that the program exits, without etcd's reason.
     Runtime,
-    /// etcd, or the guard that runs before it, reports that it exits.
+    /// etcd, or the guard that runs before etcd, reports why etcd does not run.
     End,
 }
 

@@ -12,11 +12,11 @@ use crate::systemd;
 use crate::systemd::ETCD_UNIT;
 
 /// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
-/// is running again. systemd restarts etcd after 5 s, and the new process may run for some seconds
+/// is running again. systemd restarts etcd after 5 s, and the new process may run for a few seconds
 /// before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// The addition to a message if etcd exited but is running again.
+/// The text that a message also contains if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit, as systemd reports them.

@@ -25,8 +25,8 @@ use crate::reason::{Reason, ReasonId};
 /// The number of probes. A single probe is not enough, because a packet may be lost.
 const TIMES: u32 = 3;
 /// The time for which firstboot waits for an answer to each probe. A neighbour usually answers in
-/// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes
-/// some milliseconds.
+/// less than a millisecond. If a switch must first learn the neighbour's port, the answer takes a
+/// few milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// The time for which a result remains valid.
@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // If firstboot has already refused this node for another reason, the receiver no longer exists,
-    // and `send` fails.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists.
+    // In this case, `send` fails, and the result is not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -115,11 +115,11 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
         Ok(AddressOwner::None) => Ok(None),
         Ok(AddressOwner::OtherMac(mac)) => Err(refused(ReasonId::AddressInUse.because(format!(
             "another machine, with the MAC {mac}, is using this node's address {address}. Two machines with one identity \
-             would corrupt the cluster: switch the wrong machine off, then `systemctl restart firstboot`"
+             would corrupt the cluster: switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
-            "another machine is using this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
-             Switch the wrong machine off, then `systemctl restart firstboot`"
+            "another machine is using this node's address {address} and this node's MAC {mac}, and may be a copy of this machine. \
+             Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
         )))),
         // A failure of ARP must not prevent a member from starting. firstboot also asks the other
         // members whether they receive traffic from a duplicate.

@@ -25,17 +25,17 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of every other member before etcd starts.
+/// The time limit for the answer of each other member before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
 /// etcd is not running refuses the connection immediately, so it does not cause a timeout.
 const SILENCES: u32 = 5;
 
-/// Refuses to start etcd with its old data if this version of etcd must not use the data, if its
-/// member was removed while etcd was stopped, or if its member is running on another machine. The
-/// other members need not answer: when a whole rack boots, the first member finds no other member
-/// running.
+/// Refuses to start etcd with its old data if this version of etcd must not use the data, if this
+/// node's member was removed while etcd was stopped, or if the member is running on another
+/// machine. The other members need not answer: when a whole rack boots, the first member finds no
+/// other member running.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -75,8 +75,8 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 /// machine is running as that member. firstboot may then archive the member's data.
 ///
 /// # Errors
-/// Returns a refusal if this node is the only member, or if the other members report that its
-/// member was removed.
+/// Returns a refusal if this node is the only member, or if the other members report that this
+/// node's member was removed.
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
@@ -124,10 +124,10 @@ pub(crate) fn wait_until_replaceable(
     }
 }
 
-/// If a duplicate is suspected, checks that no copy of this machine is running as its member.
-/// During the check, etcd is stopped on this machine, so any traffic that the other members receive
-/// from its member comes from a copy. The check waits long enough to detect a copy that is just
-/// starting.
+/// If a duplicate is suspected, checks that no copy of this machine is running as this node's
+/// member. During the check, etcd is stopped on this machine, so any traffic that the other members
+/// receive from the member comes from a copy. The check waits long enough to detect a copy that is
+/// just starting.
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
@@ -244,7 +244,8 @@ fn quiet_time(identity: &Identity) -> Duration {
         + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
 
-/// Refuses a member that the other members removed, or whose etcd must not run alongside theirs.
+/// Returns an error if the other members removed this node's member, or if this node's version of
+/// etcd must not run alongside their versions.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
     if let Some(why) = no_longer_member(peers, state) {
         return Err(refused(why));
@@ -289,8 +290,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
 fn duplicate_runs(witness: &str) -> anyhow::Error {
     refused(ReasonId::DuplicateRunning.because(format!(
         "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine is running as \
-         this member, with this node's disk or a copy of it. Switch the wrong machine off, then `systemctl restart \
-         firstboot`"
+         this member, with this node's disk or a copy of it. Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
     )))
 }
 

@@ -25,10 +25,10 @@ pub(crate) struct Peer {
     pub(crate) version: EtcdVersion,
     /// The minor version in the cluster version that the member reports.
     pub(crate) cluster_minor: Option<u64>,
-    /// The target minor version of the downgrade that is in force, if a downgrade is in force (3.6
-    /// and later report it).
+    /// The target minor version of the downgrade that is in force, if any. etcd 3.6 and later
+    /// report this version.
     pub(crate) downgrade: Option<u64>,
-    /// The minor version in the member's storage version (3.6 and later report it).
+    /// The minor version in the member's storage version. etcd 3.6 and later report this version.
     pub(crate) storage: Option<u64>,
     /// The size of the member's database in bytes.
     pub(crate) database: u64,
@@ -70,7 +70,7 @@ pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let listed = witness.members.iter().find(|listed| listed.id == member);
     Some(ReasonId::DuplicateSuspected.because(format!(
         "{} is still connected to this node's member {member:x} at {}, but etcd is stopped here: a second machine with \
-         this identity may be running. Switch the wrong machine off, then `systemctl restart firstboot`",
+         this identity may be running. Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine",
         witness.name,
         listed.map_or("", peer_url_of)
     )))
@@ -99,9 +99,7 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
         ReasonId::AnotherCluster.because(format!(
-            "the other members belong to the cluster {theirs:x}, but this node belongs to \
-             {own:x} and contains data of {own:x}, which firstboot does not touch. If that data \
-             is not needed, reinstall the machine"
+            "the other members belong to the cluster {theirs:x}, but this node belongs to {own:x} and contains data of {own:x}, which firstboot does not change. If that data is not needed, reinstall the machine"
         ))
     })
 }

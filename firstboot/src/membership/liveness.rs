@@ -1,9 +1,9 @@
 //! Determines whether this node's member is running on another machine. While etcd is stopped on
-//! this node, the other members receive traffic from this node's member only if it is running
-//! elsewhere.
+//! this node, the other members receive traffic from this node's member only if the member is
+//! running elsewhere.
 //!
 //! A connection to the member does not show that the member is running, because a connection stays
-//! open for some seconds after a power cut. A missing connection does not show that the member has
+//! open for a few seconds after a power cut. A missing connection does not show that the member has
 //! stopped, because a copy of a machine, with the same hardware address, attracts the original's
 //! packets whenever the copy sends a packet. The number of bytes that other members *received* from
 //! the member grows only while the member is running. A follower answers each heartbeat, so its
@@ -20,13 +20,13 @@ use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
 /// The pause between two observations, in addition to the time of two heartbeats. An observation
-/// can interrupt the other machine's connections, and etcd resumes using them only after 1.7 s
+/// can interrupt the connections of a duplicate, whose etcd uses them again only after 1.7 s
 /// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
-/// lost if the other machine sends a packet before the answer arrives. An answer that is quick
-/// enough arrives between two heartbeats of the other machine.
+/// lost if a duplicate sends a packet before the answer arrives. A quick answer arrives between two
+/// heartbeats of the duplicate.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -106,7 +106,7 @@ pub(crate) enum Liveness {
     Alive(String),
 }
 
-/// The traffic that the other members have received from one member.
+/// A detector that compares the traffic that the other members have received from one member.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
@@ -139,7 +139,7 @@ impl LivenessDetector {
                 Liveness::Alive(name)
             };
         }
-        // Count only the leader's observation. If no member has a leader, count all observations.
+        // Count only the leader's report. If no member has a leader, count all reports.
         let has_leader = reports.values().any(|report| report.has_leader);
         let counts = reports
             .iter()

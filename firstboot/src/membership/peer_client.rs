@@ -79,8 +79,8 @@ impl PeerClient {
     }
 
     /// Probes one member. With `news`, the probe notifies the member that this node's state has
-    /// changed. The client does not accept an answer after the time limit, so the answers from one
-    /// member are in order.
+    /// changed. The client does not accept an answer after the time limit, so an old answer never
+    /// arrives after a newer answer.
     pub(crate) async fn probe(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,

@@ -17,7 +17,7 @@ use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 
-/// The size limit for etcd's metrics, which are some hundred kilobytes long.
+/// The size limit for etcd's metrics, which are a few hundred kilobytes long.
 pub(super) const LIMIT: usize = 4 << 20;
 
 /// The time limit for the query of one member, for callers that do not need a quick answer.

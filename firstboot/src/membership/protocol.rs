@@ -15,8 +15,8 @@ pub(crate) const PATH: &str = "/firstboot/barrier";
 /// The path prefix that precedes a snapshot's digest. Under this prefix, a member serves the
 /// snapshot that it was ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
-/// The query string with which a client announces that its state has changed. The member that
-/// receives it then probes the client immediately.
+/// The query string with which a client announces that its state has changed. A member that
+/// receives this query string probes the client immediately.
 pub(crate) const NEWS: &str = "news";
 
 /// The version of the document's format.
@@ -51,7 +51,7 @@ pub(crate) struct Announcement<'a> {
     pub(crate) phase: BarrierPhase,
     /// The members that the node's operator excluded.
     pub(crate) without: &'a BTreeSet<Label>,
-    /// Whether the node starts a new cluster or restores a snapshot.
+    /// Whether the node starts a new cluster, restores a snapshot or rolls back.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -146,7 +146,7 @@ pub(crate) enum PeerState {
         phase: BarrierPhase,
         /// The members that the node's operator excluded.
         without: BTreeSet<Label>,
-        /// Whether the node starts a new cluster or restores a snapshot.
+        /// Whether the node starts a new cluster, restores a snapshot or rolls back.
         mode: BootstrapMode,
     },
     /// etcd is running.

@@ -27,7 +27,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 #[derive(Debug)]
 pub(crate) struct FoundDocument {
-    /// The location of the document, for messages.
+    /// The location of the document, as messages name it.
     pub(crate) place: String,
     /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,

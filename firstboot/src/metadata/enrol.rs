@@ -28,7 +28,7 @@ use crate::runtime::block_on;
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Sends a request for certificates to the server at the URL `base`, which ends with a slash.
-/// Repeats the request while the server does not answer or waits for an operator.
+/// Repeats the request while the server does not answer or is waiting for an operator.
 ///
 /// # Errors
 /// Returns a "not ready" error after the last attempt, and a refusal if the server refuses the
@@ -46,7 +46,7 @@ pub(crate) fn enrol(
 /// Sends a request for certificates once.
 ///
 /// # Errors
-/// Returns a "not ready" error if the server does not answer or waits for an operator, and a
+/// Returns a "not ready" error if the server does not answer or is waiting for an operator, and a
 /// refusal if the server refuses the request.
 pub(crate) fn enrol_once(
     base: &Url,
@@ -69,7 +69,8 @@ fn refusal(error: &anyhow::Error) -> anyhow::Error {
 struct Server {
     client: Client,
     url: Url,
-    /// The address without the query, for messages.
+    /// The URL that messages show, without the query, because the query contains the machine's
+    /// identifiers.
     place: String,
 }
 
@@ -77,7 +78,7 @@ impl Server {
     fn of(base: &Url, machine: &Machine, trusted: &PublicKey) -> Result<Self> {
         let mut url = base
             .join("enrol")
-            .with_context(|| format!("{base} is not a folder"))?;
+            .with_context(|| format!("{base} is not the URL of a folder"))?;
         let place = url.to_string();
         url.query_pairs_mut().extend_pairs(machine.describe());
         let client = pinned(trusted, &url)?;
@@ -155,7 +156,9 @@ impl ServerCertVerifier for PinnedServer {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is used".to_owned()))
+        Err(rustls::Error::General(
+            "the server must use TLS 1.3".to_owned(),
+        ))
     }
 
     fn verify_tls13_signature(

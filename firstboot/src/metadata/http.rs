@@ -48,8 +48,8 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `place` is the
-/// address for messages.
+/// Sends a request and reads the answer, up to the size limit of a node document. `place` names the
+/// server in error messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because its query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
@@ -76,7 +76,8 @@ impl Reply {
     ///
     /// # Errors
     /// Fails for any other status, with the server's own message. Another attempt may succeed after
-    /// a server error, after "too many requests", and after the statuses in `passing`.
+    /// a server error, after "request timeout", after "too many requests", and after the statuses
+    /// in `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, HttpError> {
         if self.status.is_success() {
             return Ok(self.body);

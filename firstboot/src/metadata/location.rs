@@ -38,7 +38,9 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResu
             FoundDocument::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into(),
         );
     }
-    let address = Url::parse(place).with_context(|| format!("`{place}`, named by {by}"))?;
+    let address = Url::parse(place).with_context(|| {
+        format!("`{place}`, named by {by}, is neither a URL nor an absolute path")
+    })?;
     match address.scheme() {
         "http" | "https" => url::get(&address, query),
         other => {

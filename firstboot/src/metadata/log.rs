@@ -77,7 +77,8 @@ impl SourceLog {
         };
     }
 
-    /// Records a source, or the outcome for the last recorded source.
+    /// Records the outcome for a source. Replaces an earlier record that the query has not
+    /// finished.
     pub(super) fn note(
         &mut self,
         source: MetadataSource,

@@ -39,8 +39,9 @@ impl Platforms {
             .split_ascii_whitespace()
             .find_map(|word| word.strip_prefix(WORD))
         {
-            let wrong =
-                |expected| anyhow!("`{WORD}{name}` on the kernel's command line: {expected}");
+            let wrong = |expected| {
+                anyhow!("`{WORD}{name}` on the kernel's command line is not valid: {expected}")
+            };
             let platform = name.parse().map_err(wrong)?;
             return Ok(Self(vec![(
                 platform,
@@ -50,7 +51,7 @@ impl Platforms {
         if let Some(platform) = recipe {
             return Ok(Self(vec![(
                 platform,
-                "platform in the recipe's [metadata]".to_owned(),
+                "`platform` in the recipe's [metadata]".to_owned(),
             )]));
         }
         let firmware = Firmware::read(root);

@@ -54,7 +54,10 @@ impl InstallServer<'_> {
         };
         match answer {
             Ok(answer) => serde_json::from_slice(&answer).map_err(|error| {
-                failed(anyhow::Error::from(error).context(format!("{place} is not builder serve")))
+                failed(
+                    anyhow::Error::from(error)
+                        .context(format!("{place} does not answer like `builder serve`")),
+                )
             }),
             Err(HttpError::Again(error)) => Err(not_ready(format!("{place}: {error:#}"))),
             Err(HttpError::Final(error)) => Err(failed(error)),

@@ -28,7 +28,7 @@ pub(super) enum UserData {
     Some(Vec<u8>),
 }
 
-/// A path of the service, for requests and messages.
+/// A metadata service, with the client that queries it.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     client: Client,
@@ -37,7 +37,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Builds a request for a path, and returns it with the path's address for messages.
+    /// Builds a request for a path. Returns the request, and the URL that messages show.
     pub(super) fn request(
         &self,
         method: reqwest::Method,
@@ -57,7 +57,7 @@ impl Endpoint {
         Ok((request, place.into()))
     }
 
-    /// Builds a GET request for a path, and returns it with the path's address for messages.
+    /// Builds a GET request for a path. Returns the request, and the URL that messages show.
     pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), HttpError> {
         self.request(reqwest::Method::GET, path)
     }
@@ -90,8 +90,7 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Set the node's user-data as its user \
-                     data, or leave {name} out of the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's user-data as the machine's user data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             FoundDocument::parse(place, &bytes)
@@ -117,8 +116,8 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // The query only compares documents, and a service that refuses the query has no
-            // document.
+            // In this mode, firstboot only compares documents, and a service that refuses the query
+            // has no document to compare.
             Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"

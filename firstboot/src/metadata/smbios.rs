@@ -53,8 +53,9 @@ fn is_strings(table: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with("11-"))
 }
 
-/// Returns the strings that follow a structure. The structure's second byte is its own length. Each
-/// string ends with a zero byte, and so does the list of strings (DMTF DSP0134, 6.1.3).
+/// Returns the strings that follow a structure. The second byte of the structure contains the
+/// structure's length. Each string ends with a zero byte, and so does the list of strings (DMTF
+/// DSP0134, 6.1.3).
 fn strings(table: &[u8]) -> impl Iterator<Item = String> {
     let length = table.get(1).copied().unwrap_or_default();
     let behind = table.get(length.into()..).unwrap_or_default();

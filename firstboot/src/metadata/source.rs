@@ -32,13 +32,14 @@ pub(super) struct Query<'a> {
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node already has a document. If it has one, it does not query any server.
+    /// Whether the node already has a document. A node that has a document does not query any
+    /// server.
     pub(super) known: bool,
     /// How long the source queries a server that does not answer.
     pub(super) mode: QueryMode,
     /// The base URL of metadata services.
     pub(super) services: &'a Url,
-    /// A function that is called with the reason why a source waits.
+    /// A function that is called with the reason why a source is waiting.
     pub(super) waiting: &'a dyn Fn(&str),
 }
 

@@ -43,7 +43,7 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
 pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join(page)
-        .with_context(|| format!("{base} is not a folder"))?;
+        .with_context(|| format!("{base} is not the URL of a folder"))?;
     {
         let mut pairs = url.query_pairs_mut();
         for (key, value) in machine.describe() {

@@ -73,7 +73,7 @@ impl KeySet {
         pem::encode("PRIVATE KEY", &self.0[purpose])
     }
 
-    /// Returns the fingerprint that the operator compares.
+    /// Returns the fingerprint of the keys, by which an operator recognises this node's request.
     pub(crate) fn fingerprint(&self) -> Result<Sha256> {
         let public = self
             .pairs()?
@@ -124,8 +124,8 @@ impl KeySet {
 #[derive(Debug, Default)]
 pub(crate) struct OwnKeys {
     current: Option<KeySet>,
-    /// New keys for which this node does not have certificates yet. Until it has them, the node
-    /// uses the current keys.
+    /// New keys for which this node does not have certificates yet. Until the node has these
+    /// certificates, it uses the current keys.
     next: Option<KeySet>,
 }
 
@@ -182,10 +182,9 @@ impl OwnKeys {
     /// keys.
     pub(crate) fn no_match(&self) -> String {
         let fault = match self.wanted() {
-            Some(_) => "its certificates are for keys that this node does not have",
+            Some(_) => "the document's certificates are for keys that this node does not have",
             None => {
-                "it contains certificates without keys, and this node has not generated any \
-                    keys"
+                "the document contains certificates without keys, and this node has not generated any keys"
             }
         };
         format!("{fault}. {}", self.request())

@@ -113,8 +113,8 @@ impl Rebuild {
             (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
                 // Probe again, because this node may have waited for days. Without the probe, the
-                // only evidence that no other machine runs this node's member would be that its
-                // connections are closed.
+                // only evidence that no other machine runs this node's member would be that the
+                // member's connections are closed.
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");
@@ -167,8 +167,7 @@ fn join(
 /// log does not send the first entries to a new member.
 async fn compact_log(url: &str, credentials: &Credentials) -> Result<()> {
     say(
-        "the members' logs still contain their first entries, which etcd of this node may not be \
-         able to read: writing until the members have compacted their raft logs",
+        "the members' logs still contain their first entries, which etcd on this node may not be able to read: writing entries until the members have compacted their raft logs",
     );
     let client = Client::connect(url, credentials).await?;
     for entry in 0..ENTRIES_BEFORE_COMPACTION {

@@ -3,7 +3,7 @@
 //! after each step, so it detects a step that etcd executed but did not confirm.
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
-//! vague for an operator. Therefore, this module makes an equivalent check before any change.
+//! vague for an operator. Therefore, this module makes equivalent checks before any change.
 //! firstboot removes the old member before it adds the new member, because etcd refuses two members
 //! with the same peer URL, and because the promoted new member would raise the quorum if the member
 //! list still contained the dead member.
@@ -42,8 +42,8 @@ pub(crate) struct Observed {
 pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Wait, because another machine may be running this node's member. The text names the member
-    /// that reports this.
+    /// Wait, because another machine may be running this node's member. The reason names the member
+    /// that is still connected to this node's member.
     DuplicateMember(Reason),
     /// Write to the cluster until its members have compacted their raft logs.
     CompactRaftLog,
@@ -207,7 +207,7 @@ fn unfit(observed: &Observed) -> Option<Reason> {
         return Some(ReasonId::EtcdVersion.because(why));
     }
     // If only one member's clock differs from this node's clock, that member's clock is wrong. If
-    // the clocks of all members differ from it, this node's clock is wrong.
+    // the clocks of all members differ from this node's clock, this node's clock is wrong.
     let off = observed
         .peers
         .iter()

@@ -11,8 +11,8 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// The time limit for a call to one voter. The limit is shorter than the usual limit, because the
-/// voter may be down.
+/// The time limit for a call to one member. The limit is shorter than the usual limit, because the
+/// member may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Returns the id of this node's member if the member is a learner according to the journal, and
@@ -24,7 +24,7 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     };
     journal.record_intent(
         Event::Promote { member },
-        "etcd starts as a learner; firstboot promotes it when it is in sync",
+        "etcd starts as a learner; firstboot promotes the learner when it is in sync",
     )?;
     Ok(Some(member))
 }
@@ -58,12 +58,12 @@ pub(crate) async fn promote_learner(
     }
 }
 
-/// Requests the promotion from one voter after the other, until a request succeeds. Any voter
-/// forwards the request to the leader, which refuses the request until the learner is in sync. A
-/// member that is already a voter counts as promoted.
+/// Requests the promotion from each of the other members in turn, until a request succeeds. A
+/// member forwards the request to the leader, which refuses the request until the learner is in
+/// sync. A member that is already a voter counts as promoted.
 ///
 /// # Errors
-/// Returns the error of the last voter. After any error, another attempt may succeed.
+/// Returns the error of the last member. After any error, another attempt may succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity

@@ -104,7 +104,7 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
 pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal)
         .member
-        .context("a bug: a healthy member without an id")
+        .context("a bug: the journal does not record the id of this healthy member")
 }
 
 /// Returns the other members that answer, according to a member list from a linearizable read.

@@ -32,7 +32,7 @@ pub(super) struct Observed {
     pub(super) own: ServedCertificates,
     /// The CAs and certificates that every other member trusts and presents, by the member's name.
     pub(super) others: BTreeMap<String, ServedCertificates>,
-    /// The other voters that are not healthy.
+    /// The other voters that are not healthy, and all other learners.
     pub(super) unhealthy: Vec<String>,
 }
 

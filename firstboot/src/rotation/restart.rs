@@ -32,7 +32,8 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = installed_credentials()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // The cluster has only this voter, so firstboot would wait forever for another voter.
+        // No other member answers. If this member is the only member, firstboot must not wait for
+        // another member.
         confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };

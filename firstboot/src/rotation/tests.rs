@@ -28,7 +28,7 @@ fn certificates_that_expire_while_others_are_deferred_are_replaced() {
     assert!(interim::same_pairs(&identity.tls, &identity.document_tls));
     assert_eq!(identity.tls.ca, trusted, "a CA was added or dropped");
     assert!(trusted.contains(&old.ca));
-    assert!(!end_deferral(&mut identity), "it is done once");
+    assert!(!end_deferral(&mut identity), "the deferral ends only once");
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) async fn probe(
     authorities: &TrustBundle,
 ) -> Result<ServedCertificate> {
     let (trusts, connected) = connect(address, tls, authorities).await?;
-    let stream = connected.with_context(|| format!("no TLS handshake with {address}"))?;
+    let stream = connected.with_context(|| format!("the TLS handshake with {address} failed"))?;
     ensure!(
         !trusts.is_empty(),
         "{address} did not send the names of the CAs that it trusts"
@@ -83,8 +83,8 @@ pub(super) async fn probe(
     Ok(ServedCertificate { trusts, issuer })
 }
 
-/// Returns in DER the certificate that the server at this address presents, or `None` if no server
-/// listens at the address.
+/// Returns the certificate, in DER, that the server at this address presents, or `None` if no
+/// server listens at the address.
 pub(super) async fn presented(
     address: SocketAddr,
     tls: &NodeTls,
@@ -93,7 +93,9 @@ pub(super) async fn presented(
     let (_, connected) = connect(address, tls, authorities).await?;
     let stream = match connected {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-        connected => connected.with_context(|| format!("no TLS handshake with {address}"))?,
+        connected => {
+            connected.with_context(|| format!("the TLS handshake with {address} failed"))?
+        }
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     Ok(chain.first().map(|leaf| leaf.to_vec()))
@@ -112,7 +114,7 @@ pub(super) async fn trusted(
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
         ensure!(
             matches!(cause, Some(rustls::Error::AlertReceived(_))),
-            "no TLS handshake with {address}: {error}"
+            "the TLS handshake with {address} failed: {error}"
         );
     }
     ensure!(
@@ -160,7 +162,7 @@ async fn connect(
     let connected = tokio::time::timeout(HANDSHAKE_TIMEOUT, connect).await;
     let connected = connected.with_context(|| {
         format!(
-            "no TLS handshake with {address} within {} s",
+            "the TLS handshake with {address} did not finish within {} s",
             HANDSHAKE_TIMEOUT.as_secs()
         )
     })?;

@@ -1,4 +1,4 @@
-//! Represents the CAs in PEM text, each identified by its subject.
+//! Parses PEM text into a set of CAs, each identified by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -60,11 +60,11 @@ impl CaSubject {
 }
 
 impl TrustBundle {
-    /// Reads all CAs in PEM text.
+    /// Reads all CAs from PEM text.
     ///
     /// # Errors
-    /// Fails if a CA cannot be read. Returns a refusal if two CAs with the same name have different
-    /// keys.
+    /// Fails if a CA certificate cannot be parsed. Returns a refusal if two CAs with the same
+    /// subject have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),
@@ -129,8 +129,8 @@ impl TrustBundle {
         text
     }
 
-    /// Returns the CA that signed a certificate that is valid now, or `None` if none of these CAs
-    /// signed it.
+    /// Returns the CA that signed this certificate, or `None` if none of these CAs signed it or if
+    /// it is not valid at this time.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,

@@ -1,5 +1,5 @@
-//! Makes the running system use the replaced files. The update logs a failure but continues,
-//! because the health check decides whether the update succeeds.
+//! Makes the running system use the files that a replacement has installed. The update logs a
+//! failure but continues, because the health check decides whether the update succeeds.
 
 use std::path::PathBuf;
 

@@ -53,7 +53,7 @@ pub(super) fn check_release(
     let differences = base.differences(&release.base_parts);
     if !differences.is_empty() {
         return Err(refused(ReasonId::UpdateBase.because(format!(
-            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other (`firstboot update --reinstall`)",
+            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one at a time (`firstboot update --reinstall`)",
             differences.join("; ")
         ))));
     }

@@ -211,8 +211,8 @@ enum Next {
     Order(Box<UpdateOrder>),
 }
 
-/// Fetches the release and compares it with this node's image. If they are the same, records the
-/// image's serial, which `firstboot status` shows.
+/// Fetches the release and compares it with this node's image. If the release is this node's image,
+/// records the image's serial, which `firstboot status` shows.
 fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
     let release = own.fetch(source)?;
     let check = check_release(&release, &own.image)?;

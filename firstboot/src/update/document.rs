@@ -105,8 +105,8 @@ pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDo
     verify_newer(own, request(own, server, &machine)?, &machine)
 }
 
-/// Sends a request for each of the node's key sets until the server signs one. The server signs
-/// only for key sets that an operator has approved.
+/// Sends a request for each of the node's key sets, until the server answers a request with a
+/// document. The server signs only for key sets that an operator has approved.
 fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocument> {
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
@@ -146,7 +146,7 @@ fn verify_newer(
         return Err(refused(why));
     }
     tls::check(&identity, &identity.document_tls)
-        .with_context(|| format!("the node document from {}", identity.place))?;
+        .with_context(|| format!("the node document from {} cannot be used", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
     Ok(Some(NewerDocument {
         identity,
@@ -156,8 +156,8 @@ fn verify_newer(
 }
 
 /// Returns the document next to the release or, if there is none, the document from the recipe's
-/// metadata server. If the recipe sets `enrol`, requests the document from that server instead,
-/// because it signs the node's requests and has the node's newest document.
+/// metadata server. If the recipe sets `enrol`, requests the document from the server that `enrol`
+/// names instead, because that server signs the node's requests and has the node's newest document.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -205,12 +205,12 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     );
     for added in after.difference(&before) {
         changes.push(format!(
-            "trusts {added}, which restarts etcd on one member after the other"
+            "trusts {added}, which restarts etcd on one member at a time"
         ));
     }
     for dropped in before.difference(&after) {
         changes.push(format!(
-            "no longer trusts {dropped}, which restarts etcd on one member after the other"
+            "no longer trusts {dropped}, which restarts etcd on one member at a time"
         ));
     }
     if old.store_keys != new.store_keys {
@@ -318,8 +318,8 @@ impl NewerDocument {
     }
 }
 
-/// Waits until firstboot.service has finished. If the unit takes too long or waits for the other
-/// members, prints its status and returns.
+/// Waits until firstboot.service has finished. If the unit takes too long or is waiting for the
+/// other members, prints the unit's status and returns.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

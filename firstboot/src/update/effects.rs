@@ -29,11 +29,11 @@ pub(super) enum Effect {
     AddUnit(String),
     /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// Reboot the system, which otherwise does not use this file.
+    /// Reboot the system. Without a reboot, the system does not use this file.
     Reboot(String),
 }
 
-/// The units that an update always restarts or must never touch.
+/// The units that an update always restarts or must never restart.
 const OWN: [&str; 7] = [
     "etcd.service",
     "firstboot.service",

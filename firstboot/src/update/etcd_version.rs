@@ -81,7 +81,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
             )))
         } else if downgrade.is_some() {
             NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-                "etcd lowers the version of the cluster from 3.{cluster_minor} to 3.{minor}"
+                "etcd is lowering the version of the cluster from 3.{cluster_minor} to 3.{minor}"
             )))
         } else {
             NextStep::Enable
@@ -90,7 +90,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
     let storage = members.own.as_ref().and_then(|own| own.storage);
     match storage.filter(|storage| *storage > minor) {
         Some(storage) => NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-            "etcd on this node migrates its data from the storage version 3.{storage} to 3.{minor}"
+            "etcd on this node is migrating its data from the storage version 3.{storage} to 3.{minor}"
         ))),
         None => NextStep::Replace,
     }

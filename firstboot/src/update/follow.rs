@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(25);
 /// The number of reads of the messages for each check of the unit.
 const READS: u32 = 20;
 /// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
-/// unit only after some seconds.
+/// unit only after a few seconds.
 const AWAY: u32 = 60;
 
 /// Follows an order. With `quiet`, prints the messages on standard error, because standard output

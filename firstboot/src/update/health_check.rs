@@ -1,7 +1,7 @@
 //! Checks whether this member passes the health check of its new image. A member passes the health
-//! check if firstboot.service has finished or only waits for the other members to trust a new CA,
-//! if etcd of the right version answers a linearizable read, if etcd acknowledges a write, and if
-//! the other running members can connect to this member.
+//! check if firstboot.service has finished or is only waiting for the other members during the
+//! replacement of a CA, if etcd of the right version answers a linearizable read, if etcd
+//! acknowledges a write, and if the other running members can connect to this member.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub(super) enum HealthResult {
     Failed(String),
 }
 
-/// The observations of the member so far.
+/// A health check, with the observations of the member so far.
 #[derive(Debug)]
 pub(super) struct HealthCheck<'a> {
     node: &'a Label,
@@ -43,15 +43,16 @@ pub(super) struct HealthCheck<'a> {
     etcd: Option<EtcdVersion>,
     /// The newest process of etcd, whether or not it is still running.
     process: String,
-    /// The number of etcd processes that were observed so far.
+    /// The number of etcd processes that have been observed so far.
     starts: u32,
     /// The time since which a running member has had no connection to this member.
     unreached: Option<Instant>,
 }
 
-/// Returns whether firstboot has finished with this member and only waits until the other members
-/// trust a new CA or no longer use the old CA. An operator may give this node a document with a new
-/// CA during the node's turn, but the other members receive their documents only after the turn.
+/// Returns whether firstboot has finished with this member and is only waiting until the other
+/// members trust a new CA or no longer use the old CA. An operator may give this node a document
+/// with a new CA during the node's turn, but the other members receive their documents only after
+/// the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
     let waits = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
     Reason::parse(status)
@@ -88,11 +89,11 @@ impl<'a> HealthCheck<'a> {
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
             // The checks so far do not apply to a process that started after them.
-            Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
+            Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd has just started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),
             Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),
-            Err(_) => self.not_yet("etcd: no answer in time"),
+            Err(_) => self.not_yet("etcd on this node did not answer in time"),
         }
     }
 

@@ -8,10 +8,10 @@
 //! is an event of the model. A node can be killed or lose its power between any two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that are running
-//! and can reach each other. The last check of the cluster and the stop of etcd, which follows some
-//! milliseconds later, are two events. Between these two events, the other nodes can act, but no
-//! fault happens, because no rule can protect a cluster from a member that fails at that moment. An
-//! operator releases another node's turn only while that node is off or cannot be reached.
+//! and can reach each other. The last check of the cluster and the stop of etcd, which follows a
+//! few milliseconds later, are two events. Between these two events, the other nodes can act, but
+//! no fault happens, because no rule can protect a cluster from a member that fails at that moment.
+//! An operator releases another node's turn only while that node is off or cannot be reached.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,7 @@ impl Model {
         Ok(())
     }
 
-    /// Returns the violation in a final state, in which no further event is possible.
+    /// Returns the violation in a final state, in which only faults and orders can still happen.
     fn wrong_end(&self, world: &World) -> Option<String> {
         for (node, name) in world.nodes.iter().zip(&self.names) {
             if !matches!(node.files, Files::Whole(_)) {

@@ -25,7 +25,7 @@ pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     client.context("etcd on this node does not answer")
 }
 
-/// Returns the first member that answers and has a quorum.
+/// Returns a client of the first member that answers and has a quorum.
 pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Result<Client> {
     for member in &own.cluster.members {
         if let Ok(client) = Client::connect(&member.client_url(), credentials).await
@@ -103,7 +103,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
     Ok(newest.is_some_and(|time| time + SNAPSHOT > now()))
 }
 
-/// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
+/// Takes a snapshot with `firstboot snapshot`, which checks all pages of the snapshot.
 pub(super) fn take_snapshot() -> Result<()> {
     // Do not pass the notification socket on, because systemd would mistake the child process's
     // notifications for the updater's.

@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let own = ThisNode::read()?;
     let server = own.cluster.enrol.clone().ok_or_else(|| {
         refused(ReasonId::RenewalNoServer.because(
-            "the recipe of this image has no `enrol` in [tls]: an operator renews the certificates",
+            "the recipe of this image has no `enrol` in [tls], so an operator must renew the certificates",
         ))
     })?;
     let before = RenewalFailure::read()?;
@@ -84,7 +84,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     if rotation::check_presented(&identity)? && changed {
         let until = date(expiry(&own)?.0);
         say(format!(
-            "etcd presents the renewed certificates, until {until}"
+            "etcd presents the renewed certificates, which expire on {until}"
         ));
     }
     Ok(())
@@ -108,8 +108,8 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     }
 }
 
-/// Installs the certificates that the node uses. Returns whether anything changed. If firstboot is
-/// running, firstboot installs the certificates itself.
+/// Installs the certificates that the node uses. Returns whether anything changed. If `firstboot
+/// run` is running, it installs the certificates instead.
 fn install(identity: &Identity) -> Result<bool> {
     let Ok(_lock) = Lock::take() else {
         return Ok(false);

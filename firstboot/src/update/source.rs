@@ -23,7 +23,7 @@ use crate::runtime::block_on;
 
 /// The time after which a download that receives no data is treated as stalled.
 const STALL: Duration = Duration::from_secs(20);
-/// The number of times that a download is resumed.
+/// The number of failures after which a download is abandoned.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -183,7 +183,7 @@ async fn continue_download(
     }
     ensure!(
         file.stream_position()? == wanted.size,
-        "{url} ended too early"
+        "the download of {url} ended too early"
     );
     Ok(())
 }
@@ -226,7 +226,7 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let free = space.blocks_available() as u64 * space.fragment_size() as u64;
     if free < needed {
         return Err(not_ready(ReasonId::UpdateNoRoom.because(format!(
-            "{} has {} MiB free, and an update needs {} MiB there for both images",
+            "{} has {} MiB free, but an update needs {} MiB there for both images",
             folder.display(),
             free >> 20,
             needed >> 20

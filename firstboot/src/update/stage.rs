@@ -33,7 +33,7 @@ pub(super) struct Staged {
     /// The folder that contains the image's files.
     pub(super) root: PathBuf,
     pub(super) file_list: ImageFileList,
-    /// The effect of an installation from the image on etcd's volume.
+    /// Whether an installation from the image keeps etcd's data.
     pub(super) data: InstallData,
 }
 
@@ -214,8 +214,9 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     })
 }
 
-/// Compares all files of a staged image with its file list, and makes them durable. Does not read or
-/// flush a file again if no inode has changed since an earlier comparison.
+/// Compares all files of a staged image with its file list, and makes them durable. Does not read a
+/// file again if its inode has not changed since an earlier comparison, and does not flush the
+/// files if no inode has changed.
 fn compare(root: &Path, file_list: &ImageFileList, listed: &BTreeSet<&str>) -> Result<()> {
     let known = known_files()?;
     let mut staged = VerifiedFiles::new();
@@ -251,14 +252,14 @@ fn verify(
     ensure!(there.kind == Kind::File, "{} is {}", file.path, there.kind);
     ensure!(
         (there.mode, there.owner, there.size) == (file.mode, (file.uid, file.gid), file.size),
-        "{} does not have the mode, owner and size in its file list",
+        "{} does not have the mode, owner and size that the file list states",
         file.path
     );
     let state = InodeState::at(&path)?;
     if known.is_none_or(|known| *known != (file.sha256, state.clone())) {
         ensure!(
             files::digest(&path)? == file.sha256,
-            "{} does not have the content in its file list",
+            "{} does not have the content that the file list states",
             file.path
         );
     }
@@ -271,7 +272,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Re
     for name in files::install::names(folder)? {
         let name = name
             .to_str()
-            .context("the folder contains a name that is not text")?
+            .context("the folder contains a file name that is not UTF-8")?
             .to_owned();
         let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
         match files::look(&path)?.map(|there| there.kind) {
@@ -281,7 +282,7 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Re
                     files::install::sync_file(&path)?;
                 }
             }
-            _ => bail!("{listed_as} is not in its file list"),
+            _ => bail!("{listed_as} is not in the file list"),
         }
     }
     if flush {

@@ -14,14 +14,13 @@ use super::file_changes::FileChange;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 
-/// An operator's order and its progress.
+/// An order to update this node, and the progress of the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateState {
     /// A random id of this order.
     pub(super) id: String,
     pub(super) node: Label,
-    /// The order.
     pub(super) order: UpdateOrder,
     pub(super) phase: UpdatePhase,
     /// The planned replacement of files. The value is empty until firstboot has made the plan.
@@ -48,7 +47,7 @@ pub(super) struct UpdateState {
     pub(super) blame: bool,
 }
 
-/// The operator's order.
+/// An order to update this node, which an operator or the timer gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateOrder {
@@ -79,7 +78,7 @@ pub(super) struct UpdateOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum UpdatePhase {
-    /// The member waits for its turn and has not changed anything.
+    /// The member is waiting for its turn and has not changed anything.
     Waiting,
     /// The files of the new image are being installed.
     #[serde(rename = "exchanging")]
@@ -164,7 +163,7 @@ pub(super) struct LastCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct OrderOutcome {
-    /// The order.
+    /// The id of the order.
     pub(super) id: String,
     pub(super) serial: u64,
     pub(super) end: UpdateResult,
@@ -205,7 +204,7 @@ fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
         return Ok(None);
     };
     serde_json::from_slice(&bytes).map(Some).with_context(|| {
-        format!("cannot read {path}. If no update is in progress, remove the file; otherwise reinstall this node")
+        format!("cannot parse {path}. If no update is in progress, remove the file; otherwise reinstall this node")
     })
 }
 

@@ -40,7 +40,7 @@ impl ThisNode {
         };
         let envelope: Envelope =
             serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
-                .with_context(|| format!("{} is not a document", paths::ACCEPTED))?;
+                .with_context(|| format!("{} is not a node document", paths::ACCEPTED))?;
         let payload = envelope.open(NODE_TYPE, &trusted);
         let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
         let document: NodeDocument = serde_json::from_slice(&payload)

@@ -21,7 +21,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Releases a turn that this node took when it had its previous disk. If the node still has this
 /// turn, the node was reinstalled during an update, and its new image is complete. If etcd does not
-/// answer, the function tries again for some minutes, because no member starts an update until the
+/// answer, the function tries again for five minutes, because no member starts an update until the
 /// turn is released. If all attempts fail, the function only logs the failure, because the operator
 /// can release the turn.
 pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {

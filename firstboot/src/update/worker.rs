@@ -162,8 +162,8 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes the turn and prepares the replacement of files, if this member may start. Returns
-/// [`TurnDecision::Held`] if the member must stop etcd now.
+/// Takes the turn and prepares the replacement of files, if this member may start its update.
+/// Returns [`TurnDecision::Held`] if the member must stop etcd now.
 fn prepare_to_stop(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -351,7 +351,7 @@ fn until_good(
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
                         say(format!(
-                            "healthy; the member must stay healthy for {} s",
+                            "the member is healthy and must stay healthy for {} s",
                             soak.as_secs()
                         ));
                     }
@@ -377,7 +377,7 @@ fn until_good(
             )));
         }
         if !why.is_empty() && why != logged {
-            say(format!("not healthy yet: {why}"));
+            say(format!("the member is not healthy yet: {why}"));
             logged = why;
         }
         std::thread::sleep(if good.is_some() { SOAK_LOOK } else { LOOK });

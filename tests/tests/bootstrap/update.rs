@@ -292,7 +292,7 @@ fn roll(bed: &Bed) -> Result<()> {
         ends(
             &update(host, "")?,
             0,
-            &["healthy; the member must stay healthy for 10 s"],
+            &["the member is healthy and must stay healthy for 10 s"],
         )?;
         println!("{} took {:.1?}", host.name(), begun.elapsed());
     }

@@ -97,8 +97,8 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// Returns the nonce and the phase that an initial member reported, if firstboot is running on
-/// that member and the member agrees on which members take part.
+/// Returns the nonce and the phase that an initial member reported, if firstboot is running on that
+/// member, and if the member excludes the same members and has a compatible order.
 fn agreed<'a>(
     local: &LocalState,
     view: &'a PeerObservation,
@@ -243,8 +243,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Makes the same checks as `check`, but for a node `a` that has an order to restore or to roll
-/// back.
+/// Checks the action of a node `a` that has an order to restore or to roll back.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");

@@ -10,7 +10,7 @@ use crate::barrier::decide::Action;
 pub(super) struct Explored {
     /// The number of distinct states or, in a random exploration, the number of events.
     pub(super) states: usize,
-    /// The number of final states. In a final state, no further event is possible.
+    /// The number of final states. In a final state, only faults can still happen.
     pub(super) ends: usize,
     /// The number of final states in which all nodes are members of one cluster.
     pub(super) whole: usize,
@@ -57,8 +57,8 @@ pub(super) fn every(
     found
 }
 
-/// Explores many random orders of events, each until its final state. Every run explores the same
-/// orders.
+/// Explores many random orders of events, each until no event is possible. Every run explores the
+/// same orders.
 pub(super) fn some(
     count: usize,
     begin: InitialState<'_>,
@@ -167,11 +167,13 @@ impl Explorer {
                 members.find(|(member, _)| !accepted.contains(&(*proposal, *member)))
             {
                 return Some(format!(
-                    "n{at} began {nonces:?}, which n{member} (nonce {nonce}) never accepted"
+                    "n{at} bootstrapped {nonces:?}, which n{member} (nonce {nonce}) never accepted"
                 ));
             }
             if nonces[*at] != self.node(world, *at).nonce {
-                return Some(format!("n{at} began {nonces:?} with a different nonce"));
+                return Some(format!(
+                    "n{at} bootstrapped {nonces:?} with a different nonce"
+                ));
             }
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
@@ -181,7 +183,9 @@ impl Explorer {
                 // different clusters.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
-                    return Some(format!("n{at} runs in {nonces:?}, n{other} in {theirs:?}"));
+                    return Some(format!(
+                        "n{at} runs in {nonces:?}, but n{other} runs in {theirs:?}"
+                    ));
                 }
             }
         }

@@ -9,7 +9,7 @@
 //! `check_data` decides whether etcd may start, and `classify_disk` decides how firstboot
 //! continues.
 //!
-//! The model makes one simplification. In reality, some milliseconds pass between the creation of
+//! The model makes one simplification. In reality, a few milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
 //! model, both events happen at the same instant.
 
@@ -17,19 +17,19 @@ use crate::data::{DataCheck, DataDirState, RecordedData, check_data};
 use crate::journal::DiskState;
 use node::{Disk, Node};
 
-/// The numbers of the writes in a log. A higher number means that the write was made under the same
+/// The numbers of the writes in a log. A write with a higher number was made under the same leader
 /// or a later leader.
 type Entries = Vec<u8>;
-/// A member: the number of its node, and the number of times that the node has become a member,
-/// including this time.
+/// A member, identified by the number of its node and by the number of times that the node was
+/// rebuilt before it became this member.
 type Member = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the member that it votes as, or `None` if it is not a voter.
+    /// For each node, the member as which it votes, or `None` if the node is not a voter.
     voters: Vec<Option<u8>>,
-    /// For each node, the number of times that it has become a member.
+    /// For each node, the number of times that it has been rebuilt.
     members: Vec<u8>,
     acknowledged: Entries,
     left: Budget,
@@ -80,8 +80,8 @@ impl World {
         }
     }
 
-    /// Returns the voters that are running. etcd reads its own member id from its WAL, so the voter
-    /// of a node runs only if the WAL on the node is its own.
+    /// Returns the nodes on which the node's voter is running. etcd reads its member id from its
+    /// WAL, so a node's etcd may also run as a member that is no longer a voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
@@ -97,8 +97,8 @@ impl World {
         self.voters.iter().flatten().count() / 2 + 1
     }
 
-    /// Returns all minimal majorities of the running voters, and the majority that all running
-    /// voters form, each with its leader.
+    /// Returns every smallest quorum of running voters, and the quorum that all running voters
+    /// form, each with its leader.
     fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();

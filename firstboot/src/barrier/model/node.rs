@@ -43,7 +43,7 @@ impl Node {
         }
     }
 
-    /// Gives the node a new nonce, and deletes its observations.
+    /// Gives the node a new nonce, and deletes its proposals and observations.
     pub(super) fn draw_nonce(&mut self) {
         self.newest += 1;
         self.nonce = self.newest;

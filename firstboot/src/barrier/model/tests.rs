@@ -52,7 +52,7 @@ fn a_lost_disk_and_a_restart_at_any_moment_form_no_second_cluster() {
 #[test]
 fn excluded_members_that_are_only_slow_form_no_second_quorum() {
     safe(
-        "3 nodes, given up twice",
+        "3 nodes, two exclusions",
         every(
             3,
             InitialState::Empty,
@@ -70,7 +70,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
         ..NONE
     };
     safe(
-        "3 nodes, a wipe and one given up",
+        "3 nodes, a wipe and an exclusion",
         every(3, InitialState::Empty, ProbeScope::AtOne, faults, RULE),
     );
 }
@@ -99,7 +99,7 @@ fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
         ..NONE
     };
     safe(
-        "5 nodes at random, some given up, events",
+        "5 nodes at random, exclusions, events",
         some(5, InitialState::Empty, 400, faults, RULE),
     );
 }
@@ -209,7 +209,7 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
         (explored.ends, explored.ends)
     );
     safe(
-        "3 ordered, one gives up, a crash",
+        "3 ordered, one abandons the order, a crash",
         every(
             3,
             ordered,
@@ -228,7 +228,7 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
         ..NONE
     };
     safe(
-        "3 ordered, one gives up, one ordered again",
+        "3 ordered, one abandons the order, one ordered again",
         every(3, ordered, ProbeScope::AtAll, faults, RULE),
     );
     let faults = Faults {

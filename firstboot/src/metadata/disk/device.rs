@@ -38,7 +38,7 @@ impl Disk {
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, at)
-            .with_context(|| format!("cannot read {length} bytes at {at}"))?;
+            .with_context(|| format!("cannot read {length} bytes at the offset {at}"))?;
         Ok(bytes)
     }
 }

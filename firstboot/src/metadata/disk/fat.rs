@@ -131,7 +131,8 @@ impl<'a> Volume<'a> {
         }
     }
 
-    /// Reads complete clusters of a chain until at least `enough` bytes have been read.
+    /// Reads the content of a chain of clusters, until at least `enough` bytes have been read or
+    /// the chain ends.
     fn chain(&self, first: u32, enough: usize) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut next = (enough > 0).then_some(first);

@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 /// Returns the disks with this label, regardless of case. Reads udev's links first, which takes
-/// little time. Runs blkid, which reads every disk, only if udev has not created a link for this
-/// label.
+/// little time. Runs blkid, which reads every disk, only if udev has not created any link.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {

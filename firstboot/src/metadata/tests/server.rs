@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use reqwest::Url;
 
-/// A request: the line `METHOD PATH`, and the headers in lower case.
+/// A request: the line `METHOD PATH`, and the headers with their names in lower case.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) line: String,

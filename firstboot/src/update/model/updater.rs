@@ -18,7 +18,7 @@ impl Model {
         };
         let node = &mut after.nodes[at];
         match world.nodes[at].at.clone() {
-            At::Rest => return Err("an order without an updater".to_owned()),
+            At::Rest => return Err("a node has an order, but its updater does not run".to_owned()),
             At::Start => self.resumes(node, &order),
             At::Wait | At::Seen(_) | At::Taking(_) | At::Prepared => {
                 return Ok(self.waits(after, at, &order));

@@ -97,7 +97,7 @@ pub(super) async fn make_ready(
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
-        "this member's data needs etcd 3.{needed} or later until etcd has migrated it"
+        "this member's data needs etcd 3.{needed} or later until etcd has migrated the data"
     )))
 }
 

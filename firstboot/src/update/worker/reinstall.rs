@@ -27,7 +27,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time for which the node tries to withdraw its request.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(600);
 /// The time within which a server with `--power` switches the machine off and on. `builder serve`
-/// waits up to 120 s for each of its four calls.
+/// waits up to 120 s for each of the four calls of its `--power` program.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stops etcd. After this step, the node may ask the server to install the machine.

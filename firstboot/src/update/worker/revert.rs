@@ -21,14 +21,13 @@ use crate::systemd;
 use crate::systemd::FIRSTBOOT_UNIT;
 
 /// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
-/// needs about 10 s. systemd starts an etcd that keeps exiting about ten times within this
-/// limit.
+/// needs about 10 s. If etcd keeps exiting, systemd starts etcd about ten times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time after which firstboot no longer waits until a member answers.
+/// The time after which firstboot no longer waits for a member to answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The leader may have decided to change the cluster version while this member was still running.
-/// After this time, such a decision is visible. The leader decides every 4 s (etcd's
-/// monitorVersionInterval).
+/// The time after which a decision of the leader to change the cluster version is visible. The
+/// leader may have decided while this member was still running. The leader decides every 4 s
+/// (etcd's monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// Whether a member whose image failed can return to its previous etcd.
@@ -66,7 +65,7 @@ pub(super) fn wait_until_revertible(
         };
         if !why.is_empty() && why != logged {
             say(format!(
-                "waiting before the previous image is restored: {why}"
+                "waiting before restoring the previous image: {why}"
             ));
             logged = why;
         }

@@ -166,7 +166,7 @@ async fn transfer(own: &ThisNode) -> Result<()> {
     loop {
         match transfer_leadership(&client, &peers).await {
             Ok(leads) if !leads || peers.is_empty() => return Ok(()),
-            // etcd has acknowledged the transfer, so the next look finds another leader.
+            // etcd has acknowledged the transfer, so the next query finds another leader.
             Ok(_) => {}
             Err(error) => {
                 say(format!("cannot transfer the leadership yet: {error:#}"));

@@ -42,7 +42,8 @@ pub(super) async fn acquire_turn(
         state.write()?;
     }
     if state.order.release.is_some() {
-        // A reinstallation corrects altered files.
+        // Do not check the files before a reinstallation, because the installation replaces altered
+        // files.
         if state.order.reinstall.is_none() {
             image_integrity::verify_changed()?;
         }
@@ -159,7 +160,7 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
         };
         if why != logged {
             say(format!(
-                "waiting before the previous image is restored: {why}"
+                "waiting before restoring the previous image: {why}"
             ));
             logged = why;
         }
@@ -179,12 +180,12 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
             Ok(preconditions::unhealthy(own, &credentials, true).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
-        // An operator has released the turn.
+        // An operator has released the turn, so take the turn again.
         None => {
             let turn = update_keys.taking(&turn_of(state))?;
             turn.execute(&client).await?;
             Ok(Some(
-                ReasonId::UpdateTurn.because("this node takes its turn again"),
+                ReasonId::UpdateTurn.because("this node is taking its turn again"),
             ))
         }
     }

@@ -29,9 +29,9 @@ pub(super) struct Node {
     /// The directory with the data, and the member to which the data belongs, according to the
     /// journal.
     pub(super) known: Option<(u8, Member)>,
-    /// The permission to start etcd. firstboot writes this permission for the guard in each boot.
+    /// The start permit, which firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
-    /// A copy that an operator made of the data.
+    /// An operator's copy of the data.
     pub(super) copy: Option<(Member, Entries)>,
     pub(super) inodes: u8,
 }
@@ -117,8 +117,8 @@ impl Node {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// Replaces the log with a leader's log. If the files of the node's own log are missing, the
-    /// new entries are only in memory.
+    /// Replaces the log with a leader's log. If the files of the node's own log have been deleted
+    /// or replaced, the new entries are only in memory.
     pub(super) fn replicate(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
