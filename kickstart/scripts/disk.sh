@@ -5,7 +5,7 @@
 {% endif %}
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
-# 4096 MiB are etcd's default quota of 2 GiB, and another 2 GiB for its WAL, a snapshot and a defragmentation.
+# 4096 MiB is the sum of etcd's default quota, 2 GiB, and another 2 GiB for the WAL, a snapshot and a defragmentation.
 etcd_min_mb=$((etcd_mb > 0 ? etcd_mb : 4096))
 need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 

@@ -19,8 +19,8 @@ about() { # DEVICE FIELD
     blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
 }
 
-# Sets `volume` and limits `candidates` to its disk. A machine that has no volume of etcd is installed like a new machine if its disk is
-# empty.
+# Sets `volume`, and limits `candidates` to the disk of the volume. A machine that has no volume of etcd is installed like a new machine if
+# its disk is empty.
 find_volume() {
     local sys name disk
     for sys in /sys/block/* /sys/block/*/*; do

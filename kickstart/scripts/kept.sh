@@ -1,8 +1,9 @@
 # Gives the new system the volume and the journal that %pre has kept (keep.sh).
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
-# anaconda has not mounted the volume, because it would make etcd's account the owner of everything in its home directory
-# (users.py, createUser). Instead, anaconda has created an empty home directory, over which this function mounts the volume.
+# anaconda has not mounted the volume. The mount point is the home directory of etcd's account, and anaconda makes the
+# account the owner of everything in that directory (users.py, createUser). anaconda has created an empty directory at this
+# path, and this function mounts the volume over it.
 mount_kept() {
     mkdir -p /var/lib/etcd
     chown root:root /var/lib/etcd

@@ -36,7 +36,7 @@ pub struct ReleaseDocument {
     /// The serial of the image. The first image has the serial 1. The builder increases the serial
     /// by one for each image that differs from the previous one.
     pub serial: u64,
-    /// The digest of the image: the digest of the names and digests of its files.
+    /// The digest of the image, computed over the names and digests of the image's files.
     pub image: Sha256,
     /// The overlay, which a node unpacks.
     pub overlay: ReleasedFile,

@@ -47,8 +47,8 @@ impl From<NodeDocument> for NodeIdentity {
 pub const PURPOSES: [&str; 3] = ["server", "peer", "client"];
 
 /// Returns the fingerprint of a node's keys: the SHA-256 of their public halves
-/// (`SubjectPublicKeyInfo`, DER) in the order of [`PURPOSES`]. The node prints the fingerprint, and
-/// the operator compares it.
+/// (`SubjectPublicKeyInfo`, DER) in the order of [`PURPOSES`]. The operator compares the
+/// fingerprint that the node prints with the fingerprint that the builder shows.
 pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     let all: Vec<&[u8]> = public_keys.iter().map(AsRef::as_ref).collect();
     Sha256::of(&all.concat())

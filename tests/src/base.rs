@@ -51,8 +51,8 @@ const PACKAGES: &[&str] = &[
     "policycoreutils",
 ];
 
-/// Packages that are installed afterwards, because firewalld needs polkitd, which cannot be
-/// configured when debootstrap itself installs it.
+/// Packages that are installed after debootstrap has ended: firewalld needs polkitd, which cannot
+/// be configured while debootstrap runs.
 const LATER: &[&str] = &["firewalld"];
 
 /// The last changes to the root. Each host gets its own machine id and name at boot. firewalld is

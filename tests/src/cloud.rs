@@ -30,7 +30,7 @@ pub enum Cloud {
 /// The state that determines the service's answers. A test can change this state at any time.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The user data, or None if the instance has none.
+    /// The user data, or `None` if the instance has none.
     pub user_data: Option<Vec<u8>>,
     /// The status codes of the failures that the service returns next, in reverse order.
     pub failures: Vec<u16>,
@@ -181,8 +181,8 @@ fn openstack(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as described in AWS, "Use the Instance Metadata Service": the rules for tokens, and the
-/// meaning of the statuses 400, 401 and 403.
+/// Answers as AWS's page "Use the Instance Metadata Service" describes: the rules for tokens, and
+/// the meaning of the statuses 400, 401 and 403.
 fn ec2(state: &mut State, request: &Request) -> Answer {
     if state.is_off || request.header("x-forwarded-for").is_some() {
         return refuse(403);
@@ -220,8 +220,8 @@ fn ec2(state: &mut State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as described in Google, "About VM metadata": requests need `Metadata-Flavor: Google` and
-/// must not have `X-Forwarded-For`; every answer also contains `Metadata-Flavor: Google`.
+/// Answers as Google's page "About VM metadata" describes: requests need `Metadata-Flavor: Google`
+/// and must not have `X-Forwarded-For`; every answer also contains `Metadata-Flavor: Google`.
 fn gce(state: &State, request: &Request) -> Answer {
     let flavor = if state.is_stranger {
         ""
@@ -240,8 +240,8 @@ fn gce(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as described in Azure, "Azure Instance Metadata Service": requests need `Metadata: true`
-/// and `api-version`, and user data is encoded in base64.
+/// Answers as Microsoft's page "Azure Instance Metadata Service" describes: requests need
+/// `Metadata: true` and `api-version`, and user data is encoded in base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");

@@ -3,8 +3,8 @@
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get
 //! ENOSYS for the newer calls, as from a kernel that lacks them. A filter applies to a process and
-//! to everything that the process starts. Therefore a launcher loads the filter from outside: the
-//! test program itself, which then executes nspawn or nsenter.
+//! to everything that the process starts. Therefore, the test program itself acts as a launcher: it
+//! loads the filter, and then executes nspawn or nsenter.
 //!
 //! Other differences from 3.10 remain on a host: the flags of calls, file systems, the network, and
 //! what uname(2) returns. Virtual machines have their own kernels.

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 /// A client's action on the key. Each value is written only once, so a value identifies its writer.
-/// None means that the key does not exist.
+/// `None` means that the key does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The client read this value.
@@ -31,7 +31,7 @@ pub struct Operation {
     pub client: usize,
     /// The time when the operation was sent.
     pub begun: u64,
-    /// The time when the answer arrived. None means that no answer arrived, so the operation was
+    /// The time when the answer arrived. `None` means that no answer arrived, so the operation was
     /// performed at some later time, or never.
     pub ended: Option<u64>,
     /// The client's action.

@@ -13,7 +13,7 @@ const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-set
                      [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
 
 /// The disk of one machine. etcd runs on the real volume. The old `/` contains only the files that
-/// %pre reads, because the root file system of a host is not on a device.
+/// `%pre` reads, because the root file system of a host is not on a device.
 #[derive(Debug)]
 pub struct NodeDisk {
     boot: Disk,
@@ -50,7 +50,7 @@ impl NodeDisk {
         )
     }
 
-    /// Copies the files that %pre reads from a host's `/` to the disk.
+    /// Copies the files that `%pre` reads from a host's `/` to the disk.
     pub fn copy_root(&self, host: &Host) -> Result<()> {
         let root = host.root();
         let copy = format!(

@@ -14,7 +14,7 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// A shared layer between the lower and the upper folder, which never changes.
+    /// A shared layer, which never changes, between the lower and the upper folder.
     layer: Option<PathBuf>,
     /// Whether there is an additional layer, above the shared one, with the changes that were kept.
     kept: bool,

@@ -96,7 +96,7 @@ impl KillOnDrop {
     ///
     /// The kernel treats the *thread* that started a child as its parent. Therefore one thread that
     /// lives as long as the process starts all children. If a test's own thread started children,
-    /// they would die when that thread ends.
+    /// the children would die with that thread.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || {

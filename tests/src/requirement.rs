@@ -67,7 +67,7 @@ pub enum Requirement {
 
 impl Requirement {
     /// Returns why the requirement is not met, as a sentence that ends with the remedy. Returns
-    /// None if the requirement is met.
+    /// `None` if the requirement is met.
     pub fn missing(self) -> Option<String> {
         match self {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
@@ -146,7 +146,7 @@ fn device(path: &str, needed: &str) -> Option<String> {
     (!Path::new(path).exists()).then(|| needed.to_owned())
 }
 
-/// Returns the reasons why a test with these requirements cannot run here, or None if it can.
+/// Returns the reasons why a test with these requirements cannot run here, or `None` if it can.
 pub fn missing(requirements: &[Requirement]) -> Option<String> {
     let reasons: Vec<String> = requirements
         .iter()

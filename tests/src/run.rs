@@ -110,7 +110,7 @@ pub fn share() -> Result<()> {
         .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// Returns the folder that [`share`] set. Returns None if nothing is shared, for instance when a
+/// Returns the folder that [`share`] set. Returns `None` if nothing is shared, for instance when a
 /// benchmark measures how long a build takes.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)

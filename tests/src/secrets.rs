@@ -34,7 +34,8 @@ impl PrivateKeys {
                 .position(|part| part == BEFORE_SECRET)
                 .context("the key is not an EC key")?;
             let secret = &der[at + 5..at + 37];
-            // The first line begins with bytes that all keys have in common.
+            // Search for the second line, because the first line begins with bytes that all keys
+            // have in common.
             let line = body.get(1).context("a key in PEM is too short")?;
             self.add_forms(line, secret);
             self.count += 1;

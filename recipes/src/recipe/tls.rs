@@ -31,7 +31,7 @@ pub struct Tls {
     pub renew_before: Duration,
 }
 
-/// The files of an authority, which can be at any path.
+/// The files of an authority, inside the recipe's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: the authority's certificate.

@@ -169,8 +169,8 @@ impl fmt::Display for Base {
     }
 }
 
-/// Converts a TOML date to seconds since 1970, using midnight UTC if it has no time. Returns `None`
-/// outside 1980 to 2100.
+/// Converts a TOML date to seconds since 1970. A date without a time means midnight UTC. Returns
+/// `None` for a time without a date, and for a year outside 1980 to 2099.
 pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     let day = date.date?;
     let (year, month) = (i64::from(day.year), i64::from(day.month));

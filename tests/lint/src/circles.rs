@@ -115,8 +115,8 @@ fn graph(map: &CrateMap) -> Graph {
 }
 
 /// Finds the definition to which the path `used` refers in the module `from`. Returns the module
-/// that contains the definition, and the definition's name there. Returns None for names from other
-/// crates, and for a module itself, which is only a step in a path.
+/// that contains the definition, and the definition's name there. Returns `None` for names from
+/// other crates, and for a module itself, which is only a step in a path.
 fn resolve(
     map: &CrateMap,
     from: &ModulePath,

@@ -15,7 +15,8 @@ pub const VALUE: usize = 1000;
 const MIB: u64 = 2048;
 /// The number of keys in one request.
 const BATCH: u64 = 1000;
-/// The number of concurrent requests: etcd applies one request while it reads the next request.
+/// The number of concurrent requests. With several requests, etcd applies one request while it
+/// reads the next request.
 const AT_ONCE: usize = 4;
 /// The settings with which etcd fills its database quickly. With these settings, a power failure
 /// can lose data, but lost data does not matter for a benchmark.

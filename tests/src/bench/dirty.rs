@@ -184,8 +184,8 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
 /// Returns the time from each record's due time until the record is on the disk. As in etcd, one
 /// write flushes all records that become due while the disk is busy.
 ///
-/// Records are not written back to back, because a second in which the disk is fast would then
-/// count more than ten seconds in which it stalls.
+/// Records are not written back to back, because one second in which the disk is fast would then
+/// yield more records than ten seconds in which the disk stalls.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();

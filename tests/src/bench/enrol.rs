@@ -102,7 +102,8 @@ fn enrol(own: Ipv4Addr, request: &str, config: &Arc<ClientConfig>) -> Result<boo
         request.len()
     )?;
     let mut reply = String::new();
-    // The server does not wait for the end of the TLS session.
+    // Ignore the error after the answer, because the server does not wait for the end of the TLS
+    // session.
     let _ = stream.read_to_string(&mut reply);
     let status = reply.get(9..12).context("the server does not answer")?;
     ensure!(status == "200" || status == "503", "{own}: {reply}");

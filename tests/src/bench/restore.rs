@@ -104,7 +104,7 @@ pub fn run(runs: usize) -> Result<String> {
             theirs.gap
         ),
         compare(
-            "the whole command; firstboot's checks every page and makes the new data while etcd still runs",
+            "the whole command; firstboot checks every page and makes the new data while etcd still runs",
             ours.whole,
             theirs.whole
         ),

@@ -1,6 +1,6 @@
-//! Measures how long an etcd patch takes to roll through three nodes, on which the update is ordered
-//! at once, compared with a script that an operator runs on one node after another. Also measures the CPU time of a check for a newer
-//! image.
+//! Measures how long three nodes take to install another patch release of etcd, if all of them get
+//! the order at the same time. Compares this time with that of a script that an operator runs on
+//! one node after another. Also measures the CPU time of a check for a newer image.
 
 use std::fs;
 use std::path::Path;

@@ -244,7 +244,7 @@ impl Client {
     }
 }
 
-/// Retries a request for some minutes, because an answer can be late on a busy machine.
+/// Retries a request for a few minutes, because an answer can be late on a busy machine.
 pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(240);
     loop {

@@ -43,7 +43,7 @@ impl Process {
         Ok(())
     }
 
-    /// Returns the effect of a call as `ACTION OBJECT`, or None if the call changes nothing.
+    /// Returns the effect of a call as `ACTION OBJECT`, or `None` if the call changes nothing.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;

@@ -103,7 +103,7 @@ impl Release {
         matches!(self, Self::Bad | Self::BadMinor)
     }
 
-    /// Returns the release whose files the node has after the update; None if these are the files
+    /// Returns the release whose files the node has after the update; `None` if these are the files
     /// of the first image.
     pub(super) const fn remains(self) -> Option<Self> {
         match self {

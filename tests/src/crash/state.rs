@@ -85,7 +85,7 @@ impl State {
         Ok(Self { lines })
     }
 
-    /// Returns how this state differs from the other state, or None if they are the same.
+    /// Returns how this state differs from the other state, or `None` if they are the same.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         let more = self
             .lines

@@ -235,7 +235,7 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns None if the point was reached, and otherwise how many times the same action occurred.
+/// Returns `None` if the point was reached, and otherwise how many times the same action occurred.
 /// Returns an error if the end state is wrong.
 fn run_point(
     bed: &mut Bed,

@@ -74,7 +74,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
 
 struct Tracer {
     main: Pid,
-    /// The traced process, or None until the gate script has executed the program.
+    /// The traced process, or `None` until the gate script has executed the program.
     process: Option<Process>,
     points: File,
     passed: HashMap<String, usize>,

@@ -1,5 +1,5 @@
-//! An etcd outside any cluster that uses sockets in its own folder, so it needs no port, no network
-//! and no certificate.
+//! An etcd that belongs to no cluster. This etcd listens on sockets in its own folder, so it needs
+//! no port, no network and no certificate.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::programs::binaries;
 use crate::process::{self, KillOnDrop};
 
-/// etcd requires `host:port` in every URL, and uses that as the name of the socket in its working
-/// folder.
+/// etcd requires `host:port` in every URL. For a socket, `host:port` is the name of the socket in
+/// etcd's working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
 /// The time limit for etcd's start. Before etcd serves requests, it reads a database of up to 2 GB.

@@ -66,8 +66,8 @@ impl Machine {
         // pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM, but an old kernel returns ENOSYS. If there are two
-        // filters, the inner one decides.
+        // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
+        // ENOSYS. With two filters, the filter that was loaded last would decide.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
@@ -121,7 +121,7 @@ impl Machine {
         self.init
     }
 
-    /// Returns why the host is off, or None while it is on.
+    /// Returns why the host is off, or `None` while it is on.
     pub(super) fn off(&mut self) -> Result<Option<OffReason>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {

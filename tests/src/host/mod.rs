@@ -103,7 +103,7 @@ impl Host {
     }
 
     /// From the next boot on, removes every system call newer than 3.10 from the host's kernel,
-    /// except those that firstboot needs.
+    /// except the call that firstboot needs.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }

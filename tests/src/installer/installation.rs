@@ -26,7 +26,7 @@ pub enum Outcome {
 pub struct Installation {
     /// How the installation ended.
     pub outcome: Outcome,
-    /// The kickstart that was carried out, including the parts that %pre wrote. Empty if the
+    /// The kickstart that was carried out, including the parts that `%pre` wrote. Empty if the
     /// kickstart could not be parsed.
     pub kickstart: Kickstart,
     /// The actions that anaconda derived from the kickstart. Empty if the installation ended
@@ -67,7 +67,7 @@ impl Installation {
             .collect()
     }
 
-    /// Returns the lines of all %packages sections, without comments.
+    /// Returns the lines of all `%packages` sections, without comments.
     pub fn packages(&self) -> Vec<String> {
         let lines = self
             .kickstart

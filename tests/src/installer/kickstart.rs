@@ -30,7 +30,7 @@ pub struct Command {
     pub arguments: Vec<String>,
 }
 
-/// A section from its header to its %end.
+/// A section from its header to its `%end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     /// The position of the section's header.
@@ -41,7 +41,7 @@ pub struct Section {
     pub options: BTreeMap<String, String>,
     /// The header's arguments that are not options, such as an add-on's name.
     pub arguments: Vec<String>,
-    /// The lines between header and %end, unchanged.
+    /// The lines between header and `%end`, unchanged.
     pub body: String,
 }
 
@@ -100,8 +100,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A function that resolves an `%include`. The function returns the included text, or None to skip
-/// the `%include`, as in the first reading before %pre.
+/// A function that resolves an `%include`. The function returns the included text, or `None` to
+/// skip the `%include`, as in the first reading before `%pre`.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -249,7 +249,7 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
     Ok((options, arguments))
 }
 
-/// Returns the lines up to %end. A script's lines are kept unchanged, including %include.
+/// Returns the lines up to `%end`. A script's lines are kept unchanged, including `%include`.
 fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<String> {
     let mut body = String::new();
     for (_, line) in lines {

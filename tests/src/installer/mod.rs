@@ -1,10 +1,10 @@
 //! The stand-in for anaconda, which carries out a kickstart in an existing root file system.
 //!
 //! The module `anaconda` models, function by function, how anaconda handles each command. The
-//! stand-in carries out the steps in anaconda's order: %pre, storage, %pre-install, packages,
-//! configuration, %post, its exit handler. The stand-in makes yum's requests and checks the answers
-//! as yum would, but does not install packages or write to disks. %onerror and %traceback do not
-//! run, as on CentOS 7 in cmdline mode.
+//! stand-in carries out the steps in anaconda's order: `%pre`, storage, `%pre-install`, packages,
+//! configuration, `%post`, its exit handler. The stand-in makes yum's requests and checks the
+//! answers as yum would, but does not install packages or write to disks. `%onerror` and
+//! `%traceback` do not run, as on CentOS 7 in cmdline mode.
 //!
 //! Scripts run in an environment like that of CentOS 7.9's installer: only its programs, its PATH,
 //! bash as sh, the kernel's arguments in /proc/cmdline, the disks that [`Hardware`] describes, and
@@ -175,7 +175,7 @@ impl Installer {
             };
         }
         // kickstart.py, preScriptPass: the first pass reads only the scripts, because the files
-        // that %pre creates do not exist yet.
+        // that `%pre` creates do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Failure::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Interruption::early));
@@ -214,8 +214,8 @@ impl Installer {
     }
 }
 
-/// Returns the actions that the model of anaconda derives from a kickstart whose %pre has run, one
-/// action per line. Tests compare these lines with anaconda's real output.
+/// Returns the actions that the model of anaconda derives from a kickstart whose `%pre` has run,
+/// one action per line. Tests compare these lines with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,

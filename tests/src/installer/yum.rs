@@ -172,7 +172,7 @@ impl Yum<'_> {
             .with_context(|| format!("cannot write {file} into {}", folder.display()))
     }
 
-    /// Returns the body of the answer, or None if the server does not have the file.
+    /// Returns the body of the answer, or `None` if the server does not have the file.
     fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
         let mut curl = self.namespace.map_or_else(
             || Command::new("curl"),

@@ -31,8 +31,8 @@ pub enum Loss {
     Nothing,
     /// All unflushed data is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. An
-    /// empty renamed file is the classic case on XFS.
+    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. XFS is
+    /// known for this failure.
     Contents,
     /// Names, modes, owners and the new lengths of files are kept, with zeros in place of the lost
     /// contents.
@@ -44,7 +44,7 @@ pub enum Loss {
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// The flushed content, or None if it was never flushed.
+    /// The flushed content, or `None` if it was never flushed.
     kept: Option<Content>,
 }
 

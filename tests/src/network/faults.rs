@@ -43,9 +43,9 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
 }
 
 /// Returns a table that drops only the first ARP probe ("who has this address") that a machine
-/// sends before it uses the address: the probe has no sender address yet. The probe consists of two
-/// packets: one is answered by unicast, and the other by broadcast. The table counts the sent and
-/// the dropped packets.
+/// sends before it uses the address. Such a probe does not have a sender address yet. The probe
+/// consists of two packets: one is answered by unicast, and the other by broadcast. The table
+/// counts the sent and the dropped packets.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \

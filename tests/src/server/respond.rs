@@ -158,7 +158,7 @@ fn pause(time: Duration, shared: &Shared) {
 }
 
 /// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-last`. Returns the first
-/// position and the position after the last. Returns None if the range cannot be satisfied.
+/// position and the position after the last. Returns `None` if the range cannot be satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {

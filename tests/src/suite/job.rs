@@ -53,7 +53,7 @@ const LONGEST_JOBS: [&str; 24] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that the process runs. None means that the process runs all tests of the
+    /// The only test that the process runs. `None` means that the process runs all tests of the
     /// program.
     test: Option<String>,
     /// The file that receives the output.

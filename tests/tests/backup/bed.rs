@@ -49,8 +49,8 @@ impl Bed {
     }
 }
 
-/// Returns a schedule whose current period lasts for hours, and whose latest run was more than half
-/// a period ago.
+/// Returns a daily schedule whose latest run was more than half a day ago, and whose next run is
+/// hours away.
 pub(crate) fn far() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -102,8 +102,8 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let file = File::options().write(true).open(host.path(DB))?;
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
-    // Unless the member is named explicitly, firstboot first compares its data with the others'
-    // data and then stops.
+    // Name the member explicitly. Otherwise, firstboot first compares the members' data, and stops
+    // because the data differs.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&[
         "firstboot",

@@ -208,7 +208,8 @@ fn services() -> Result<()> {
         metadata.path(),
     )?;
     let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
-    // chronyd cannot set the clock here, so its unit is skipped.
+    // Without this drop-in, systemd would skip chronyd's unit, because chronyd cannot set the clock
+    // in the test bed.
     host.write(
         "/etc/systemd/system/chrony.service.d/bed.conf",
         "[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -d -x\nType=simple\nPIDFile=\n",

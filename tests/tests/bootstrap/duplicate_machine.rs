@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Boots a clone while its node is running. With plain etcd, the clone is the same member and votes
 /// a second time. With firstboot, the clone finds the other machine at its own address before it
-/// contacts any member, or recognizes from its hardware that its disk belongs to a different
+/// contacts any member, or recognises from its hardware that its disk belongs to a different
 /// machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;

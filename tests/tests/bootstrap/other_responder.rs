@@ -127,8 +127,8 @@ impl Other {
             "--advertise-client-urls",
             client,
         ]);
-        // Remove this variable, which is meant for the suite. etcd would interpret it as its flag
-        // --version.
+        // Remove this variable, which is meant for the suite, because etcd would interpret the
+        // variable as the flag --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
             etcd.arg(format!("--{prefix}client-cert-auth"))

@@ -1,5 +1,5 @@
-//! Tests a newer image that rolls through a cluster while clients write: one node at a time, and
-//! each update passes its health check or is rolled back.
+//! Tests that a newer image rolls through a cluster, one node at a time, while clients write. On
+//! each node, the image passes its health check or is rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -84,7 +84,7 @@ fn upgrade() -> Result<()> {
         "not {NEW}: {seen:?}"
     );
     let minor = |version: &str| version.split('.').nth(1).map(str::to_owned);
-    // etcd raises its storage version some seconds after it raises the cluster version
+    // etcd raises its storage version a few seconds after it raises the cluster version
     // (server/etcdserver/server.go, monitorStorageVersion).
     let storage = format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default());
     let raised = format!(

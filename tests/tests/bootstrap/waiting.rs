@@ -1,5 +1,5 @@
-//! Tests that a waiting node names the members that it waits for, and that no event during the wait
-//! splits the cluster in two.
+//! Tests that a waiting node names the members that it is waiting for, and that no event during the
+//! wait splits the cluster in two.
 
 use std::io::{Read as _, Write as _};
 use std::thread::sleep;

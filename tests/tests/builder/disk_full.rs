@@ -165,7 +165,8 @@ fn under_cache() -> Result<()> {
         "only {} of the builds found their disk full",
         failed.len()
     );
-    // The disk was full during the download, the unpacking and the compression into the cache.
+    // In some builds, the disk was full during the download, in others during the unpacking or
+    // during the compression into the cache.
     for place in [".part", ".unpacking", "/gzip/"] {
         ensure!(
             failed.iter().any(|said| said.contains(place)),

@@ -18,7 +18,7 @@ pub(crate) const FOLDER: &str = "v3.5.99";
 
 pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 
-/// The path in a mirror of the list that contains the tarball's digest.
+/// The path of SHA256SUMS in a mirror. This file contains the tarball's digest.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
 /// The size of the programs. The builder does not accept a program smaller than 1 MiB as one of

@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // A CA that another cluster uses is also valid.
+    // The builder also accepts a CA that another cluster uses.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -337,7 +337,7 @@ fn two_clusters() -> Result<()> {
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
     ensure!(snapshot(&workshop.pki())? == before[0]);
-    // The operator needs to pass the option only once.
+    // The operator needs to pass `--replace` only once.
     process::run(&mut own()?)?.ok()?;
 
     is_assigned(&workshop, &moved)

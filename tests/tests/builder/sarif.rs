@@ -136,7 +136,7 @@ fn read_by_others() -> Result<()> {
     for path in corpus(folder.path())? {
         let ran =
             programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
-        // The builder prints no log for a file whose kind its name does not show.
+        // If a file's name does not show the file's kind, the builder prints no log.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);

@@ -15,7 +15,7 @@ pub(crate) fn provisioned() -> Result<Provisioning> {
     Ok(provisioning)
 }
 
-/// Boots a host and waits until firstboot fails. Returns its last message and its exit code.
+/// Boots a host and waits until firstboot fails. Returns firstboot's last message and exit code.
 pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     host.boot()?;
     let end = Instant::now() + Duration::from_secs(180);

@@ -82,8 +82,8 @@ fn cmdline() -> Result<()> {
         ours.out().join("nodes/etcd-1/user-data"),
         folder.join("user-data"),
     )?;
-    // A container's /proc/cmdline shows the machine's own command line; nspawn cannot replace it
-    // before systemd runs.
+    // A container's /proc/cmdline shows the machine's own command line; nspawn cannot replace this
+    // file before systemd runs.
     host.write(
         "/root/cmdline",
         "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n",

@@ -84,8 +84,9 @@ fn downgrade_killed() -> Result<()> {
     run(bed, &settings, &scenarios::MINOR, |_| Disturbance::Kill)
 }
 
-/// An operator or an accident removes the data at an arbitrary moment. The scenario in which an
-/// operator makes the node leave is omitted, because that operator wants to keep the data.
+/// An operator or an accident removes the data at an arbitrary moment. Only the scenarios in which
+/// firstboot.service is traced are included. In particular, the scenario in which an operator makes
+/// the node leave is omitted, because that operator wants to keep the data.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> = scenarios::ALL

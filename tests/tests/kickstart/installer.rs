@@ -171,7 +171,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // No package of the second tree was installed, because no %post ran.
+    // No package of the second tree was installed, because no `%post` ran.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
@@ -207,13 +207,15 @@ fn left_out() -> Result<()> {
         log.contains("anaconda installed the system without one of the repositories"),
         "{log}"
     );
-    // The new system was complete and already had its installation marker.
+    // The new system was complete and already had its installation marker, which the guard has
+    // removed.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
         "the machine counts as installed"
     );
 
-    // If a repository does not exist, `%pre` reports it before any package is installed.
+    // If anaconda cannot fetch a repository that curl could fetch in `%pre`, `%pre-install` reports
+    // this before any package is installed.
     bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
@@ -228,7 +230,7 @@ fn left_out() -> Result<()> {
     Ok(())
 }
 
-/// The installation fails inside anaconda, where %onerror and %traceback do not run.
+/// The installation fails inside anaconda, where `%onerror` and `%traceback` do not run.
 fn missing_package() -> Result<()> {
     let bed = Bed::new()?;
     let installation = bed.install(

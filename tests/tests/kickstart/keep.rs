@@ -326,7 +326,7 @@ fn interrupted() -> Result<()> {
     fs::create_dir_all(machine.path(ROOT, "files"))?;
     machine.keeps(&KEPT)?;
     ensure!(machine.read(VOLUME, "firstboot-kept/journal")? == journal);
-    // %post has restored the journal, and might have removed a part of the copy.
+    // `%post` has restored the journal, and might have removed a part of the copy.
     machine.write(ROOT, "var/lib/firstboot/journal", &journal)?;
     machine.write(ROOT, "etc/firstboot/trust.pub", TRUST)?;
     machine.keeps(&KEPT)?;
@@ -358,7 +358,7 @@ fn restored() -> Result<()> {
             })
         };
         let done = rendered.restore(&folder, cut)?;
-        // %pre uses the journal on a root if there is one, and otherwise the journal in the copy.
+        // `%pre` uses the journal on a root if there is one, and otherwise the journal in the copy.
         let used = if state.join("journal").exists() {
             &state
         } else {

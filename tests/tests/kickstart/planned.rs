@@ -50,8 +50,8 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Renders a recipe into a new folder `name`, and writes the files of its %pre for a machine
-    /// with this disk. Returns None if the recipe does not pass the check.
+    /// Renders a recipe into a new folder `name`, and writes the files of its `%pre` for a machine
+    /// with this disk. Returns `None` if the recipe does not pass the check.
     pub(crate) fn new(
         within: &Path,
         name: &str,
@@ -93,7 +93,7 @@ impl Planned {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Writes tree.ks and disk.ks, as %pre does.
+    /// Writes tree.ks and disk.ks, as `%pre` does.
     fn run_pre(&self, disk: &str) -> Result<()> {
         let scripts = self.scripts()?;
         let (_, pre) = scripts

@@ -77,7 +77,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()
         "password"
     );
     ensure!(seen.locked == install.root_password.is_none());
-    // %post writes the keys, because two sshkey lines for one user crash CentOS 7's parser.
+    // `%post` writes the keys, because two sshkey lines for one user crash CentOS 7's parser.
     ensure!(
         seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
         "keys"
@@ -193,7 +193,7 @@ fn files(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<(
     Ok(())
 }
 
-/// Returns the lines that %post writes into root's authorized_keys.
+/// Returns the lines that `%post` writes into root's authorized_keys.
 fn keys(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let lines = scripts.iter().flat_map(|(_, script)| script.lines());
@@ -204,7 +204,7 @@ fn keys(planned: &Planned) -> Result<Vec<String>> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// Returns the arguments that bash reads after `answers 'the installation tree' DIGEST` in %pre.
+/// Returns the arguments that bash reads after `answers 'the installation tree' DIGEST` in `%pre`.
 fn trees(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let line = scripts

@@ -115,7 +115,7 @@ impl Sandbox {
         }
     }
 
-    /// Returns the signal that kills a program started in the sandbox, or None if the program
+    /// Returns the signal that kills a program started in the sandbox, or `None` if the program
     /// succeeds.
     pub(crate) fn killer_of(&self, host: &Host, program: &str) -> Result<Option<i32>> {
         self.write(host, program)?;

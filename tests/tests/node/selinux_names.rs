@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement is in its own block, which semodule omits if a name in the block does not
-    // exist.
+    // The statement with this permission is in an optional block of its own, which semodule omits
+    // if a name in the block does not exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"

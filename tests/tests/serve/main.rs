@@ -1,5 +1,5 @@
-//! Tests `builder serve`. A machine that is switched on becomes its node without an operator, and
-//! no other machine can become that node.
+//! Tests `builder serve`. A machine that is switched on becomes the node that the recipe assigns to
+//! it, without an operator. No other machine can become that node.
 
 mod arp;
 mod attack;

@@ -133,7 +133,8 @@ fn misses_the_installer(bed: &mut Machines, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Orders all nodes to reinstall at the same time. The nodes reinstall one after another.
+/// Orders the reinstallation of all nodes at the same time. The nodes are reinstalled one after
+/// another.
 fn roll(bed: &mut Machines) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["sh", "-c", REINSTALL])?;

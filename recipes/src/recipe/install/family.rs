@@ -82,8 +82,8 @@ impl Family {
     }
 }
 
-/// CentOS 7.9 moved to the vault when mirrorlist.centos.org was shut down, and few mirrors carry it
-/// (DataDog/datadog-agent#54987).
+/// CentOS 7.9 moved to the vault when mirrorlist.centos.org was shut down, and few mirrors still
+/// provide CentOS 7.9 (DataDog/datadog-agent#54987).
 const CENTOS_TREES: [&str; 3] = [
     "https://vault.centos.org/7.9.2009/os/x86_64/",
     "https://linuxsoft.cern.ch/centos-vault/7.9.2009/os/x86_64/",

@@ -132,7 +132,7 @@ fn check(text: &str) {
         let span = finding.span.clone();
         assert!(
             text.get(span.clone()).is_some(),
-            "{span:?} is not a place of {text:?}: {finding:?}"
+            "{span:?} is not a position in {text:?}: {finding:?}"
         );
         let (line, column) = finding.position(text);
         assert!(

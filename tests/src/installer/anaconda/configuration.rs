@@ -1,5 +1,5 @@
 //! install.py, doConfiguration: everything that anaconda writes into the new system after it has
-//! installed the packages and before it runs %post, in this order.
+//! installed the packages and before it runs `%post`, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
@@ -10,8 +10,8 @@ const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
 /// Returns the name itself if the table contains it, otherwise the name that anaconda uses instead.
-/// Instead of an unknown locale, anaconda uses the nearest locale in langtable. In this model, that
-/// is always the default.
+/// Instead of an unknown locale, anaconda uses the nearest locale in langtable. In this model, the
+/// nearest locale is always the default.
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()

@@ -225,8 +225,8 @@ impl Data {
         };
     }
 
-    /// Models commands/sshkey.py, F22_SshKey.parse: the warning about a second key uses an
-    /// attribute that its data does not have.
+    /// Models commands/sshkey.py, F22_SshKey.parse: the warning about a second key reads an
+    /// attribute that the command's data does not have.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
         let bare: Vec<&String> = command

@@ -23,7 +23,7 @@ pub(super) use types::Failure;
 pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::FinalAction;
 
-/// Returns the actions of anaconda on this machine for a kickstart whose %pre has run. The errors
+/// Returns the actions of anaconda on this machine for a kickstart whose `%pre` has run. The errors
 /// are those that end anaconda before it installs the packages.
 pub(super) fn plan(
     kickstart: &Kickstart,

@@ -153,7 +153,7 @@ pub struct Plan {
     pub software: Selection,
     /// The actions before the packages are installed.
     pub before: Vec<Effect>,
-    /// The actions between the packages and %post.
+    /// The actions between the packages and `%post`.
     pub after: Vec<Effect>,
     /// How anaconda ends.
     pub end: Option<FinalAction>,

@@ -272,7 +272,7 @@ impl Devices<'_> {
     }
 
     /// Models SnapshotData.setup, for a snapshot that is made after the installation.
-    /// SnapshotData.execute runs after %post.
+    /// SnapshotData.execute runs after `%post`.
     fn snapshot(&self, command: &Command) -> Result<(), String> {
         let origin = words(command).first().copied().unwrap_or_default();
         let name = origin.replace('-', "--").replace('/', "-");

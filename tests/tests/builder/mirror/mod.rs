@@ -132,7 +132,7 @@ fn second_run() -> Result<()> {
         .map(|request| request.path.as_str())
         .collect();
     asked.sort_unstable();
-    // The release comes from the cache.
+    // The release is in the cache, so the builder does not request it.
     let wanted = [format!("/{TREE}/{curl}"), format!("/{UPDATES}/{kernel}")];
     ensure!(asked == wanted, "{asked:?}");
     upstream.compare()

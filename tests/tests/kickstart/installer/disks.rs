@@ -136,7 +136,7 @@ pub(super) fn disks() -> Result<()> {
             "{hardware:?} {more}\n{}\nnot {expected}\n{log}",
             chosen(&installation)
         );
-        // The installation continued until %post, for which no server provides the overlay.
+        // The installation continued until `%post`, for which no server provides the overlay.
         ensure!(
             log.contains("no server has the overlay"),
             "{hardware:?}\n{log}"

@@ -74,7 +74,7 @@ impl Rendered {
         Ok(Self { folder })
     }
 
-    /// Restores the journal from the copy in the folder `volume` to the folder `state`, as %post
+    /// Restores the journal from the copy in the folder `volume` to the folder `state`, as `%post`
     /// does, and removes the copy. With `cut`, the power fails at that change. Returns whether the
     /// script finished.
     pub(super) fn restore(&self, folder: &Path, cut: u32) -> Result<bool> {
@@ -334,8 +334,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Mounts the volume that `%pre` has kept, as `%post` does in a system whose etcd has these ids.
-    /// Returns the reason if `%post` refuses the volume.
+    /// Mounts the volume that `%pre` has kept, as `%post` does in a system whose etcd has these
+    /// ids. Returns the reason if `%post` refuses the volume.
     pub(super) fn mount_kept(&self, ids: &str) -> Result<Result<(), String>> {
         let script = "set -Eeuo pipefail; folder=$1 wanted=$2; . \"$3\"
             chown() { :; }

@@ -153,8 +153,9 @@ impl Machine {
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             let output = server.output()?;
-            // UEFI continues with the disk, but first tries all other protocols of the card. Each
-            // protocol takes a minute unless the cable is unplugged.
+            // After a failed boot from the network, UEFI boots the disk, but first tries all other
+            // protocols of the network card. Each protocol takes a minute unless the cable is
+            // unplugged.
             if is_plugged && said.contains("failed to start Boot") {
                 let cable = format!("set_link n{} off\n", self.cards.len() - 1);
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;

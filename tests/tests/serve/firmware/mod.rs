@@ -142,7 +142,7 @@ impl Bed {
         })
     }
 
-    /// Starts DHCP and TFTP for a machine, and runs the machine until a condition holds for its
+    /// Starts DHCP and TFTP for a machine, and runs the machine until a condition is true for its
     /// console output and the server's output.
     fn run(&self, machine: &Machine, holds: impl Fn(&str, &str) -> bool) -> Result<String> {
         let _dhcp: KillOnDrop = dhcp(&self.ours, &self.loaders, machine.loading)?;
