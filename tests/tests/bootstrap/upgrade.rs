@@ -191,7 +191,7 @@ fn young() -> Result<()> {
     }
     let said = bed.hosts[2].journal("firstboot")?;
     ensure!(
-        said.contains("writing until the members have compacted their raft logs"),
+        said.contains("writing entries until the members have compacted their raft logs"),
         "{said}"
     );
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
