@@ -25,8 +25,8 @@ impl Machine {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
         macs.dedup();
-        // Treat an SMBIOS field that is empty or a placeholder as absent, because it does not
-        // identify a machine.
+        // Treat an SMBIOS field that is empty or a placeholder as absent, because such a value does
+        // not identify a machine.
         let firmware = |field: &str| {
             fs::read_to_string(format!("/sys/class/dmi/id/{field}"))
                 .ok()?

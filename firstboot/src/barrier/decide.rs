@@ -51,8 +51,8 @@ pub(crate) struct LocalState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
     pub(crate) nonce: Nonce,
-    /// Whether this node may only join a running cluster, because it has already been a member. If
-    /// all members lost their data, a new, empty cluster would hide the loss.
+    /// Whether this node may only join a running cluster, because the node has already been a
+    /// member. If all members lost their data, a new, empty cluster would hide the loss.
     pub(crate) only_joins: bool,
     /// The proposals that this node accepted with this nonce, oldest first.
     pub(crate) proposals: Vec<Proposal>,

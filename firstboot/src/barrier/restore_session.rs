@@ -65,7 +65,7 @@ pub(crate) enum Cancellation {
 }
 
 impl RestoreSession {
-    /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`. The
+    /// Creates a session that is cancelled after `patience`, or by ^C if `at_terminal` is set. The
     /// caller must be inside an async runtime.
     pub(crate) fn new(
         ensure_data: EnsureData,

@@ -23,8 +23,8 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Logs why etcd is not healthy while firstboot waits for it. firstboot logs a reason again only
-/// when the reason changes.
+/// Logs why etcd is not healthy while firstboot is waiting for etcd. firstboot logs a reason again
+/// only when the reason changes.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     looked: Instant,

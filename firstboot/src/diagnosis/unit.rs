@@ -23,7 +23,7 @@ pub(super) const AGAIN: &str = " and was restarted";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
     load: String,
-    /// The id of etcd's process, if it is running.
+    /// The id of etcd's process, if the process is running.
     pub(super) running: Option<u32>,
     /// The id of the process that was started last, whether or not it is still running.
     last: Option<u32>,

@@ -29,7 +29,8 @@ use crate::reason::{Reason, ReasonId};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
-/// etcd is not running refuses the connection immediately, so it does not cause a timeout.
+/// etcd is not running refuses the connection immediately, so such a machine does not cause a
+/// timeout.
 const SILENCES: u32 = 5;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if this

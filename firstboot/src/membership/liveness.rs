@@ -20,8 +20,8 @@ use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
 /// The pause between two observations, in addition to the time of two heartbeats. An observation
-/// can interrupt the connections of a duplicate, whose etcd uses them again only after 1.7 s
-/// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// can interrupt the connections of a duplicate. etcd on the duplicate uses these connections again
+/// only after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is

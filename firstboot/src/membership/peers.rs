@@ -175,8 +175,8 @@ fn minor(version: &str) -> Option<u64> {
         .map(|version| version.minor)
 }
 
-/// Returns the minor version in the cluster version, or `None` if the members have not agreed on it
-/// yet or if the member does not report it.
+/// Returns the minor version in the cluster version, or `None` if the members have not agreed on a
+/// cluster version yet, or if the member does not report the cluster version.
 async fn cluster_minor(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

@@ -39,7 +39,7 @@ const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Defers those certificates of the document that the other members may not trust yet, if this node
 /// has other certificates that work in the meantime. A member uses its installed certificates, and
-/// a new node uses the certificates of the previous CA in its document.
+/// a new node uses the certificates of the previous CA that its document contains.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {
@@ -66,9 +66,9 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 }
 
 /// Returns whether the other members no longer trust the certificates that this node still
-/// presents, but trust the certificates in its document. A node that is rebuilt during a rotation
-/// can be left behind: between its removal and its return, the node is not a member, so the other
-/// members may complete the rotation without it.
+/// presents, but trust the certificates in this node's document. A node that is rebuilt during a
+/// rotation can be left behind: between its removal and its return, the node is not a member, so
+/// the other members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);

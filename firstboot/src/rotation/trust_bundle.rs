@@ -130,7 +130,7 @@ impl TrustBundle {
     }
 
     /// Returns the CA that signed this certificate, or `None` if none of these CAs signed it or if
-    /// it is not valid at this time.
+    /// the certificate is not valid at this time.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,

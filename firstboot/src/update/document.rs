@@ -1,5 +1,5 @@
-//! Finds a newer node document, determines its changes, and lets the node adopt it. An operator
-//! need not log in to the node to renew its certificates or to change its CA.
+//! Finds a newer node document, determines what the document changes, and lets the node adopt it.
+//! An operator need not log in to the node to renew its certificates or to change its CA.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -182,8 +182,8 @@ fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Fou
     }
 }
 
-/// Returns the changes that a document would make on the node, and whether it changes the trusted
-/// CAs.
+/// Returns the changes that a document would make on the node, and whether the document changes the
+/// trusted CAs.
 fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)> {
     let mut changes = Vec::new();
     for (what, before, after) in [

@@ -40,7 +40,7 @@ pub(super) enum NextStep {
 }
 
 /// Returns the reason why a node with this version of etcd must not run alongside the other
-/// members, or `None` if it may. A node calls this function before it takes its turn.
+/// members, or `None` if the node may. A node calls this function before it takes its turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()

@@ -1,21 +1,21 @@
 //! `firstboot update`: installs a newer image on this node while the cluster continues to serve
 //! clients.
 //!
-//! `source` fetches a release, and `check_release` compares it with this node. `stage` unpacks the
-//! image next to the image in use. `worker` then executes the order in a separate unit. The worker
-//! waits until the cluster can spare this member (`preconditions`), and takes the turn, on which
-//! the members agree through etcd (`update_keys`, `transaction`). For an older minor version of
-//! etcd, the members first downgrade the cluster (`etcd_version`). The worker replaces the files
-//! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
-//! the actions that `effects` lists. Then the worker waits until the member has passed its health
-//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker instead
-//! asks a server to install the machine again (`reinstall`). `state` stores the progress on the
-//! disk, from which the unit continues after a power cut (`resume`). `follow` shows the unit's
-//! messages to the operator. `document` adopts a newer node document from the same source. `renew`
-//! requests a document with new certificates before the current ones expire, and `renewal_failure`
-//! records why a renewal failed. `summary` contains what `firstboot status` shows about updates.
-//! The timer executes `scheduled`, which updates a node without an operator during the `window`
-//! that the recipe sets.
+//! `source` fetches a release, and `check_release` compares the release with this node's image.
+//! `stage` unpacks the image next to the image in use. `worker` then executes the order in a
+//! separate unit. The worker waits until the cluster can spare this member (`preconditions`), and
+//! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
+//! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
+//! worker replaces the files (`replacement`) that `file_changes` lists, and makes the running
+//! system use them (`apply`) with the actions that `effects` lists. Then the worker waits until the
+//! member has passed its health check (`health_check`), or restores the previous image. With
+//! `--reinstall`, the worker instead asks a server to install the machine again (`reinstall`).
+//! `state` stores the progress on the disk, from which the unit continues after a power cut
+//! (`resume`). `follow` shows the unit's messages to the operator. `document` adopts a newer node
+//! document from the same source. `renew` requests a document with new certificates before the
+//! current ones expire, and `renewal_failure` records why a renewal failed. `summary` contains what
+//! `firstboot status` shows about updates. The timer executes `scheduled`, which updates a node
+//! without an operator during the `window` that the recipe sets.
 
 mod apply;
 mod check;

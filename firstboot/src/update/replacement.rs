@@ -165,7 +165,7 @@ impl Replacer {
     }
 
     /// Returns the paths that need SELinux labels: all files and folders of the replacement that
-    /// exist after it or, with `back`, after its rollback.
+    /// exist after the replacement or, with `back`, after the rollback of the replacement.
     pub(super) fn present(&self, replacement: &Replacement, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement

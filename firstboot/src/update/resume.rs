@@ -1,5 +1,5 @@
-//! Decides how an order continues after an interruption of its unit. The decision is a pure
-//! function of the state on the disk.
+//! Decides how an order continues after firstboot-update.service was interrupted. The decision is a
+//! pure function of the state on the disk.
 
 use super::state::UpdatePhase;
 

@@ -67,8 +67,8 @@ pub(super) struct UpdateOrder {
     pub(super) reboot: Reboot,
     /// The deadline for taking the turn, in seconds since 1970.
     pub(super) until: u64,
-    /// The time window in which the update may begin, or `None` if it may always begin, as with an
-    /// operator's order.
+    /// The time window in which the update may begin, or `None` if the update may always begin, as
+    /// with an operator's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) window: Option<Window>,
 }

@@ -178,9 +178,9 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = nonces_of(*second);
-                // If a node abandoned a restore after all nodes had accepted it, the node runs in a
-                // different cluster from the nodes that continued. The next check covers nodes in
-                // different clusters.
+                // If a node abandoned a restore after all nodes had accepted the proposal, the node
+                // runs in a different cluster from the nodes that continued. The next check covers
+                // nodes in different clusters.
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
                     return Some(format!(

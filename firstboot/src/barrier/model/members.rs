@@ -158,10 +158,10 @@ impl World {
         Ok(next)
     }
 
-    /// Models how firstboot rebuilds a node after a majority of the other members permits it.
-    /// firstboot removes the node's old member, and then the node joins as a new member with the
-    /// leader's log. The model has two steps, because the node can be switched off between the
-    /// removal and the join.
+    /// Models how firstboot rebuilds a node after a majority of the other members permits the
+    /// rebuild. firstboot removes the node's old member, and then the node joins as a new member
+    /// with the leader's log. The model has two steps, because the node can be switched off between
+    /// the removal and the join.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {

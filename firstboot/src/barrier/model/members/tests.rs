@@ -53,7 +53,8 @@ fn anything(_: &RecordedData, _: &DataDirState) -> bool {
     true
 }
 
-/// A wrong rule: it checks the ids in the log, but not which directory contains the log.
+/// A wrong rule: etcd starts if the log contains the right ids, whichever directory contains the
+/// log.
 fn by_the_ids(expected: &RecordedData, seen: &DataDirState) -> bool {
     let own = expected.identity.map(|known| (known.member, known.cluster));
     seen.wal
