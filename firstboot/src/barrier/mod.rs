@@ -184,7 +184,8 @@ fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     archive_data(ArchiveReason::FirstStartInterrupted, journal)
 }
 
-fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
+/// Generates an id for this disk, and writes it to the journal and to etcd's volume.
+pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     let disk_id = DiskId::draw()?;
     journal.add(Event::DiskIdDrawn { disk_id })?;
     journal::write_disk_id(disk_id)?;

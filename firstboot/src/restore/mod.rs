@@ -89,6 +89,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // When this process has finished, the unit continues, and starts etcd with either the old or
     // the new data.
     let outcome = operator::with_journal(|journal| {
+        // The node may not have generated its id yet. etcd does not start without the id, and a
+        // node with data does not generate an id later.
+        if NodeState::of(journal).disk_id.is_none() {
+            barrier::init_disk_id(journal)?;
+        }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
     })?;
