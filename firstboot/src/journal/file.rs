@@ -198,6 +198,11 @@ impl Journal {
         self.add(event)
     }
 
+    /// Returns the time of the newest entry, in seconds since 1970.
+    pub(crate) fn newest_time(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.at)
+    }
+
     /// Returns the value that `pick` extracts from the newest matching event.
     pub(crate) fn last<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T>) -> Option<T> {
         self.entries
