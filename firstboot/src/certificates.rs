@@ -175,9 +175,9 @@ impl Authority {
     }
 }
 
-/// Describes the verifier's error for the operator. For a certificate that is not valid yet,
-/// firstboot tries again instead of refusing, because the clock of a machine that was off may be
-/// behind until chrony corrects it.
+/// Describes the verifier's error for the operator. For a certificate that has expired or is not
+/// valid yet, firstboot tries again instead of refusing, because the clock of a machine that was
+/// off may be wrong until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(
@@ -190,7 +190,8 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     };
     refused(match reason {
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("it expired on {}; {}", date(*not_after), clock())
+            let text = format!("it expired on {}; {}", date(*not_after), clock());
+            return not_ready(ReasonId::CertificateExpired.because(text));
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             let ahead = not_before.as_secs().saturating_sub(now.as_secs());

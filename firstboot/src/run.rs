@@ -108,10 +108,7 @@ fn converge(options: &Options) -> Result<()> {
     let mut journal = Journal::open(paths::JOURNAL)?;
     remove_installer_copy(&journal)?;
     refuse_other_disk(&identity, &machine, &journal)?;
-    if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
-        leave::enforce_left(&mut journal)?;
-        return Err(refused(leave::left_reason(member)));
-    }
+    refuse_left(&mut journal)?;
     if let Some(change) = steps::network::plan(&identity)? {
         change.apply_and_log()?;
     }
@@ -133,6 +130,8 @@ fn converge(options: &Options) -> Result<()> {
     duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
 
     restore::resume(&identity, &mut journal)?;
+    // A node that left also returns here if it abandoned an order to restore.
+    refuse_left(&mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
     // If the probe has found a duplicate, report the duplicate instead of the barrier's error.
     let suspected = probe
@@ -167,6 +166,15 @@ fn converge(options: &Options) -> Result<()> {
     update::release_turn_of_previous_disk(&identity);
     rotation::complete(&mut identity, &mut journal)?;
     Ok(())
+}
+
+/// Refuses a node that has left its cluster, and ensures that etcd does not run.
+fn refuse_left(journal: &mut Journal) -> Result<()> {
+    let Some(member) = NodeState::of(journal).has_left() else {
+        return Ok(());
+    };
+    leave::enforce_left(journal)?;
+    Err(refused(leave::left_reason(member)))
 }
 
 /// Returns a "not ready" error if a new member would reach the other members from a wrong source

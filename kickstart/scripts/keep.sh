@@ -188,7 +188,8 @@ check_identity() {
     id=$(event life nonce)
     found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
     [ "$id" = "$found" ] || doubt keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
-    case $(grep -E '"event":"(told|exchanged|given-up)"' "$from/journal" | tail -n 1) in
+    # Each of these events also ends a restore that was in progress (journal/state.rs).
+    case $(grep -E '"event":"(told|exchanged|given-up|left|rejoin|life)"' "$from/journal" | tail -n 1) in
         *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
     esac
 }

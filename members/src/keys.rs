@@ -89,7 +89,29 @@ pub struct SnapshotRecord {
     pub revision: i64,
 }
 
+/// The number of seconds by which the clock of another member may be ahead of this member's clock.
+/// A snapshot with a later time is from a member whose clock was wrong.
+const CLOCK_TOLERANCE: u64 = 300;
+
+/// Returns whether a time in seconds since 1970 is so far after `now` that the clock with which it
+/// was read was wrong.
+pub fn is_from_wrong_clock(time: u64, now: u64) -> bool {
+    time > now.saturating_add(CLOCK_TOLERANCE)
+}
+
 impl SnapshotRecord {
+    /// Returns whether this snapshot is the snapshot of the slot, or of a later slot. A snapshot
+    /// from a wrong clock does not count, because no other snapshot would be taken until the time
+    /// in its record.
+    pub fn covers(&self, slot: u64, now: u64) -> bool {
+        self.slot >= slot && !is_from_wrong_clock(self.time, now)
+    }
+
+    /// Returns whether the snapshot of this record was taken after the other snapshot.
+    pub fn is_newer_than(&self, other: &Self, now: u64) -> bool {
+        self.time > other.time && !is_from_wrong_clock(self.time, now)
+    }
+
     /// Reads the record from etcd, if it exists and is valid, and the revision of its last change.
     /// The revision is 0 if there is no record.
     pub async fn read(client: &Client) -> Result<(Option<Self>, i64)> {
@@ -288,6 +310,28 @@ mod tests {
         let text = r#"{"at":7,"differing":1,"files":["/etc/a"]}"#;
         assert_eq!(serde_json::to_string(&check).unwrap(), text);
         assert_eq!(serde_json::from_str::<ImageCheck>(text).unwrap(), check);
+    }
+
+    /// Without this rule, a member whose clock is a year ahead would stop all scheduled snapshots for
+    /// a year.
+    #[test]
+    fn a_snapshot_from_a_wrong_clock_covers_no_slot_and_is_replaced() {
+        let taken = |slot, time| SnapshotRecord {
+            slot,
+            time,
+            host: "etcd-1".to_owned(),
+            place: "/var/backups/etcd".to_owned(),
+            file: "x.db".to_owned(),
+            sha256: Sha256::of(b"x"),
+            revision: 1,
+        };
+        let (slot, now) = (7200, 7300);
+        assert!(taken(slot, 7250).covers(slot, now) && !taken(3600, 3700).covers(slot, now));
+        assert!(taken(slot, 7500).covers(slot, now), "small difference");
+        let ahead = taken(31_539_600, 31_540_000);
+        assert!(!ahead.covers(slot, now));
+        assert!(!ahead.is_newer_than(&taken(slot, 7250), now));
+        assert!(taken(slot, 7260).is_newer_than(&taken(slot, 7250), now));
     }
 
     proptest! {

@@ -26,6 +26,7 @@ pub enum ReasonId {
     MachineCopied,
     CertificateRefused,
     CertificateNotYetValid,
+    CertificateExpired,
     CertificateExpiring,
     RenewalFailed,
     RenewalNoServer,

@@ -2,8 +2,8 @@
 //! firstboot flushes the line before the next action. After a power cut, the journal therefore
 //! shows which actions had begun and which were complete.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +96,19 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     Ok((entries, good))
 }
 
+/// Removes the partial line that a failed [`Journal::add`] left at the end, for example on a full
+/// disk. Without the removal, the next line would become a part of the partial line.
+fn remove_partial_line(file: &mut File) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let complete = bytes.iter().rposition(|byte| *byte == b'\n');
+    let complete = complete.map_or(0, |newline| newline + 1);
+    if complete == bytes.len() {
+        return Ok(());
+    }
+    file.set_len(complete as u64)
+}
+
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
     /// line. Flushes the other lines, because a firstboot that was killed may not have flushed the
@@ -150,10 +163,12 @@ impl Journal {
         let line = format!("{} {json}\n", check_of(&json));
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new()
+                .read(true)
                 .append(true)
                 .create(true)
                 .mode(0o600)
                 .open(&self.path)?;
+            remove_partial_line(&mut file)?;
             file.write_all(line.as_bytes())?;
             file.sync_all()?;
             self.path.parent().map_or(Ok(()), files::sync)
@@ -175,6 +190,11 @@ impl Journal {
         }
         say(line);
         self.add(event)
+    }
+
+    /// Returns the time of the newest entry, in seconds since 1970.
+    pub(crate) fn newest_time(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.at)
     }
 
     /// Returns the value that `pick` extracts from the newest matching event.
@@ -289,6 +309,22 @@ mod tests {
                 "{tail:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_written_does_not_damage_the_next_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, "").unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        journal.add(token("a")).unwrap();
+        // On a full disk, a write can end in the middle of the line.
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&bytes, &bytes[..30]].concat()).unwrap();
+        for next in ["b", "c"] {
+            journal.add(token(next)).unwrap();
+        }
+        assert_eq!(Journal::open(&path).unwrap().entries, journal.entries);
     }
 
     proptest! {

@@ -147,7 +147,7 @@ impl NodeState {
             }
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
             Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,
-            Event::Left { member } => self.intent = MembershipIntent::Left(*member),
+            Event::Left { member } => self.leave(*member),
             Event::Rejoin { .. } => {
                 // Keep the disk id until the data is archived, because firstboot recognises the
                 // volume by this id.
@@ -165,6 +165,21 @@ impl NodeState {
             | Event::Remove { .. }
             | Event::Promote { .. }
             | Event::Trust { .. } => {}
+        }
+    }
+
+    /// Ends the membership, and an order to restore that was given before.
+    fn leave(&mut self, member: u64) {
+        self.intent = MembershipIntent::Left(member);
+        (self.order, self.swap) = (None, None);
+    }
+
+    /// Returns the former member id of a node that has left its cluster, or `None` while a later
+    /// order to restore is in progress. A restore makes the node a member again.
+    pub(crate) fn has_left(&self) -> Option<u64> {
+        match self.intent {
+            MembershipIntent::Left(member) if self.order.is_none() => Some(member),
+            _ => None,
         }
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         // node's member to become healthy, and would keep the turn.
         let _updates = update::prevent()?;
         operator::with_journal(|journal| {
-            if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
+            if let Some(member) = NodeState::of(journal).has_left() {
                 enforce_left(journal)?;
                 say(left_reason(member).to_string());
                 return Ok(JsonOutput::left(member));
@@ -265,7 +265,7 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
 /// Prints what the command would do.
 fn plan_only(identity: &Identity) -> Result<JsonOutput> {
     let journal = Journal::look(paths::JOURNAL)?;
-    if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
+    if let Some(member) = NodeState::of(&journal).has_left() {
         say(left_reason(member).to_string());
         return Ok(JsonOutput::left(member));
     }

@@ -75,18 +75,28 @@ pub(crate) fn find(
 ) -> Result<FoundDocument> {
     log.clear();
     let found = search(policy, machine, log);
-    // Convert a failure into a refusal, because reading the source again would return the same
-    // content.
-    let found = found.map_err(|error| match code_of(&error) {
-        Exit::Failed => refused(format!("{error:#}")),
-        _ => error,
-    });
+    let found = found.map_err(refuse_content);
     match &found {
         Ok(found) => log.taken = Some(found.place.clone()),
         Err(error) => log.refused = Some(format!("{error:#}")),
     }
     log.save();
     found
+}
+
+/// Turns the error of a source into a refusal, because reading the source again would return the
+/// same content. An error of the operating system stays a failure, after which systemd starts
+/// firstboot again, because the disk may be readable then.
+fn refuse_content(error: anyhow::Error) -> anyhow::Error {
+    let of_system = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.raw_os_error().is_some())
+    };
+    match code_of(&error) {
+        Exit::Failed if !error.chain().any(of_system) => refused(format!("{error:#}")),
+        _ => error,
+    }
 }
 
 fn search(

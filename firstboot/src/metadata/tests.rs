@@ -6,6 +6,21 @@ mod services;
 
 use super::*;
 
+/// A refused firstboot does not start again, so a disk that cannot be read for a moment must not
+/// cause a refusal.
+#[test]
+fn a_disk_that_cannot_be_read_is_no_refusal() {
+    let unreadable = std::io::Error::from_raw_os_error(nix::libc::EIO);
+    let unreadable = anyhow::Error::from(unreadable).context("cannot read 512 bytes at 0");
+    assert_eq!(code_of(&refuse_content(unreadable)), Exit::Failed);
+    for content in [
+        anyhow::anyhow!("its file system is damaged"),
+        std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into(),
+    ] {
+        assert_eq!(code_of(&refuse_content(content)), Exit::Refused);
+    }
+}
+
 const FIRST: &str = r#"{"payloadType":"t","payload":"Zmlyc3Q=","signatures":[]}"#;
 const OTHER: &str = r#"{"payloadType":"t","payload":"b3RoZXI=","signatures":[]}"#;
 

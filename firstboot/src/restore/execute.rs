@@ -186,12 +186,7 @@ fn agree_on_swap(
         let (build, archived) = (build.clone(), archived.clone());
         move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
     };
-    let left = Duration::from_secs(order.until.saturating_sub(now()));
-    let patience = if at_terminal {
-        left
-    } else {
-        left.max(AFTER_A_BOOT).min(Duration::from_secs(1 << 20))
-    };
+    let patience = patience(order.until, journal.newest_time(), now(), at_terminal);
     let file = order
         .source
         .as_ref()
@@ -229,6 +224,17 @@ fn agree_on_swap(
         data_swap.cluster
     ));
     Ok(SwapAgreement::Agreed(Box::new(data_swap)))
+}
+
+/// Returns how long to wait for the other members, from the time of the deadline, of the newest
+/// entry in the journal and of the clock. After a boot, the clock may be hours behind that entry.
+fn patience(until: u64, newest: u64, now: u64, at_terminal: bool) -> Duration {
+    let left = Duration::from_secs(until.saturating_sub(now.max(newest)));
+    if at_terminal {
+        left
+    } else {
+        left.max(AFTER_A_BOOT).min(Duration::from_secs(1 << 20))
+    }
 }
 
 /// Returns the swap that moves the data of this proposal into place, and the previous data to
@@ -309,5 +315,20 @@ fn ensure_data(
         (None, None) => Err(anyhow!(
             "a bug: the order has neither a snapshot nor archived data"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_does_not_extend_the_deadline() {
+        let (until, newest) = (100_000, 99_500);
+        let wait = |now| patience(until, newest, now, false).as_secs();
+        assert_eq!(wait(99_700), 300);
+        assert_eq!(wait(200_000), AFTER_A_BOOT.as_secs());
+        assert_eq!(wait(99_500 - 28_800), 500, "8 hours behind");
+        assert_eq!(patience(until, newest, 200_000, true).as_secs(), 0);
     }
 }

@@ -88,9 +88,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // After this process has ended, firstboot.service continues, and starts etcd with either the
     // old or the new data.
     let outcome = operator::with_journal(|journal| {
-        let state = NodeState::of(journal);
-        if state.disk_id.is_none() && state.initial_cluster.is_none() {
-            // This node has not reached the barrier, at which it would draw the id of its disk.
+        // The node may not have generated its id yet. etcd does not start without the id, and a
+        // node with data does not generate an id later.
+        if NodeState::of(journal).disk_id.is_none() {
             journal::init_disk_id(journal)?;
         }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use members::keys::is_from_wrong_clock;
+use members::timestamp::now;
 use recipes::Label;
 use recipes::backup::{Destination, RetentionPolicy};
 use serde::Serialize;
@@ -52,10 +54,13 @@ struct Candidate {
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
 /// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
-/// does not count towards N, and firstboot deletes it after a newer good snapshot exists.
-fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
+/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. A snapshot
+/// from a wrong clock does not count either, because every snapshot with a correct time would be
+/// older, and would be deleted at once.
+fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
+    let dated = |at: &usize| !is_from_wrong_clock(snapshots[*at].time, now);
     let mut newest_first: Vec<usize> = (0..snapshots.len())
-        .filter(|at| snapshots[*at].ours && snapshots[*at].good)
+        .filter(|at| snapshots[*at].ours && snapshots[*at].good && dated(at))
         .collect();
     newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
     let mut kept: BTreeSet<usize> = newest_first.first().copied().into_iter().collect();
@@ -76,6 +81,7 @@ fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
         let snapshot = snapshots[*at];
         let superseded = newest.is_some_and(|newest| snapshot.time < newest);
         snapshot.ours
+            && dated(at)
             && if snapshot.good {
                 !kept.contains(at)
             } else {
@@ -116,7 +122,7 @@ pub(super) async fn prune(
     let found = place.list().await?;
     let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();
     let mut removed = Vec::new();
-    for at in to_delete(&seen, keep) {
+    for at in to_delete(&seen, keep, now()) {
         let name = &found[at].name;
         if dry_run {
             say(format!("would remove {name}"));
@@ -165,6 +171,8 @@ mod tests {
     const DAY: u64 = 24 * HOUR;
     /// 2026-11-22 00:00 UTC, a Sunday.
     const SUNDAY: u64 = 1_795_305_600;
+    /// A time after all snapshots of these tests, except those from a wrong clock.
+    const LATER: u64 = SUNDAY + 100_000 * DAY;
 
     fn good(time: u64) -> Candidate {
         Candidate {
@@ -184,7 +192,7 @@ mod tests {
     }
 
     fn left(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<u64> {
-        let gone = to_delete(snapshots, keep);
+        let gone = to_delete(snapshots, keep, LATER);
         (0..snapshots.len())
             .filter(|at| !gone.contains(at))
             .map(|at| snapshots[at].time)
@@ -212,6 +220,19 @@ mod tests {
             left(&months, keep(0, 0, 0, 2)),
             [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]
         );
+    }
+
+    /// If the clock of a member is far ahead, its snapshot must not be the newest of any period.
+    #[test]
+    fn a_snapshot_from_a_wrong_clock_neither_counts_nor_is_deleted() {
+        let (today, future) = (LATER - HOUR, LATER + 400 * DAY);
+        for keep in [keep(0, 1, 0, 0), keep(0, 0, 0, 0)] {
+            assert_eq!(
+                left(&[good(today - DAY), good(future), good(today)], keep),
+                [future, today],
+                "{keep:?}"
+            );
+        }
     }
 
     #[test]
@@ -243,7 +264,7 @@ mod tests {
                 .map(|(hours, ours, good)| Candidate { time: SUNDAY + hours * 7 * HOUR, ours, good })
                 .collect();
             let keep = keep(counts[0], counts[1], counts[2], counts[3]);
-            let gone = to_delete(&snapshots, keep);
+            let gone = to_delete(&snapshots, keep, LATER);
             prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own \
                  snapshots are deleted");
             let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
@@ -255,7 +276,7 @@ mod tests {
             // The policy keeps at most the requested number of snapshots, but always at least one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
             // A second run does not delete any further snapshots.
-            prop_assert!(to_delete(&kept, keep).is_empty());
+            prop_assert!(to_delete(&kept, keep, LATER).is_empty());
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
                     .await;
             }
         };
-        if let Some(record) = record.filter(|record| record.slot >= slot) {
+        if let Some(record) = record.filter(|record| record.covers(slot, now())) {
             say(format!(
                 "{} has taken the snapshot of {}: {}",
                 record.host,
@@ -169,7 +169,7 @@ async fn take_and_record(
     if SnapshotRecord::read(&source.client)
         .await?
         .0
-        .is_some_and(|record| record.slot >= slot)
+        .is_some_and(|record| record.covers(slot, now()))
     {
         return Ok(false);
     }
@@ -183,7 +183,7 @@ async fn take_and_record(
 async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     for _ in 0..5 {
         let (known, seen) = SnapshotRecord::read(client).await?;
-        if known.is_some_and(|known| known.time > record.time) {
+        if known.is_some_and(|known| known.is_newer_than(record, now())) {
             return Ok(());
         }
         if client

@@ -12,7 +12,7 @@ use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, rotation, status};
-use members::keys::SnapshotRecord;
+use members::keys::{SnapshotRecord, is_from_wrong_clock};
 use members::timestamp::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
@@ -100,8 +100,14 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
         .await?
         .0
         .map(|record| record.time);
-    let newest = scheduled.max(update_keys::snapshot_time(client).await?);
-    Ok(newest.is_some_and(|time| time + SNAPSHOT > now()))
+    let for_update = update_keys::snapshot_time(client).await?;
+    let mut taken = scheduled.into_iter().chain(for_update);
+    Ok(taken.any(|time| is_recent(time, now())))
+}
+
+/// Returns whether a snapshot with this time is from the last hour.
+fn is_recent(time: u64, now: u64) -> bool {
+    time.saturating_add(SNAPSHOT) > now && !is_from_wrong_clock(time, now)
 }
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all pages of the snapshot.
@@ -126,4 +132,18 @@ pub(super) fn take_snapshot() -> Result<()> {
 /// Returns whether the other members keep a quorum while this member is down.
 pub(super) fn keeps_quorum(cluster: &ClusterDocument) -> bool {
     cluster.members.len() > 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_from_a_wrong_clock_is_not_recent() {
+        let now = 1_000_000;
+        let recent = [now - 60, now, now + 60].map(|time| is_recent(time, now));
+        assert_eq!(recent, [true; 3]);
+        let others = [now - SNAPSHOT, now + 400 * 86_400].map(|time| is_recent(time, now));
+        assert_eq!(others, [false; 2]);
+    }
 }

@@ -47,7 +47,10 @@ impl Backup {
         // Allow half of the period, because a run may wait for every member that precedes this
         // member in the order, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
-        let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
+        let overdue = late
+            && newest
+                .as_ref()
+                .is_none_or(|record| !record.covers(due, now));
         let age_seconds = newest
             .as_ref()
             .map(|record| now.saturating_sub(record.time));

@@ -24,6 +24,10 @@ const KEPT: [&str; 3] = [
     "part / --fstype=xfs --label=root --onpart=sda2",
 ];
 
+/// The event of an order to restore.
+const TOLD: &str =
+    r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#;
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("the_volume_of_this_node_is_kept", REQUIREMENTS, kept),
@@ -74,6 +78,12 @@ fn kept() -> Result<()> {
     // A journal with a torn last line counts as complete.
     let machine = rendered.node("torn")?;
     machine.append_to_journal("0123456789abcdef {\"at\":")?;
+    machine.keeps(&KEPT)?;
+
+    // The node left its cluster and joined again while it had an order to restore.
+    let machine = rendered.node("rejoined")?;
+    machine.append_event(TOLD)?;
+    machine.append_event(r#""event":"rejoin","member":1"#)?;
     machine.keeps(&KEPT)?;
 
     // The next machines have UEFI, and a BIOS that boots from GPT.
@@ -181,11 +191,7 @@ fn doubtful_contents() -> Vec<(&'static str, Change)> {
         ("keep-other-volume", |machine| {
             machine.remove(VOLUME, "firstboot-life")
         }),
-        ("keep-restore", |machine| {
-            machine.append_event(
-                r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#,
-            )
-        }),
+        ("keep-restore", |machine| machine.append_event(TOLD)),
     ]
 }
 

@@ -23,6 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             three,
         ),
+        trial(
+            "a_node_that_has_no_id_yet_restores_a_snapshot",
+            REQUIREMENTS,
+            new_node,
+        ),
     ]
 }
 
@@ -89,4 +94,23 @@ fn three() -> Result<()> {
     all_restore(&orders)?;
     bed.wait_all_healthy()?;
     bed.hosts.iter().try_for_each(has_answer)
+}
+
+/// Restores a snapshot on a new node, before firstboot.service has generated the id of the disk.
+fn new_node() -> Result<()> {
+    etcd::release(etcd::DEMO)?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&programs::demo(1, "", "")?)?;
+    let mut host = provisioning.node("etcd-1")?;
+    host.boot()?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
+    etcdctl(&host, "put answer 42")?;
+    etcdctl(&host, &format!("snapshot save {SNAPSHOT}"))?;
+    let script = "systemctl stop firstboot etcd && \
+                  rm -rf /var/lib/etcd/data /var/lib/etcd/firstboot-* /var/lib/firstboot/journal";
+    host.sh(script)?.ok()?;
+
+    host.check(&["firstboot", "restore", SNAPSHOT, "--deadline", "60"])?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
+    has_answer(&host)
 }

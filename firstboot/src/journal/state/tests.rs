@@ -139,6 +139,35 @@ fn the_state_changes_only_once_the_swap_is_done() {
 }
 
 #[test]
+fn a_node_that_left_takes_part_in_a_later_restore() {
+    let mut events = restored();
+    let order = |event: &Event| matches!(event, Event::RestoreOrdered(_));
+    let order = events.iter().position(order).unwrap();
+    events.insert(order, Event::Left { member: 10 });
+    let after = |count: usize| state(events[..count].to_vec());
+    assert_eq!(after(order + 1).has_left(), Some(10));
+    for count in order + 2..=events.len() {
+        assert_eq!(after(count).has_left(), None, "after {count} events");
+    }
+    events.truncate(order + 2);
+    events.push(Event::RestoreAbandoned);
+    assert_eq!(state(events).has_left(), Some(10));
+}
+
+#[test]
+fn a_node_that_leaves_has_no_order_to_restore() {
+    let mut events = restored();
+    events.pop();
+    assert!(state(events.clone()).order.is_some());
+    events.push(Event::Left { member: 10 });
+    let after = state(events);
+    assert_eq!(
+        (after.order, after.swap, after.intent),
+        (None, None, MembershipIntent::Left(10))
+    );
+}
+
+#[test]
 fn an_operators_order_remains_until_it_is_executed() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path().join("journal")).unwrap();

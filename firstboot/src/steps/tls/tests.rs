@@ -187,13 +187,16 @@ fn an_error_shows_the_clock_next_to_the_dates() {
 }
 
 #[test]
-fn only_a_certificate_that_is_not_valid_yet_is_worth_another_attempt() {
+fn a_certificate_with_other_dates_is_worth_another_attempt_because_the_clock_may_be_wrong() {
     let ca = ca();
-    for (years, exit) in [(2030..2031, Exit::NotReady), (2020..2021, Exit::Refused)] {
+    for (years, exit) in [(2030..2031, Exit::NotReady), (2020..2021, Exit::NotReady)] {
         let peer = pair_valid(&ca, &NAMES, &BOTH, years);
         let error = check_now(&identity(&ca, |tls| tls.peer = peer)).unwrap_err();
         assert_eq!(code_of(&error), exit, "{error:#}");
     }
+    let stranger = pair(&ca, &NAMES, &BOTH).key;
+    let error = check_now(&identity(&ca, |tls| tls.peer.key = stranger)).unwrap_err();
+    assert_eq!(code_of(&error), Exit::Refused, "{error:#}");
 }
 
 #[test]
