@@ -84,9 +84,9 @@ pub(crate) fn find(
     found
 }
 
-/// Turns the error of a source into a refusal, because reading the source again would return the
-/// same content. An error of the operating system stays a failure, after which systemd starts
-/// firstboot again, because the disk may be readable then.
+/// Turns an error in the content of a source into a refusal, because reading the source again would
+/// return the same content. An error of the operating system remains a failure, after which systemd
+/// starts firstboot again, because the disk may be readable by then.
 fn refuse_content(error: anyhow::Error) -> anyhow::Error {
     let of_system = |cause: &(dyn std::error::Error + 'static)| {
         cause

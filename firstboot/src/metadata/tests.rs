@@ -6,10 +6,10 @@ mod services;
 
 use super::*;
 
-/// A refused firstboot does not start again, so a disk that cannot be read for a moment must not
-/// cause a refusal.
+/// After a refusal, systemd does not start firstboot again, so a disk that cannot be read for a
+/// moment must not cause a refusal.
 #[test]
-fn a_disk_that_cannot_be_read_is_no_refusal() {
+fn a_disk_that_cannot_be_read_does_not_cause_a_refusal() {
     let unreadable = std::io::Error::from_raw_os_error(nix::libc::EIO);
     let unreadable = anyhow::Error::from(unreadable).context("cannot read 512 bytes at 0");
     assert_eq!(code_of(&refuse_content(unreadable)), Exit::Failed);
