@@ -167,6 +167,8 @@ pub enum ReasonId {
     UpdateNoServer,
     UpdateInstallRefused,
     UpdateNotInstalled,
+    UpdateDeadline,
+    UpdateReplaced,
 }
 
 impl ReasonId {

@@ -16,12 +16,18 @@ use super::enrolment;
 use super::files;
 use super::index;
 use super::install;
+use super::kickstart;
 use super::node_document;
 use super::refusal::{Refusal, RefusalId};
 use super::reinstallation;
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::InstallTree;
+
+/// Returns whether the request is a certificate request, whose answer needs the PKI folder.
+pub(super) fn signs(request: &ClientRequest) -> bool {
+    request.verb == Verb::Post && request.path == ["enrol"]
+}
 
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
@@ -57,10 +63,14 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
-            if request.verb == Verb::Get {
-                install::kickstart(state, request);
+            // The file is opened before the image is compared, because a build may replace the
+            // output in between.
+            let opened = files::open(&state.out, &request.path);
+            match kickstart::requested(state, request) {
+                Ok(None) => public(state, request, || opened),
+                Ok(Some(reply)) => reply,
+                Err(error) => failed(state, &error),
             }
-            public(state, request, || files::open(&state.out, &request.path))
         }
         ["image", ..] | [RELEASE_FILE] => {
             public(state, request, || files::open(&state.out, &request.path))

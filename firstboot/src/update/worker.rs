@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::health_check::{HealthCheck, HealthResult};
+use super::order::missed_deadline;
 use super::resume::{Resumption, resumption};
 use super::stage;
 use super::state::{UpdatePhase, UpdateResult, UpdateState, Updated, boot};
@@ -30,6 +31,7 @@ use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
 use steps::{
     give_up_leadership, install_new, plan_replacement, reboot, reboot_only_files, revert, say,
+    was_tried,
 };
 use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
@@ -120,6 +122,16 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
+        if now() >= state.order.until && was_tried(state)? {
+            let missed = || missed_deadline(&state.order).to_string();
+            let why = Some(logged).filter(|why| !why.is_empty());
+            return end(
+                state,
+                &own,
+                UpdateResult::Expired,
+                why.unwrap_or_else(missed),
+            );
+        }
         let decision = match prepare_to_stop(state, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => {
@@ -131,9 +143,6 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             TurnDecision::Take | TurnDecision::Held => break,
             TurnDecision::Refuse(why) => {
                 return end(state, &own, UpdateResult::Refused, why.to_string());
-            }
-            TurnDecision::Wait(why) if now() >= state.order.until => {
-                return end(state, &own, UpdateResult::Expired, why.to_string());
             }
             TurnDecision::Wait(why) => {
                 let why = why.to_string();

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -13,12 +14,13 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
 use tests::network::Link;
-use tests::process;
+use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::requirement::Requirement;
 use tests::run;
 
 use crate::bed::{SERVER, Server, allow, by_card, curl, expect, installs, script_of};
+use crate::board;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -43,6 +45,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "no_machine_gets_certificates_for_another_node_or_for_another_nodes_key",
             REQUIREMENTS,
             hostile,
+        ),
+        trial(
+            "certificate_requests_during_a_build_block_no_other_request",
+            REQUIREMENTS,
+            during_a_build,
         ),
     ]
 }
@@ -114,7 +121,8 @@ pub(crate) fn approve_printed(ours: &Provisioning, name: &str, printed: &str) ->
 
 fn cluster() -> Result<()> {
     let (ours, recipe) = built_with("")?;
-    let server = served(&ours, &recipe, &["--approve"])?;
+    let token = board::token()?;
+    let server = served(&ours, &recipe, &["--approve", "--board-token", &token])?;
     let names = ["etcd-1", "etcd-2", "etcd-3"];
     let install = |name: &&str| {
         let mut host = ours.machine(name)?;
@@ -132,6 +140,13 @@ fn cluster() -> Result<()> {
             !ours.pki().join(format!("nodes/{name}/server.crt")).exists(),
             "{name} has certificates before an operator approved its key"
         );
+        let link = host.link();
+        for text in [
+            "</span> awaiting approval</span>",
+            &format!("out.pki {name} "),
+        ] {
+            board::shows(link, text).context("before the approval")?;
+        }
         approve_printed(&ours, name, &journal)?;
     }
     for host in &hosts {
@@ -265,6 +280,52 @@ fn hostile() -> Result<()> {
     server.wait_for_output("[key-not-approved]")?;
     // firstboot's own tests check that a node refuses a server whose key the image does not trust.
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
+}
+
+/// Many machines request certificates while another program uses the PKI folder. The server still
+/// answers other requests, and each machine gets its certificates or must ask again.
+fn during_a_build() -> Result<()> {
+    let (ours, recipe) = built_with("")?;
+    let _server = served(&ours, &recipe, &[])?;
+    let one = ours.network.add("etcd-1")?;
+    let body = request("first")?;
+    let lock = ours.pki().join(".lock");
+    let mut build = Command::new("flock");
+    build.arg(lock).args(["sleep", "15"]);
+    let log = fs::File::create(run::current()?.folder("build")?.join("log"))?;
+    let _build = KillOnDrop::spawn(&build, &log)?;
+    std::thread::sleep(Duration::from_millis(500));
+
+    let data = format!("@{}", body.display());
+    let url = format!("https://{ENROL}/enrol?mac={}", one.mac);
+    let options = ["--insecure", "--data-binary", &data, "--max-time", "40"];
+    let ask = || curl(&one.namespace, &options, &url);
+
+    let answers = std::thread::scope(|scope| -> Result<Vec<(u16, String)>> {
+        let asking: Vec<_> = (0..30).map(|_| scope.spawn(ask)).collect();
+        std::thread::sleep(Duration::from_secs(2));
+        for _ in 0..5 {
+            let begun = Instant::now();
+            expect(&one.namespace, "image/SHA256SUMS", 200, "overlay")?;
+            ensure!(
+                begun.elapsed() < Duration::from_secs(3),
+                "answered after {:?}",
+                begun.elapsed()
+            );
+        }
+        let ended = asking
+            .into_iter()
+            .map(|asking| asking.join().expect("no panic"));
+        ended.collect()
+    })?;
+    let count = |status: u16, text: &str| {
+        let is_it = |answer: &&(u16, String)| answer.0 == status && answer.1.contains(text);
+        answers.iter().filter(is_it).count()
+    };
+    let (busy, signed) = (count(503, "[pki-busy]"), count(200, "payload"));
+    println!("{busy} must ask again, and {signed} got certificates");
+    ensure!(busy >= 20 && busy + signed == 30, "{answers:?}");
+    self::answers(post(&one, &one.mac, &body)?, 200, "payload")
 }
 
 /// Checks that the renewal of a running node's certificates does not end the installation that the
