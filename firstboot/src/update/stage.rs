@@ -28,7 +28,8 @@ const UPDATE_UNIT_FILE: &str = "etc/systemd/system/firstboot-update.service";
 /// the overlay's size.
 const ROOM: u64 = 4;
 
-/// The number of searches for a release that no build replaces during the download.
+/// The maximum number of searches for a release, if builds keep replacing the release during the
+/// download.
 const SEARCHES: u32 = 3;
 
 /// An unpacked image that matches its file list.
@@ -88,7 +89,7 @@ pub(super) fn remove_staged() -> Result<()> {
     files::remove(paths::UPDATE_STAGED)
 }
 
-/// Fetches the overlay of a release, and checks its digest.
+/// Fetches the overlay of a release, and checks the overlay's digest.
 fn fetch(source: &Source, release: &ReleaseDocument, archive: &Path) -> Result<()> {
     let overlay = release.overlay;
     let mut file = open(archive)?;
@@ -129,8 +130,8 @@ fn cause(
     }
 }
 
-/// Searches for a release and stages it, and repeats this if a build replaces the release during the
-/// download.
+/// Calls `search`, which finds and stages a release. Calls `search` again if a build replaced the
+/// release during the download.
 pub(super) fn retry_if_replaced<T>(mut search: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..SEARCHES {
         match search() {

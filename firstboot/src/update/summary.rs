@@ -207,7 +207,8 @@ impl Local {
                     rfc3339(last.at),
                     last.why
                 ))),
-                // The dropped order may also be a rollback, or a reinstallation from the node's image.
+                // The dropped order may also be a rollback, or a reinstallation from the node's own
+                // image.
                 UpdateResult::Expired
                     if why.id == Some(ReasonId::UpdateDeadline) && !newer_look =>
                 {

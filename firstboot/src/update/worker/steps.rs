@@ -38,8 +38,8 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Returns whether the updater has already tried to begin this order: in an earlier boot, or in this
-/// boot, in which it has then logged why it waits.
+/// Returns whether the updater has already tried to begin this order. If the updater tried in this
+/// boot, its log contains the reason why the order is waiting.
 pub(super) fn was_tried(state: &UpdateState) -> Result<bool> {
     Ok(state.boot != boot()? || files::exists(Path::new(paths::UPDATE_LOG))?)
 }
