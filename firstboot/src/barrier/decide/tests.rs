@@ -129,12 +129,8 @@ fn check(local: &LocalState, views: &PeerObservations) {
     match step {
         Action::StartEtcd(id) => {
             let proposal = local.proposals.iter().find(|proposal| proposal.id == id);
-            let proposal = proposal.unwrap_or_else(|| {
-                panic!(
-                    "the node never accepted the \
-                 proposal: {said}"
-                )
-            });
+            let proposal =
+                proposal.unwrap_or_else(|| panic!("the node never accepted the proposal: {said}"));
             let follows = clusters(views) == BTreeSet::from([proposal.cluster_id]);
             let begins = clusters(views).is_empty()
                 && local.proposals.last() == Some(proposal)
