@@ -1,5 +1,5 @@
-//! Records which machines download the kickstart. If a build has replaced the image that a machine's
-//! boot script named, the machine gets a kickstart that only restarts it.
+//! Records which machines download the kickstart. If a build has replaced the image that a
+//! machine's boot script named, the machine gets a kickstart that only restarts it.
 
 use anyhow::Result;
 use hyper::StatusCode;

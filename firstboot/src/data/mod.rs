@@ -4,8 +4,9 @@
 //! `check` contains the rule. firstboot uses this rule to decide how etcd starts, and the guard of
 //! etcd.service uses the same rule before each start. `inode` distinguishes a directory from a
 //! copy, `wal` reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7
-//! cannot read, `observe` collects all facts about the directory, and `wal_checkpoint` records the end of
-//! the WAL at etcd's last start and stop. `create` creates the directory for the first start.
+//! cannot read, `observe` collects all facts about the directory, and `wal_checkpoint` records the
+//! end of the WAL at etcd's last start and stop. `create` creates the directory for the first
+//! start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! accesses the content only through open directories.

@@ -54,9 +54,9 @@ struct Candidate {
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
 /// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
-/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. A snapshot
-/// from a wrong clock does not count either, because every snapshot with a correct time would be
-/// older, and would be deleted at once.
+/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. A
+/// snapshot from a wrong clock does not count either, because every snapshot with a correct time
+/// would be older, and would be deleted at once.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
     let dated = |at: &usize| !is_from_wrong_clock(snapshots[*at].time, now);
     let mut newest_first: Vec<usize> = (0..snapshots.len())

@@ -199,8 +199,8 @@ fn member(row: &Row) -> Vec<String> {
     ]
 }
 
-/// Renders the health of a member. The text for screen readers also contains the faults of a healthy
-/// member, which the chip shows by its colour and its sign.
+/// Renders the health of a member. The text for screen readers also contains the faults of a
+/// healthy member, which the chip shows by its colour and its sign.
 fn member_health(row: &Row) -> String {
     let tone = member_tone(row);
     if !row.healthy || row.errors.is_empty() {

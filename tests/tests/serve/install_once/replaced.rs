@@ -1,5 +1,5 @@
-//! Tests a build that replaces the image between a machine's requests for its boot script and for its
-//! kickstart.
+//! Tests a build that replaces the image between a machine's requests for its boot script and for
+//! its kickstart.
 
 use std::fs;
 

@@ -140,8 +140,8 @@ fn power_cut_after_the_request(bed: &mut Machines, server: &Server) -> Result<()
     is_free(&bed.hosts[2])
 }
 
-/// Writes a program for `--power` that records its calls, and resets the machine whose first process
-/// has this id. Returns the paths of the program and of the record.
+/// Writes a program for `--power` that records its calls, and resets the machine whose first
+/// process has this id. Returns the paths of the program and of the record.
 fn power(init: u32) -> Result<[PathBuf; 2]> {
     let folder = run::current()?.folder("power")?;
     let [program, calls] = ["power", "calls"].map(|name| folder.join(name));
