@@ -26,7 +26,7 @@ pub(crate) struct Identity {
     /// boot.
     pub(crate) envelope: Envelope,
     /// The location of the document, as messages name it.
-    pub(crate) place: String,
+    pub(crate) origin: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
     /// The document's certificates with their keys. The keys come from the document or from this
@@ -78,10 +78,10 @@ pub(crate) fn verify(
     machine: &Machine,
     own: &OwnKeys,
 ) -> Result<Identity> {
-    let FoundDocument { place, envelope } = found;
+    let FoundDocument { origin, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
     let no = |why: String| {
-        let text = format!("the node document from {place} cannot be used: {why}. {remedy}");
+        let text = format!("the node document from {origin} cannot be used: {why}. {remedy}");
         refused(ReasonId::DocumentRefused.because(text))
     };
 
@@ -119,7 +119,7 @@ pub(crate) fn verify(
     }
     let Some(document_tls) = own.complete(&node.tls) else {
         let text = format!(
-            "the node document from {place} cannot be used: {}",
+            "the node document from {origin} cannot be used: {}",
             own.no_match()
         );
         return Err(refused(ReasonId::DocumentOtherKey.because(text)));
@@ -133,7 +133,7 @@ pub(crate) fn verify(
         document_tls,
         node,
         envelope,
-        place,
+        origin,
         cluster,
     })
 }
@@ -186,7 +186,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         return Some(ReasonId::DocumentOutdated.because(format!(
             "the node document from {} is older than the accepted document: it still trusts {ca}. The \
              node uses the accepted document, {}",
-            identity.place,
+            identity.origin,
             paths::ACCEPTED
         )));
     }
@@ -202,7 +202,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         "the node document from {} is older than the accepted document: its newest certificate is \
          valid from {}, and the newest certificate of the accepted document is valid from {}. The node uses the accepted \
          document, {}",
-        identity.place,
+        identity.origin,
         age(new, identity.node.release),
         age(old, accepted.release),
         paths::ACCEPTED

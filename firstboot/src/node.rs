@@ -120,7 +120,7 @@ fn enrol(
     ));
     let found = metadata::enrol(url, machine, &request, trusted);
     if let Ok(found) = &found {
-        log.taken_from(&found.place);
+        log.taken_from(&found.origin);
     }
     Some(found)
 }

@@ -47,7 +47,7 @@ fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> 
     let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
     verify(
         FoundDocument {
-            place: "test".into(),
+            origin: "test".into(),
             envelope,
         },
         trusted,

@@ -22,7 +22,7 @@ const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (id, _) = text(service, "vmId").await?;
-    let (data, place) = text(service, "userData").await?;
+    let (data, origin) = text(service, "userData").await?;
     let data = data.trim_ascii();
     if data.is_empty() {
         return Ok(UserData::Nothing(format!(
@@ -33,14 +33,14 @@ async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let decoded = STANDARD.decode(data);
     decoded
         .map(UserData::Some)
-        .map_err(|error| HttpError::Final(anyhow!("{place} is not base64: {error}")))
+        .map_err(|error| HttpError::Final(anyhow!("{origin} is not base64: {error}")))
 }
 
 async fn text(service: &Endpoint, field: &str) -> Result<(Vec<u8>, String), HttpError> {
     let path = format!("metadata/instance/compute/{field}?api-version=2021-01-01&format=text");
-    let (request, place) = service.get(&path)?;
-    let body = send(request.header("Metadata", "true"), &place)
+    let (request, origin) = service.get(&path)?;
+    let body = send(request.header("Metadata", "true"), &origin)
         .await?
-        .success(&place, &PASSING)?;
-    Ok((body, place))
+        .success(&origin, &PASSING)?;
+    Ok((body, origin))
 }

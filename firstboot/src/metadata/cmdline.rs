@@ -17,7 +17,7 @@ pub(super) const SOURCE: Source = Source {
 fn find(query: &Query<'_>, path: &str) -> Result<SourceResult> {
     let line = String::from_utf8_lossy(&files::read_bounded(path.as_ref(), LIMIT)?).into_owned();
     match line.split_ascii_whitespace().find_map(location::named) {
-        Some(place) => location::get(&place, "the kernel's command line", query),
+        Some(origin) => location::get(&origin, "the kernel's command line", query),
         None => Ok(SourceResult::Nothing(
             "the kernel's command line contains neither firstboot.node= nor \
                  ds=nocloud;s="

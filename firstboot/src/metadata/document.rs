@@ -28,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug)]
 pub(crate) struct FoundDocument {
     /// The location of the document, as messages name it.
-    pub(crate) place: String,
+    pub(crate) origin: String,
     /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,
 }
@@ -46,13 +46,13 @@ impl FoundDocument {
         .map(Some)
     }
 
-    pub(crate) fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
-        let place = place.into();
+    pub(crate) fn parse(origin: impl Into<String>, bytes: &[u8]) -> Result<Self> {
+        let origin = origin.into();
         let parse = || -> Result<Envelope> { Ok(serde_json::from_slice(&plain(bytes)?)?) };
         let envelope = parse().with_context(|| {
-            format!("{place} is not a node document: expected the node.json (or user-data) that `builder build` wrote")
+            format!("{origin} is not a node document: expected the node.json (or user-data) that `builder build` wrote")
         })?;
-        Ok(Self { place, envelope })
+        Ok(Self { origin, envelope })
     }
 
     /// Returns whether the other document has the same content. Compares only the signed payload,

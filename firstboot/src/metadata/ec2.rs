@@ -34,15 +34,15 @@ async fn ask(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,
 ) -> Result<UserData, HttpError> {
-    let (reply, place) = get(service, token, "meta-data/instance-id").await?;
-    let instance = shorten(reply.success(&place, &[])?);
-    let (reply, place) = get(service, token, "user-data").await?;
+    let (reply, origin) = get(service, token, "meta-data/instance-id").await?;
+    let instance = shorten(reply.success(&origin, &[])?);
+    let (reply, origin) = get(service, token, "user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
             "the instance {instance} has no user data"
         )));
     }
-    reply.success(&place, &[]).map(UserData::Some)
+    reply.success(&origin, &[]).map(UserData::Some)
 }
 
 /// Sends a request with the token. Status 401 means that the token has expired. In this case,
@@ -60,41 +60,41 @@ async fn get(
             None => new_token(service).await?,
         };
         *token.borrow_mut() = Some(bearing.clone());
-        let (request, place) = service.get(&format!("{VERSION}/{path}"))?;
-        let reply = send(request.header("X-aws-ec2-metadata-token", bearing), &place).await?;
+        let (request, origin) = service.get(&format!("{VERSION}/{path}"))?;
+        let reply = send(request.header("X-aws-ec2-metadata-token", bearing), &origin).await?;
         match reply.status {
             StatusCode::UNAUTHORIZED if !is_renewed => {
                 is_renewed = true;
                 *token.borrow_mut() = None;
             }
-            StatusCode::FORBIDDEN => return Err(switched_off(&reply, &place)),
-            _ => return Ok((reply, place)),
+            StatusCode::FORBIDDEN => return Err(switched_off(&reply, &origin)),
+            _ => return Ok((reply, origin)),
         }
     }
 }
 
 async fn new_token(service: &Endpoint) -> Result<HeaderValue, HttpError> {
-    let (request, place) = service.request(Method::PUT, "latest/api/token")?;
+    let (request, origin) = service.request(Method::PUT, "latest/api/token")?;
     // hyper sends no Content-Length with a PUT that has no body, but some proxies require one.
     let request = request
         .header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME)
         .header("Content-Length", "0");
-    let reply = send(request, &place).await?;
+    let reply = send(request, &origin).await?;
     if reply.status == StatusCode::FORBIDDEN {
-        return Err(switched_off(&reply, &place));
+        return Err(switched_off(&reply, &origin));
     }
-    let body = reply.success(&place, &[])?;
+    let body = reply.success(&origin, &[])?;
     let mut token = HeaderValue::from_bytes(body.trim_ascii())
         .ok()
         .filter(|token| !token.is_empty() && token.len() < 1024)
-        .context(format!("{place} did not send a token"))
+        .context(format!("{origin} did not send a token"))
         .map_err(HttpError::Final)?;
     token.set_sensitive(true);
     Ok(token)
 }
 
-fn switched_off(reply: &Reply, place: &str) -> HttpError {
-    let error = reply.error(place);
+fn switched_off(reply: &Reply, origin: &str) -> HttpError {
+    let error = reply.error(origin);
     HttpError::Final(anyhow!(
         "{error}: the metadata service is switched off for this instance. Enable the service, and require tokens"
     ))

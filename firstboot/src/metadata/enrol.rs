@@ -71,7 +71,7 @@ struct Server {
     url: Url,
     /// The URL that messages show, without the query, because the query contains the machine's
     /// identifiers.
-    place: String,
+    origin: String,
 }
 
 impl Server {
@@ -79,16 +79,20 @@ impl Server {
         let mut url = base
             .join("enrol")
             .with_context(|| format!("{base} is not the URL of a folder"))?;
-        let place = url.to_string();
+        let origin = url.to_string();
         url.query_pairs_mut().extend_pairs(machine.describe());
         let client = pinned(trusted, &url)?;
-        Ok(Self { client, url, place })
+        Ok(Self {
+            client,
+            url,
+            origin,
+        })
     }
 
     async fn ask(&self, request: &str) -> Result<FoundDocument, HttpError> {
         let post = self.client.post(self.url.clone()).body(request.to_owned());
-        let bytes = send(post, &self.place).await?.success(&self.place, &[])?;
-        FoundDocument::parse(self.place.clone(), &bytes).map_err(HttpError::Final)
+        let bytes = send(post, &self.origin).await?.success(&self.origin, &[])?;
+        FoundDocument::parse(self.origin.clone(), &bytes).map_err(HttpError::Final)
     }
 
     async fn patiently(&self, request: &str) -> Result<FoundDocument> {

@@ -22,6 +22,6 @@ fn find(path: &str) -> Result<SourceResult> {
             "the firmware's configuration does not contain opt/etcd-image/node.json".to_owned(),
         ));
     }
-    let place = "opt/etcd-image/node.json of the firmware's configuration";
-    Ok(FoundDocument::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
+    let origin = "opt/etcd-image/node.json of the firmware's configuration";
+    Ok(FoundDocument::parse(origin, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

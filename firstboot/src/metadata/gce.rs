@@ -17,22 +17,22 @@ pub(super) const SOURCE: Source = Source {
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
-    let (reply, place) = get(service, "id").await?;
-    let instance = shorten(reply.success(&place, &[])?);
+    let (reply, origin) = get(service, "id").await?;
+    let instance = shorten(reply.success(&origin, &[])?);
     // Read only the instance's attribute, because the project's attributes are the same for all
     // nodes.
-    let (reply, place) = get(service, "attributes/user-data").await?;
+    let (reply, origin) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
             "the instance {instance} has no attribute user-data"
         )));
     }
-    reply.success(&place, &[]).map(UserData::Some)
+    reply.success(&origin, &[]).map(UserData::Some)
 }
 
 async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), HttpError> {
-    let (request, place) = service.get(&format!("computeMetadata/v1/instance/{path}"))?;
-    let reply = send(request.header(FLAVOR.0, FLAVOR.1), &place).await?;
+    let (request, origin) = service.get(&format!("computeMetadata/v1/instance/{path}"))?;
+    let reply = send(request.header(FLAVOR.0, FLAVOR.1), &origin).await?;
     let is_google = reply
         .headers
         .get(FLAVOR.0)
@@ -40,8 +40,8 @@ async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), HttpErro
     if reply.status.is_success() && !is_google {
         let header = format!("{}: {}", FLAVOR.0, FLAVOR.1);
         return Err(HttpError::Final(anyhow!(
-            "{place} answered without `{header}`, so it is not GCE's metadata server"
+            "{origin} answered without `{header}`, so it is not GCE's metadata server"
         )));
     }
-    Ok((reply, place))
+    Ok((reply, origin))
 }

@@ -48,9 +48,9 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `place` names the
+/// Sends a request and reads the answer, up to the size limit of a node document. `origin` names the
 /// server in error messages.
-pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
+pub(super) async fn send(request: RequestBuilder, origin: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because its query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
@@ -60,7 +60,7 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
         body.extend_from_slice(&chunk);
         if body.len() as u64 > LIMIT {
             return Err(HttpError::Final(anyhow!(
-                "{place} sent more than {LIMIT} bytes"
+                "{origin} sent more than {LIMIT} bytes"
             )));
         }
     }
@@ -78,11 +78,15 @@ impl Reply {
     /// Fails for any other status, with the server's own message. Another attempt may succeed after
     /// a server error, after "request timeout", after "too many requests", and after the statuses
     /// in `passing`.
-    pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, HttpError> {
+    pub(super) fn success(
+        self,
+        origin: &str,
+        passing: &[StatusCode],
+    ) -> Result<Vec<u8>, HttpError> {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        let error = self.error(place);
+        let error = self.error(origin);
         let overloaded = matches!(
             self.status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
@@ -96,13 +100,13 @@ impl Reply {
     }
 
     /// Returns the error for an answer with an unexpected status.
-    pub(super) fn error(&self, place: &str) -> anyhow::Error {
+    pub(super) fn error(&self, origin: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() {
             ", a redirect, which firstboot does not follow"
         } else {
             ""
         };
-        anyhow!("{place} answered {}{to}{}", self.status, self.reason())
+        anyhow!("{origin} answered {}{to}{}", self.status, self.reason())
     }
 
     /// Returns the server's own message, if it is short and plain.

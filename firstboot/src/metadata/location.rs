@@ -16,8 +16,8 @@ pub(super) fn named(word: &str) -> Option<String> {
     // GRUB and some boot menus do not remove the quotes around a parameter that contains a
     // semicolon.
     let word = word.trim_matches(['"', '\'']);
-    if let Some(place) = word.strip_prefix("firstboot.node=") {
-        return Some(place.to_owned());
+    if let Some(origin) = word.strip_prefix("firstboot.node=") {
+        return Some(origin.to_owned());
     }
     let mut parts = word.split(';');
     if !matches!(parts.next(), Some("ds=nocloud" | "ds=nocloud-net")) {
@@ -32,20 +32,20 @@ pub(super) fn named(word: &str) -> Option<String> {
 }
 
 /// Returns the document at this location. `by` describes where firstboot found the location.
-pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
-    if place.starts_with('/') {
+pub(super) fn get(origin: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
+    if origin.starts_with('/') {
         return Ok(
-            FoundDocument::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into(),
+            FoundDocument::parse(origin, &files::read_bounded(origin.as_ref(), LIMIT)?)?.into(),
         );
     }
-    let address = Url::parse(place).with_context(|| {
-        format!("`{place}`, named by {by}, is neither a URL nor an absolute path")
+    let address = Url::parse(origin).with_context(|| {
+        format!("`{origin}`, named by {by}, is neither a URL nor an absolute path")
     })?;
     match address.scheme() {
         "http" | "https" => url::get(&address, query),
         other => {
             bail!(
-                "unsupported scheme {other} in `{place}`, named by {by}: expected http, https or \
+                "unsupported scheme {other} in `{origin}`, named by {by}: expected http, https or \
                  an absolute path"
             )
         }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_location_is_found_in_either_syntax() {
-        for (word, place) in [
+        for (word, origin) in [
             (
                 "firstboot.node=http://a/node.json",
                 Some("http://a/node.json"),
@@ -79,18 +79,18 @@ mod tests {
             ("ds=nocloud2;s=http://a/", None),
             ("", None),
         ] {
-            assert_eq!(named(word).as_deref(), place, "{word}");
+            assert_eq!(named(word).as_deref(), origin, "{word}");
         }
     }
 
     #[test]
     fn an_invalid_location_is_reported_with_its_origin() {
-        for (place, words) in [
+        for (origin, words) in [
             ("ftp://a/b", "expected http, https"),
             ("node.json", "`node.json`, named by a string"),
         ] {
             let error =
-                with_query(|query| format!("{:#}", get(place, "a string", query).unwrap_err()));
+                with_query(|query| format!("{:#}", get(origin, "a string", query).unwrap_err()));
             assert!(error.contains(words), "{error}");
         }
         let again = with_query(|query| {
@@ -113,7 +113,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_causes_a_panic(word in "(ds=nocloud|-net|;|s=|seedfrom=|file://|firstboot.node=|\"|'|\\PC){0,12}") {
-            let _ = named(&word).map(|place| with_query(|query| get(&place, "a string", &Query { known: true, ..*query })));
+            let _ = named(&word).map(|origin| with_query(|query| get(&origin, "a string", &Query { known: true, ..*query })));
         }
     }
 }

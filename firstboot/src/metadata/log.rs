@@ -95,8 +95,8 @@ impl SourceLog {
     }
 
     /// Records that the document comes from this location, which is not one of the sources.
-    pub(crate) fn taken_from(&mut self, place: &str) {
-        (self.taken, self.refused) = (Some(place.to_owned()), None);
+    pub(crate) fn taken_from(&mut self, origin: &str) {
+        (self.taken, self.refused) = (Some(origin.to_owned()), None);
         self.save();
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn find(
     let found = search(policy, machine, log);
     let found = found.map_err(refuse_content);
     match &found {
-        Ok(found) => log.taken = Some(found.place.clone()),
+        Ok(found) => log.taken = Some(found.origin.clone()),
         Err(error) => log.refused = Some(format!("{error:#}")),
     }
     log.save();
@@ -180,16 +180,16 @@ fn ask(
             (Ok(SourceResult::NotAsked(why)), _) => log.note(name, Outcome::NotAsked, why),
             (Ok(SourceResult::Nothing(instead)), _) => log.note(name, Outcome::Nothing, instead),
             (Ok(SourceResult::Found(found)), None) => {
-                log.note(name, Outcome::Taken, &found.place);
+                log.note(name, Outcome::Taken, &found.origin);
                 taken = Some((name, found));
             }
             (Ok(SourceResult::Found(found)), Some((_, first))) if first.agrees_with(&found) => {
-                log.note(name, Outcome::Agrees, &found.place);
+                log.note(name, Outcome::Agrees, &found.origin);
             }
             (Ok(SourceResult::Found(found)), Some((first_name, first))) => {
                 let differs = format!(
                     "{} and {} are different documents",
-                    found.place, first.place
+                    found.origin, first.origin
                 );
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(

@@ -24,22 +24,22 @@ pub(super) struct MetaData {
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     // Only OpenStack's service has `meta_data.json`, and it has one for every instance. Neutron's
     // proxy answers 404 until it has found the instance's port.
-    let (request, place) = service.get("openstack/latest/meta_data.json")?;
-    let body = send(request, &place)
+    let (request, origin) = service.get("openstack/latest/meta_data.json")?;
+    let body = send(request, &origin)
         .await?
-        .success(&place, &[StatusCode::NOT_FOUND])?;
+        .success(&origin, &[StatusCode::NOT_FOUND])?;
     let data: MetaData = serde_json::from_slice(&body).map_err(|error| {
         HttpError::Final(anyhow!(
-            "{place} is not OpenStack's meta_data.json: {error}"
+            "{origin} is not OpenStack's meta_data.json: {error}"
         ))
     })?;
-    let (request, place) = service.get("openstack/latest/user_data")?;
-    let reply = send(request, &place).await?;
+    let (request, origin) = service.get("openstack/latest/user_data")?;
+    let reply = send(request, &origin).await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
             "the instance {} has no user data",
             shorten(data.uuid)
         )));
     }
-    reply.success(&place, &[]).map(UserData::Some)
+    reply.success(&origin, &[]).map(UserData::Some)
 }

@@ -10,7 +10,7 @@ use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
 use super::http::{HttpError, client, send};
-use super::url::{address, place_of};
+use super::url::{address, origin_of};
 use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
 use crate::reason::ReasonId;
@@ -36,7 +36,7 @@ impl InstallServer<'_> {
     /// refusal if the server refuses the request.
     pub(crate) fn ask(&self, request: ReinstallRequest) -> Result<ReinstallAnswer> {
         let url = address(self.url, REINSTALL_PAGE, self.machine)?;
-        let place = place_of(&url);
+        let origin = origin_of(&url);
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair(REQUEST_FIELD, request.as_str())
             .append_pair(DOCUMENT_FIELD, &self.document.to_string())
@@ -46,7 +46,7 @@ impl InstallServer<'_> {
             .post(url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
-        let answer = block_on(async { send(post, &place).await?.success(&place, &[]) });
+        let answer = block_on(async { send(post, &origin).await?.success(&origin, &[]) });
         let failed = |error: anyhow::Error| {
             refused(ReasonId::UpdateInstallRefused.because(format!(
                 "the server does not install this machine again: {error:#}"
@@ -56,10 +56,10 @@ impl InstallServer<'_> {
             Ok(answer) => serde_json::from_slice(&answer).map_err(|error| {
                 failed(
                     anyhow::Error::from(error)
-                        .context(format!("{place} does not answer like `builder serve`")),
+                        .context(format!("{origin} does not answer like `builder serve`")),
                 )
             }),
-            Err(HttpError::Again(error)) => Err(not_ready(format!("{place}: {error:#}"))),
+            Err(HttpError::Again(error)) => Err(not_ready(format!("{origin}: {error:#}"))),
             Err(HttpError::Final(error)) => Err(failed(error)),
         }
     }

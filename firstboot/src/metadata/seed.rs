@@ -19,21 +19,21 @@ pub(super) fn read(
     let mut found: Option<FoundDocument> = None;
     let mut others = Vec::new();
     for disk in disks {
-        let place = format!("{path} on the disk {}", disk.display());
+        let origin = format!("{path} on the disk {}", disk.display());
         let bytes = disk::read(disk, path).with_context(|| {
-            format!("{place} cannot be read: create the disk again from seed.img")
+            format!("{origin} cannot be read: create the disk again from seed.img")
         })?;
         let Some(bytes) = bytes else {
             others.push(instead(disk)?);
             continue;
         };
-        let next = FoundDocument::parse(place, &bytes)?;
+        let next = FoundDocument::parse(origin, &bytes)?;
         match &found {
             Some(first) if !first.agrees_with(&next) => {
                 bail!(
                     "{} and {} are different documents: detach one of the disks",
-                    first.place,
-                    next.place
+                    first.origin,
+                    next.origin
                 )
             }
             Some(_) => {}

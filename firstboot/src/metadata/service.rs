@@ -47,14 +47,14 @@ impl Endpoint {
             .base
             .join(path)
             .map_err(|error| HttpError::Final(error.into()))?;
-        let mut place = url.clone();
-        place.set_query(None);
+        let mut origin = url.clone();
+        origin.set_query(None);
         let request = self.client.request(method, url);
         let request = match self.mode {
             QueryMode::WaitForNetwork => request,
             QueryMode::Once => request.timeout(self.mode.limit()),
         };
-        Ok((request, place.into()))
+        Ok((request, origin.into()))
     }
 
     /// Builds a GET request for a path. Returns the request, and the URL that messages show.
@@ -74,13 +74,13 @@ pub(super) fn find(
     if let Some(answer) = query.not_on(platform) {
         return Ok(answer);
     }
-    let place = format!("the user data of {}", platform.name());
+    let origin = format!("the user data of {}", platform.name());
     let endpoint = Endpoint {
         client: http::client(query.services)?,
         base: query.services.clone(),
         mode: query.mode,
     };
-    let asked = block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
+    let asked = block_on(patiently(query, &origin, &async || ask(&endpoint).await))?;
     Ok(match asked {
         UserData::Nothing(instead) => SourceResult::Nothing(instead),
         UserData::Some(bytes) => {
@@ -93,7 +93,7 @@ pub(super) fn find(
                     "this machine runs on {name} ({why}). Set the node's user-data as the machine's user data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
-            FoundDocument::parse(place, &bytes)
+            FoundDocument::parse(origin, &bytes)
                 .with_context(remedy)?
                 .into()
         }
@@ -103,7 +103,7 @@ pub(super) fn find(
 /// Repeats the query until the time limit.
 async fn patiently(
     query: &Query<'_>,
-    place: &str,
+    origin: &str,
     ask: &impl AsyncFn() -> Result<UserData, HttpError>,
 ) -> Result<UserData> {
     let (start, limit) = (Instant::now(), query.mode.limit());
@@ -137,7 +137,7 @@ async fn patiently(
         }
         // Log an error only if it differs from the previous error.
         if trouble != last {
-            (query.waiting)(&format!("waiting for {place}: {trouble}"));
+            (query.waiting)(&format!("waiting for {origin}: {trouble}"));
         }
         last = trouble;
         tokio::time::sleep(pause).await;

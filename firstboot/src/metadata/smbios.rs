@@ -40,8 +40,8 @@ fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
         let raw = table.join("raw");
         let bytes = files::read_bounded(&raw, LIMIT)
             .context("cannot read the OEM strings of the firmware")?;
-        if let Some(place) = strings(&bytes).find_map(|string| location::named(&string)) {
-            return location::get(&place, "an OEM string of the firmware", query);
+        if let Some(origin) = strings(&bytes).find_map(|string| location::named(&string)) {
+            return location::get(&origin, "an OEM string of the firmware", query);
         }
     }
     nothing()

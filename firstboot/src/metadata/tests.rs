@@ -85,7 +85,7 @@ fn search(
 #[test]
 fn the_first_document_is_used_and_later_ones_must_agree() {
     let (found, rows) = search(&[&NONE, &FILE, &SAME], false);
-    assert_eq!(found.unwrap().unwrap().place, "here");
+    assert_eq!(found.unwrap().unwrap().origin, "here");
     let outcomes = [Outcome::Nothing, Outcome::Taken, Outcome::Agrees];
     assert_eq!(
         rows.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(),
@@ -128,7 +128,7 @@ fn a_source_with_an_invalid_document_ends_the_search() {
 #[test]
 fn a_node_that_is_set_up_queries_sources_only_until_it_has_a_document() {
     let (found, rows) = search(&[&NONE, &FILE, &BROKEN, &DIFFERENT], true);
-    assert_eq!(found.unwrap().unwrap().place, "here");
+    assert_eq!(found.unwrap().unwrap().origin, "here");
     assert_eq!(
         rows[2..],
         [MetadataSource::FwCfg, MetadataSource::Ec2].map(|source| (source, Outcome::NotAsked))

@@ -62,19 +62,19 @@ pub(crate) fn newer(
     known: &Sha256,
 ) -> Result<Option<FoundDocument>> {
     let url = address(base, DOCUMENT, machine)?;
-    let place = place_of(&url);
+    let origin = origin_of(&url);
     let request = client(&url)?
         .get(url)
         .header(IF_NONE_MATCH, format!("\"{known}\""));
     let body = block_on(async {
-        let reply = send(request, &place).await?;
+        let reply = send(request, &origin).await?;
         match reply.status {
             StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND => Ok(None),
-            _ => reply.success(&place, &[]).map(Some),
+            _ => reply.success(&origin, &[]).map(Some),
         }
     });
     match body {
-        Ok(Some(bytes)) => FoundDocument::parse(place, &bytes).map(Some),
+        Ok(Some(bytes)) => FoundDocument::parse(origin, &bytes).map(Some),
         Ok(None) => Ok(None),
         Err(HttpError::Again(error) | HttpError::Final(error)) => Err(error),
     }
@@ -89,38 +89,38 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         let why = "another source has a document, and a server may issue its document only once";
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
-    let place = place_of(url);
-    let bytes = block_on(patiently(url, &place, query))?;
-    Ok(FoundDocument::parse(place, &bytes)?.into())
+    let origin = origin_of(url);
+    let bytes = block_on(patiently(url, &origin, query))?;
+    Ok(FoundDocument::parse(origin, &bytes)?.into())
 }
 
-async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>> {
+async fn patiently(url: &Url, origin: &str, query: &Query<'_>) -> Result<Vec<u8>> {
     let client = client(url)?;
     for pause in PAUSES {
-        match attempt(&client, url, place).await {
+        match attempt(&client, url, origin).await {
             Ok(bytes) => return Ok(bytes),
             Err(HttpError::Final(error)) => return Err(error),
             Err(HttpError::Again(error)) => {
-                (query.waiting)(&format!("waiting for {place}: {error:#}"));
+                (query.waiting)(&format!("waiting for {origin}: {error:#}"));
             }
         }
         tokio::time::sleep(Duration::from_secs(pause)).await;
     }
     let last = PAUSES[PAUSES.len() - 1];
     Err(not_ready(format!(
-        "cannot download {place}; the last pause between attempts was {last} s"
+        "cannot download {origin}; the last pause between attempts was {last} s"
     )))
 }
 
-async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, HttpError> {
+async fn attempt(client: &Client, url: &Url, origin: &str) -> Result<Vec<u8>, HttpError> {
     // Repeat the request after a 404, because the server may not have a document for a new machine
     // yet.
-    send(client.get(url.clone()), place)
+    send(client.get(url.clone()), origin)
         .await?
-        .success(place, &[StatusCode::NOT_FOUND])
+        .success(origin, &[StatusCode::NOT_FOUND])
 }
 
-pub(super) fn place_of(url: &Url) -> String {
+pub(super) fn origin_of(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.to_string()

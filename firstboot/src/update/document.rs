@@ -139,14 +139,14 @@ fn verify_newer(
     if identity.node.name != own.node {
         return Err(refused(ReasonId::DocumentRefused.because(format!(
             "the node document from {} is for {}, but this node is {}",
-            identity.place, identity.node.name, own.node
+            identity.origin, identity.node.name, own.node
         ))));
     }
     if let Some(why) = identity::outdated(&identity, own.document()) {
         return Err(refused(why));
     }
     tls::check(&identity, &identity.document_tls)
-        .with_context(|| format!("the node document from {} cannot be used", identity.place))?;
+        .with_context(|| format!("the node document from {} cannot be used", identity.origin))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
     Ok(Some(NewerDocument {
         identity,
@@ -236,7 +236,7 @@ impl NewerDocument {
     /// Returns the report as JSON.
     pub(super) fn report(&self, taken: bool) -> Report<'_> {
         Report {
-            place: &self.identity.place,
+            place: &self.identity.origin,
             changes: &self.changes,
             taken,
         }
@@ -244,7 +244,7 @@ impl NewerDocument {
 
     /// Returns the report as text.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("node document from {}\n", self.identity.place);
+        let mut text = format!("node document from {}\n", self.identity.origin);
         for change in &self.changes {
             text.push_str(change);
             text.push('\n');
@@ -262,7 +262,7 @@ impl NewerDocument {
         let name = &self.identity.node.name;
         say(format!(
             "{name} adopts its node document from {}: {}",
-            self.identity.place,
+            self.identity.origin,
             self.changes.join("; ")
         ));
         operator::while_stopped(|| document.write())?;
@@ -279,7 +279,7 @@ impl NewerDocument {
             say(format!(
                 "{} adopts its node document from {}: {}",
                 self.identity.node.name,
-                self.identity.place,
+                self.identity.origin,
                 self.changes.join("; ")
             ));
             self.file()?.write()?;

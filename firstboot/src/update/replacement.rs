@@ -33,11 +33,11 @@ impl Replacer {
         }
     }
 
-    fn place(&self, path: &str) -> PathBuf {
+    fn live_path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    fn kept(&self, path: &str) -> PathBuf {
+    fn backup_path(&self, path: &str) -> PathBuf {
         self.previous.join(path)
     }
 
@@ -46,7 +46,7 @@ impl Replacer {
     pub(super) fn plan(&self, old: &ImageFileList, new: &ImageFileList) -> Result<Replacement> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
-            let there = files::look(&self.place(&path))?;
+            let there = files::look(&self.live_path(&path))?;
             if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
                 anyhow::bail!(
                     "/{path} is {}, but the image has a file at this path. Move it away",
@@ -92,7 +92,7 @@ impl Replacer {
             let above = path.match_indices('/').map(|(at, _)| &path[..at]);
             for folder in above {
                 if !folders.iter().any(|known| known == folder)
-                    && !files::exists(&self.place(folder))?
+                    && !files::exists(&self.live_path(folder))?
                 {
                     folders.push(folder.to_owned());
                 }
@@ -111,10 +111,10 @@ impl Replacer {
             .iter()
             .filter(|change| change.kind != Kind::Added)
         {
-            let kept = self.kept(&change.path);
+            let kept = self.backup_path(&change.path);
             let folder = kept.parent().context("a kept file has no folder")?;
             DesiredDir::new(folder, 0o700, ROOT).make()?;
-            files::install::install(&self.place(&change.path), &kept)?;
+            files::install::install(&self.live_path(&change.path), &kept)?;
         }
         Ok(())
     }
@@ -125,10 +125,10 @@ impl Replacer {
         for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
                 .with_context(|| format!("the image does not contain the folder {folder}"))?;
-            DesiredDir::new(self.place(folder), there.mode, there.owner).make()?;
+            DesiredDir::new(self.live_path(folder), there.mode, there.owner).make()?;
         }
         for FileChange { path, kind } in &replacement.files {
-            let place = self.place(path);
+            let place = self.live_path(path);
             match kind {
                 Kind::Removed => self.remove(path)?,
                 Kind::Added | Kind::Replaced => files::install::install(&new.join(path), &place)?,
@@ -140,22 +140,22 @@ impl Replacer {
     /// Restores all kept files, and removes the new files. The operation can be repeated.
     pub(super) fn revert(&self, replacement: &Replacement) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
-            files::remove_unfinished(&self.place(path))?;
+            files::remove_unfinished(&self.live_path(path))?;
             if *kind == Kind::Added {
                 self.remove(path)?;
             } else {
-                files::install::install(&self.kept(path), &self.place(path))?;
+                files::install::install(&self.backup_path(path), &self.live_path(path))?;
             }
         }
         for folder in replacement.folders.iter().rev() {
-            files::install::remove_if_empty(&self.place(folder))?;
+            files::install::remove_if_empty(&self.live_path(folder))?;
         }
         Ok(())
     }
 
     /// Removes a file durably. The file's folder may already be missing.
     fn remove(&self, path: &str) -> Result<()> {
-        let place = self.place(path);
+        let place = self.live_path(path);
         let folder = place.parent().unwrap_or(&self.root).to_owned();
         if !files::exists(&folder)? {
             return Ok(());
@@ -178,7 +178,10 @@ impl Replacer {
             .iter()
             .filter(|change| change.kind != gone)
             .map(|change| change.path.as_str());
-        folders.chain(files).map(|path| self.place(path)).collect()
+        folders
+            .chain(files)
+            .map(|path| self.live_path(path))
+            .collect()
     }
 }
 
@@ -316,7 +319,7 @@ mod tests {
                     .get(done)
                     .filter(|next| next.kind != Kind::Removed)
                 {
-                    let place = replacer.place(&next.path);
+                    let place = replacer.live_path(&next.path);
                     let temp = place
                         .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();

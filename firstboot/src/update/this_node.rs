@@ -106,7 +106,7 @@ impl ThisNode {
             tls: document_tls.clone(),
             document_tls,
             envelope: self.envelope.clone(),
-            place: paths::ACCEPTED.to_owned(),
+            origin: paths::ACCEPTED.to_owned(),
             cluster: self.cluster.clone(),
         };
         rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;

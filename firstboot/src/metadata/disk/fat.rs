@@ -234,8 +234,8 @@ struct LongName {
 
 impl LongName {
     fn add(&mut self, entry: &[u8]) {
-        let (place, checksum) = (entry[0], entry[13]);
-        if place & 0x40 != 0 {
+        let (ordinal, checksum) = (entry[0], entry[13]);
+        if ordinal & 0x40 != 0 {
             *self = Self {
                 parts: Vec::new(),
                 checksum,
@@ -249,7 +249,7 @@ impl LongName {
             .chain(entry[14..26].chunks_exact(2))
             .chain(entry[28..32].chunks_exact(2));
         self.parts.push((
-            place & 0x3F,
+            ordinal & 0x3F,
             units
                 .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
                 .collect(),
@@ -266,7 +266,7 @@ impl LongName {
         let in_order = self
             .parts
             .iter()
-            .map(|(place, _)| *place)
+            .map(|(ordinal, _)| *ordinal)
             .eq((1..=count).rev());
         if count == 0 || !in_order || sum != self.checksum {
             return None;

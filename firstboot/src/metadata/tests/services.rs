@@ -39,9 +39,9 @@ fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn place(answer: Result<SourceResult>) -> String {
+fn origin(answer: Result<SourceResult>) -> String {
     match answer.unwrap() {
-        SourceResult::Found(found) => found.place,
+        SourceResult::Found(found) => found.origin,
         other => panic!("{other:?}"),
     }
 }
@@ -91,7 +91,7 @@ fn openstack_returns_the_user_data() {
         "GET /openstack/latest/user_data" => ok(FIRST),
         _ => status(400),
     });
-    assert_eq!(place(ask(&server)), "the user data of openstack");
+    assert_eq!(origin(ask(&server)), "the user data of openstack");
     assert_eq!(server.lines().len(), 4);
 
     let without = Server::start(|request| {
@@ -155,11 +155,11 @@ fn ec2_service(uses: u32, user_data: Response) -> Server {
 fn ec2_is_queried_with_a_token_that_is_renewed_once() {
     let ask = |server: &Server| ask_on(Platform::Ec2, &ec2::SOURCE, server);
     let server = ec2_service(9, ok(FIRST));
-    assert_eq!(place(ask(&server)), "the user data of ec2");
+    assert_eq!(origin(ask(&server)), "the user data of ec2");
     assert_eq!(server.lines().len(), 3, "one token is enough");
 
     let expiring = ec2_service(1, ok(FIRST));
-    assert_eq!(place(ask(&expiring)), "the user data of ec2");
+    assert_eq!(origin(ask(&expiring)), "the user data of ec2");
     let asked = ["PUT /latest/api/token", "GET /2021-03-23/user-data"];
     assert_eq!(
         expiring.lines()[2..],
@@ -232,7 +232,7 @@ fn gce_is_accepted_only_with_the_header_in_its_answers() {
         })
     };
     assert_eq!(
-        place(ask(&google(FLAVOR, ok(FIRST)))),
+        origin(ask(&google(FLAVOR, ok(FIRST)))),
         "the user data of gce"
     );
     assert_eq!(
@@ -266,7 +266,7 @@ fn user_data_of_azure_is_decoded_from_base64() {
         })
     };
     let document = "eyJwYXlsb2FkVHlwZSI6InQiLCJwYXlsb2FkIjoiWm1seWMzUT0iLCJzaWduYXR1cmVzIjpbXX0=";
-    assert_eq!(place(ask(&azure(document))), "the user data of azure");
+    assert_eq!(origin(ask(&azure(document))), "the user data of azure");
     assert_eq!(nothing(ask(&azure(""))), "the machine v-1 has no user data");
     assert!(error(ask(&azure("{not base64}"))).contains("is not base64"));
 }

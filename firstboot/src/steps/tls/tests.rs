@@ -111,7 +111,7 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         document_tls: tls.clone(),
         previous_ca_tls: None,
         envelope: key.sign("t", b""),
-        place: "a test".into(),
+        origin: "a test".into(),
         cluster,
         tls,
     }
