@@ -53,7 +53,7 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     if let Some(found) = renewed(&identity, &machine, &own, &trusted, log)? {
         identity = identity::verify(found, &trusted, identity.cluster, &machine, &own)?;
     }
-    rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
+    rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;
     Ok((identity, machine))
 }
 

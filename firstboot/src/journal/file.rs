@@ -129,7 +129,7 @@ impl Journal {
     }
 
     /// Reads the journal without changing it, because another process may be writing to it.
-    pub(crate) fn look(path: impl AsRef<Path>) -> Result<Self> {
+    pub(crate) fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 

@@ -264,7 +264,7 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
 
 /// Prints what the command would do.
 fn plan_only(identity: &Identity) -> Result<JsonOutput> {
-    let journal = Journal::look(paths::JOURNAL)?;
+    let journal = Journal::open_read_only(paths::JOURNAL)?;
     if let Some(member) = NodeState::of(&journal).has_left() {
         say(left_reason(member).to_string());
         return Ok(JsonOutput::left(member));

@@ -41,7 +41,7 @@ use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let journal = Journal::look(paths::JOURNAL)?;
+    let journal = Journal::open_read_only(paths::JOURNAL)?;
     if options.list {
         return list(options, &journal);
     }

@@ -17,7 +17,7 @@ use crate::runtime::block_on;
 
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)
+    let cluster = NodeState::of(&Journal::open_read_only(paths::JOURNAL)?)
         .cluster
         .unwrap_or_default();
     block_on(async {

@@ -57,7 +57,7 @@ impl fmt::Display for DryRun {
 pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
-    let journal = Journal::look(paths::JOURNAL)?;
+    let journal = Journal::open_read_only(paths::JOURNAL)?;
     let state = NodeState::of(&journal);
     if let Some(start) = &state.initial_cluster {
         changes.extend(etcd_conf::plan(identity, start, state.data.is_some())?);

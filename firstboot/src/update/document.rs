@@ -33,7 +33,7 @@ use crate::{certificates, csr, paths, rotation, systemd};
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit for the updater to exit after it has written the outcome of an update.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A verified, newer document of this node.
 #[derive(Debug)]
@@ -304,7 +304,7 @@ impl NewerDocument {
         let end = Instant::now() + LOCK_TIMEOUT;
         let lock = loop {
             match Lock::take_updates() {
-                Err(_) if Instant::now() < end => sleep(LOOK),
+                Err(_) if Instant::now() < end => sleep(POLL_INTERVAL),
                 lock => break lock?,
             }
         };
@@ -339,7 +339,7 @@ fn follow(name: &str) -> Result<()> {
             ));
             return Ok(());
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::systemd::UPDATE_UNIT;
 use crate::{files, paths, systemd};
 
 /// The pause between two reads of the messages.
-const LOOK: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of reads of the messages for each check of the unit.
 const READS: u32 = 20;
 /// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
@@ -52,7 +52,7 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
                 "this update has ended, and another update has begun".to_owned()
             }));
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

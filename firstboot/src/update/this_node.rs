@@ -109,7 +109,7 @@ impl ThisNode {
             origin: paths::ACCEPTED.to_owned(),
             cluster: self.cluster.clone(),
         };
-        rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
+        rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;
         Ok(identity)
     }
 }

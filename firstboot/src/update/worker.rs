@@ -36,9 +36,9 @@ use steps::{
 use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
 /// The pause between two checks of a member that is not healthy yet.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause between two checks of a member that must stay healthy.
-const SOAK_LOOK: Duration = Duration::from_millis(500);
+const SOAK_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
@@ -389,6 +389,10 @@ fn until_good(
             say(format!("the member is not healthy yet: {why}"));
             logged = why;
         }
-        std::thread::sleep(if good.is_some() { SOAK_LOOK } else { LOOK });
+        std::thread::sleep(if good.is_some() {
+            SOAK_POLL_INTERVAL
+        } else {
+            POLL_INTERVAL
+        });
     }
 }

@@ -15,7 +15,7 @@ use tests::repack::{self, Repack};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 use crate::update::{all_have, build};
 
-const LOOK: &str = "/var/lib/firstboot/update/look.json";
+const POLL_INTERVAL: &str = "/var/lib/firstboot/update/look.json";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -48,7 +48,7 @@ fn rolls_in_the_window() -> Result<()> {
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
     build(&bed, &format!("{auto}{own}"), &[("word", "one\n")])?;
     for host in &bed.hosts {
-        let closed = format!("grep -F '[update-window]' {LOOK}");
+        let closed = format!("grep -F '[update-window]' {POLL_INTERVAL}");
         host.wait_for(&closed, CONVERGENCE_TIMEOUT)?;
     }
     let said = bed.hosts[1].check(&["firstboot", "status"])?;
@@ -100,7 +100,10 @@ fn look_often(host: &Host) -> Result<()> {
     host.sh("systemctl daemon-reload && systemctl restart firstboot-update.timer")?
         .ok()?;
     // The test has not published a newer image yet.
-    host.wait_for(&format!("grep '\"own\":1' {LOOK}"), CONVERGENCE_TIMEOUT)?;
+    host.wait_for(
+        &format!("grep '\"own\":1' {POLL_INTERVAL}"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(
         quiet.code() == 0 && quiet.stdout.is_empty() && quiet.stderr.is_empty(),
