@@ -101,8 +101,8 @@ pub fn is_from_wrong_clock(time: u64, now: u64) -> bool {
 
 impl SnapshotRecord {
     /// Returns whether this snapshot is the snapshot of the slot, or of a later slot. A snapshot
-    /// from a wrong clock does not count, because no other snapshot would be taken until the time
-    /// in its record.
+    /// whose time comes from a wrong clock does not count. If it counted, no other snapshot would
+    /// be taken until that time.
     pub fn covers(&self, slot: u64, now: u64) -> bool {
         self.slot >= slot && !is_from_wrong_clock(self.time, now)
     }

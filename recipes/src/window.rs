@@ -29,8 +29,11 @@ pub enum WindowError {
     /// The text before `for` is not a schedule.
     #[error("before `for`: {0}")]
     Schedule(ScheduleError),
-    /// The window would never close.
-    #[error("expected a length that is shorter than the time from one opening to the next")]
+    /// The window would never open or never close.
+    #[error(
+        "expected a length that is more than 0 and shorter than the time from one opening to the \
+         next"
+    )]
     Length,
 }
 

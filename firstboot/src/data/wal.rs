@@ -1,6 +1,6 @@
-//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file,
-//! because each file begins with the ids and the hard state (server/storage/wal/wal.go, cut). etcd
-//! itself reads all files.
+//! Reads the member id, the cluster id and the end of etcd's write-ahead log. firstboot reads only
+//! the last file, because each file begins with the ids and the hard state
+//! (server/storage/wal/wal.go, cut). etcd itself reads all files.
 //!
 //! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
 //! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum

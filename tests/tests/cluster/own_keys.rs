@@ -204,7 +204,7 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
         ours.provisioning.pki(),
     ];
     for host in hosts {
-        // This folder is on a tmpfs, and is visible only inside the host.
+        // Copy the content of /run, a tmpfs that is visible only inside the host.
         let copy = ours.workstation.path().join(format!("{}-run", host.name()));
         fs::create_dir(&copy)?;
         fs::write(

@@ -69,7 +69,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
         let descriptor = disk.bytes(number * SECTOR as u64, SECTOR)?;
         ensure!(
             descriptor[1..6] == *b"CD001",
-            "its ISO 9660 file system is damaged: the list of descriptors has no end"
+            "its ISO 9660 file system is damaged: its list of volume descriptors is not terminated"
         );
         let names = match descriptor[0] {
             1 => Names::Primary,

@@ -75,7 +75,7 @@ impl Meta {
             return None;
         }
         Some(match key {
-            b"storageVersion" => "a storage version, 3.MINOR.0 from 3.6.0 on",
+            b"storageVersion" => "a storage version in the form 3.MINOR.0, at least 3.6.0",
             b"confState" => "raft's confState in JSON, with a voter",
             b"consistent_index" | b"term" => "a number of 8 bytes that is at least 1",
             _ => "a compacted revision of 17 bytes",

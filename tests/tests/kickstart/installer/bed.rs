@@ -61,7 +61,8 @@ pub(super) fn chosen(installation: &Installation) -> String {
     format!("{}: {}", labels.join(", "), parts.join(" "))
 }
 
-/// Returns a line to append to the section `[install]`, with which the demo's recipe ends.
+/// Returns the line with a newline. If the line is appended to the demo's recipe, it belongs to
+/// `[install]`, the recipe's last section.
 pub(super) fn install(line: &str) -> String {
     format!("{line}\n")
 }
