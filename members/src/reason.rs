@@ -166,6 +166,7 @@ pub enum ReasonId {
     UpdateNoServer,
     UpdateInstallRefused,
     UpdateNotInstalled,
+    UpdateDeadline,
 }
 
 impl ReasonId {

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use members::timestamp::rfc3339;
 
 use super::state::{FileChanges, Phase, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
+use crate::reason::{Reason, ReasonId};
 use crate::steps::selinux;
 use crate::{files, paths};
 
@@ -43,6 +45,25 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
     }
     state.enter(Phase::Waiting)?;
     Ok(state)
+}
+
+/// Returns the reason to drop an order whose deadline passed while the updater was not running.
+pub(super) fn missed_deadline(order: &UpdateOrder) -> Reason {
+    let serial = order.serial;
+    let (what, option) = match (&order.release, &order.reinstall) {
+        (None, _) => (format!("roll the image {serial} back"), " --rollback"),
+        (_, Some(_)) => (
+            format!("install this machine again with the image {serial}"),
+            " --reinstall",
+        ),
+        (_, None) => (format!("install the image {serial}"), ""),
+    };
+    ReasonId::UpdateDeadline.because(format!(
+        "this node dropped the order to {what}, because the deadline of the order, {}, passed \
+         while the node was off or firstboot-update.service was stopped. Run `firstboot \
+         update{option}` again",
+        rfc3339(order.until)
+    ))
 }
 
 fn random() -> Result<[u8; 16]> {

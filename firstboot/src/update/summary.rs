@@ -191,6 +191,7 @@ impl Local {
         let mut reasons = Vec::new();
         if let Some(last) = &self.last {
             let newer_look = self.look.as_ref().is_some_and(|look| look.at > last.at);
+            let why = Reason::parse(&last.why);
             match last.end {
                 UpdateResult::Reverted if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
@@ -206,10 +207,16 @@ impl Local {
                     rfc3339(last.at),
                     last.why
                 ))),
+                // The dropped order may also be a rollback, or a reinstallation from the node's image.
+                UpdateResult::Expired
+                    if why.id == Some(ReasonId::UpdateDeadline) && !newer_look =>
+                {
+                    reasons.push(why);
+                }
                 UpdateResult::Expired | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
-                    reasons.push(Reason::parse(&last.why).map(|why| {
+                    reasons.push(why.map(|why| {
                         format!("this node did not install the image {}: {why}", last.serial)
                     }));
                 }

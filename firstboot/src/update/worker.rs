@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::health_check::{HealthCheck, HealthResult};
+use super::order::missed_deadline;
 use super::resume::{Resumption, resumption};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
@@ -27,7 +28,9 @@ use members::keys::FailedRelease;
 use members::timestamp::now;
 use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
-use steps::{give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say};
+use steps::{
+    give_up_leadership, install_new, last_of, plan_replacement, reboot, revert, say, was_tried,
+};
 use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
 /// The unit that executes an order.
@@ -113,6 +116,16 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
+        if now() >= state.order.until && was_tried(state)? {
+            let missed = || missed_deadline(&state.order).to_string();
+            let why = Some(logged).filter(|why| !why.is_empty());
+            return end(
+                state,
+                &own,
+                UpdateResult::Expired,
+                why.unwrap_or_else(missed),
+            );
+        }
         let decision = match decide(state, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => {
@@ -124,9 +137,6 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             TurnDecision::Take | TurnDecision::Held => break,
             TurnDecision::Refuse(why) => {
                 return end(state, &own, UpdateResult::Refused, why.to_string());
-            }
-            TurnDecision::Wait(why) if now() >= state.order.until => {
-                return end(state, &own, UpdateResult::Expired, why.to_string());
             }
             TurnDecision::Wait(why) => {
                 let why = why.to_string();

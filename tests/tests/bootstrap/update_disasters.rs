@@ -1,9 +1,11 @@
 //! Tests failures of other nodes, of the network and of the releases while an image rolls through a
 //! cluster. firstboot must never have etcd stopped on two nodes at the same time.
 
+mod orders;
+mod races;
+
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -15,11 +17,10 @@ use tests::host::Host;
 use tests::programs::recipe;
 use tests::repack::{self, Repack};
 
+use self::orders::{OUTCOME, STATE, order, publish, wait_end, wait_phase};
+use self::races::deadline_passes_while_off;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 use crate::update::{all_have, bed, build_from, ends, is_at_rest, no_write_is_lost, update};
-
-const STATE: &str = "/var/lib/firstboot/update/state.json";
-const OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -46,45 +47,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Publishes an image with another chrony.conf.
-fn publish(bed: &Bed, serial: u64) -> Result<()> {
-    let image = Repack::of(&bed.provisioning.out())?;
-    fs::write(image.path("etc/chrony.conf"), format!("# {serial}\n"))?;
-    image.pack(serial, &bed.provisioning.signing_key()?)
-}
-
-/// Orders an update without waiting for it.
-fn order(host: &Host) -> Result<()> {
-    host.sh(
-        "rm -f /var/lib/firstboot/update/outcome.json; nohup firstboot update > /dev/null 2>&1 &",
-    )?
-    .ok()
-    .map(drop)
-}
-
-fn wait_phase(host: &Host, phase: &str) -> Result<()> {
-    let end = Instant::now() + CONVERGENCE_TIMEOUT;
-    let path = host.path(STATE);
-    while !fs::read_to_string(&path)
-        .unwrap_or_default()
-        .contains(&format!("\"phase\":\"{phase}\""))
-    {
-        ensure!(
-            Instant::now() < end,
-            "the update did not reach the phase {phase}: {}",
-            host.journal("firstboot-update")?
-        );
-    }
-    Ok(())
-}
-
-/// Waits until the order has ended with this result.
-fn wait_end(host: &Host, end: &str) -> Result<()> {
-    let ended = format!("! test -e {STATE} && grep -F '\"end\":\"{end}\"' {OUTCOME}");
-    host.wait_for(&ended, CONVERGENCE_TIMEOUT)
-        .with_context(|| host.journal("firstboot-update").unwrap_or_default())
-}
-
 fn goes_on() -> Result<()> {
     let mut bed = bed()?;
     let first = bed.provisioning.copy_output()?;
@@ -93,6 +55,7 @@ fn goes_on() -> Result<()> {
     let writers = Writers::start(&client, &addresses, "roll/");
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     halted_in_the_middle(&bed)?;
+    deadline_passes_while_off(&mut bed)?;
     overtaken(&bed)?;
     member_goes_down(&mut bed)?;
     holder_is_cut_off(&bed)?;

@@ -237,6 +237,19 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
         UpdateKeys::default(),
         &["image: 6", "etcd-2 has the turn [update-turn]"],
     );
+    // The node has this image already, and dropped the order to roll it back.
+    says(
+        with(ended(
+            UpdateResult::Expired,
+            6,
+            "this node dropped the order to roll the image 6 back [update-deadline]",
+        )),
+        UpdateKeys::default(),
+        &[
+            "image: 6",
+            "update: this node dropped the order to roll the image 6 back [update-deadline]",
+        ],
+    );
     says(
         with(ended(UpdateResult::Reverted, 5, "x")),
         UpdateKeys::default(),

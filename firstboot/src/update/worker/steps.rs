@@ -16,7 +16,7 @@ use crate::etcd::{Client, installed_credentials};
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
 use crate::operator::UNIT;
-use crate::{output, paths, start_permit, system_command, systemd};
+use crate::{files, output, paths, start_permit, system_command, systemd};
 
 /// The time limit for a transfer of the leadership.
 const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +35,12 @@ pub(super) fn say(line: impl AsRef<str>) {
     if let Ok(mut file) = log {
         let _ = writeln!(file, "{line}");
     }
+}
+
+/// Returns whether the updater has already tried to begin this order: in an earlier boot, or in this
+/// boot, in which it has then logged why it waits.
+pub(super) fn was_tried(state: &UpdateState) -> Result<bool> {
+    Ok(state.boot != boot()? || files::exists(Path::new(paths::UPDATE_LOG))?)
 }
 
 /// Compares the new image with its file list once more, and keeps the files that the new image
