@@ -167,6 +167,7 @@ pub enum ReasonId {
     UpdateInstallRefused,
     UpdateNotInstalled,
     UpdateDeadline,
+    UpdateReplaced,
 }
 
 impl ReasonId {

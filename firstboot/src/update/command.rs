@@ -155,7 +155,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
         own = ThisNode::read()?;
     }
     let take_last = |lock: &Lock| last.map_or(Ok(()), |newer| newer.take(lock));
-    match look(options, &own, &source) {
+    match stage::retry_if_replaced(|| look(options, &own, &source)) {
         Ok(Next::Order(order)) => {
             let outcome = install(options, &own, *order, lock)?;
             last.map_or(Ok(()), NewerDocument::take_after_update)?;
@@ -242,7 +242,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     if check == ReleaseCheck::Current {
         return Ok(Next::Current(release.serial));
     }
-    stage::stage(source, &release, &own.node)?;
+    stage::stage(source, &release, own)?;
     Ok(Next::Order(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
@@ -263,27 +263,24 @@ fn compare(
 ) -> Result<Option<Exit>> {
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
-    let looked = release(own, source);
+    let looked = stage::retry_if_replaced(|| {
+        let (release, check) = release(own, source)?;
+        if check != ReleaseCheck::Newer {
+            return Ok((release.serial, None));
+        }
+        let staged = stage::stage(source, &release, own)?;
+        let report = check::report(&release, &staged, settings.reboot, own.image.etcd)?;
+        Ok((release.serial, Some(report)))
+    });
     // Show the changes of a document even if the image cannot be updated.
     if let (Some(newer), false) = (newer, options.json) {
         show(&newer.text())?;
     }
-    let (release, check) = looked?;
-    let report = if check == ReleaseCheck::Newer {
-        let staged = stage::stage(source, &release, &own.node)?;
-        Some(check::report(
-            &release,
-            &staged,
-            settings.reboot,
-            own.image.etcd,
-        )?)
-    } else {
-        None
-    };
+    let (serial, report) = looked?;
     if options.json {
         answer(&JsonOutput {
             newer: report.is_some(),
-            serial: release.serial,
+            serial,
             changes: report.as_ref(),
             document: newer.map(|newer| newer.report(false)),
             outcome: None,
@@ -291,7 +288,7 @@ fn compare(
     } else {
         match &report {
             Some(report) => show(&report.text())?,
-            None => say(already(release.serial)),
+            None => say(already(serial)),
         }
     }
     Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))

@@ -33,7 +33,7 @@ pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<Up
     check_reinstallation(&release, &own.image)?;
     // Stage the image only to check that it is complete and meant for this node. The node does not
     // use the staged files.
-    let staged = stage::stage(source, &release, &own.node)?;
+    let staged = stage::stage(source, &release, own)?;
     if let Some(why) = erases(own.cluster.data, staged.data, release.serial) {
         return Err(refused(ReasonId::UpdateWipes.because(why)));
     }

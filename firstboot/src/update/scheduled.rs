@@ -64,7 +64,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         newer.take(&lock)?;
         own = ThisNode::read()?;
     }
-    let decided = decide(&own, &source, &settings, auto, &mut seen);
+    let decided = stage::retry_if_replaced(|| decide(&own, &source, &settings, auto, &mut seen));
     seen.why = match &decided {
         Ok(Next::Nothing | Next::Begin(_)) => None,
         Ok(Next::Wait(why)) => Some(why.to_string()),
@@ -141,7 +141,7 @@ fn decide(
     if let Some(why) = block_on(obstacle(own, &release))? {
         return Ok(Next::Wait(why));
     }
-    stage::stage(source, &release, &own.node)?;
+    stage::stage(source, &release, own)?;
     Ok(Next::Begin(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),

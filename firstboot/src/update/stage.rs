@@ -13,7 +13,8 @@ use recipes::{
 
 use super::file_changes::UNLISTED;
 use super::source::{Source, check_room};
-use crate::exit::refused;
+use super::this_node::ThisNode;
+use crate::exit::{id_of, not_ready, refused};
 use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, system_command};
@@ -24,6 +25,9 @@ const UNIT: &str = "etc/systemd/system/firstboot-update.service";
 /// The free space that an update needs for the unpacked files and the kept files, as a multiple of
 /// the overlay's size.
 const ROOM: u64 = 4;
+
+/// The number of searches for a release that no build replaces during the download.
+const SEARCHES: u32 = 3;
 
 /// An unpacked image that matches its file list.
 #[derive(Debug)]
@@ -41,9 +45,9 @@ pub(super) struct Staged {
 /// # Errors
 /// Returns a refusal if any byte differs from the signed release, or if the image is not meant for
 /// this node.
-pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
+pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
-    let overlay = release.overlay;
+    let (overlay, node) = (release.overlay, &own.node);
     if let Some(staged) = staged_before(release, node) {
         return Ok(staged);
     }
@@ -56,24 +60,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     files::remove_all(&root)?;
     check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
 
-    let mut file = open(&archive)?;
-    if files::fingerprint(&archive).is_ok() && file.metadata()?.len() < overlay.size {
-        eprintln!(
-            "fetching the image {} from {source}: {} MiB",
-            release.serial,
-            overlay.size >> 20
-        );
-    }
-    source.overlay(&overlay, &mut file)?;
-    file.sync_all()?;
-    drop(file);
-    let found = files::digest(&archive)?;
-    if found != overlay.sha256 {
-        files::remove(&archive)?;
-        return Err(refused(ReasonId::UpdateAltered.because(format!(
-            "the overlay from {source} was altered: its SHA-256 is {found}, but the release states {}. firstboot did not unpack anything",
-            overlay.sha256
-        ))));
+    if let Err(error) = fetch(source, release, &archive) {
+        return Err(cause(error, release, own.fetch(source).ok().as_ref()));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
     // Use the same options as the kickstart. The digest shows that this is the archive of the
@@ -91,6 +79,61 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     let staged = examine(root, release, node)?;
     files::remove(&archive)?;
     Ok(staged)
+}
+
+/// Fetches the overlay of a release, and checks its digest.
+fn fetch(source: &Source, release: &ReleaseDocument, archive: &Path) -> Result<()> {
+    let overlay = release.overlay;
+    let mut file = open(archive)?;
+    if files::fingerprint(archive).is_ok() && file.metadata()?.len() < overlay.size {
+        eprintln!(
+            "fetching the image {} from {source}: {} MiB",
+            release.serial,
+            overlay.size >> 20
+        );
+    }
+    source.overlay(&overlay, &mut file)?;
+    file.sync_all()?;
+    drop(file);
+    let found = files::digest(archive)?;
+    if found == overlay.sha256 {
+        return Ok(());
+    }
+    files::remove(archive)?;
+    Err(refused(ReasonId::UpdateAltered.because(format!(
+        "the overlay from {source} was altered: its SHA-256 is {found}, but the release states {}. firstboot did not unpack anything",
+        overlay.sha256
+    ))))
+}
+
+/// Returns the cause of a failed download of an overlay. If the source has another release now, a
+/// build has replaced the overlay.
+fn cause(
+    error: anyhow::Error,
+    release: &ReleaseDocument,
+    now: Option<&ReleaseDocument>,
+) -> anyhow::Error {
+    match now {
+        Some(now) if now != release => not_ready(ReasonId::UpdateReplaced.because(format!(
+            "a build replaced the image {} with the image {} during the download. Try again",
+            release.serial, now.serial
+        ))),
+        _ => error,
+    }
+}
+
+/// Searches for a release and stages it, and repeats this if a build replaces the release during the
+/// download.
+pub(super) fn retry_if_replaced<T>(mut search: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..SEARCHES {
+        match search() {
+            Err(error) if id_of(&error) == Some(ReasonId::UpdateReplaced) => {
+                eprintln!("{error:#}");
+            }
+            found => return found,
+        }
+    }
+    search()
 }
 
 /// Compares the staged image with its file list and with the release once more.
@@ -250,4 +293,65 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
         }
     }
     files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use recipes::{ReleasedFile, Sha256};
+
+    use super::*;
+    use crate::exit::{Exit, code_of};
+
+    fn release(serial: u64) -> ReleaseDocument {
+        let overlay = ReleasedFile {
+            size: 10,
+            sha256: Sha256::of(&[7]),
+        };
+        ReleaseDocument::new(
+            "demo".parse().unwrap(),
+            serial,
+            overlay.sha256,
+            overlay,
+            "3.6.14".parse().unwrap(),
+            ImageBase::default(),
+        )
+    }
+
+    #[test]
+    fn an_overlay_is_altered_only_if_its_release_is_unchanged() {
+        let altered = || refused(ReasonId::UpdateAltered.because("it was altered"));
+        for (now, expected) in [
+            (Some(release(7)), ReasonId::UpdateAltered),
+            (None, ReasonId::UpdateAltered),
+            (Some(release(8)), ReasonId::UpdateReplaced),
+        ] {
+            let error = cause(altered(), &release(7), now.as_ref());
+            assert_eq!(id_of(&error), Some(expected), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_search_is_repeated_only_after_a_build_replaced_the_release() {
+        let mut searches = 0;
+        let replaced = || not_ready(ReasonId::UpdateReplaced.because("a build replaced it"));
+        let found = retry_if_replaced(|| {
+            searches += 1;
+            (searches == 2).then_some(searches).ok_or_else(replaced)
+        });
+        assert_eq!(found.unwrap(), 2);
+        searches = 0;
+        let error = retry_if_replaced(|| {
+            searches += 1;
+            Err::<(), _>(replaced())
+        });
+        assert_eq!(code_of(&error.unwrap_err()), Exit::NotReady);
+        assert_eq!(searches, SEARCHES);
+        searches = 0;
+        let error = retry_if_replaced(|| {
+            searches += 1;
+            Err::<(), _>(refused("another reason"))
+        });
+        assert_eq!(code_of(&error.unwrap_err()), Exit::Refused);
+        assert_eq!(searches, 1);
+    }
 }

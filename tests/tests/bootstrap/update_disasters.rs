@@ -18,7 +18,7 @@ use tests::programs::recipe;
 use tests::repack::{self, Repack};
 
 use self::orders::{OUTCOME, STATE, order, publish, wait_end, wait_phase};
-use self::races::deadline_passes_while_off;
+use self::races::{deadline_passes_while_off, replaced_during_the_download};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 use crate::update::{all_have, bed, build_from, ends, is_at_rest, no_write_is_lost, update};
 
@@ -67,6 +67,7 @@ fn goes_on() -> Result<()> {
     }
     none_overlap(&bed)?;
     holder_is_rebuilt(&mut bed, &first)?;
+    replaced_during_the_download(&bed)?;
     all_have(&bed, etcd::DEMO)
 }
 

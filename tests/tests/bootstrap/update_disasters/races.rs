@@ -1,11 +1,13 @@
-//! Tests a deadline that passes while the node is off.
+//! Tests a deadline that passes while the node is off, and a build during a node's download.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use recipes::image_release::RELEASE_OVERLAY;
 use tests::cluster::wait_healthy;
+use tests::server::Fault;
 
-use super::orders::{STATE, wait_end};
+use super::orders::{STATE, order, publish, wait_end};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 use crate::update::{ends, is_at_rest, update};
 
@@ -39,4 +41,38 @@ pub(super) fn deadline_passes_while_off(bed: &mut Bed) -> Result<()> {
         "{status}"
     );
     is_at_rest(host)
+}
+
+/// A build replaces the release while a node downloads its overlay. The node installs the newer
+/// release.
+pub(super) fn replaced_during_the_download(bed: &Bed) -> Result<()> {
+    let (host, server) = (&bed.hosts[0], &bed.provisioning.server);
+    publish(bed, 8)?;
+    let older = bed.provisioning.copy_output()?;
+    publish(bed, 9)?;
+    let newer = bed.provisioning.copy_output()?;
+    bed.provisioning.restore_output(&older)?;
+    let requests = || server.requests_for(RELEASE_OVERLAY).len();
+    let before = requests();
+    // The node tries again two seconds later.
+    server.fault(RELEASE_OVERLAY, Fault::StatusTimes(503, 3));
+    order(host)?;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
+    while requests() == before {
+        ensure!(
+            Instant::now() < end,
+            "the node does not request the overlay"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bed.provisioning.restore_output(&newer)?;
+    wait_end(host, "updated")?;
+    ensure!(
+        host.read("/etc/chrony.conf")? == "# 9\n",
+        "not the newer image"
+    );
+    for host in &bed.hosts[1..] {
+        ends(&update(host, "")?, 0, &["has the image 9"])?;
+    }
+    Ok(())
 }
