@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use recipes::{Label, NodeIdentity, Stage};
+use recipes::{Label, NodeIdentity, Sha256, Stage};
 
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::{ClientRequest, is_host};
@@ -151,7 +151,7 @@ fn decide(
     let again = format!("Run `builder allow {name} --install` on the server to reinstall it");
     match next {
         NextBoot::Install(attempt) => {
-            check_image(state, name, &installation)?;
+            let image = image_to_install(state, name, &installation)?;
             let token = token()?;
             installation.send(token.clone(), now());
             // Record the attempt first, because the disk of a machine must not be erased without a
@@ -169,6 +169,7 @@ fn decide(
                 node: name,
                 server,
                 tree: &tree,
+                image,
                 token: &token,
                 attempt: (attempt, last),
                 append: &state.append,
@@ -191,15 +192,17 @@ fn decide(
     }
 }
 
-/// Refuses to install another image than the one that the node asked for.
-fn check_image(state: &ServerState, name: &Label, installation: &Installation) -> Result<()> {
-    let Some(asked) = installation.image else {
-        return Ok(());
+/// Returns the image of the output, or `None` if the output has no release. Refuses to install
+/// another image than the one that the node asked for.
+fn image_to_install(
+    state: &ServerState,
+    name: &Label,
+    installation: &Installation,
+) -> Result<Option<Sha256>> {
+    let image = image_release::read(&state.out)?.map(|release| release.image);
+    let Some(asked) = installation.image.filter(|asked| image != Some(*asked)) else {
+        return Ok(image);
     };
-    let release = image_release::read(&state.out)?;
-    if release.is_some_and(|release| release.image == asked) {
-        return Ok(());
-    }
     let why = format!(
         "{name} boots from its disk: it asked for the image {asked}, but the output contains \
          another image. Run `builder allow {name} --install` on the server to install that image"
@@ -268,41 +271,6 @@ fn token() -> Result<String> {
         .context("the system does not provide random numbers")?
         .expose();
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
-}
-
-/// Records a download of the kickstart if a node's machine downloaded it. The kickstart itself is
-/// public.
-pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
-    let note = || -> Result<()> {
-        let cluster = state.cluster()?;
-        let named = request
-            .query_value("node")
-            .and_then(|name| cluster.node(name));
-        let node = request.origin(&state.log).and_then(|origin| match named {
-            Some(node) => check_location(node, origin).map(|()| node),
-            None => identify(&cluster.nodes, &request.installer, origin),
-        });
-        let node = match node {
-            Ok(node) => node,
-            Err(refusal) => {
-                state.log_event(
-                    request,
-                    None,
-                    format!("downloads the kickstart, but the server cannot record the download: {refusal}"),
-                );
-                return Ok(());
-            }
-        };
-        let _lock = cluster.record.lock()?;
-        let mut installation = cluster.record.installation(&node.name)?.unwrap_or_default();
-        installation.kickstart(now());
-        cluster.record.put_installation(&node.name, &installation)?;
-        state.log_event(request, Some(&node.name), "downloads the kickstart");
-        Ok(())
-    };
-    if let Err(error) = note() {
-        state.log.error(&error);
-    }
 }
 
 /// Accepts a machine's report of its stage.

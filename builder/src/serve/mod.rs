@@ -23,6 +23,7 @@ mod files;
 mod identify;
 mod index;
 mod install;
+mod kickstart;
 mod listen;
 mod log;
 mod netlink;

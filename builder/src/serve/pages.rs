@@ -16,6 +16,7 @@ use super::enrolment;
 use super::files;
 use super::index;
 use super::install;
+use super::kickstart;
 use super::node_document;
 use super::refusal::{Refusal, RefusalId};
 use super::reinstallation;
@@ -58,10 +59,14 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
-            if request.verb == Verb::Get {
-                install::kickstart(state, request);
+            // The file is opened before the image is compared, because a build may replace the
+            // output in between.
+            let opened = files::open(&state.out, &request.path);
+            match kickstart::requested(state, request) {
+                Ok(None) => public(state, request, || opened),
+                Ok(Some(reply)) => reply,
+                Err(error) => failed(state, &error),
             }
-            public(state, request, || files::open(&state.out, &request.path))
         }
         ["image", ..] | [RELEASE_FILE] => {
             public(state, request, || files::open(&state.out, &request.path))

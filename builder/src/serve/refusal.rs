@@ -34,6 +34,7 @@ pub(super) enum RefusalId {
     Held,
     Stage,
     StaleReport,
+    ImageReplaced,
     Unrecorded,
 
     // Reasons about requests of nodes to be installed again.

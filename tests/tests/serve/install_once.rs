@@ -3,6 +3,7 @@
 
 mod elsewhere;
 mod machine;
+mod replaced;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -17,6 +18,16 @@ use crate::board;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
+
+/// What a test needs that installs a machine.
+const HOSTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
     Requirement::Network,
     Requirement::Pip,
     Requirement::Curl,
@@ -55,6 +66,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             another_build,
         ),
         trial(
+            "a_build_between_boot_script_and_kickstart_restarts_the_machine",
+            HOSTS,
+            replaced::replaced,
+        ),
+        trial(
             "a_report_needs_its_token_and_its_card",
             REQUIREMENTS,
             forged,
@@ -79,7 +95,7 @@ fn stages() -> Result<()> {
     let sent = script(&one)?;
     ensure!(
         installs(&sent)
-            && sent.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1 "),
+            && sent.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1&image="),
         "{sent}"
     );
     on_board(&world, "sent the installer")?;

@@ -1,6 +1,10 @@
 //! The parts that the scripts of all boot loaders share.
 
-use recipes::{Label, Mac};
+use recipes::{Label, Mac, Sha256};
+
+/// The parameter in the kickstart's URL that names the image. A build may replace the image before
+/// the machine requests the kickstart.
+pub(in crate::serve) const IMAGE_PARAMETER: &str = "image";
 
 /// One installation.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +14,8 @@ pub(in crate::serve) struct Install<'a> {
     pub(in crate::serve) server: &'a str,
     /// The tree of CentOS 7.9, with a trailing slash.
     pub(in crate::serve) tree: &'a str,
+    /// The image whose kickstart the machine must get, or `None` if the output has no release.
+    pub(in crate::serve) image: Option<Sha256>,
     /// The token that proves that a report belongs to this attempt.
     pub(in crate::serve) token: &'a str,
     /// The number of this attempt, and the number of the last attempt allowed.
@@ -26,6 +32,7 @@ impl<'a> Install<'a> {
             node,
             server: "http://10.0.0.5:8080/",
             tree: "http://10.0.0.5/tree/",
+            image: Some(Sha256::new([0xab; 32])),
             token: "abc",
             attempt: (2, 4),
             append: "console=ttyS0",
@@ -56,13 +63,15 @@ impl Install<'_> {
             node,
             server,
             tree,
+            image,
             token,
             append,
             ..
         } = self;
+        let image = image.map_or_else(String::new, |image| format!("&{IMAGE_PARAMETER}={image}"));
         let stage2 = tree.trim_end_matches('/');
         let words = format!(
-            "inst.ks={server}image/centos7.ks?node={node} \
+            "inst.ks={server}image/centos7.ks?node={node}{image} \
              etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks"
         );
         [&words, *append].join(" ").trim_end().to_owned()

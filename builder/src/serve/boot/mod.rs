@@ -10,7 +10,7 @@ mod pxelinux;
 use super::identify::Machine;
 
 pub(super) use grub::SCRIPT_BYTES as GRUB_SCRIPT_BYTES;
-pub(super) use install::Install;
+pub(super) use install::{IMAGE_PARAMETER, Install};
 
 /// The maximum number of repeated requests from a machine whose network card is not known yet.
 const MAX_RETRIES: u32 = 5;

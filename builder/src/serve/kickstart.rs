@@ -1,0 +1,132 @@
+//! Records which machines download the kickstart. If a build has replaced the image that a machine's
+//! boot script named, the machine gets a kickstart that only restarts it.
+
+use anyhow::Result;
+use hyper::StatusCode;
+use recipes::{Label, NodeIdentity, Stage};
+
+use super::boot::IMAGE_PARAMETER;
+use super::client_request::{ClientRequest, Verb};
+use super::identify::{check_location, identify};
+use super::record::{Installation, Record};
+use super::refusal::{Refusal, RefusalId};
+use super::reply::{Reply, now, text_reply};
+use super::state::ServerState;
+use crate::image_release;
+
+const SAY: &str = include_str!("../../../kickstart/scripts/say.sh");
+
+/// Records a request for the kickstart, if a node's machine sent it. The kickstart itself is
+/// public. Returns the answer if the machine must not get the kickstart of the output.
+pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<Option<Reply>> {
+    if request.verb != Verb::Get {
+        return Ok(None);
+    }
+    let replaced = replaced(state, request)?;
+    if let Err(error) = note(state, request, replaced.as_ref()) {
+        state.log.error(&error);
+    }
+    Ok(replaced.map(|refusal| text_reply(refusal.status, restart(&refusal))))
+}
+
+/// Returns the refusal to continue an installation whose boot script named another image than the
+/// image of the output.
+fn replaced(state: &ServerState, request: &ClientRequest) -> Result<Option<Refusal>> {
+    let Some(named) = request.query_value(IMAGE_PARAMETER) else {
+        return Ok(None);
+    };
+    let release = image_release::read(&state.out)?;
+    if release.is_some_and(|release| release.image.to_string() == named) {
+        return Ok(None);
+    }
+    let why = "a build replaced the image after this machine had received its boot script. The \
+               machine restarts, and requests its boot script again";
+    Ok(Some(Refusal {
+        id: RefusalId::ImageReplaced,
+        status: StatusCode::OK,
+        why: why.to_owned(),
+    }))
+}
+
+/// Returns a kickstart that restarts the machine before anaconda changes a disk. An error status
+/// would leave the machine in dracut, which requests the kickstart only once (anaconda,
+/// dracut/fetch-kickstart-net.sh). `reboot` is for the case that %pre does not restart the machine,
+/// because anaconda executes this command whenever it ends (exitHandler in the program anaconda).
+fn restart(why: &Refusal) -> String {
+    format!(
+        "cmdline\n\
+         reboot\n\
+         %pre --interpreter=/bin/bash --erroronfail\n\
+         {SAY}\
+         say '{why}'\n\
+         sleep \"${{ETCD_IMAGE_PAUSE:-5}}\"\n\
+         systemctl --force reboot\n\
+         while sleep 60; do :; done\n\
+         %end\n"
+    )
+}
+
+fn note(state: &ServerState, request: &ClientRequest, replaced: Option<&Refusal>) -> Result<()> {
+    let cluster = state.cluster()?;
+    let named = request
+        .query_value("node")
+        .and_then(|name| cluster.node(name));
+    let node = request.origin(&state.log).and_then(|origin| match named {
+        Some(node) => check_location(node, origin).map(|()| node),
+        None => identify(&cluster.nodes, &request.installer, origin),
+    });
+    match (node, replaced) {
+        (Ok(node), None) => note_download(state, request, &cluster.record, node),
+        (Ok(NodeIdentity { name, .. }), Some(why)) => {
+            state.log_refusal(request, why);
+            note_replaced(&cluster.record, name, why)
+        }
+        (Err(refusal), _) => {
+            state.log_event(
+                request,
+                None,
+                format!(
+                    "downloads the kickstart, but the server cannot record the download: {refusal}"
+                ),
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Records that the node's machine downloads the kickstart.
+fn note_download(
+    state: &ServerState,
+    request: &ClientRequest,
+    record: &Record,
+    node: &NodeIdentity,
+) -> Result<()> {
+    let _lock = record.lock()?;
+    let mut installation = record.installation(&node.name)?.unwrap_or_default();
+    installation.kickstart(now());
+    record.put_installation(&node.name, &installation)?;
+    state.log_event(request, Some(&node.name), "downloads the kickstart");
+    Ok(())
+}
+
+/// Records that the node's newest attempt has failed, so that the board shows the reason, and
+/// `--power` boots the machine from the network.
+fn note_replaced(record: &Record, name: &Label, why: &Refusal) -> Result<()> {
+    let _lock = record.lock()?;
+    let Some(mut installation) = record.installation(name)? else {
+        return Ok(());
+    };
+    if fail(&mut installation, why) {
+        record.put_installation(name, &installation)?;
+    }
+    Ok(())
+}
+
+/// Marks the newest attempt as failed. Returns whether there is an attempt that has not ended yet.
+fn fail(installation: &mut Installation, why: &Refusal) -> bool {
+    let Some(token) = installation.token.clone() else {
+        return false;
+    };
+    let failed = installation.report(&token, Stage::Failed, Some(why.to_string()), now());
+    failed.is_ok()
+}
