@@ -24,6 +24,11 @@ use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
 use super::tree::InstallTree;
 
+/// Returns whether the request is a certificate request, whose answer needs the PKI folder.
+pub(super) fn signs(request: &ClientRequest) -> bool {
+    request.verb == Verb::Post && request.path == ["enrol"]
+}
+
 /// Answers a request.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();

@@ -15,6 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -32,6 +33,12 @@ use crate::exit::with_causes;
 
 /// The time limit for a client to send its request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The permits of the threads that answer certificate requests. While a build uses the PKI folder,
+/// each of these threads waits, so the other threads must remain for all other requests.
+static SIGNERS: Semaphore = Semaphore::const_new(4);
+/// How long a certificate request waits for one of these threads. firstboot waits 20 s for the
+/// answer.
+const SIGNER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 /// The maximum number of headers in a request. A machine sends one header for each of its cards.
@@ -251,21 +258,51 @@ async fn respond(
     };
     let reply = match request {
         Err(refusal) => refused(&refusal),
-        // Building an answer may block on the disk.
-        Ok(request) => {
-            match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
-                Ok(reply) => reply,
-                Err(error) => {
-                    console::error(error);
-                    refused(&Refusal::unavailable(
-                        RefusalId::Failed,
-                        "the server failed; the server's console shows why",
-                    ))
-                }
+        Ok(request) => match signer(&request).await {
+            Ok(signer) => answer(state, request, signer).await,
+            Err(refusal) => {
+                state.log_refusal(&request, &refusal);
+                refused(&refusal)
             }
-        }
+        },
     };
     response(reply, outbox)
+}
+
+/// Waits, without a thread, until a thread may answer a certificate request. Other requests need no
+/// permit.
+async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
+    if !pages::signs(request) {
+        return Ok(None);
+    }
+    match timeout(SIGNER_TIMEOUT, SIGNERS.acquire()).await {
+        Ok(Ok(permit)) => Ok(Some(permit)),
+        _ => Err(Refusal::unavailable(
+            RefusalId::PkiBusy,
+            "other certificate requests are waiting for the PKI folder. Ask again",
+        )),
+    }
+}
+
+/// Builds the answer in a thread, because this may block on the disk. The thread keeps the permit,
+/// even if the client disconnects.
+async fn answer(
+    state: Arc<ServerState>,
+    request: ClientRequest,
+    permit: Option<SemaphorePermit<'static>>,
+) -> Reply {
+    let answered = tokio::task::spawn_blocking(move || {
+        let reply = pages::answer(&state, &request);
+        drop(permit);
+        reply
+    });
+    answered.await.unwrap_or_else(|error| {
+        console::error(error);
+        refused(&Refusal::unavailable(
+            RefusalId::Failed,
+            "the server failed; the server's console shows why",
+        ))
+    })
 }
 
 /// Reads a short body to its end.

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -13,7 +14,7 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
 use tests::network::Link;
-use tests::process;
+use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::requirement::Requirement;
 use tests::run;
@@ -43,6 +44,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "no_machine_gets_certificates_for_another_node_or_for_another_nodes_key",
             REQUIREMENTS,
             hostile,
+        ),
+        trial(
+            "certificate_requests_during_a_build_block_no_other_request",
+            REQUIREMENTS,
+            during_a_build,
         ),
     ]
 }
@@ -264,6 +270,52 @@ fn hostile() -> Result<()> {
     server.wait_for_output("[key-not-approved]")?;
     // firstboot's own tests check that a node refuses a server whose key the image does not trust.
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
+}
+
+/// Many machines request certificates while another program uses the PKI folder. The server still
+/// answers other requests, and each machine gets its certificates or must ask again.
+fn during_a_build() -> Result<()> {
+    let (ours, recipe) = built_with("")?;
+    let _server = served(&ours, &recipe, &[])?;
+    let one = ours.network.add("etcd-1")?;
+    let body = request("first")?;
+    let lock = ours.pki().join(".lock");
+    let mut build = Command::new("flock");
+    build.arg(lock).args(["sleep", "15"]);
+    let log = fs::File::create(run::current()?.folder("build")?.join("log"))?;
+    let _build = KillOnDrop::spawn(&build, &log)?;
+    std::thread::sleep(Duration::from_millis(500));
+
+    let data = format!("@{}", body.display());
+    let url = format!("https://{ENROL}/enrol?mac={}", one.mac);
+    let options = ["--insecure", "--data-binary", &data, "--max-time", "40"];
+    let ask = || curl(&one.namespace, &options, &url);
+
+    let answers = std::thread::scope(|scope| -> Result<Vec<(u16, String)>> {
+        let asking: Vec<_> = (0..30).map(|_| scope.spawn(ask)).collect();
+        std::thread::sleep(Duration::from_secs(2));
+        for _ in 0..5 {
+            let begun = Instant::now();
+            expect(&one.namespace, "image/SHA256SUMS", 200, "overlay")?;
+            ensure!(
+                begun.elapsed() < Duration::from_secs(3),
+                "answered after {:?}",
+                begun.elapsed()
+            );
+        }
+        let ended = asking
+            .into_iter()
+            .map(|asking| asking.join().expect("no panic"));
+        ended.collect()
+    })?;
+    let count = |status: u16, text: &str| {
+        let is_it = |answer: &&(u16, String)| answer.0 == status && answer.1.contains(text);
+        answers.iter().filter(is_it).count()
+    };
+    let (busy, signed) = (count(503, "[pki-busy]"), count(200, "payload"));
+    println!("{busy} must ask again, and {signed} got certificates");
+    ensure!(busy >= 20 && busy + signed == 30, "{answers:?}");
+    self::answers(post(&one, &one.mac, &body)?, 200, "payload")
 }
 
 /// Checks that a running node that renews its certificates does not end the installation that the
