@@ -56,6 +56,14 @@ pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }
 
+/// Returns the fingerprint of the keys that an operator must approve before the next request for
+/// them is signed, if any.
+pub(crate) fn to_approve(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
+    let folder = dir.join("nodes").join(name.as_str());
+    let (asked, approved) = (asked(dir, name)?, approved(&folder)?);
+    Ok(asked.filter(|asked| approved != Some(*asked)))
+}
+
 pub(super) fn approved(folder: &Path) -> Result<Option<Sha256>, PkiError> {
     fingerprint(&folder.join(APPROVED))
 }

@@ -51,7 +51,7 @@ use recipes::node::{KeyPair, NodeTls};
 use recipes::{Label, PublicKey, Sha256, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
-pub(crate) use approval::{FirstKeyPolicy, approve, asked};
+pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};

@@ -20,6 +20,7 @@ use tests::requirement::Requirement;
 use tests::run;
 
 use crate::bed::{SERVER, Server, allow, by_card, curl, expect, installs, script_of};
+use crate::board;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -120,7 +121,8 @@ pub(crate) fn approve_printed(ours: &Provisioning, name: &str, printed: &str) ->
 
 fn cluster() -> Result<()> {
     let (ours, recipe) = built_with("")?;
-    let server = served(&ours, &recipe, &["--approve"])?;
+    let token = board::token()?;
+    let server = served(&ours, &recipe, &["--approve", "--board-token", &token])?;
     let names = ["etcd-1", "etcd-2", "etcd-3"];
     let install = |name: &&str| {
         let mut host = ours.machine(name)?;
@@ -138,6 +140,13 @@ fn cluster() -> Result<()> {
             !ours.pki().join(format!("nodes/{name}/server.crt")).exists(),
             "{name} has certificates before an operator approved its key"
         );
+        let link = host.link();
+        for text in [
+            "</span> awaiting approval</span>",
+            &format!("out.pki {name} "),
+        ] {
+            board::shows(link, text).context("before the approval")?;
+        }
         approve_printed(&ours, name, &journal)?;
     }
     for host in &hosts {

@@ -39,6 +39,19 @@ pub(super) enum Tone {
 
 /// Renders a word on a coloured ground, with the tone's sign.
 pub(super) fn chip(tone: Tone, text: &str) -> String {
+    span(tone, &Escaped(text).to_string())
+}
+
+/// Renders a chip with an explanation that only screen readers read.
+pub(super) fn explained_chip(tone: Tone, text: &str, explanation: &str) -> String {
+    let (text, explanation) = (Escaped(text), Escaped(explanation));
+    span(
+        tone,
+        &format!("{text}<span class=\"unseen\">, but {explanation}</span>"),
+    )
+}
+
+fn span(tone: Tone, content: &str) -> String {
     let (class, sign) = match tone {
         Tone::Neutral => ("neutral", '○'),
         Tone::Busy => ("busy", '◐'),
@@ -47,8 +60,7 @@ pub(super) fn chip(tone: Tone, text: &str) -> String {
         Tone::Bad => ("bad", '✕'),
     };
     format!(
-        "<span class=\"chip {class}\"><span aria-hidden=\"true\">{sign}</span> {}</span>",
-        Escaped(text)
+        "<span class=\"chip {class}\"><span aria-hidden=\"true\">{sign}</span> {content}</span>"
     )
 }
 

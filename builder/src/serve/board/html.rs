@@ -2,7 +2,7 @@
 
 use members::survey::{Row, Verdict, health, role, size};
 
-use super::elements::{Escaped, Table, Tone, chip, dash, facts, moment, or_dash};
+use super::elements::{Escaped, Table, Tone, chip, dash, explained_chip, facts, moment, or_dash};
 use super::view::{Machine, MachineStage, View};
 use crate::status::{Report, word};
 
@@ -181,7 +181,7 @@ fn member(row: &Row) -> Vec<String> {
         .collect();
     vec![
         Escaped(&row.name).to_string(),
-        chip(member_tone(row), health(row)),
+        member_health(row),
         answered(format!("<span class=\"fixed\">{}</span>", role(row))),
         if remarks.is_empty() {
             dash()
@@ -197,6 +197,17 @@ fn member(row: &Row) -> Vec<String> {
         answered(row.raft_index.to_string()),
         days(row),
     ]
+}
+
+/// Renders the health of a member. The text for screen readers also contains the faults of a healthy
+/// member, which the chip shows by its colour and its sign.
+fn member_health(row: &Row) -> String {
+    let tone = member_tone(row);
+    if !row.healthy || row.errors.is_empty() {
+        return chip(tone, health(row));
+    }
+    let faults: Vec<String> = row.errors.iter().map(ToString::to_string).collect();
+    explained_chip(tone, health(row), &faults.join("; "))
 }
 
 /// Renders the days that remain for the certificates that a member presents at its two ports.
@@ -298,7 +309,7 @@ fn tone(stage: MachineStage) -> Tone {
         MachineStage::Unknown | MachineStage::Allowed => Tone::Neutral,
         MachineStage::Installing | MachineStage::Installed => Tone::Busy,
         MachineStage::Healthy => Tone::Good,
-        MachineStage::Failed => Tone::Warning,
+        MachineStage::Approval | MachineStage::Failed => Tone::Warning,
         MachineStage::Held => Tone::Bad,
     }
 }

@@ -161,8 +161,10 @@ fn altered_files_of_a_healthy_member_are_shown() {
     let shown = view(Vec::new(), Some(report(vec![row])));
     let text = page(&shown);
     assert!(
-        text.contains("<span class=\"chip warning\"><span aria-hidden=\"true\">!</span> healthy")
-            && text.contains("image check failed: /etc/chrony.conf."),
+        text.contains(
+            "<span class=\"chip warning\"><span aria-hidden=\"true\">!</span> healthy\
+             <span class=\"unseen\">, but image check failed: /etc/chrony.conf."
+        ) && text.contains("image check failed: /etc/chrony.conf."),
         "{text}"
     );
     let metrics = metrics::text(&shown);

@@ -9,6 +9,7 @@ use recipes::{Envelope, Label, Mac, Stage};
 use serde::Deserialize;
 
 use crate::exit::with_causes;
+use crate::pki;
 use crate::serve::files;
 use crate::serve::power::PowerResult;
 use crate::serve::record::{NextBoot, Record, Step, time};
@@ -66,6 +67,8 @@ pub(super) enum MachineStage {
     Installed,
     /// The machine reported that it is a healthy member.
     Healthy,
+    /// The machine is installed, and an operator must approve its key before it gets certificates.
+    Approval,
     /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
     /// All attempts failed. An operator must allow the next attempt.
@@ -73,17 +76,18 @@ pub(super) enum MachineStage {
 }
 
 impl MachineStage {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Unknown,
         Self::Allowed,
         Self::Installing,
         Self::Installed,
         Self::Healthy,
+        Self::Approval,
         Self::Failed,
         Self::Held,
     ];
 
-    /// Returns the stage as one word.
+    /// Returns the stage as a word or two.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -91,6 +95,7 @@ impl MachineStage {
             Self::Installing => "installing",
             Self::Installed => "installed",
             Self::Healthy => "healthy",
+            Self::Approval => "awaiting approval",
             Self::Failed => "failed",
             Self::Held => "held",
         }
@@ -131,7 +136,8 @@ impl Machine {
         };
         // If a record cannot be read, the machine's row shows the error, so that the other machines
         // are still shown.
-        if let Err(error) = machine.add_record(state, record, node) {
+        let added = machine.add_record(state, record, node);
+        if let Err(error) = added.and_then(|()| machine.add_approval(state, node)) {
             machine.stage = MachineStage::Failed;
             machine.message = Some(with_causes(&error));
         }
@@ -169,6 +175,26 @@ impl Machine {
         self.message = last.and_then(|last| last.why.clone());
         Ok(())
     }
+
+    /// Shows the key that an operator must approve. A machine that waits for the approval has the
+    /// stage of its last report.
+    fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
+        let Some(ca) = &state.ca else { return Ok(()) };
+        let Some(key) = pki::to_approve(&ca.pki, node)? else {
+            return Ok(());
+        };
+        self.await_approval(format!(
+            "the key {key} waits for approval. {}",
+            pki::approval_hint(&ca.pki, node, key)
+        ));
+        Ok(())
+    }
+
+    fn await_approval(&mut self, what_to_do: String) {
+        if matches!(self.stage, MachineStage::Unknown | MachineStage::Installed) {
+            (self.stage, self.message) = (MachineStage::Approval, Some(what_to_do));
+        }
+    }
 }
 
 fn reported(stage: Stage) -> MachineStage {
@@ -192,4 +218,29 @@ fn image(state: &ServerState, node: &Label) -> Option<u64> {
     let envelope: Envelope = serde_json::from_reader(file.take(MAX_DOCUMENT_BYTES)).ok()?;
     let newest: Newest = serde_json::from_slice(&envelope.unverified().ok()?).ok()?;
     newest.release
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_installed_machine_that_is_not_healthy_awaits_an_approval() {
+        for stage in MachineStage::ALL {
+            let mut machine = Machine {
+                stage,
+                message: Some("its last message".to_owned()),
+                ..Machine::default()
+            };
+            machine.await_approval("run: builder pki approve".to_owned());
+            let expected = match stage {
+                MachineStage::Unknown | MachineStage::Installed => (
+                    MachineStage::Approval,
+                    Some("run: builder pki approve".to_owned()),
+                ),
+                _ => (stage, Some("its last message".to_owned())),
+            };
+            assert_eq!((machine.stage, machine.message), expected);
+        }
+    }
 }
