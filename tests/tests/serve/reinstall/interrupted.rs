@@ -1,12 +1,14 @@
 //! Reinstallations that are interrupted, of nodes that generate their own keys.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use tests::cluster::{Provisioning, etcdctl, wait_healthy};
 use tests::etcd;
-use tests::host::Host;
+use tests::host::{Host, Off};
+use tests::run;
 
 use super::machines::{
     JOURNAL, Machines, REINSTALL, TURN, is_reinstalled, read_all, recipe, script, wait_restarted,
@@ -53,10 +55,9 @@ pub(super) fn finished() -> Result<()> {
 
     turn_of_an_absent_node(&mut bed)?;
     power_cut_after_the_request(&mut bed, &server)?;
-    order(&bed.hosts[1])?;
-    ensure!(wait_restarted(&mut bed)? == 1, "another node restarts");
-    ensure!(bed.boot_from_network(1)?, "etcd-2 was not installed");
-    is_free(&bed.hosts[1])?;
+    no_approval_was_needed(&server)?;
+    drop(server);
+    let server = server_switches_the_machine(&mut bed, &path)?;
 
     for (host, journal) in bed.hosts.iter().zip(&journals) {
         wait_healthy(host, 3, START_TIMEOUT)?;
@@ -64,6 +65,10 @@ pub(super) fn finished() -> Result<()> {
     }
     ensure!(read_all(&bed.hosts, KEYS)? == keys, "a node has other keys");
     ensure!(bed.members()? == members, "the members are others");
+    no_approval_was_needed(&server)
+}
+
+fn no_approval_was_needed(server: &Server) -> Result<()> {
     ensure!(
         !server.output()?.contains("[key-not-approved]"),
         "a node waited for an operator"
@@ -131,4 +136,37 @@ fn power_cut_after_the_request(bed: &mut Machines, server: &Server) -> Result<()
     ensure!(bed.boot_from_network(2)?, "etcd-3 was not installed");
     wait_healthy(&bed.hosts[2], 3, START_TIMEOUT)?;
     is_free(&bed.hosts[2])
+}
+
+/// Writes a program for `--power` that records its calls, and resets the machine whose first process
+/// has this id. Returns the paths of the program and of the record.
+fn power(init: u32) -> Result<[PathBuf; 2]> {
+    let folder = run::current()?.folder("power")?;
+    let [program, calls] = ["power", "calls"].map(|name| folder.join(name));
+    let text = format!(
+        "#!/bin/sh\necho \"$*\" >> '{}'\n[ \"$2\" != cycle ] || kill -KILL {init}\n",
+        calls.display()
+    );
+    fs::write(&program, text)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    Ok([program, calls])
+}
+
+/// With `--power`, the server resets the machine of etcd-2, which waits for this with etcd stopped.
+/// Returns the server.
+fn server_switches_the_machine(bed: &mut Machines, recipe: &Path) -> Result<Server> {
+    let [program, calls] = power(bed.hosts[1].init()?)?;
+    let program = program.to_string_lossy();
+    let options = [&TREE[..], &["--reinstall", "--power", &program]].concat();
+    let server = served(&bed.ours, recipe, &options)?;
+    order(&bed.hosts[1])?;
+    let off = bed.hosts[1].wait_off(START_TIMEOUT)?;
+    ensure!(off == Off::Killed, "etcd-2 restarts by itself: {off:?}");
+    server.wait_for_output("server etcd-2: power: netboot and cycle are done")?;
+    ensure!(bed.boot_from_network(1)?, "etcd-2 was not installed");
+    wait_healthy(&bed.hosts[1], 3, START_TIMEOUT)?;
+    is_free(&bed.hosts[1])?;
+    let calls = fs::read_to_string(calls)?;
+    ensure!(calls == "etcd-2 netboot\netcd-2 cycle\n", "{calls}");
+    Ok(server)
 }
