@@ -97,23 +97,17 @@ pub(super) fn boot_disk_script(why: &str) -> String {
 
 /// Returns the commands that request a script. The commands try several times, because grub uses
 /// the same source ports after each start of the machine, and the server may still have the
-/// connections of an earlier start. The query contains the server's host, because some builds of
-/// grub omit the port in the header `Host` (tried with Debian's 2.06). Builds of grub without
-/// `smbios` omit the serial number and the UUID. The commands omit a serial number with special
-/// characters, because grub does not escape the characters of a path.
+/// connections of an earlier start. Builds of grub without `smbios` omit the serial number and the
+/// UUID. The commands omit a serial number with special characters, because grub does not escape
+/// the characters of a path.
 fn request(server: &str, more: &str) -> String {
-    let host = server
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .trim_end_matches('/');
     format!(
         "set uuid=\nset serial=\nset plain=\n\
          smbios --type 1 --get-uuid 8 --set uuid\n\
          smbios --type 1 --get-string 7 --set serial\n\
          regexp --set=0:plain '^[A-Za-z0-9._-]+$' \"$serial\"\n\
          for try in 1 2 3 4 5 6 7 8; do\n    \
-             configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid&host={host}{more}\"\n    \
+             configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid{more}\"\n    \
              sleep 2\n\
          done\n\
          exit 1\n",
