@@ -52,18 +52,17 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .map(|word| format!("'{}'", word.replace('\'', "%27")))
         .collect();
     let words = words.join(" ");
-    // With Secure Boot, `linux` fails in builds of grub in which only `linuxefi` asks shim to check
-    // the kernel. `linux` comes first, because grub counts a command that does not exist as a
-    // success (tried with grub 2.06).
+    // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
+    // grub-core/loader/i386/linux.c). Other builds have no `linuxefi`. grub counts a command that
+    // does not exist as a success (tried with grub 2.06), and `boot` without a kernel fails.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
-             initrd '{tree}images/pxeboot/initrd.img'\n\
-         else\n    \
-             linuxefi '{tree}images/pxeboot/vmlinuz' {words}\n    \
-             initrdefi '{tree}images/pxeboot/initrd.img'\n\
+             if initrd '{tree}images/pxeboot/initrd.img'; then boot; fi\n\
          fi\n\
-         boot\n\
+         if linuxefi '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
+             if initrdefi '{tree}images/pxeboot/initrd.img'; then boot; fi\n\
+         fi\n\
          exit 1\n",
         install.message()
     );
@@ -165,6 +164,9 @@ mod tests {
             );
             assert!(script.contains(&line), "{script}");
         }
+        // Each command is followed by its own `boot`, so the second command also runs if grub
+        // counts a missing first command as a success.
+        assert_eq!(script.matches("then boot; fi").count(), 2, "{script}");
     }
 
     #[test]
