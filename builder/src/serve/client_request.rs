@@ -267,7 +267,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
 
 /// Returns whether a string may be the host of this server. The host becomes part of a boot
 /// loader's script and of a kernel's command line.
-pub(super) fn is_host(host: &str) -> bool {
+fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 255
         && host

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use recipes::{Label, NodeIdentity, Sha256, Stage};
 
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
-use super::client_request::{ClientRequest, is_host};
+use super::client_request::ClientRequest;
 use super::identify::{Machine, check_location, identify};
 use super::log::printable;
 use super::record::{Installation, NextBoot, Record, time};
@@ -20,7 +20,7 @@ use crate::image_release;
 
 /// Answers a boot loader that requests its first script, which is the same for all machines.
 pub(super) fn first_script(state: &ServerState, request: &ClientRequest, loader: Loader) -> Reply {
-    let server = state.own_url(request);
+    let server = state.loader_url(request, loader);
     text_reply(StatusCode::OK, loader.identify_script(&server))
 }
 
@@ -73,13 +73,7 @@ fn machine_script(
     loader: Loader,
     machine: &Machine,
 ) -> Result<Reply> {
-    let host = request
-        .query_value("host")
-        .filter(|host| loader == Loader::Grub && is_host(host));
-    let server = match host {
-        Some(host) => format!("{}://{host}/", state.scheme),
-        None => state.own_url(request),
-    };
+    let server = state.loader_url(request, loader);
     let cluster = state.cluster()?;
     let decided = request
         .origin(&state.log)

@@ -10,6 +10,7 @@ use anyhow::Result;
 use recipes::{Label, NodeIdentity};
 
 use super::board::Board;
+use super::boot::Loader;
 use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
 use super::cluster::{Cluster, NodeCache};
@@ -117,6 +118,25 @@ impl ServerState {
                     IpAddr::V4(address) => format!("{address}:{}", request.local.port()),
                 });
         format!("{}://{host}/", self.scheme)
+    }
+
+    /// Returns this server's URL for a boot loader. Some builds of grub omit the port in the header
+    /// `Host` (tried with Debian's 2.06). The URL for grub therefore has the port of the connection
+    /// if the header has no port.
+    pub(super) fn loader_url(&self, request: &ClientRequest, loader: Loader) -> String {
+        let url = self.own_url(request);
+        let port = request.local.port();
+        let default = if self.scheme == "https" { 443 } else { 80 };
+        let names_port = |host: &str| {
+            let end = host.rsplit(']').next().unwrap_or_default();
+            end.contains(':')
+        };
+        match &request.host {
+            Some(host) if loader == Loader::Grub && port != default && !names_port(host) => {
+                format!("{}:{port}/", url.trim_end_matches('/'))
+            }
+            _ => url,
+        }
     }
 
     /// Logs a delivery to a node, or a report from it.

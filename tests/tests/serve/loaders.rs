@@ -7,7 +7,7 @@ use tests::harness::trial;
 use tests::network::{Link, Namespace};
 use tests::requirement::Requirement;
 
-use crate::bed::{SERVER, Server, built, built_with, curl, expect, get, raw, report};
+use crate::bed::{SERVER, Server, allow, built, built_with, curl, expect, get, raw, report};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -84,6 +84,11 @@ fn grub() -> Result<()> {
     for page in ["loaders/grub.cfg", "loaders/any/grub.cfg", "grub/grub.cfg"] {
         expect(&one.namespace, page, 200, &asks)?;
     }
+    // Debian's grub omits the port.
+    let bare = SERVER.split(':').next().unwrap_or_default();
+    let first = format!("GET /grub/grub.cfg HTTP/1.1\r\nHost: {bare}\r\n\r\n");
+    let said = raw(&one.namespace, &first)?;
+    ensure!(said.contains(&asks), "{said}");
     // Red Hat's grub first requests the script's length. This request must not count as an attempt.
     let url = format!("http://{SERVER}/{}", grub_page(&one.mac));
     let (status, head) = curl(&one.namespace, &["--head"], &url)?;
@@ -96,6 +101,14 @@ fn grub() -> Result<()> {
     installs_once(grub_page, ["linux '", "chainloader"], [&one, &two])?;
     let (_, text) = get(&one.namespace, &grub_page(&one.mac))?;
     ensure!(text.len() == 4096, "the script has {} bytes", text.len());
+    allow(&ours, &["etcd-1", "--install"])?;
+    let again = format!(
+        "GET /{} HTTP/1.1\r\nHost: {bare}\r\n\r\n",
+        grub_page(&one.mac)
+    );
+    let said = raw(&one.namespace, &again)?;
+    let ks = format!("inst.ks=http://{SERVER}/image/");
+    ensure!(said.contains(&ks), "{said}");
     Ok(())
 }
 

@@ -53,18 +53,17 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .map(|word| format!("'{}'", word.replace('\'', "%27")))
         .collect();
     let words = words.join(" ");
-    // With Secure Boot, `linux` fails in builds of grub in which only `linuxefi` asks shim to check
-    // the kernel. `linux` comes first, because grub treats a command that does not exist as
-    // successful (tried with grub 2.06).
+    // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
+    // grub-core/loader/i386/linux.c). Other builds have no `linuxefi`. grub treats a command
+    // that does not exist as successful (tried with grub 2.06), and `boot` without a kernel fails.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
-             initrd '{tree}images/pxeboot/initrd.img'\n\
-         else\n    \
-             linuxefi '{tree}images/pxeboot/vmlinuz' {words}\n    \
-             initrdefi '{tree}images/pxeboot/initrd.img'\n\
+             if initrd '{tree}images/pxeboot/initrd.img'; then boot; fi\n\
          fi\n\
-         boot\n\
+         if linuxefi '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
+             if initrdefi '{tree}images/pxeboot/initrd.img'; then boot; fi\n\
+         fi\n\
          exit 1\n",
         install.message()
     );
@@ -98,23 +97,17 @@ pub(super) fn boot_disk_script(why: &str) -> String {
 
 /// Returns the commands that request a script. The commands try several times, because grub uses
 /// the same source ports after each start of the machine, and the server may still have the
-/// connections of an earlier start. The query contains the server's host, because some builds of
-/// grub omit the port in the header `Host` (tried with Debian's 2.06). Builds of grub without
-/// `smbios` omit the serial number and the UUID. The commands omit a serial number with special
-/// characters, because grub does not escape the characters of a path.
+/// connections of an earlier start. Builds of grub without `smbios` omit the serial number and the
+/// UUID. The commands omit a serial number with special characters, because grub does not escape
+/// the characters of a path.
 fn request(server: &str, more: &str) -> String {
-    let host = server
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .trim_end_matches('/');
     format!(
         "set uuid=\nset serial=\nset plain=\n\
          smbios --type 1 --get-uuid 8 --set uuid\n\
          smbios --type 1 --get-string 7 --set serial\n\
          regexp --set=0:plain '^[A-Za-z0-9._-]+$' \"$serial\"\n\
          for try in 1 2 3 4 5 6 7 8; do\n    \
-             configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid&host={host}{more}\"\n    \
+             configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid{more}\"\n    \
              sleep 2\n\
          done\n\
          exit 1\n",
@@ -172,6 +165,9 @@ mod tests {
             );
             assert!(script.contains(&line), "{script}");
         }
+        // Each command is followed by its own `boot`, so the second command also runs if grub
+        // counts a missing first command as a success.
+        assert_eq!(script.matches("then boot; fi").count(), 2, "{script}");
     }
 
     #[test]

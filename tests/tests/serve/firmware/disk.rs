@@ -14,27 +14,53 @@ pub(super) const BOOTED: &str = "this is the disk";
 /// Makes the disk: a FAT16 file system with a boot sector for BIOS, and with an EFI application at
 /// UEFI's default path.
 pub(super) fn make(path: &Path) -> Result<()> {
-    File::create(path)?.set_len(16 << 20)?;
-    let shown = path.to_string_lossy();
-    process::check("mkfs.vfat", &["-F", "16", "-s", "4", &shown])?;
     let application = path.with_extension("efi");
     std::fs::write(&application, efi_application())?;
-    process::check("mmd", &["-i", &shown, "::/EFI", "::/EFI/BOOT"])?;
-    process::check(
-        "mcopy",
-        &[
-            "-i",
-            &shown,
-            &application.to_string_lossy(),
-            "::/EFI/BOOT/BOOTX64.EFI",
-        ],
-    )?;
+    make_fat(path, &["EFI", "EFI/BOOT"])?;
+    copy(path, &application, "EFI/BOOT/BOOTX64.EFI")?;
     let mut disk = OpenOptions::new().write(true).open(path)?;
     // The sector starts with a jump over the 59 bytes that belong to the file system.
     disk.write_all(&[0xeb, 0x3c, 0x90])?;
     disk.seek(SeekFrom::Start(0x3e))?;
     disk.write_all(&boot_code())?;
     Ok(())
+}
+
+/// Makes a disk that firmware with Secure Boot boots: a signed shim and grub at the paths of
+/// CentOS, and grub's configuration, which prints the message. Debian's signed grub reads its
+/// configuration from `/EFI/debian`.
+pub(super) fn make_signed(path: &Path, shim: &Path, grub: &Path) -> Result<()> {
+    let script = path.with_extension("cfg");
+    std::fs::write(&script, format!("echo '{BOOTED}'\nsleep 100000\n"))?;
+    make_fat(path, &["EFI", "EFI/centos", "EFI/debian"])?;
+    copy(path, shim, "EFI/centos/shimx64.efi")?;
+    copy(path, grub, "EFI/centos/grubx64.efi")?;
+    copy(path, &script, "EFI/debian/grub.cfg")
+}
+
+/// Makes a disk with a FAT16 file system and these folders.
+fn make_fat(path: &Path, folders: &[&str]) -> Result<()> {
+    File::create(path)?.set_len(16 << 20)?;
+    let shown = path.to_string_lossy();
+    process::check("mkfs.vfat", &["-F", "16", "-s", "4", &shown])?;
+    for folder in folders {
+        process::check("mmd", &["-i", &shown, &format!("::/{folder}")])?;
+    }
+    Ok(())
+}
+
+/// Copies a file to a path on the disk.
+fn copy(disk: &Path, file: &Path, path: &str) -> Result<()> {
+    process::check(
+        "mcopy",
+        &[
+            "-i",
+            &disk.to_string_lossy(),
+            &file.to_string_lossy(),
+            &format!("::/{path}"),
+        ],
+    )
+    .map(drop)
 }
 
 /// Returns code for 0x7c3e, in real mode, that writes every byte of the message to the first serial

@@ -27,6 +27,8 @@ pub(super) enum Firmware {
     Bios,
     /// OVMF.
     Uefi,
+    /// OVMF with Secure Boot and Microsoft's keys.
+    SecureBoot,
 }
 
 /// The way in which a machine loads the program that requests its boot script.
@@ -40,6 +42,8 @@ pub(super) enum Loading {
     Tftp,
     /// iPXE through UEFI's HTTP boot.
     Http,
+    /// shim with grub by UEFI's HTTP boot.
+    GrubHttp,
 }
 
 impl Loading {
@@ -47,13 +51,23 @@ impl Loading {
     fn in_documents(self) -> &'static str {
         match self {
             Self::Rom | Self::Ipxe | Self::Http => "boot.ipxe",
-            Self::Tftp => "lpxelinux.0",
+            Self::Tftp | Self::GrubHttp => "lpxelinux.0",
         }
     }
 }
 
 fn ovmf() -> Result<PathBuf> {
     Ok(packages::unpacked("ovmf")?.join("usr/share/OVMF"))
+}
+
+fn shim() -> Result<PathBuf> {
+    Ok(packages::unpacked("shim-signed")?.join("usr/lib/shim/shimx64.efi.signed"))
+}
+
+/// Returns a signed grub of Debian 13. Debian 12's signed grub has no module `http`.
+fn signed_grub(name: &str) -> Result<PathBuf> {
+    let package = packages::unpacked_of_release("trixie", "grub-efi-amd64-signed")?;
+    Ok(package.join("usr/lib/grub/x86_64-efi-signed").join(name))
 }
 
 /// A machine that is off.
@@ -73,8 +87,15 @@ impl Machine {
     /// Makes a machine that has an installed disk, one network card, and iPXE in the card's ROM.
     pub(super) fn new(firmware: Firmware) -> Result<Self> {
         let folder = run::current()?.folder("machine")?;
-        disk::make(&folder.join("disk"))?;
-        fs::copy(ovmf()?.join("OVMF_VARS_4M.fd"), folder.join("vars"))?;
+        let disk = folder.join("disk");
+        let vars = if firmware == Firmware::SecureBoot {
+            disk::make_signed(&disk, &shim()?, &signed_grub("grubx64.efi.signed")?)?;
+            "OVMF_VARS_4M.ms.fd"
+        } else {
+            disk::make(&disk)?;
+            "OVMF_VARS_4M.fd"
+        };
+        fs::copy(ovmf()?.join(vars), folder.join("vars"))?;
         Ok(Self {
             folder,
             firmware,
@@ -103,6 +124,15 @@ impl Machine {
         self
     }
 
+    fn console_path(&self) -> PathBuf {
+        self.folder.join("console")
+    }
+
+    /// Returns everything that the machine has printed since it was switched on.
+    pub(super) fn console(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.console_path())?).into_owned())
+    }
+
     /// Runs the machine until a condition is true for its console output and the server's output.
     /// Returns the console output.
     pub(super) fn run(
@@ -111,7 +141,7 @@ impl Machine {
         server: &Server,
         holds: impl Fn(&str, &str) -> bool,
     ) -> Result<String> {
-        let console = self.folder.join("console");
+        let console = self.console_path();
         let tap = ours.network.world().name();
         if process::check("ip", &["-n", tap, "link", "show", "pxe0"]).is_err() {
             process::check("ip", &["-n", tap, "tuntap", "add", "pxe0", "mode", "tap"])?;
@@ -151,7 +181,7 @@ impl Machine {
         let begun = Instant::now();
         let mut is_plugged = true;
         loop {
-            let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+            let said = self.console()?;
             let output = server.output()?;
             // After a failed boot from the network, UEFI boots the disk, but first tries all other
             // protocols of the network card. Each protocol takes a minute unless the cable is
@@ -175,23 +205,38 @@ impl Machine {
     }
 
     fn add_firmware(&self, qemu: &mut Command) -> Result<()> {
-        let path = |name: &str| self.folder.join(name).display().to_string();
-        match self.firmware {
-            Firmware::Bios => qemu.args(["-machine", "q35,graphics=off"]),
-            Firmware::Uefi => qemu.args(["-machine", "q35"]).args([
+        let is_secure = self.firmware == Firmware::SecureBoot;
+        if self.firmware == Firmware::Bios {
+            qemu.args(["-machine", "q35,graphics=off"]);
+        } else {
+            let code = if is_secure {
+                "OVMF_CODE_4M.secboot.fd"
+            } else {
+                "OVMF_CODE_4M.fd"
+            };
+            qemu.args([
                 "-drive",
                 &format!(
-                    "if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd",
-                    ovmf()?.display()
+                    "if=pflash,unit=0,format=raw,readonly=on,file={}",
+                    ovmf()?.join(code).display()
                 ),
                 "-drive",
-                &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
+                &format!(
+                    "if=pflash,unit=1,format=raw,file={}",
+                    self.folder.join("vars").display()
+                ),
                 // Without this setting, the firmware first waits for an answer over IPv6.
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
-            ]),
-        };
-        if self.loading == Loading::Http {
+            ]);
+            // This build of OVMF stores its variables only from the processor's management mode.
+            let machine = if is_secure { "q35,smm=on" } else { "q35" };
+            qemu.args(["-machine", machine]);
+        }
+        if is_secure {
+            qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        if matches!(self.loading, Loading::Http | Loading::GrubHttp) {
             // Otherwise the firmware tries PXE first.
             qemu.args(["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]);
         }
@@ -208,7 +253,7 @@ impl Machine {
             };
             qemu.args(["-netdev", &format!("{backend},id=n{number}")]);
             let own_rom = is_last && self.loading == Loading::Rom;
-            let rom = if self.firmware == Firmware::Uefi && !own_rom {
+            let rom = if self.firmware != Firmware::Bios && !own_rom {
                 ",romfile="
             } else {
                 ""
@@ -235,50 +280,21 @@ pub(super) fn loaders() -> Result<PathBuf> {
             "usr/lib/syslinux/modules/bios/ldlinux.c32",
             "ldlinux.c32",
         ),
-        (
-            "shim-signed",
-            "usr/lib/shim/shimx64.efi.signed",
-            "shimx64.efi",
-        ),
     ] {
-        let file = packages::unpacked(package)?.join(file);
-        fs::copy(&file, folder.join(name))
-            .with_context(|| format!("cannot copy {}", file.display()))?;
+        copy(&packages::unpacked(package)?.join(file), &folder.join(name))?;
     }
-    make_grub(&folder.join("grubx64.efi"))?;
+    copy(&shim()?, &folder.join("shimx64.efi"))?;
+    copy(
+        &signed_grub("grubnetx64.efi.signed")?,
+        &folder.join("grubx64.efi"),
+    )?;
     Ok(folder)
 }
 
-/// Makes grub with the modules that the scripts need. Debian's own signed grub does not include the
-/// module `http`.
-fn make_grub(path: &Path) -> Result<()> {
-    let modules = packages::unpacked("grub-efi-amd64-bin")?.join("usr/lib/grub/x86_64-efi");
-    let mut mkimage = Command::new(packages::unpacked("grub-common")?.join("usr/bin/grub-mkimage"));
-    mkimage.args(["--format=x86_64-efi", "--prefix=/grub", "--directory"]);
-    mkimage.arg(modules).arg("--output").arg(path);
-    mkimage.args([
-        "boot",
-        "chain",
-        "configfile",
-        "echo",
-        "efinet",
-        "fat",
-        "http",
-        "linux",
-        "minicmd",
-        "net",
-        "normal",
-        "part_gpt",
-        "part_msdos",
-        "regexp",
-        "search",
-        "search_fs_file",
-        "sleep",
-        "smbios",
-        "test",
-        "tftp",
-    ]);
-    process::run(&mut mkimage)?.ok().map(drop)
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("cannot copy {}", from.display()))
 }
 
 /// Starts dnsmasq with the lines from docs/serve.md, adapted to this network's addresses. The

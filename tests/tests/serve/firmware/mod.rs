@@ -40,6 +40,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("bios_loads_pxelinux_by_tftp", REQUIREMENTS, bios_pxelinux),
         long("uefi_loads_grub_by_tftp", REQUIREMENTS, uefi_grub_tftp),
         long("uefi_loads_ipxe_by_http", REQUIREMENTS, uefi_ipxe_http),
+        long(
+            "secure_boot_loads_signed_grub_by_http",
+            REQUIREMENTS,
+            secure_boot,
+        ),
         long("uefi_has_ipxe_in_its_network_card", REQUIREMENTS, uefi_rom),
         long("bios_reports_the_serial_number", REQUIREMENTS, bios_serial),
         long("uefi_reports_the_uuid", REQUIREMENTS, uefi_uuid),
@@ -216,6 +221,18 @@ fn uefi_grub_tftp() -> Result<()> {
 fn uefi_ipxe_http() -> Result<()> {
     let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Http);
     Bed::new(built()?, &[])?.install_once(&machine)
+}
+
+/// The machine runs only programs that Microsoft's and Debian's keys have signed.
+fn secure_boot() -> Result<()> {
+    let machine = Machine::new(Firmware::SecureBoot)?.loading(Loading::GrubHttp);
+    Bed::new(built()?, &[])?.install_once(&machine)?;
+    let console = machine.console()?;
+    ensure!(
+        console.contains("Kernel is locked down from EFI Secure Boot"),
+        "{console}"
+    );
+    Ok(())
 }
 
 fn uefi_rom() -> Result<()> {
