@@ -147,7 +147,7 @@ fn uuid() -> Result<()> {
     let (one, two) = (ours.network.add("etcd-1")?, ours.network.add("etcd-2")?);
     let page = format!("loaders/pxelinux.cfg/{uuid}");
     let sent = expect(&one.namespace, &page, 200, "LINUX ")?;
-    ensure!(sent.contains("?node=etcd-1 "), "{sent}");
+    ensure!(sent.contains("?node=etcd-1&"), "{sent}");
     let other = expect(&two.namespace, &page, 200, "LOCALBOOT -1")?;
     ensure!(other.contains("whose address is 10.101.15.101"), "{other}");
     Ok(())

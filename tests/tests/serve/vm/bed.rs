@@ -76,6 +76,16 @@ impl Bed {
         })
     }
 
+    /// Repeats a script on the first machine until it succeeds, also while the machine reboots.
+    pub(super) fn wait_for(&self, script: &str) -> Result<()> {
+        let end = Instant::now() + STEP_TIMEOUT;
+        while let Err(error) = self.nodes[0].shell(&self.ours, script) {
+            ensure!(Instant::now() < end, "{error:#}\n{}", self.nodes[0].tail());
+            sleep(Duration::from_secs(2));
+        }
+        Ok(())
+    }
+
     /// Waits until the server has logged these words this many times.
     pub(super) fn wait(&mut self, words: &str, count: usize) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
@@ -104,7 +114,8 @@ fn recipe(count: u8, key: &str) -> Result<PathBuf> {
         "",
         &format!(
             "repo = []\nconsole = \"ttyS0\"\nssh-keys = ['''{}''']\n\n[time]\nservers = [\"10.101.15.1\"]\n\n\
-             [tls]\nkeys = \"node\"\nenrol = \"https://{ENROL}/\"",
+             [tls]\nkeys = \"node\"\nenrol = \"https://{ENROL}/\"\n\n\
+             [update]\nfrom = \"http://{SERVER}/\"\nreboot = \"when-needed\"",
             key.trim()
         ),
     )?;

@@ -6,12 +6,14 @@ mod cluster;
 mod facts;
 mod node;
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::long;
+use tests::repack::Repack;
 use tests::requirement::Requirement;
 
 use bed::Bed;
@@ -62,7 +64,29 @@ fn one() -> Result<()> {
         let count = said.matches(&format!("etcd-1: {words}")).count();
         ensure!(count == 1, "{count} times `{words}`:\n{said}");
     }
-    facts::check(&bed.ours, &bed.nodes[0])
+    facts::check(&bed.ours, &bed.nodes[0])?;
+    reboots_for_an_update(&mut bed)
+}
+
+/// Updates the machine to an image with another fstab. The machine reboots through its firmware and
+/// the network, and then finishes the update.
+fn reboots_for_an_update(bed: &mut Bed) -> Result<()> {
+    let image = Repack::of(&bed.ours.out())?;
+    let fstab = image.path("etc/fstab");
+    let text = fs::read_to_string(&fstab)?;
+    fs::write(fstab, format!("{text}# 2\n"))?;
+    image.pack(2, &bed.ours.signing_key()?)?;
+    let boot_id = "cat /proc/sys/kernel/random/boot_id";
+    let boot = bed.nodes[0].shell(&bed.ours, boot_id)?;
+    let update = "nohup firstboot update < /dev/null > /dev/null 2>&1 &";
+    bed.nodes[0].shell(&bed.ours, update)?;
+    bed.wait_for("grep '\"end\":\"updated\"' /var/lib/firstboot/update/outcome.json")?;
+    ensure!(
+        bed.nodes[0].shell(&bed.ours, boot_id)? != boot,
+        "the machine did not reboot"
+    );
+    bed.wait_for("grep '^# 2$' /etc/fstab && etcdctl endpoint health")?;
+    bed.wait("etcd-1: was installed, and boots from its disk", 2)
 }
 
 /// Cuts the power while the installer unpacks the packages.
