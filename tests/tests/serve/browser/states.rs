@@ -1,11 +1,13 @@
 //! Tests how the board shows the stages of machines that only send reports over HTTP, without a
 //! real installation.
 
-use std::io::Write as _;
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::network::Link;
+use tests::network::{Link, Namespace};
 use tests::programs;
 
 use super::page::{LIVE_TIMEOUT, Page};
@@ -112,11 +114,7 @@ pub(super) fn reloads() -> Result<()> {
         "GET /board/events HTTP/1.1\r\nHost: {SERVER}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     );
     let busy: Vec<_> = (0..MAX_PAGES)
-        .map(|_| {
-            let mut stream = connect(world)?;
-            stream.write_all(request.as_bytes())?;
-            Ok(stream)
-        })
+        .map(|_| subscribe(world, &request))
         .collect::<Result<_>>()?;
     let page = Page::open(world, "busy", true)?;
     let says = "therefore reloads every 10 seconds";
@@ -128,4 +126,21 @@ pub(super) fn reloads() -> Result<()> {
     page.browser.wait_for("live", &["Live"], LIVE_TIMEOUT)?;
     drop(server);
     Ok(())
+}
+
+/// Subscribes to the board's changes. The server may still count a page that was just closed, and
+/// then refuses the first attempts.
+fn subscribe(world: &Namespace, request: &str) -> Result<TcpStream> {
+    let end = Instant::now() + LIVE_TIMEOUT;
+    loop {
+        let mut stream = connect(world)?;
+        stream.write_all(request.as_bytes())?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        if status == *b"HTTP/1.1 200" {
+            return Ok(stream);
+        }
+        ensure!(Instant::now() < end, "the server accepts too few pages");
+        sleep(Duration::from_millis(200));
+    }
 }
