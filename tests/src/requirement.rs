@@ -5,6 +5,31 @@ use std::process::Command;
 
 use crate::{process, run};
 
+/// The requirements of a test with a cluster of hosts.
+pub const NEEDS_CLUSTER: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
+/// The requirements of a test with `builder serve` and clients in network namespaces.
+pub const NEEDS_SERVER: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
+/// The requirements of a test in which `builder serve` installs hosts.
+pub const NEEDS_SERVER_AND_HOSTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
+
 /// A requirement of a test on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {

@@ -11,6 +11,7 @@ mod modules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,8 +38,8 @@ fn main() -> Result<ExitCode> {
                 .iter()
                 .map(|circle| circle.describe(&workspace)),
         );
-        faults.extend(long_files(&map, &workspace));
     }
+    faults.extend(long_files(&workspace, &workspace)?);
     for fault in &faults {
         println!("{fault}");
     }
@@ -88,12 +89,25 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn long_files(map: &CrateMap, workspace: &Path) -> Vec<String> {
-    map.files()
-        .filter(|(_, lines)| *lines > LONGEST_FILE)
-        .map(|(path, lines)| {
-            let shown = path.strip_prefix(workspace).unwrap_or(path).display();
-            format!("{shown}: {lines} lines, but at most {LONGEST_FILE} are allowed: move a part to another file")
-        })
-        .collect()
+/// Describes the files below a folder that are too long, including files of tests, which
+/// [`CrateMap`] leaves out.
+fn long_files(folder: &Path, workspace: &Path) -> Result<BTreeSet<String>> {
+    let mut faults = BTreeSet::new();
+    for path in entries(folder)? {
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name != "target" && !name.starts_with('.') {
+                faults.extend(long_files(&path, workspace)?);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let lines = text.lines().count();
+            let shown = path.strip_prefix(workspace).unwrap_or(&path).display();
+            if lines > LONGEST_FILE {
+                faults.insert(format!("{shown}: {lines} lines, but at most {LONGEST_FILE} are allowed: move a part to another file"));
+            }
+        }
+    }
+    Ok(faults)
 }

@@ -24,7 +24,6 @@ pub(crate) struct Module {
 #[derive(Debug)]
 pub(crate) struct CrateMap {
     pub(crate) modules: BTreeMap<ModulePath, Module>,
-    lines: BTreeMap<PathBuf, usize>,
 }
 
 impl CrateMap {
@@ -32,18 +31,10 @@ impl CrateMap {
     pub(crate) fn load(root: &Path) -> Result<Self> {
         let mut map = Self {
             modules: BTreeMap::new(),
-            lines: BTreeMap::new(),
         };
         let folder = root.parent().context("the crate root is not in a folder")?;
         map.load_file(root, folder, Vec::new())?;
         Ok(map)
-    }
-
-    /// Returns all files of the crate, each with its number of lines.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
-        self.lines
-            .iter()
-            .map(|(path, lines)| (path.as_path(), *lines))
     }
 
     /// Loads a module from its file; `folder` contains the files of its child modules.
@@ -52,7 +43,6 @@ impl CrateMap {
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let parsed =
             syn::parse_file(&text).with_context(|| format!("{}: not Rust", file.display()))?;
-        self.lines.insert(file.to_path_buf(), text.lines().count());
         self.load_items(&parsed.items, file, folder, path)
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::circles;
 use crate::modules::CrateMap;
+use crate::{LONGEST_FILE, long_files};
 
 /// Returns the cycles of a crate that consists of these files, each as the linter prints it.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
@@ -102,4 +103,21 @@ fn code_compiled_only_for_tests_does_not_count() {
         ),
     ]);
     assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_long_file_is_found_in_any_folder_also_in_a_module_of_tests() {
+    let workspace = tempfile::tempdir().unwrap();
+    let folder = workspace.path().join("a/src/b");
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(workspace.path().join("target")).unwrap();
+    fs::write(folder.join("tests.rs"), "//\n".repeat(LONGEST_FILE + 1)).unwrap();
+    fs::write(folder.join("mod.rs"), "//\n".repeat(LONGEST_FILE)).unwrap();
+    fs::write(workspace.path().join("target/made.rs"), "//\n".repeat(500)).unwrap();
+    let found = long_files(workspace.path(), workspace.path()).unwrap();
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    assert!(
+        matches!(found[..], [only] if only.starts_with("a/src/b/tests.rs: 401 lines")),
+        "{found:?}"
+    );
 }

@@ -8,15 +8,9 @@ use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
 use tests::programs::demo;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 
-pub(crate) const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
+pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Hosts that are installed, have their node documents and are switched off.

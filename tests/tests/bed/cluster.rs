@@ -11,30 +11,23 @@ use tests::disk::Disk;
 use tests::harness::trial;
 use tests::host::{Host, OffReason};
 use tests::network::Network;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 use tests::server::FileServer;
 use tests::{base, etcd, process};
 
 const VERSION: &str = "3.5.1";
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
 const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "three_hosts_form_a_cluster_and_survive_faults",
-            REQUIREMENTS,
+            NEEDS_CLUSTER,
             cluster,
         ),
         trial(
             "two_partitioned_hosts_still_reach_the_third",
-            &REQUIREMENTS[..4],
+            &NEEDS_CLUSTER[..4],
             parted,
         ),
         trial(
@@ -50,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial(
             "the_services_of_a_node_run_on_a_host",
-            &REQUIREMENTS[..4],
+            &NEEDS_CLUSTER[..4],
             services,
         ),
         trial(

@@ -12,16 +12,10 @@ use tests::harness::tail;
 use tests::host::Host;
 use tests::programs::recipe;
 use tests::reference_setup;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 use tests::{process, run};
 
-pub(crate) const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
+pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A cluster that has not been started yet. The machines are installed, have their node documents

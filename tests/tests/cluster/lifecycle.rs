@@ -9,15 +9,9 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
 use tests::programs::recipe;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 
-pub(crate) const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
+pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 /// A command that succeeds on a host whose firstboot has accepted its document.
 pub(crate) const ACCEPTED: &str =
     "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";

@@ -2,15 +2,9 @@
 
 use std::path::Path;
 
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 
-pub(crate) const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
+pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 
 /// Returns the path of the tracer, which kills other programs.
 pub(crate) fn tracer() -> &'static Path {

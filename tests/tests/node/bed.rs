@@ -8,16 +8,10 @@ use tests::cluster::{Provisioning, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
 use tests::programs::recipe;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_CLUSTER, Requirement};
 use tests::run;
 
-pub(crate) const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
+pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A healthy member on a host that is on.

@@ -44,7 +44,8 @@ fn has_answer(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn only_member() -> Result<()> {
+/// Starts a cluster with one member, and takes a snapshot with a key.
+fn one_member() -> Result<(Provisioning, Host)> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::demo(1, "", "")?)?;
@@ -53,6 +54,11 @@ fn only_member() -> Result<()> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(&host, "put answer 42")?;
     etcdctl(&host, &format!("snapshot save {SNAPSHOT}"))?;
+    Ok((provisioning, host))
+}
+
+fn only_member() -> Result<()> {
+    let (_provisioning, mut host) = one_member()?;
 
     lose_data(&host)?;
     let words = ["only member of its cluster", "[data-emptied]"];
@@ -98,14 +104,7 @@ fn three() -> Result<()> {
 
 /// Restores a snapshot on a new node, before firstboot.service has generated the id of the disk.
 fn new_node() -> Result<()> {
-    etcd::release(etcd::DEMO)?;
-    let provisioning = Provisioning::new()?;
-    provisioning.build(&programs::demo(1, "", "")?)?;
-    let mut host = provisioning.node("etcd-1")?;
-    host.boot()?;
-    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
-    etcdctl(&host, "put answer 42")?;
-    etcdctl(&host, &format!("snapshot save {SNAPSHOT}"))?;
+    let (_provisioning, host) = one_member()?;
     let script = "systemctl stop firstboot etcd && \
                   rm -rf /var/lib/etcd/data /var/lib/etcd/firstboot-* /var/lib/firstboot/journal";
     host.sh(script)?.ok()?;

@@ -13,48 +13,42 @@ use tests::cluster::Provisioning;
 use tests::harness::trial;
 use tests::network::{Link, Namespace};
 use tests::process;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER;
 
 use crate::bed::{SERVER, Server, built, connect, curl, document_of, expect, get, read_all};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
 const ADDRESS: &str = "10.101.15.101";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "a_machine_that_withholds_arp_replies_receives_no_document",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             held_back,
         ),
         trial(
             "only_a_mac_address_that_answered_arp_identifies_a_machine",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             states,
         ),
         trial(
             "a_network_card_in_another_network_does_not_identify_the_client",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             networks,
         ),
         trial(
             "a_machine_behind_a_router_is_identified_only_by_its_address",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             routers,
         ),
         trial(
             "ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             ipv6,
         ),
         trial(
             "a_router_or_proxy_that_hides_the_machine_is_named",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             hidden,
         ),
     ]

@@ -13,29 +13,22 @@ use nix::sys::signal::Signal;
 use tests::cluster::Provisioning;
 use tests::harness::trial;
 use tests::programs;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER;
 use tests::run;
 
 use crate::bed::{SERVER, Server, built, curl, document_of, expect, get, raw, script_of};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_head_request_opens_no_window", REQUIREMENTS, head),
-        trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
-        trial("links_are_not_followed", REQUIREMENTS, links),
-        trial("no_request_hides_a_second_request", REQUIREMENTS, smuggled),
-        trial("no_client_can_fill_the_log", REQUIREMENTS, log::log),
-        trial("a_full_disk_refuses_no_machine", REQUIREMENTS, log::full),
+        trial("a_head_request_opens_no_window", NEEDS_SERVER, head),
+        trial("a_file_is_found_under_one_path_only", NEEDS_SERVER, paths),
+        trial("links_are_not_followed", NEEDS_SERVER, links),
+        trial("no_request_hides_a_second_request", NEEDS_SERVER, smuggled),
+        trial("no_client_can_fill_the_log", NEEDS_SERVER, log::log),
+        trial("a_full_disk_refuses_no_machine", NEEDS_SERVER, log::full),
         trial(
             "signals_stop_the_server_and_wrong_options_are_refused",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             stops_and_listens,
         ),
     ]

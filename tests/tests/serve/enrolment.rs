@@ -16,20 +16,12 @@ use tests::host::Host;
 use tests::network::Link;
 use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER_AND_HOSTS;
 use tests::run;
 
 use crate::bed::{SERVER, Server, allow, by_card, curl, expect, installs, script_of};
 use crate::board;
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
 /// The address at which the server signs certificate requests.
 pub(crate) const ENROL: &str = "10.101.15.1:8443";
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -38,17 +30,17 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "machines_enrol_over_https_after_an_operator_approves_their_keys",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             cluster,
         ),
         trial(
             "no_machine_gets_certificates_for_another_node_or_for_another_nodes_key",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             hostile,
         ),
         trial(
             "certificate_requests_during_a_build_block_no_other_request",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             during_a_build,
         ),
     ]

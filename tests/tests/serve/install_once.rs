@@ -9,70 +9,53 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::network::{Link, Namespace};
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_SERVER, NEEDS_SERVER_AND_HOSTS};
 
 use self::elsewhere::{another_build, elsewhere};
 use self::machine::{TREE, board_of, expect_report, on_board, script};
 use crate::bed::{Server, allow, built, built_with, document_of, expect, get, installs, report};
 use crate::board;
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
-/// What a test needs that installs a machine.
-const HOSTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "only_a_reported_installation_prevents_another_installation",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             stages,
         ),
         trial(
             "an_unfinished_installation_is_retried_three_times_and_then_refused",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             retried_then_refused,
         ),
         trial(
             "a_machine_identified_by_serial_or_uuid_is_installed_once",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             firmware,
         ),
         trial(
             "an_expired_window_is_opened_without_reinstalling",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             window,
         ),
         trial(
             "another_output_or_host_does_not_reinstall_a_cluster",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             elsewhere,
         ),
         trial(
             "a_build_without_a_record_wipes_no_machine",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             another_build,
         ),
         trial(
             "a_build_between_boot_script_and_kickstart_restarts_the_machine",
-            HOSTS,
+            NEEDS_SERVER_AND_HOSTS,
             replaced::replaced,
         ),
         trial(
             "a_report_needs_its_token_and_its_mac_address",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             forged,
         ),
     ]

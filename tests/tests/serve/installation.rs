@@ -12,7 +12,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::installer::{Hardware, Installation, Installer, Machine, Outcome, fetch};
 use tests::process;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER_AND_HOSTS;
 
 use crate::bed::{
     SERVER, START_TIMEOUT, Server, allow, built, curl, document_of, expect, get, installs,
@@ -20,36 +20,31 @@ use crate::bed::{
 };
 use crate::board;
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "machines_are_installed_and_configured_by_the_builder_alone",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             cluster,
         ),
         trial(
             "an_installation_that_fails_reports_the_reason_and_is_retried",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             failed,
         ),
         trial(
             "no_machine_gets_the_document_of_another",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             others,
         ),
-        trial("files_arrive_whole_by_http_and_https", REQUIREMENTS, whole),
+        trial(
+            "files_arrive_whole_by_http_and_https",
+            NEEDS_SERVER_AND_HOSTS,
+            whole,
+        ),
         trial(
             "documents_are_served_by_https_with_a_certificate",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             https,
         ),
     ]

@@ -11,21 +11,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tests::harness::trial;
 use tests::network::{Namespace, connect_from};
 use tests::process;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER;
 
 use crate::bed::{SERVER, Server, built, document_of, expect, read_all};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("many_connections_block_no_machine", REQUIREMENTS, crowd),
-        trial("an_idle_client_is_disconnected", REQUIREMENTS, slow),
+        trial("many_connections_block_no_machine", NEEDS_SERVER, crowd),
+        trial("an_idle_client_is_disconnected", NEEDS_SERVER, slow),
     ]
 }
 

@@ -5,25 +5,19 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::network::{Link, Namespace};
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER;
 
 use crate::bed::{SERVER, Server, allow, built, built_with, curl, expect, get, raw, report};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
 const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("grub_installs_a_machine_once", REQUIREMENTS, grub),
-        trial("pxelinux_installs_a_machine_once", REQUIREMENTS, pxelinux),
+        trial("grub_installs_a_machine_once", NEEDS_SERVER, grub),
+        trial("pxelinux_installs_a_machine_once", NEEDS_SERVER, pxelinux),
         trial(
             "pxelinux_finds_a_machine_by_its_uuid_first",
-            REQUIREMENTS,
+            NEEDS_SERVER,
             uuid,
         ),
     ]

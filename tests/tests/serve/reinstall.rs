@@ -13,43 +13,28 @@ use tests::client::{self, Client, Writers};
 use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::{long, trial};
 use tests::host::Host;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_SERVER, NEEDS_SERVER_AND_HOSTS};
 
 use crate::bed::{SERVER, START_TIMEOUT, Server, installs};
 use machines::{
     JOURNAL, Machines, REINSTALL, TURN, is_reinstalled, read_all, recipe, script, wait_restarted,
 };
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-const NETWORK: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "a_machine_is_installed_again_at_its_own_request_only",
-            NETWORK,
+            NEEDS_SERVER,
             request::checked,
         ),
         long(
             "another_base_rolls_through_a_cluster_while_clients_write",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             rolls,
         ),
         long(
             "nodes_with_their_own_keys_are_reinstalled_after_failures_and_a_power_cut",
-            REQUIREMENTS,
+            NEEDS_SERVER_AND_HOSTS,
             interrupted::finished,
         ),
     ]

@@ -16,18 +16,9 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::process::{self, Output};
 use tests::programs;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER_AND_HOSTS;
 
 use crate::bed::{SERVER, START_TIMEOUT, Server, by_card, curl, document_of, expect, recipe_with};
-
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-];
 
 /// Writes pause for longer than this only if two members are down at the same time.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
@@ -35,7 +26,7 @@ const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
         "renewed_certificates_and_a_new_ca_arrive_by_update",
-        REQUIREMENTS,
+        NEEDS_SERVER_AND_HOSTS,
         renewal,
     )]
 }

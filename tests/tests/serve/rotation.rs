@@ -10,19 +10,12 @@ use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::long;
 use tests::host::Host;
 use tests::process;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_CLUSTER;
 
 use crate::bed::{SERVER, START_TIMEOUT};
 use crate::enrolment::{approve_printed, built_with, served};
 use crate::renewal::{ended, ends, is_written, pki, update};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
 /// The subfolder of the PKI folder that contains the operator's certificate.
 const OPERATOR: &str = "clients/writer";
 const KEYS: &str = "/var/lib/firstboot/keys.pem";
@@ -30,7 +23,7 @@ const KEYS: &str = "/var/lib/firstboot/keys.pem";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![long(
         "a_ca_of_nodes_with_their_own_keys_is_replaced_while_one_of_them_is_rebuilt",
-        REQUIREMENTS,
+        NEEDS_CLUSTER,
         replaced,
     )]
 }

@@ -16,20 +16,13 @@ use tests::harness::{long, trial};
 use tests::host::Host;
 use tests::network::Capture;
 use tests::process;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_CLUSTER;
 use tests::run;
 use tests::secrets::PrivateKeys;
 
 use crate::bed::Server;
 use crate::enrolment::{built_with, served};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const TIMEOUT: Duration = Duration::from_secs(180);
 /// The interval at which the test reads the certificates of the ports. Every certificate is in use
@@ -45,17 +38,17 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "short_lived_certificates_are_renewed_while_clients_write",
-            REQUIREMENTS,
+            NEEDS_CLUSTER,
             || renewed(2, 1),
         ),
         long(
             "certificates_of_ten_minutes_are_renewed_while_clients_write",
-            REQUIREMENTS,
+            NEEDS_CLUSTER,
             || renewed(10, 3),
         ),
         long(
             "a_node_that_waits_or_is_off_until_its_certificates_expire_gets_new_certificates",
-            REQUIREMENTS,
+            NEEDS_CLUSTER,
             off,
         ),
     ]

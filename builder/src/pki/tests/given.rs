@@ -4,10 +4,12 @@ use std::fs;
 
 use time::Duration;
 
+use super::openssl::openssl;
 use super::*;
 
-/// Creates a CA with openssl, like a CA that a user might provide.
-fn provided_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
+/// Creates a CA with openssl, like a CA that a user might provide. Returns the paths of its
+/// certificate and its key.
+fn make_authority(dir: &Path, name: &str, key: &[&str]) -> (PathBuf, PathBuf) {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
         dir.join(format!("{name}.key")),
@@ -23,11 +25,15 @@ fn provided_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority>
         "-out",
     ]);
     args.extend([cert.to_str().unwrap(), "-keyout"]);
-    openssl(&args, &[&key_path])?;
-    Some(Authority::Provided {
-        cert,
-        key: key_path,
-    })
+    openssl(&args, &[&key_path]);
+    (cert, key_path)
+}
+
+fn provided(cert: &Path, key: &Path) -> Authority {
+    Authority::Provided {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+    }
 }
 
 #[test]
@@ -39,9 +45,8 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
     ];
     for key in keys {
         let folder = Folder::new();
-        let Some(authority) = provided_authority(folder.0.path(), "given", key) else {
-            return;
-        };
+        let (cert, key) = make_authority(folder.0.path(), "given", key);
+        let authority = provided(&cert, &key);
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now()).unwrap();
         pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
         drop(pki);
@@ -68,25 +73,10 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
 fn an_authority_is_replaced_only_through_a_file_with_both_authorities() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let Some(Authority::Provided {
-        cert: one,
-        key: one_key,
-    }) = provided_authority(folder.0.path(), "one", key)
-    else {
-        return;
-    };
-    let Some(Authority::Provided {
-        cert: two,
-        key: two_key,
-    }) = provided_authority(folder.0.path(), "two", key)
-    else {
-        return;
-    };
+    let (one, one_key) = make_authority(folder.0.path(), "one", key);
+    let (two, two_key) = make_authority(folder.0.path(), "two", key);
     let build = |cert: &Path, key: &Path| {
-        let authority = Authority::Provided {
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-        };
+        let authority = provided(cert, key);
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now())?;
         pki.node_tls(&Node::new("etcd-1").at(101))
     };
@@ -122,20 +112,11 @@ fn a_refused_authority_leaves_nothing_behind() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let base = folder.0.path();
-    let Some(Authority::Provided { cert, key: ca_key }) = provided_authority(base, "good", key)
-    else {
-        return;
-    };
-    let Some(Authority::Provided { key: other_key, .. }) = provided_authority(base, "other", key)
-    else {
-        return;
-    };
+    let (cert, ca_key) = make_authority(base, "good", key);
+    let (_, other_key) = make_authority(base, "other", key);
     let (leaf, leaf_key) = leaf_certificate(base);
     let build = |cert: &Path, key: &Path, now| {
-        let authority = Authority::Provided {
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-        };
+        let authority = provided(cert, key);
         open(&folder.path(), &cluster(), &authority, LIFETIMES, now)
             .map(drop)
             .map_err(|error| error.to_string())

@@ -2,6 +2,7 @@ mod client;
 mod cluster;
 mod enrolment;
 mod given;
+mod openssl;
 mod renew;
 mod rotate;
 mod show;
@@ -161,20 +162,6 @@ fn open(
     super::open(Opener::Build, dir, cluster, authority, lifetimes, now)
 }
 
-fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
-    let output = match Command::new("openssl").args(args).args(paths).output() {
-        Ok(output) => output,
-        Err(error) => {
-            eprintln!("SKIPPED: openssl is not available ({error})");
-            return None;
-        }
-    };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {args:?}: {text}");
-    Some(text)
-}
-
 #[test]
 fn a_build_in_a_new_folder_creates_an_authority_and_a_nodes_certificates() {
     let folder = Folder::new();
@@ -206,52 +193,6 @@ fn a_build_in_a_new_folder_creates_an_authority_and_a_nodes_certificates() {
 
 fn now_hour_before(certificate: &Certificate) -> OffsetDateTime {
     certificate.not_after - Duration::days(365) - Duration::hours(1)
-}
-
-#[test]
-fn openssl_accepts_the_certificates() {
-    let folder = Folder::new();
-    folder.node(now(), 101).unwrap();
-    let ca = folder.file("ca.crt");
-    for (name, purpose) in [
-        ("server", "sslserver"),
-        ("server", "sslclient"),
-        ("peer", "sslserver"),
-        ("peer", "sslclient"),
-        ("client", "sslclient"),
-    ] {
-        let cert = folder.file(&format!("nodes/etcd-1/{name}.crt"));
-        let args = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile"];
-        openssl(&args, &[&ca, &cert]);
-    }
-    let cert = folder.file("nodes/etcd-1/server.crt");
-    let Some(text) = openssl(&["x509", "-noout", "-text", "-in"], &[&cert]) else {
-        return;
-    };
-    for expected in [
-        "Subject: O = demo, CN = etcd-1.cluster.local",
-        "Digital Signature",
-        "TLS Web Server Authentication, TLS Web Client Authentication",
-        "DNS:localhost",
-        "IP Address:10.101.15.101",
-        "IP Address:0:0:0:0:0:0:0:1",
-        "prime256v1",
-        "ecdsa-with-SHA256",
-        "X509v3 Authority Key Identifier",
-    ] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    let text = openssl(&["x509", "-noout", "-text", "-in"], &[&ca]).unwrap();
-    for expected in ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign"] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    let text = openssl(
-        &["x509", "-noout", "-fingerprint", "-sha256", "-in"],
-        &[&cert],
-    )
-    .unwrap();
-    let shown = folder.leaf("server").fingerprint().to_string();
-    assert!(text.replace(':', "").to_lowercase().contains(&shown));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests the replacement of an authority, during which no build may fail and no node may be without
 //! a trusted authority.
 
+use super::openssl::openssl;
 use super::*;
 
 fn subjects(folder: &Folder) -> Vec<String> {
