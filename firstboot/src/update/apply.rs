@@ -101,3 +101,24 @@ fn log_failure(say: &mut impl FnMut(String), done: Result<()>) {
         say(format!("{error:#}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_is_reloaded_for_units_drop_ins_scripts_and_fstab_only() {
+        for (path, reads) in [
+            ("etc/systemd/system/etcd.service", true),
+            ("etc/systemd/system/etcd.service.d/a.conf", true),
+            ("usr/lib/systemd/system/own.timer", true),
+            ("etc/rc.d/init.d/own", true),
+            ("etc/fstab", true),
+            ("etc/fstab.d/own", false),
+            ("etc/chrony.conf", false),
+            ("usr/local/bin/etcd", false),
+        ] {
+            assert_eq!(is_read_by_systemd(path), reads, "{path}");
+        }
+    }
+}
