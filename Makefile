@@ -16,8 +16,8 @@
 # Each target installs the tools that it needs (apt-get, pip), and prints their names. Settings:
 # KEEP=1 leaves the demo's hosts running. HOURS=8 makes the soak longer, and SEED=… repeats the
 # random choices of an earlier soak. ETCD_VERSION=3.6.16 runs the bootstrap tests, the soak and the
-# crash sweep with that etcd instead of 3.5.1 (make test always includes a full lifecycle with four
-# other versions).
+# crash sweep with that etcd instead of 3.5.1. In any case, make test runs a full lifecycle with 3.4 and 3.7, and
+# make test-all with 3.5 and 3.6.
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu

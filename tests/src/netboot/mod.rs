@@ -131,8 +131,8 @@ impl Machine {
         }
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
-        qemu.args(["-m", &MEMORY_MIB.to_string()]);
+        qemu.args(vm::accelerator());
+        qemu.args(["-smp", "2", "-m", &MEMORY_MIB.to_string()]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.args([
             "-netdev",

@@ -1,7 +1,7 @@
 //! A virtual machine. Unlike a host in namespaces, a virtual machine has SELinux, and its own
 //! kernel with separate memory and settings.
 //!
-//! The machine runs in QEMU without KVM, and is therefore about ten times slower than the machine
+//! The machine runs in QEMU. Without KVM, the machine is about ten times slower than the machine
 //! that runs the tests. The root is an XFS file system made from a folder. The kernel is Debian's
 //! cloud kernel, which is downloaded but not installed.
 
@@ -108,39 +108,29 @@ impl Vm {
         let kernel = kernel()?;
         let console = self.folder.join("console");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-no-reboot",
-            "-nodefaults",
-        ])
-        .args(["-display", "none", "-serial", "stdio", "-kernel"])
-        .arg(kernel.join("vmlinuz"))
-        .arg("-initrd")
-        .arg(kernel.join("initrd"))
-        .args([
-            "-append",
-            &format!("console=ttyS0 panic=-1 {words}"),
-            "-drive",
-        ])
-        .arg(format!(
-            "file={},format=raw,if=virtio,cache=none{}",
-            self.disk.device().display(),
-            self.throttle
-        ))
-        // The machine's network contains only the guest's own address.
-        .args([
-            "-netdev",
-            &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
-        ])
-        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
-        .args(&self.more);
+        qemu.args(accelerator())
+            .args(["-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults"])
+            .args(["-display", "none", "-serial", "stdio", "-kernel"])
+            .arg(kernel.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(kernel.join("initrd"))
+            .args([
+                "-append",
+                &format!("console=ttyS0 panic=-1 {words}"),
+                "-drive",
+            ])
+            .arg(format!(
+                "file={},format=raw,if=virtio,cache=none{}",
+                self.disk.device().display(),
+                self.throttle
+            ))
+            // The machine's network contains only the guest's own address.
+            .args([
+                "-netdev",
+                &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
+            ])
+            .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
+            .args(&self.more);
         let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
         let end = Instant::now() + timeout;
         while machine.ended()?.is_none() {
@@ -161,6 +151,21 @@ impl Vm {
         String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
             .into_owned()
     }
+}
+
+/// Returns whether this machine allows KVM.
+pub fn has_kvm() -> bool {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+}
+
+/// Returns the QEMU arguments that select the accelerator and the processor.
+pub fn accelerator() -> [&'static str; 4] {
+    let accelerator = if has_kvm() { "kvm" } else { "tcg,thread=multi" };
+    ["-accel", accelerator, "-cpu", "max"]
 }
 
 /// Returns the path of busybox, which provides many commands and needs no libraries.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
 use tests::process::{self, KillOnDrop};
-use tests::{cache, packages, run};
+use tests::{cache, packages, run, vm};
 
 use super::disk;
 use crate::bed::{SERVER, Server, expect};
@@ -151,17 +151,8 @@ impl Machine {
             )?;
         }
         let mut qemu = ours.network.world().command("qemu-system-x86_64");
-        qemu.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-m",
-            "768",
-            "-nodefaults",
-            "-display",
-            "none",
-        ]);
+        qemu.args(vm::accelerator());
+        qemu.args(["-m", "768", "-nodefaults", "-display", "none"]);
         qemu.args(["-serial", "stdio"]);
         let path = |name: &str| self.folder.join(name).display().to_string();
         self.add_firmware(&mut qemu)?;
