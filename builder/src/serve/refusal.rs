@@ -1,5 +1,5 @@
 //! The reasons why a request is refused. Each reason has a stable id, which programs can use. The
-//! wording can change at any time. docs/exit-codes.md explains each id.
+//! wording of a reason can change at any time. docs/exit-codes.md explains each id.
 
 use std::fmt;
 

@@ -41,7 +41,8 @@ impl Place {
     }
 }
 
-/// A key, its value in the image, and its values in the guide and the other profile.
+/// A key, its value in the image, and its values in the guide (docs/guide.md) and in the other
+/// profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
     pub(crate) place: Place,

@@ -1,6 +1,6 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. Its answer contains its hardware address, by which an
-//! operator can find the machine.
+//! answers regardless of its software. The second machine's answer contains its hardware address,
+//! by which an operator can find the machine.
 //!
 //! A copy of this machine may also have the same hardware address. firstboot receives the answer of
 //! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // If firstboot has already refused this node for another reason, the receiver no longer exists.
-    // In this case, `send` fails, and the result is not needed.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists,
+    // so `send` fails, and the result is not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))

@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// The table of all system calls of the kernel, with their verdicts.
+/// The table of all system calls of the kernel, with the treatment of each call.
 const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of socket.
@@ -23,7 +23,7 @@ pub(crate) enum SocketKind {
     Netlink,
 }
 
-/// The verdict on a system call, as in calls.txt.
+/// The treatment of a system call, as in calls.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FilterAction {
     Allow,

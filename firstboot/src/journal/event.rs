@@ -199,8 +199,8 @@ mod tests {
     use super::*;
     use crate::data::Directories;
 
-    /// Earlier versions wrote lines in this format. After a downgrade of firstboot, they read the
-    /// lines that this version wrote.
+    /// Earlier versions of firstboot wrote lines in this format. After a downgrade, an earlier
+    /// version reads the lines that this version wrote.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);

@@ -87,7 +87,7 @@ fn another_build_and_another_mirror_resume_a_partial_download() {
     let whole = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The ETag is from another mirror, so the request to this mirror does not contain it.
+    // The ETag is from another mirror, so the request to this mirror has no If-Range.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 

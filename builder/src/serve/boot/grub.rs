@@ -95,11 +95,11 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     ))
 }
 
-/// Returns the commands that request a script. The commands try several times, because grub uses
-/// the same source ports after each start of the machine, and the server may still have the
-/// connections of an earlier start. Builds of grub without `smbios` omit the serial number and the
-/// UUID. The commands omit a serial number with special characters, because grub does not escape
-/// the characters of a path.
+/// Returns the commands that request a script. The commands repeat the request several times,
+/// because grub uses the same source ports after each start of the machine, and the server may
+/// still have the connections of an earlier start. Builds of grub without `smbios` omit the serial
+/// number and the UUID. The commands omit a serial number with special characters, because grub
+/// does not escape the characters of a path.
 fn request(server: &str, more: &str) -> String {
     format!(
         "set uuid=\nset serial=\nset plain=\n\
