@@ -112,7 +112,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
 
-/// Probes etcd on this node until etcd has a quorum. Returns the ids of its cluster and member.
+/// Probes etcd on this node until etcd has a quorum. Returns the ids of the cluster and of this
+/// node's member.
 async fn wait_until_healthy(
     identity: &Identity,
     journal: &Journal,

@@ -256,7 +256,7 @@ fn endpoints(
     Ok(endpoints)
 }
 
-/// Returns the authority that signs requests, if the recipe lets nodes generate their keys.
+/// Reads the recipe, and returns the authority that signs the requests of the recipe's nodes.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
     Ok(CertificateAuthority {
         recipe: RecipeFile::open(recipe_path)?,

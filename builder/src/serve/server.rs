@@ -34,7 +34,7 @@ use crate::exit::with_causes;
 /// The time limit for a client to send its request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The permits of the threads that answer certificate requests. While a build uses the PKI folder,
-/// each of these threads waits, so the other threads must remain for all other requests.
+/// these threads wait, so their number is limited, and other threads remain for all other requests.
 static SIGNERS: Semaphore = Semaphore::const_new(4);
 /// How long a certificate request waits for one of these threads. firstboot waits 20 s for the
 /// answer.

@@ -208,8 +208,9 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // Either the other member withdrew its agreement, or this node has not accepted a
-            // proposal. The code above has already handled a member that started with the new data.
+            // If this node has accepted a proposal in which the other member takes part, the other
+            // member withdrew its agreement. The code above has already handled a member that
+            // started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

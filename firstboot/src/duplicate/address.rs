@@ -72,7 +72,7 @@ impl DuplicateProbe {
     /// Waits for the result of the first packet. Returns the remaining suspicion, if any.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn first_result(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
@@ -83,7 +83,7 @@ impl DuplicateProbe {
     /// Waits for the result of all packets.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn final_result(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
@@ -98,7 +98,7 @@ impl DuplicateProbe {
     /// Does the same as `final_result`, but probes again if the last answer is no longer valid.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn current_result(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
             *self = start_probe(self.address);
@@ -107,9 +107,9 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses the node if another machine has this address. Only an operator can decide which of the
-/// two machines is the right machine, so firstboot does not continue by itself, even if the other
-/// machine disappears.
+/// Refuses the node if a machine with another hardware address has this IP address. Only an
+/// operator can decide which of the two machines is the right machine, so firstboot does not
+/// continue by itself, even if the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),

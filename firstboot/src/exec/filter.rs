@@ -54,7 +54,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
     Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
-/// Parses the lines of calls.txt. Each line contains a number, a name and a verdict.
+/// Parses the lines of calls.txt. Each line contains a treatment, and the calls to which the
+/// treatment applies, as `NUMBER:NAME`.
 fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     let mut calls = Vec::new();
     for line in CALLS

@@ -15,7 +15,7 @@ use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
 /// An unfinished file. Dropping this value deletes the file. A file left behind by a crash is
-/// deleted when the next partial file is created in the same folder.
+/// deleted when a partial file with the same name is created in the folder again.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,

@@ -54,8 +54,9 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .collect();
     let words = words.join(" ");
     // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
-    // grub-core/loader/i386/linux.c). Other builds have no `linuxefi`. grub treats a command
-    // that does not exist as successful (tried with grub 2.06), and `boot` without a kernel fails.
+    // grub-core/loader/i386/linux.c). Other builds of grub have no `linuxefi`. grub treats a
+    // command that does not exist as successful (tried with grub 2.06), and `boot` without a kernel
+    // fails.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -79,8 +80,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 ///
 /// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore, the
-/// script first tries the disk's own boot loader.
+/// builds of grub return a success, after which UEFI firmware stays in its setup menu. Therefore,
+/// the script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
     let files = ON_DISK.join(" ");
     padded(format!(
