@@ -334,7 +334,7 @@ fn backup(backup: &backup::Backup) -> Backup {
 fn auto_update(auto: AutoUpdatePolicy) -> AutoUpdate {
     AutoUpdate {
         on_calendar: auto.every.on_calendar(),
-        // docs/recipe.md documents this fraction.
+        // docs/recipe.md documents that the delay is at most a tenth of the interval.
         delay: auto.every.period() / 10,
     }
 }

@@ -37,7 +37,8 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of these steps fails.
+/// Loads the filter and executes the program. Returns only if the filter cannot be loaded or the
+/// program cannot be executed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,

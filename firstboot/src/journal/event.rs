@@ -32,8 +32,8 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because the members reported these nonces. The node
-    /// announces the acceptance next.
+    /// This node has accepted a proposal, because all members reported the proposal's nonces. The
+    /// node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The nonces of all initial members.

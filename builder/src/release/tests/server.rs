@@ -1,5 +1,5 @@
 //! An HTTP server on loopback with configurable faults. Each file has a list of behaviours, one for
-//! each request. The last behaviour repeats.
+//! each request. The last behaviour in the list repeats for all further requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -40,8 +40,8 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
 }
 
 /// Returns the script that installs the node's machine. If the kernel's arguments are too long for
-/// a script, the script shows this error instead, because grub would read only the first part of
-/// the arguments.
+/// a script, the returned script shows an error and boots the machine from its disk, because grub
+/// would read only the first part of the arguments.
 pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
     let tree = on_network(install.tree);
     let bootif = machine
