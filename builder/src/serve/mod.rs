@@ -4,7 +4,7 @@
 //! loads iPXE, grub or pxelinux from the network is installed once, and then boots from its disk.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
-//! to the module that answers it: `node_document` answers with a document, `install` with a script
+//! to the module that answers it. `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
 //! installed again. `client_link` asks the kernel how a machine is connected, and `identify`
 //! determines which node the machine is. `power` switches machines on and off. `record` keeps the

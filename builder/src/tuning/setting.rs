@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Place {
     /// `/etc/sysctl.d/95-etcd.conf`.
     Sysctl,
-    /// The mount options of XFS volumes: `/etc/fstab`, the kickstart's `part` and, for `/`,
-    /// `rootflags=`.
+    /// The mount options of XFS volumes, in `/etc/fstab`, in the kickstart's `part` and, for `/`,
+    /// in `rootflags=`.
     Mount,
     /// The kernel's command line.
     Kernel,
