@@ -2,8 +2,9 @@
 # Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. Finally, the script
 # replaces the folder OUT.
 #
-# The same programs and documents produce the same bytes: owners, modes, order and times are fixed. The time is
-# SOURCE_DATE_EPOCH, the commit's time, or 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
+# The same programs and documents produce the same bytes: owners, modes, order and times are fixed.
+# The time is SOURCE_DATE_EPOCH if it is set, or the commit's time in a Git repository, or
+# 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC

@@ -83,8 +83,8 @@ impl DesiredFile {
     }
 
     /// Writes the file durably: creates a private file with a temporary name in the same folder,
-    /// flushes this file, renames it over the old file, and flushes the folder. Without the flush,
-    /// XFS could leave an empty file after a power cut.
+    /// flushes this file, renames it over the old file, and flushes the folder. If the new file
+    /// were not flushed before the rename, XFS could leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;

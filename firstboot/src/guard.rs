@@ -90,8 +90,8 @@ fn check() -> Result<()> {
 }
 
 /// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
-/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and would
-/// create a new WAL (etcd-io/etcd#14851).
+/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and then
+/// creates a new WAL (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;

@@ -1,5 +1,5 @@
-//! Installs a node's machine once: decides what a network boot loader receives, and what the server
-//! records about the installation.
+//! Controls the installation of a node's machine: decides what a network boot loader receives, and
+//! what the server records about the installation.
 
 use std::time::SystemTime;
 

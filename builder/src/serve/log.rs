@@ -200,7 +200,8 @@ impl Budget {
     /// Decides whether a line may be written. A delivery to a node is logged even if other clients
     /// have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
-        // Only lines that are written enter the table, so the size of the table is limited too.
+        // The table contains only the sources of written lines, so the size of the table is limited
+        // too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
             own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);

@@ -75,8 +75,8 @@ fn deliver(
     let what = if is_proven {
         "receives its newer document, because it proved that it has an earlier document"
     } else {
-        // After this, no boot loader installs the machine again, even if the machine's report was
-        // lost.
+        // After this change of the record, no boot loader installs the machine again, even if the
+        // machine's report was lost.
         change_installation(state, record, node, &installation, |installation| {
             installation.document(now);
         });

@@ -2,8 +2,8 @@
 //! has the turn of its cluster, so the nodes are installed one at a time.
 //!
 //! The server identifies the machine in the same way as when it hands out a document. The machine
-//! must also send the digest of one of the node's documents, to prove that it is the node. The
-//! permission has the same effect as `builder allow NAME --install`.
+//! must also send the digest of one of the node's documents, to prove that it is the node. A
+//! permitted request has the same effect as `builder allow NAME --install`.
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;

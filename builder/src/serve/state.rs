@@ -178,7 +178,7 @@ impl ServerState {
 }
 
 /// Lists the information that an operator needs before the first request: how the server identifies
-/// each node, and what would prevent the identification.
+/// each node, and what prevents the identification.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],

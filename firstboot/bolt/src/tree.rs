@@ -14,14 +14,14 @@ use crate::types::{Entry, Offset, Path, Visitor};
 /// The maximum depth of a tree, including nested buckets. Real trees are much shallower, because a
 /// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
-/// The maximum total length of the pages from the root to the current page. One page can hold two
-/// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
-/// and warns if it is configured to accept more than 10 MiB.
+/// The maximum total length of the pages from the root to the current page. One page can contain
+/// two long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5
+/// MiB, and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// The maximum length of a buffer that the walk reuses.
 const SPARE: usize = 64 << 10;
-/// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
-/// a leaf page follows.
+/// The length of a bucket's value: the id of the root page (8 bytes) and the sequence number (8).
+/// If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {

@@ -55,7 +55,7 @@ fn obstacle(
         ));
     }
     // A member that accepted a proposal may have bootstrapped a cluster with the members of that
-    // proposal. The members that are now excluded must not form a quorum of that cluster.
+    // proposal. The members that are now excluded must not form a quorum of such a cluster.
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()

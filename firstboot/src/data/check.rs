@@ -1,4 +1,4 @@
-//! Decides whether etcd may run on the content of its data directory, as a pure function.
+//! Decides, as a pure function, whether etcd may run on the content of its data directory.
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can

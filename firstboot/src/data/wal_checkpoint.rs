@@ -16,8 +16,7 @@ use crate::paths;
 pub(crate) struct WalCheckpoint {
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether etcd was about to start when the record was written, so the WAL may have grown since
-    /// then.
+    /// Whether the record was written before a start of etcd, after which the WAL may have grown.
     running: bool,
     /// The end of the WAL when the record was written.
     #[serde(rename = "log")]
@@ -72,8 +71,8 @@ impl WalCheckpoint {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL. Otherwise, returns an error that
-    /// explains why it cannot.
+    /// Checks that the WAL can have grown from the recorded WAL, and returns the reason if it
+    /// cannot.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

@@ -1,4 +1,5 @@
-//! The installation of one node's machine as a pure state: its beginning, its progress and its end.
+//! The state of the installation of one node's machine, without I/O: its beginning, its progress
+//! and its end.
 
 use std::time::SystemTime;
 
@@ -174,7 +175,7 @@ impl Installation {
     }
 
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
-    /// attempt, something else is installing the machine and will not report. The record must then
+    /// attempt, something else is installing the machine and will not report, so the record must
     /// prevent a boot loader from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {

@@ -132,7 +132,7 @@ impl Explorer {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
                     old.started.is_none() || old.started == new.started || new.nonce > old.nonce;
-                // A restore archives the data that it replaces. Before that step, the data must
+                // A restore archives the data that it replaces. Until the data is archived, it must
                 // remain unchanged, even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
