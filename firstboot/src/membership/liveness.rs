@@ -98,7 +98,8 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members that would receive traffic from this node's member do not receive any.
+    /// The members to which a running member sends traffic do not receive any traffic from this
+    /// node's member.
     Silent,
     /// Another observation is necessary.
     Unknown,

@@ -188,8 +188,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before. The check of the revision is necessary because older pages may still form a
-/// consistent database if a page is lost.
+/// reported before the transfer. The check of the revision is necessary because older pages may
+/// still form a consistent database if a page is lost.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,

@@ -217,8 +217,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// Returns a command that does not inherit this process's environment, because etcd would read
-/// ETCD_… variables as settings.
+/// Returns a command that does not inherit this process's environment, because etcd reads ETCD_…
+/// variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -83,8 +83,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // The file has no name, so no other process can open it, and it disappears when this
-        // process exits.
+        // The file has no name, so the kernel deletes the file when this process exits.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()

@@ -43,11 +43,11 @@ pub(super) struct UpdateState {
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether the release is at fault. If it is, no other member tries the release.
+    /// Whether the release is at fault, in which case no other member tries the release.
     pub(super) blame: bool,
 }
 
-/// An order to update this node, which an operator or the timer gave.
+/// An order to update this node, from an operator or from the timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateOrder {

@@ -42,8 +42,8 @@ impl Model {
         vec![installed, from_disk]
     }
 
-    /// Returns the state after a request or a restart has failed. The server may have received a
-    /// failed request.
+    /// Returns the state after a request or a restart has failed. A request that failed may still
+    /// have reached the server.
     pub(super) fn refuses(world: &World, at: usize) -> Option<World> {
         if world.left.refusals == 0 || !matches!(world.nodes[at].at, At::Install | At::Restart) {
             return None;

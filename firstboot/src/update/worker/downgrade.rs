@@ -219,9 +219,9 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 ///
 /// etcd cannot check the turn in the same request in which it cancels the downgrade. An operator
 /// may release the turn between the check and the request, and another node may take the turn and
-/// enable a downgrade to the same minor version. The request then cancels the other node's
-/// downgrade. In this case, the other node enables the downgrade again, or its update waits. The
-/// request also cancels a downgrade to the same minor version that an operator enabled.
+/// enable a downgrade to the same minor version. In this case, the request cancels the other node's
+/// downgrade, and the other node enables the downgrade again or waits with its update. The request
+/// also cancels a downgrade to the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.
