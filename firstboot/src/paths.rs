@@ -37,7 +37,7 @@ pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
 pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
 /// The lock that allows only one process at a time to generate keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
-/// The inodes of the overlay's files at the last comparison of their digests.
+/// The inode states that the overlay's files had when firstboot last compared their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
 /// The folder for updates of the image, which contains the state of an update and, during the

@@ -112,7 +112,7 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data.
+/// Waits until etcd is healthy with the new data. Returns an error if the restore was abandoned.
 fn finish(outcome: RestoreOutcome, identity: &Identity, patience: Duration) -> Result<()> {
     match outcome {
         RestoreOutcome::Swapped(line) => {

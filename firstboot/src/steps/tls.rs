@@ -80,8 +80,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// Returns the changes that install certificates and keys. Only etcd can read the keys of the
-/// server and peer certificates, and only root can read the client's key.
+/// Returns the changes that install certificates and keys. Only root and etcd can read the keys of
+/// the server and peer certificates, and only root can read the client's key.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [

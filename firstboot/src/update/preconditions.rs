@@ -17,7 +17,7 @@ use members::timestamp::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
-/// The maximum age of a good snapshot, in seconds.
+/// The maximum age, in seconds, of the snapshot that must exist before an update.
 const SNAPSHOT: u64 = 3600;
 
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {

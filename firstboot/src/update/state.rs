@@ -26,7 +26,7 @@ pub(super) struct UpdateState {
     /// The planned replacement of files. The value is empty until firstboot has made the plan.
     #[serde(rename = "exchange")]
     pub(super) replacement: Replacement,
-    /// Whether the node may have the turn.
+    /// Whether the node may have taken the turn.
     pub(super) turn: bool,
     /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
     /// cancels the downgrade before it releases the turn.
@@ -191,7 +191,8 @@ pub(super) enum UpdateResult {
     /// start with the member's data.
     #[serde(rename = "kept")]
     NewImageKept,
-    /// The node did not start the update before the deadline.
+    /// The node did not start the update before the deadline, or the server did not install the
+    /// machine.
     #[serde(rename = "given-up")]
     Expired,
     /// The node must not install this release.

@@ -38,8 +38,8 @@ struct VersionOfEtcd {
     version: EtcdVersion,
 }
 
-/// Returns the etcd version of the image whose files the replacement has kept, if it differs from
-/// the etcd version of the image in use.
+/// Returns the etcd version in the previous image's cluster document, or `None` if the replacement
+/// does not change the cluster document.
 fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let listed = paths::CLUSTER.trim_start_matches('/');
     let is_replaced = |change: &FileChange| change.path == listed;
