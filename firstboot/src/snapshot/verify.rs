@@ -31,8 +31,8 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Also start a temporary etcd from the snapshot, and compare etcd's revision, number of keys
-    /// and hash with the snapshot's
+    /// Start a temporary etcd from the snapshot, and compare etcd's revision, number of keys and
+    /// hash with the values in the snapshot
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file

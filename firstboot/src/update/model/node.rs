@@ -122,7 +122,7 @@ pub(super) struct Node {
     pub(super) service: Service,
     /// Whether the node has a document with a different CA, for which etcd must restart.
     pub(super) document: bool,
-    /// Whether the server installs the machine at its next boot.
+    /// Whether the server is ready to install the machine at the machine's next boot.
     pub(super) armed: bool,
 }
 
