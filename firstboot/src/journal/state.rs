@@ -28,7 +28,7 @@ pub(crate) struct NodeState {
     pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id that etcd assigned when it added this disk to a running cluster.
     pub(crate) added: Option<u64>,
-    /// The cluster to which this disk was added.
+    /// The cluster to which firstboot adds this disk, or has added this disk.
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,

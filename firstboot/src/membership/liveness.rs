@@ -34,8 +34,8 @@ const TRIES: [Duration; 4] = [
     Duration::from_millis(1200),
 ];
 
-/// The number of increases of the member's traffic that show that the member is running. A single
-/// increase may come from the buffers of a member that has been stopped.
+/// The number of increases of the member's traffic after which the member counts as running. A
+/// single increase may come from the buffers of a member that has been stopped.
 const PROOF: u32 = 2;
 
 /// The raft traffic that one member reports.
