@@ -80,8 +80,8 @@ impl DatabaseContents {
     /// Returns why an etcd of this version does not start from these contents, or `None` if it
     /// starts.
     ///
-    /// etcd 3.6 and 3.7 refuse data of a later minor version, and etcd 3.4 refuses data of 3.6 and
-    /// later from 3.4.31 on. etcd 3.5 refuses the data of a cluster that is being downgraded to a
+    /// etcd 3.6 and 3.7 refuse data of a later minor version, and from 3.4.31 on, etcd 3.4 refuses
+    /// data of 3.6 and later. etcd 3.5 refuses the data of a cluster that is being downgraded to a
     /// different minor version. With every other combination, etcd starts. Each minor version was
     /// tested with the data of every other minor version.
     pub(crate) fn version_obstacle(&self, etcd: EtcdVersion) -> Option<String> {
