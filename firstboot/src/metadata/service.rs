@@ -116,8 +116,8 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // In this mode, firstboot only compares documents, and a service that refuses the query
-            // has no document to compare.
+            // In the mode `Once`, firstboot only compares documents, and a service that refuses the
+            // query has no document to compare.
             Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"

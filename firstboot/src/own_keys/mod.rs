@@ -1,6 +1,7 @@
-//! Manages the private keys that this node generated itself. The keys are in one file that only
-//! root can read. No node document and no image replaces this file, and no command prints the keys.
-//! A node document that contains certificates without keys is usable only together with these keys.
+//! Manages the private keys that this node generated itself. The current keys and the next keys are
+//! in two files that only root can read. No node document and no image replaces these files, and no
+//! command prints the keys. A node document that contains certificates without keys is usable only
+//! together with these keys.
 
 pub(crate) mod der;
 

@@ -57,7 +57,7 @@ impl Rebuild {
         }
     }
 
-    /// Executes steps until one of them must wait or etcd may start. `live_clusters` contains the
+    /// Executes steps until a step must wait or etcd may start. `live_clusters` contains the
     /// clusters whose members answer on their peer ports.
     pub(crate) async fn advance(
         &mut self,

@@ -80,7 +80,8 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     })
 }
 
-/// Downloads a snapshot from an object store or a web server, and compares it with its manifest.
+/// Downloads a snapshot from an object store or a web server, and compares the snapshot with its
+/// manifest if there is a manifest.
 pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     block_on(async {

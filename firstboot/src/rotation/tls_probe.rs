@@ -151,7 +151,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session, the server would not name any CAs.
+    // In a resumed session, a server does not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

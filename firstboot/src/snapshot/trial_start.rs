@@ -3,8 +3,8 @@
 //! computed from the file.
 //!
 //! etcd listens on UNIX sockets in a private folder, so it does not need a port, a network or a
-//! certificate. firstboot queries the peer URL and the metrics, because these do not require a
-//! login, and firstboot does not know the passwords of the users in the snapshot.
+//! certificate. firstboot queries the peer URL and the metrics, which do not require a login,
+//! because firstboot does not know the passwords of the users in the snapshot.
 
 mod count;
 
@@ -217,8 +217,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// Returns a command that does not inherit this process's environment, because etcd would read
-/// ETCD_… variables as settings.
+/// Returns a command that does not inherit this process's environment, because etcd reads ETCD_…
+/// variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -19,7 +19,8 @@ use super::bucket::{Bucket, Parts};
 use super::cleanup;
 use super::encode::{Sink, StoredFile};
 
-/// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
+/// The minimum size of a part in S3. With parts of this size, S3's limit of 10,000 parts allows 48
+/// GiB.
 const PART: usize = 5 << 20;
 
 /// The number of parts in memory: one part is filled while the other is sent.
@@ -233,7 +234,8 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    /// Uploads the manifest. After this step, the object is kept.
+    /// Uploads the manifest. After the manifest has been uploaded, a dropped `Upload` no longer
+    /// deletes the object.
     pub(super) async fn upload_manifest(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (ToAbort::Object, bucket.put(&beside, &content).await) };

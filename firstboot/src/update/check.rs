@@ -44,7 +44,7 @@ enum Minor {
     Downgrade,
 }
 
-/// A file that would change.
+/// A file that the update changes, adds or removes.
 #[derive(Debug, Serialize)]
 struct Shown {
     path: String,

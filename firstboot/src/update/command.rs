@@ -143,8 +143,9 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if options.check {
         return compare(options, &own, &source, newer.as_ref());
     }
-    // A member with a different CA waits for the other members. An update of the image must not
-    // wait for them, so the node adopts a document with a different CA last.
+    // A member whose document contains a different CA waits for the other members. An update of the
+    // image must not wait for the other members, so the node adopts a document with a different CA
+    // last.
     let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),

@@ -42,8 +42,8 @@ pub(super) struct NewerDocument {
     /// The changes that the document makes on the node. The list is empty if only the serial of the
     /// document's build differs.
     changes: Vec<String>,
-    /// Whether the set of trusted CAs changes. In this case, the member waits for the other members
-    /// and restarts its etcd.
+    /// Whether the set of trusted CAs changes. If this set changes, the member waits for the other
+    /// members and restarts its etcd.
     pub(super) changes_ca: bool,
 }
 

@@ -1,5 +1,6 @@
 //! Determines the actions that the running system needs after a replacement of files. The actions
-//! depend only on the files' paths. In addition, an update always restarts etcd and firstboot.
+//! depend only on the files' paths. An update always restarts etcd and firstboot, regardless of the
+//! files that it replaces.
 
 use std::collections::BTreeSet;
 use std::fmt;

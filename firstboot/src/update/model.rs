@@ -215,7 +215,8 @@ impl Model {
         Ok(())
     }
 
-    /// Returns the violation in a final state, in which only faults and orders can still happen.
+    /// Returns the violation of a requirement in a final state, if there is one. In a final state,
+    /// only faults and orders can still happen.
     fn wrong_end(&self, world: &World) -> Option<String> {
         for (node, name) in world.nodes.iter().zip(&self.names) {
             if !matches!(node.files, Files::Whole(_)) {

@@ -1,10 +1,10 @@
 //! Replaces the files of one image with the files of another image, one by one, and can restore the
 //! old files.
 //!
-//! Each file that differs first gets a second name in the folder of the previous image. Then a
-//! single rename replaces the file, so at any moment, the path refers either to the complete old
-//! file or to the complete new file. After a power cut at any point, firstboot can restore the old
-//! files from the list and the kept files, any number of times.
+//! Each file that differs first gets a second name in the folder of the previous image. A single
+//! rename then replaces the file, so at any moment, the file's path refers either to the complete
+//! old file or to the complete new file. After a power cut at any point, firstboot can restore the
+//! old files from the list and the kept files, any number of times.
 
 use std::path::{Path, PathBuf};
 

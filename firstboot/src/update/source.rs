@@ -37,7 +37,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Returns the source that the operator specifies, or else the recipe's source.
+    /// Returns the source that the operator specifies, or the recipe's source if the operator does
+    /// not specify one.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {

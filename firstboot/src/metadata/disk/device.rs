@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The maximum number of bytes that firstboot reads from one disk. Without this limit, firstboot
-/// would follow a damaged, circular chain of clusters forever.
+/// The maximum number of bytes that firstboot reads from one disk, even if the disk's file system
+/// is damaged.
 const BUDGET: u64 = 16 * LIMIT;
 
 /// An open disk, with a limit on the number of bytes that may be read from it.

@@ -221,7 +221,8 @@ impl Tree<'_> {
     }
 }
 
-/// Returns the first field of an area and its length, or `None` if no complete field follows.
+/// Returns the length and the bytes of the first field of an area, or `None` if the area does not
+/// begin with a complete field.
 fn field(area: &[u8]) -> Option<(usize, &[u8])> {
     let length = usize::from(*area.get(2)?);
     let field = area.get(..length).filter(|_| length >= 4)?;

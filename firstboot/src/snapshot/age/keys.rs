@@ -27,7 +27,7 @@ pub(super) type FileKey = [u8; 16];
 /// The secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
-// The output omits the keys.
+// The output of `{:?}` omits the keys.
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} identities", self.0.len())

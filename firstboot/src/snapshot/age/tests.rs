@@ -336,8 +336,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// The test truncates the file at the end of a chunk. A reader that checked each chunk
-    /// separately would not detect this fault.
+    /// The test removes one chunk, or moves the first chunk to the end. A reader that checked each
+    /// chunk separately would not detect these faults.
     #[test]
     fn missing_and_swapped_chunks_are_detected(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);
