@@ -23,7 +23,7 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
-        // An effect on the installer itself is not visible here.
+        // An effect on the installer itself does not change the new system.
         Effect::Installer(_) => Ok(Ok(())),
         Effect::Target(words) => program(words, target),
         Effect::Set { path, key, value } => set(target, path, key, value).map(Ok),
@@ -123,8 +123,8 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" interrupts the creation: the account is not locked and does
-    // not own its home directory.
+    // If a group with this name already exists, the error "Error when creating new group"
+    // interrupts the creation: the account is not locked and does not own its home directory.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {
