@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 file server that can inject faults.
 //!
 //! The server serves a folder with GET and HEAD, including Range and Content-Length. A request with
-//! any other method is recorded and answered with 204, so that a script's report can be read back.
+//! any other method is recorded and answered with 204, so that a test can read a script's report.
 //! Each connection carries only one request, so a client must handle `Connection: close`, and a
 //! fault cannot affect the next request.
 
@@ -125,7 +125,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // Errors of a connection are ignored, because its client reports them to the test.
+                // Ignore a connection's errors, because the client reports them to the test.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
