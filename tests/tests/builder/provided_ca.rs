@@ -51,7 +51,7 @@ fn authority() -> Result<()> {
         &workshop,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    // `check` also opens these files, and a refused build leaves no folder behind.
+    // `builder check` also opens the files of the CA, and a refused build leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
         check_output(
