@@ -128,8 +128,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the other members, which do not have the order yet. Meanwhile, its disk
-    // fills up.
+    // The member waits for the other members, which do not have the order yet. While the member
+    // waits, the member's disk fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting
