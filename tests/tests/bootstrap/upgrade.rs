@@ -178,7 +178,8 @@ fn steps() -> Result<()> {
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    // `firstboot status` lists the alarms, which adds an entry to the log.
+    // Wait for the message of firstboot, because `firstboot status` lists the alarms, which adds an
+    // entry to etcd's raft log.
     let healthy = |host: &Host| {
         let said = "journalctl --no-pager -b -u firstboot | grep -q 'is a healthy member of'";
         host.wait_for(said, CONVERGENCE_TIMEOUT)

@@ -144,7 +144,8 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks how much memory and CPU time waiting has cost the node so far.
+/// Checks how much memory firstboot has used at most while it waited, and prints firstboot's CPU
+/// time.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",

@@ -103,7 +103,8 @@ fn openstack() -> Result<()> {
         Cloud::Openstack,
         Some(user_data(&ours, "etcd-1")?),
     )?;
-    // Nova fails, and Neutron does not have the port yet.
+    // The service first answers 503, because Nova fails, and then 404, because Neutron does not
+    // have the port yet.
     service.state().failures = vec![404, 503];
     let mut host = machine(&ours)?;
     has_firmware(&host, "product_name", "OpenStack Nova")?;
