@@ -22,7 +22,7 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Mounts a fresh layer on `lower`, which must not change from now on.
+    /// Mounts an overlay with an empty upper folder on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
             lower: lower

@@ -94,9 +94,9 @@ pub struct KillOnDrop {
 impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, and writes both outputs to a file.
     ///
-    /// For the signal, the kernel treats the *thread* that started a child as the child's parent.
-    /// If a test's own thread started a child, the child would die with that thread. Therefore, a
-    /// single thread, which lives as long as the process, starts all children.
+    /// For the parent-death signal, the kernel treats the *thread* that started a child as the
+    /// child's parent. If a test's own thread started a child, the child would die with that
+    /// thread. Therefore, a single thread, which lives as long as the process, starts all children.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || {

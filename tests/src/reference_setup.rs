@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::process;
 
 /// Writes the guide's files on an installed machine that is off. `state` is the initial cluster
-/// state: `new` or `existing`.
+/// state, which is `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {

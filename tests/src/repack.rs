@@ -79,7 +79,7 @@ impl Repack {
     }
 
     /// Packs the overlay again as the release with this serial, and replaces the build's overlay
-    /// with it.
+    /// with the new overlay.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.write_file_list()?;
         let overlay = self.out.join("image/overlay.tar.gz");
@@ -178,7 +178,7 @@ pub fn read(out: &Path) -> Result<ReleaseDocument> {
     Ok(serde_json::from_slice(&envelope.unverified()?)?)
 }
 
-/// Signs a release document and replaces the output's release document with it.
+/// Signs a release document, and replaces the output's release document with the signed document.
 pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
     fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?)

@@ -194,7 +194,7 @@ impl Installer {
             root: &root,
         };
         let available = go_on!(yum.gather(&data)?.map_err(Failure::Late));
-        // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
+        // checkSoftwareSelection (ui/tui/spokes/software.py) runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Failure::Late));
         // Models install.py, doInstall.

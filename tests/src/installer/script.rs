@@ -48,7 +48,7 @@ pub enum Ended {
 /// A script that has run.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// The script's kind and position: `%pre at kickstart:4`.
+    /// The script's kind and position, such as `%pre at kickstart:4`.
     pub name: String,
     /// The way in which the script ended.
     pub ended: Ended,

@@ -112,8 +112,7 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Locks the mutex, even after another thread has panicked while holding it. The data behind the
-/// mutex stays consistent, because threads only append to it.
+/// Locks the mutex, even if another thread has panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

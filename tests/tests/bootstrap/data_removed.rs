@@ -34,8 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three members, the third of which has been rebuilt once, so its etcd.conf is that of a
-/// joined member.
+/// Makes three members. The third member has been rebuilt once, so it has the etcd.conf of a joined
+/// member.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;

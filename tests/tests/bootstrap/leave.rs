@@ -154,7 +154,7 @@ fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Resul
     Ok(())
 }
 
-/// Checks that the node is not a member, that etcd is down, and that its data is archived.
+/// Checks that the node is not a member, that etcd is down, and that etcd's data is archived.
 fn check_left(host: &Host, other: &Host) -> Result<()> {
     host.wait_for(
         "systemctl is-failed --quiet firstboot.service",

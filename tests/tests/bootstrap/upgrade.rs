@@ -110,8 +110,8 @@ fn upgrade() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The number of writes between two steps. The number exceeds the number of entries that the log
-/// keeps, so that each new member starts from a snapshot.
+/// The number of writes between two steps. There are more writes than entries that the log keeps,
+/// so that each new member starts from a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses

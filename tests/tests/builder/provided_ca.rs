@@ -344,7 +344,7 @@ fn two_clusters() -> Result<()> {
 }
 
 /// Checks that a cluster with different addresses keeps its PKI folder if the operator assigns the
-/// folder to it.
+/// folder to the cluster.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

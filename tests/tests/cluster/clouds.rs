@@ -182,7 +182,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // The node is set up after it has stored its own copy of the document.
+    // Wait until the node has stored its own copy of the document, because the node is then set up.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),

@@ -1,5 +1,5 @@
-//! Tests that firstboot finishes the same job if it is killed at any of its points, even if the
-//! power fails and the disk loses all unflushed data.
+//! Tests that firstboot finishes the same job if it is killed at any point, even if the power fails
+//! and the disk loses all unflushed data.
 
 use std::collections::BTreeSet;
 

@@ -35,7 +35,8 @@ case $stage in
         kill -KILL $$
         ;;
     storage)
-        # exception.py, handleException, in cmdline mode: a message, three minutes, exit(1).
+        # In cmdline mode, handleException (exception.py) prints a message, waits for three minutes,
+        # and exits with code 1.
         echo '03:00:00,000 ERR anaconda: CmdlineError: The following mandatory spokes are not completed' >> /tmp/anaconda.log
         leave
         ;;

@@ -319,7 +319,7 @@ fn interrupted() -> Result<()> {
     let machine = rendered.node("formatting")?;
     machine.keeps(&KEPT)?;
     let journal = machine.read(VOLUME, "firstboot-kept/journal")?;
-    // anaconda has erased the file systems, and has not made any yet.
+    // anaconda has erased the old file systems, and has not made new file systems yet.
     for part in ["sda1", ROOT] {
         machine.unmountable(part)?;
         for field in ["LABEL", "TYPE", "UUID"] {

@@ -34,7 +34,7 @@ denials() { journalctl --boot --no-pager --output=cat --quiet --grep='avc: .*den
 denials > /root/avc
 
 # Runs busybox as the given user. After the chcon below, busybox runs in etcd's domain. Root can
-# read /etc/shadow before the chcon but not after it, which shows that SELinux refuses this.
+# read /etc/shadow before the chcon but not after it, which shows that SELinux refuses the access.
 attempt() {
     local name=$1 user=$2
     shift 2

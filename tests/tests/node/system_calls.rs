@@ -34,8 +34,8 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "request=0x5412",
 ];
 
-/// The calls that `firstboot exec` also forbids to the snapshot unit: Unix sockets, which lead to
-/// systemd and its journal, and netlink sockets for routes.
+/// The calls that `firstboot exec` also forbids to the snapshot unit, which are Unix sockets (to
+/// reach systemd and its journal) and netlink sockets for routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
 /// The system calls that `firstboot exec` allows, which are sufficient for a server.
@@ -165,8 +165,8 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A program for i386 that exits successfully: ELF header, program header, `exit(0)` with `int
-/// 0x80`.
+/// A program for i386 that exits successfully, with an ELF header, a program header, and `exit(0)`
+/// by `int 0x80`.
 const I386: [u8; 91] = {
     let mut file = [0; 91];
     let parts: [(usize, &[u8]); 9] = [

@@ -322,8 +322,8 @@ fn whole() -> Result<()> {
         ("https", &["--tls-cert", &cert, "--tls-key", &key]),
     ] {
         let _server = Server::start(&ours, options)?;
-        // The script downloads a whole file, a resumed file, a middle part, several files on one
-        // connection, and many files at the same time.
+        // The script downloads a whole file, a resumed file, a middle part, the last bytes, several
+        // files on one connection, and many files at the same time.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
              get -o whole \"$1/overlay.tar.gz\"\n\
              head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\

@@ -109,7 +109,7 @@ fn start(ours: &Provisioning) -> Result<Vec<Host>> {
 }
 
 /// Checks that the machine's MAC address and IP address are not enough without the previous
-/// document, and that a plain file server hands out no documents.
+/// document, and that no document is available as a plain file.
 fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let page = document_of(&host.link().mac);
     let from = &host.link().namespace;
