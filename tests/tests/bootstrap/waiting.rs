@@ -144,8 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks how much memory firstboot has used at most while it waited, and prints firstboot's CPU
-/// time.
+/// Checks firstboot's peak memory during the wait, and prints firstboot's CPU time.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
