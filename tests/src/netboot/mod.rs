@@ -100,7 +100,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Replaces the disk with an empty one.
+    /// Replaces the disk with an empty disk.
     pub fn blank(&self) -> Result<()> {
         let disk = self.folder.join("disk");
         let _ = fs::remove_file(&disk);

@@ -54,7 +54,8 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies a changed output, and checks the exit code and that a line starts with the name.
+/// Verifies a changed output, and checks the exit code and that a line starts with the name of the
+/// changed file.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     check_output(&ran, 4, &["NOT verified", "differs from what was built"])
@@ -341,8 +342,8 @@ fn pki() -> Result<()> {
     next_build_renews(&workshop, &cert, &key)
 }
 
-/// Checks that the next build replaces an expired certificate and keeps the old one. If other users
-/// can read a key, the build stops.
+/// Checks that the next build replaces an expired certificate and archives it, and that a build
+/// stops if other users can read a key.
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;

@@ -69,8 +69,8 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root file system on which no host is running. Mounts /proc there, because
-/// setfiles uses /proc to reach each file.
+/// Runs a script in a root file system on which no host is running. Mounts /proc in that root file
+/// system, because setfiles uses /proc to reach each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");
@@ -112,7 +112,7 @@ fn prepare(root: &Path) -> Result<()> {
         root,
         "systemctl mask firewalld chrony systemd-networkd-wait-online",
     )?;
-    // On CentOS, the kickstart does the same for the policy `targeted`.
+    // Load the module for etcd, as the kickstart does on CentOS for the policy `targeted`.
     inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
     inside(
         root,
@@ -153,10 +153,9 @@ fn confined() -> Result<()> {
         "the kickstart does not load the module before it labels the files"
     );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // This test checks only etcd's domain. Therefore the node boots in a mode that only logs
-    // denials, and etcd is then restarted in enforcing mode. The kernel argument fstab=no is set,
-    // because all volumes are one file system here. Of the units of a full boot, only those that
-    // the test needs are started.
+    // This test checks only etcd's domain. Therefore the node boots in permissive mode, and etcd is
+    // later restarted in enforcing mode. The kernel argument fstab=no is set, because all volumes
+    // are one file system here. systemd starts only the units that the test needs.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no \
                  net.ifnames=0 loglevel=4 systemd.unit=confined.service";
     vm.run(
@@ -189,7 +188,7 @@ fn confined() -> Result<()> {
         "the policy denied an access by etcd\n{}",
         all()
     );
-    // Unless denials are logged, the check would prove nothing.
+    // If denials were not logged, the check would prove nothing.
     let logged = said.lines().any(|line| {
         line.strip_prefix("denials: ")
             .is_some_and(|count| count != "0")

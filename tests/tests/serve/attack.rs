@@ -1,5 +1,5 @@
-//! Tests hostile requests. No hostile request reopens the time window of a document, reads a
-//! different file, or hides a second request.
+//! Tests hostile requests. No hostile request reopens the time window of a document, reads a file
+//! that is not public, or hides a second request.
 
 mod log;
 

@@ -109,7 +109,7 @@ fn start(ours: &Provisioning) -> Result<Vec<Host>> {
 }
 
 /// Checks that the machine's MAC address and IP address are not enough without the previous
-/// document, and that a plain file server hands out no documents.
+/// document, and that no document is available as a plain file.
 fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let page = document_of(&host.link().mac);
     let from = &host.link().namespace;
@@ -233,8 +233,8 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Runs `firstboot update` on one node after another. The first nodes then wait in the background
-/// until all members have their documents.
+/// Runs `firstboot update` on one node after another. The nodes that are updated first wait in the
+/// background until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
         ends(&update(host, words)?, 0, &["adopts its node document"], &[])?;

@@ -63,7 +63,7 @@ pub(super) fn checked() -> Result<()> {
         image: &image,
     };
 
-    // The machine has been installed.
+    // A machine that has received its document counts as installed.
     let server = Server::start(&ours, TREE)?;
     expect(
         &one.namespace,
