@@ -97,7 +97,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
     {
         out.push(at.deprecated(
             name,
-            "remove the attribute; firewalld uses the file name as the zone's name",
+            "remove the attribute; firewalld ignores name and immutable, and uses the file name as the zone's name",
         ));
     }
 }
@@ -166,7 +166,11 @@ impl Zone {
             if rule.source.is_some() {
                 let message = "the rule has more than one source";
                 self.break_off(
-                    at.misplaced(message, RULE, "write one rule for each, or name an ipset"),
+                    at.misplaced(
+                        message,
+                        RULE,
+                        "write one rule for each source, or name an ipset",
+                    ),
                     out,
                 );
                 return;
@@ -259,7 +263,7 @@ impl Zone {
         };
         if rule.log.is_some() {
             out.push(at.misplaced(
-                "the rule has more than one log",
+                "the rule has more than one <log>",
                 IGNORED,
                 "remove one of them",
             ));
@@ -295,7 +299,7 @@ impl Zone {
         if rule.audit.is_some() {
             self.break_off(
                 at.misplaced(
-                    "the rule has more than one audit",
+                    "the rule has more than one <audit>",
                     RULE,
                     "remove one of them",
                 ),
@@ -316,7 +320,7 @@ impl Zone {
         });
         match slot {
             None => {
-                let message = "<limit> is outside of an action, log or audit";
+                let message = "<limit> is not inside an action, a <log> or an <audit>";
                 self.break_off(
                     at.misplaced(
                         message,
@@ -329,7 +333,7 @@ impl Zone {
             Some(Some(_)) => {
                 self.break_off(
                     at.misplaced(
-                        "the element has more than one limit",
+                        "the element has more than one <limit>",
                         RULE,
                         "remove one of them",
                     ),
