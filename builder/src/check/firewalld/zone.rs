@@ -131,7 +131,10 @@ impl Zone {
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
                 let message = "the rule has more than one service, port or similar element";
-                self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
+                self.break_off(
+                    at.misplaced(message, RULE, "write one rule for each element"),
+                    out,
+                );
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
             }
@@ -217,7 +220,7 @@ impl Zone {
             out.push(at.misplaced(
                 "the rule has more than one destination",
                 IGNORED,
-                "write one rule for each",
+                "write one rule for each destination",
             ));
             return;
         }
@@ -242,7 +245,7 @@ impl Zone {
                 at.misplaced(
                     "the rule has more than one action",
                     RULE,
-                    "write one rule for each",
+                    "write one rule for each action",
                 ),
                 out,
             );

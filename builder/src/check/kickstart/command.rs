@@ -201,7 +201,7 @@ fn unknown(command: &Token) -> Finding {
     let finding = Finding::error(
         "kickstart/command",
         command.span.clone(),
-        format!("CentOS 7 has no command {name}"),
+        format!("kickstart in CentOS 7 has no command {name}"),
     );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
@@ -212,7 +212,7 @@ fn unknown(command: &Token) -> Finding {
         "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
         "ostreecontainer" | "bootc" => {
-            "a later release added this command; CentOS 7 has ostreesetup"
+            "a later release added this command; write ostreesetup instead"
         }
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
             "remove the command; RHEL 6 or an earlier release dropped it"

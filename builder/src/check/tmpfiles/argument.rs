@@ -165,8 +165,11 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
             .split_once('=')
             .is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
         {
-            let finding =
-                Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
+            let finding = Finding::error(
+                RULE,
+                place,
+                format!("`{}` does not have the form NAME=VALUE", place.text),
+            );
             return Some(
                 finding
                     .effect("systemd-tmpfiles ignores the word")

@@ -20,7 +20,7 @@ pub(super) fn check(
     } else {
         "systemd refuses to load the unit"
     };
-    let expected = "write numbers below 1024 and ranges of them, as in 0 2-3";
+    let expected = "write numbers below 1024, or ranges of such numbers, as in 0 2-3";
     loop {
         let (text, place) = match words.next() {
             Ok(Some(word)) => word,

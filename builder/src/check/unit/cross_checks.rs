@@ -211,7 +211,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if the unit can be missing"),
+                    .fix("add the unit, or write Wants= if the unit is optional"),
             ));
         }
     }

@@ -133,7 +133,7 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {
             '+' | '!' if key != "ExecStart" => {
-                "write PermissionsStartOnly=yes, with which all commands except ExecStart= run as root"
+                "write PermissionsStartOnly=yes, so that all commands except ExecStart= run as root"
             }
             '+' | '!' => {
                 "move the command that needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes"

@@ -132,7 +132,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         let finding = Finding::warning(
             "unit/hidden-program",
             at,
-            "ExecStart= is in a folder that ProtectHome= hides",
+            "the program of ExecStart= is in a folder that ProtectHome= hides",
         );
         out.push((
             file,

@@ -129,7 +129,9 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
         "ProtectSystem" | "ProtectHome" => {
             finding.effect("systemd ignores the line, so nothing is protected")
         }
-        "Type" => finding.effect("systemd ignores the line, and the other lines decide the type"),
+        "Type" => finding.effect(
+            "systemd ignores the line, and the other settings decide the type of the service",
+        ),
         _ => finding,
     })
 }

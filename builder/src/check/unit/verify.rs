@@ -350,7 +350,7 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     (own != parent).then(|| {
         refused(
             Some(at),
-            format!("by its name, {id} is below {parent}, not below {own}"),
+            format!("according to its name, {id} is below {parent}, not below {own}"),
             "remove Slice=",
         )
     })
