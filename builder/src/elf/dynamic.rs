@@ -136,7 +136,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
                     text(entry.vna_name.get(LittleEndian).into())?,
                 ));
                 if versions.len() > MAX_SYMBOLS {
-                    return Err(damaged("the symbol version table has no end"));
+                    return Err(damaged("the symbol version table has too many entries"));
                 }
                 aux = aux.saturating_add(entry.vna_next.get(LittleEndian).into());
             }

@@ -176,7 +176,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         1,
         &[
             "nodes/etcd-1/server.crt",
-            "it does not match the key next to it",
+            "it does not match the private key in the same folder",
         ],
     )?;
     fs::write(

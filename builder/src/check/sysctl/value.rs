@@ -297,6 +297,6 @@ mod tests {
             );
         }
         let one = said("net.ipv4.ip_local_port_range = 33000");
-        assert!(one.contains("keep their values"), "{one}");
+        assert!(one.contains("keep their previous values"), "{one}");
     }
 }
