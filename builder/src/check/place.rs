@@ -7,12 +7,12 @@ use super::finding::Finding;
 
 /// Folders that are empty after each boot, each with a description of the folder.
 const VOLATILE: [(&str, &str); 6] = [
-    ("/run/", "tmpfs"),
+    ("/run/", "a tmpfs"),
     ("/var/run/", "a link to /run"),
     ("/var/lock/", "a link to /run/lock"),
-    ("/dev/", "devtmpfs"),
-    ("/proc/", "proc"),
-    ("/sys/", "sysfs"),
+    ("/dev/", "a devtmpfs"),
+    ("/proc/", "a proc file system"),
+    ("/sys/", "a sysfs"),
 ];
 
 /// Folders that no program of CentOS 7 reads. Each entry contains the rule, the folder, the reason

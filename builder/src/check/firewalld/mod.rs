@@ -271,9 +271,8 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
         ("policy" | "ingress-zone" | "egress-zone", _) => {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
-        ("include" | "helper", _) => finding.fix(
-            "a later release added this element; write the ports, or a <module>, instead, instead",
-        ),
+        ("include" | "helper", _) => finding
+            .fix("a later release added this element; write the ports, or a <module>, instead"),
         ("tcp-mss-clamp" | "nflog", _) => {
             finding.fix("a later release added this element; remove it")
         }

@@ -328,7 +328,7 @@ impl Zone {
                     at.misplaced(
                         message,
                         if inside { RULE } else { REST },
-                        "put the limit into one of these elements",
+                        "put <limit> into an action, a <log> or an <audit>",
                     ),
                     out,
                 );

@@ -128,7 +128,7 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
             program.slice(0..1),
             "systemd 219 accepts each prefix only once",
         );
-        return finding.fix("write - and @ once each, and the absolute path directly after them");
+        return finding.fix("write - and @ at most once each, directly before the absolute path");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {

@@ -194,7 +194,7 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
             );
             out.push(
                 finding
-                    .effect("systemd ignores this path and everything after it")
+                    .effect("systemd ignores this path and all later paths")
                     .fix("begin the path with /"),
             );
             return at;
