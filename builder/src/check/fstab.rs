@@ -71,7 +71,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             out.push(
                 finding
                     .effect("systemd 219 ignores the line, so the volume is not mounted")
-                    .fix("write these four fields and 0 0; write a space within a field as \\040"),
+                    .fix("write these four fields, followed by 0 0; write a space within a field as \\040"),
             );
             continue;
         };
@@ -104,7 +104,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
                 Finding::error(
                     "fstab/twice",
                     *target,
-                    format!("{path} already has a line, for {before}"),
+                    format!("the mount point {path} already has a line, which mounts {before}"),
                 )
                 .effect("systemd 219 keeps the first line and ignores this line")
                 .fix("remove one of them"),

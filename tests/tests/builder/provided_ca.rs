@@ -67,7 +67,7 @@ fn authority() -> Result<()> {
     refused(&[
         "our-ca.crt",
         "is missing",
-        "put the certificate there, in PEM",
+        "put the certificate into this file, in PEM",
     ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     refused(&["our-ca.key", "is missing", ":36:10"])?;

@@ -74,7 +74,7 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                     format!("the command {name} is missing"),
                 )
                 .effect(
-                    "cmdline mode ends with an error; text and graphical mode wait for an answer",
+                    "anaconda ends with an error in cmdline mode, and waits for an answer in text and graphical mode",
                 )
                 .fix(format!("add {name}")),
             );
