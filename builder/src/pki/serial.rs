@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no partial file is left"
+            "a partial file remains"
         );
     }
 

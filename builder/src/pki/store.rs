@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no partial file is left"
+            "a partial file remains"
         );
     }
 
