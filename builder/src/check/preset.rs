@@ -64,7 +64,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                     line,
                     format!("systemd reads this file after CentOS's {LAST}"),
                 )
-                .effect("the line `disable *` in CentOS's file has already matched every unit")
+                .effect("the line `disable *` in 99-default-disable.preset has already matched every unit")
                 .fix("name the file 10-own.preset"),
             );
         }

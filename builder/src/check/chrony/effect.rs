@@ -44,7 +44,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 host,
                 format!("`{}` is not a host", host.text),
             )
-            .effect("chronyd starts, and keeps trying to resolve that name")
+            .effect("chronyd starts, and keeps trying to resolve the name")
             .fix("write a name or an address, without http:// or a port"),
         );
     }

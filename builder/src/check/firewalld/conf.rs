@@ -63,7 +63,7 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
         ("DefaultZone", "firewalld uses the public zone"),
         (
             "MinimalMark",
-            "firewalld fails, and uses its own defaults instead of this file",
+            "firewalld cannot read the file, and uses its own defaults for all settings",
         ),
     ] {
         if !seen.contains(missing) {

@@ -52,7 +52,7 @@ impl Reader for Service {
             {
                 out.push(at.deprecated(
                     "name",
-                    "remove the attribute; firewalld takes the name from the name of the file",
+                    "remove the attribute; firewalld uses the name of the file instead",
                 ));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),

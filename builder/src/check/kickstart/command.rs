@@ -205,7 +205,7 @@ fn unknown(command: &Token) -> Finding {
     );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
-        "authselect" => "RHEL 8 added authselect; write authconfig",
+        "authselect" => "RHEL 8 added authselect; write authconfig instead",
         "timesource" => {
             "RHEL 8.4 added timesource; add a chrony.conf, or write timezone --ntpservers="
         }

@@ -357,7 +357,10 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
 /// sshpw.py: `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
-    let message = format!("this is a second {} for the user {user}", line.command.name);
+    let message = format!(
+        "the kickstart contains a second {} for the user {user}",
+        line.command.name
+    );
     if !earlier.names.insert((line.command.name, user)) {
         let finding = Finding::error("kickstart/twice", line.span(), message);
         out.push(

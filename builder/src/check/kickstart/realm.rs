@@ -22,7 +22,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         Some(stops_anaconda("kickstart/words", line, message, instead))
     };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
-        return refuse("this is a second realm join", "keep only one");
+        return refuse(
+            "the kickstart contains a second realm join",
+            "keep only one",
+        );
     }
     // pykickstart removes as many characters from the start of the line as the command's name has,
     // even if the line is indented. pykickstart does not recognize comments in this line.

@@ -78,8 +78,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         let instead = match name {
             "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
             | "sum" => "use sha256sum with a pinned digest",
-            "stat" => "use ls -l, or the command [ to test the file",
-            "diff" | "cmp" => "compare the output of sha256sum",
+            "stat" => "use ls -l, or test the file with the command [",
+            "diff" | "cmp" => "compare the digests that sha256sum prints",
             "base64" => "use python -c 'import base64 …'",
             "timeout" => "use curl --max-time, or run the command in the background and kill it",
             "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {

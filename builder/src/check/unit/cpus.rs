@@ -48,7 +48,10 @@ pub(super) fn check(
                 let finding = Finding::error(
                     "unit/value-form",
                     place,
-                    format!("`{}` is not a range of CPUs", place.text),
+                    format!(
+                        "`{}` is neither a CPU number nor a range of CPUs",
+                        place.text
+                    ),
                 );
                 out.push(finding.effect(what).fix(expected));
                 return 0;

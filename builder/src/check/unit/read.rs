@@ -212,7 +212,7 @@ fn without_section(line: TextSpan<'_>) -> Finding {
         "the setting is before the first section",
     )
     .effect("systemd ignores the line")
-    .fix("put the setting below the header of its section, as in [Service]")
+    .fix("put the setting below the header of its section, such as [Service]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {

@@ -307,7 +307,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     what.is_none().then(|| {
         refused(
             None,
-            "the mount has no What=".into(),
+            "the mount unit has no What=".into(),
             "set What= to the device or directory to mount",
         )
     })
