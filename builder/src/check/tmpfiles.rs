@@ -247,7 +247,7 @@ fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
             line.path,
             format!("{} already has a line", line.path.text),
         )
-        .effect("systemd-tmpfiles keeps the first line and ignores this one")
+        .effect("systemd-tmpfiles keeps the first line and ignores this line")
         .fix("remove one of them")
     })
 }

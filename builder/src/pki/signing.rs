@@ -34,7 +34,7 @@ pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
         _ => Err(PkiError::wrong(
             &key,
             "the key that signs documents is missing, or is not a PKCS #8 key in PEM",
-            "name the PKI folder of a build",
+            "name a PKI folder that `builder build` has created",
         )),
     }
 }
