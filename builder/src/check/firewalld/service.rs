@@ -67,12 +67,7 @@ impl Reader for Service {
                     ("ipv6", is_network6),
                 ] {
                     if at.get(family).is_some() {
-                        at.expect(
-                            family,
-                            good,
-                            "an address or network of the attribute's family",
-                            out,
-                        );
+                        at.expect(family, good, "an address or network of this family", out);
                         self.seen.add(at, format!("destination {family}"), out);
                     }
                 }

@@ -76,13 +76,10 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
                 (Some(instead), _) => {
                     finding(format!("{key}= is newer than systemd 219")).fix(*instead)
                 }
-                (None, Some(near)) => {
-                    finding(format!("systemd 219 does not support {key}= in this file"))
-                        .fix(format!("did you mean {near}=?"))
-                }
+                (None, Some(near)) => finding(format!("systemd 219 does not support {key}="))
+                    .fix(format!("did you mean {near}=?")),
                 (None, None) => {
-                    finding(format!("systemd 219 does not support {key}= in this file"))
-                        .fix("remove it")
+                    finding(format!("systemd 219 does not support {key}=")).fix("remove it")
                 }
             },
         );
