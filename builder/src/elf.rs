@@ -155,7 +155,7 @@ fn segments<'a>(
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
     {
-        return Err(NotForCentos7::Damaged("it has no loadable segment"));
+        return Err(NotForCentos7::Damaged("the file has no loadable segment"));
     }
     if header.e_entry.get(LittleEndian) == 0 {
         return Err(NotForCentos7::NotProgram(
@@ -182,7 +182,7 @@ fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
         };
         let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3))
         else {
-            return Err(NotForCentos7::Damaged("its ABI note is not for Linux"));
+            return Err(NotForCentos7::Damaged("the ABI note is not for Linux"));
         };
         if [major, minor, sub] > KERNEL {
             return Err(NotForCentos7::Kernel([major, minor, sub]));

@@ -141,8 +141,8 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
         Err(_) => refused(
-            "its parent folder does not exist",
-            "create that folder first",
+            "its parent folder does not exist or cannot be resolved",
+            "create the parent folder first",
         ),
     }
 }

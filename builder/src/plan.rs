@@ -133,8 +133,12 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
 
 /// Writes the rendered files: `centos7.ks`, and `overlay/` with the paths of the node.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
-    fs::create_dir(folder)
-        .with_context(|| format!("cannot create {}; expected a new folder", folder.display()))?;
+    fs::create_dir(folder).with_context(|| {
+        format!(
+            "cannot create the folder {}, which must not exist yet",
+            folder.display()
+        )
+    })?;
     let put = |path: &Path, content: &str, mode: u32| {
         let above = path.parent().unwrap_or(folder);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;

@@ -64,7 +64,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                     line,
                     format!("systemd reads this file after CentOS's {LAST}"),
                 )
-                .effect("the line `disable *` in that file has already matched every unit")
+                .effect("the line `disable *` in 99-default-disable.preset has already matched every unit")
                 .fix("name the file 10-own.preset"),
             );
         }
@@ -80,7 +80,7 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     )
     .effect("systemd ignores the line");
     finding.fix(if verb.text == "ignore" {
-        "ignore is newer than systemd 219; leave the unit out"
+        "`ignore` is newer than systemd 219; remove the line"
     } else {
         "write enable or disable"
     })
@@ -182,7 +182,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
                     line.pattern, line.file
                 ),
                 "the unit stays disabled",
-                format!("write `enable {name}` before that line"),
+                format!("write `enable {name}` above the line with `disable`"),
             ),
             None if stock(name) => continue,
             None => (

@@ -37,7 +37,7 @@ pub(crate) fn read(
     keep: impl Fn(&str, u64) -> bool,
 ) -> Result<OverlayContents, ManifestError> {
     let broken = |error: std::io::Error| {
-        ManifestError::wrong(path, format!("it is not a complete tar.gz ({error})"))
+        ManifestError::wrong(path, format!("it is not a complete tar.gz file ({error})"))
     };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // All gzip members are read, because the overlay is packed as concatenated gzip members.

@@ -54,7 +54,7 @@ impl Draft {
     fn locate(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         if let Some(base) = tag.attribute("xml:base") {
             return Err(format!(
-                "a file is at another address ({base:?}), so it would not be in the mirror: name the repository that contains the file"
+                "a file is at another address ({base:?}), from which the builder does not copy files: name the repository that contains the file"
             ));
         }
         self.href = tag.attribute("href");

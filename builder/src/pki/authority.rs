@@ -145,7 +145,7 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
         PkiError::wrong(
             path,
             "the CA's certificate is missing",
-            "put the certificate there, in PEM",
+            "put the certificate into this file, in PEM",
         )
     };
     let pem = store::read(path)?.ok_or_else(missing)?;
@@ -155,7 +155,13 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let missing = || PkiError::wrong(path, "the CA's key is missing", "put the key there, in PEM");
+    let missing = || {
+        PkiError::wrong(
+            path,
+            "the CA's key is missing",
+            "put the key into this file, in PEM",
+        )
+    };
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
         PkiError::wrong(

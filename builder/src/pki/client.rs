@@ -61,7 +61,9 @@ impl ClientFiles {
             return Err(wrong(format!("it expired on {}", utc(chain[0].not_after))));
         }
         if public_half(&key).map_err(wrong)? != chain[0].public_key {
-            return Err(wrong("it does not match the key next to it".to_owned()));
+            return Err(wrong(
+                "it does not match the private key in the same folder".to_owned(),
+            ));
         }
         let authorities = Certificate::all(&ca).map_err(wrong)?;
         chains(&chain, &authorities, now).map_err(wrong)?;
@@ -102,7 +104,7 @@ fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
         .ancestors()
         .find_map(|path| path.canonicalize().ok());
     if existing.is_some_and(|path| path.starts_with(pki)) {
-        let why = "it is in the PKI folder, and may contain other keys";
+        let why = "this folder is inside the PKI folder, and may contain other keys";
         let remedy = "name another folder with --out, or omit --out";
         return Err(PkiError::wrong(out, why, remedy));
     }

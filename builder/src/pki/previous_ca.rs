@@ -105,7 +105,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "its certificates have expired or their CA is no longer trusted, or the node has other keys"
+                "a certificate in this folder is missing or no longer valid, or the node has other keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,

@@ -101,7 +101,9 @@ fn file(
                     if chain
                         .iter()
                         .any(|certificate| certificate.public_key == public) => {}
-                Ok(_) => problems.push("it does not match the key next to it".to_owned()),
+                Ok(_) => {
+                    problems.push("it does not match the private key in the same folder".to_owned())
+                }
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }

@@ -112,7 +112,7 @@ pub(crate) enum Mismatch {
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to the certificate does not match.
-    #[error("it does not match the key next to it")]
+    #[error("it does not match the private key in the same folder")]
     WrongKey,
     /// The certificate is not for the recorded key that the node generated.
     #[error("it is not for the key that the node generated")]
@@ -124,13 +124,13 @@ pub(crate) enum Mismatch {
     #[error("it is valid only from {}", utc(*.0))]
     NotYetValid(OffsetDateTime),
     /// The certificate expires soon, and a new certificate would last longer.
-    #[error("it expires on {}, too soon", utc(*.0))]
+    #[error("it expires too soon, on {}", utc(*.0))]
     ExpiresSoon(OffsetDateTime),
     /// The certificate lacks these names or addresses.
     #[error("its SANs lack {0}")]
     MissingSans(String),
     /// The certificate has these extra names or addresses.
-    #[error("its SANs include {0}, which do not belong to this node")]
+    #[error("its SANs include entries that do not belong to this node: {0}")]
     ExtraSans(String),
     /// The certificate lacks these purposes.
     #[error("its extended key usage lacks {0}")]

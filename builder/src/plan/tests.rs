@@ -100,5 +100,5 @@ fn the_rendered_files_can_be_written_to_a_new_folder() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = format!("{:#}", write(&out, &overlay, "").unwrap_err());
-    assert!(again.contains("expected a new folder"), "{again}");
+    assert!(again.contains("must not exist yet"), "{again}");
 }

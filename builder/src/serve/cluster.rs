@@ -173,8 +173,8 @@ fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
         let document: NodeDocument = serde_json::from_slice(&payload)?;
         return Ok((document.into(), Some(Sha256::of(&payload))));
     }
-    let text =
-        read(out, name, nodes::IDENTITY)?.context("it has neither node.json nor identity.json")?;
+    let text = read(out, name, nodes::IDENTITY)?
+        .context("the node's folder has neither node.json nor identity.json")?;
     Ok((serde_json::from_slice(&envelope(&text)?)?, None))
 }
 

@@ -142,7 +142,7 @@ fn decide(
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
     };
-    let again = format!("Run `builder allow {name} --install` on the server to reinstall it");
+    let again = format!("Run `builder allow {name} --install` on the server to reinstall the node");
     match next {
         NextBoot::Install(attempt) => {
             let image = image_to_install(state, name, &installation)?;

@@ -67,7 +67,7 @@ fn authority() -> Result<()> {
     refused(&[
         "our-ca.crt",
         "is missing",
-        "put the certificate there, in PEM",
+        "put the certificate into this file, in PEM",
     ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     refused(&["our-ca.key", "is missing", ":36:10"])?;
@@ -176,7 +176,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         1,
         &[
             "nodes/etcd-1/server.crt",
-            "it does not match the key next to it",
+            "it does not match the private key in the same folder",
         ],
     )?;
     fs::write(

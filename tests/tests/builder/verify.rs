@@ -196,7 +196,7 @@ fn signature() -> Result<()> {
     check_output(
         &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
         0,
-        &["good, by the given key"],
+        &["good, made with the given key"],
     )?;
     // The image is unchanged, so the report does not claim that any of its files differ.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
@@ -204,7 +204,7 @@ fn signature() -> Result<()> {
         &ran,
         4,
         &[
-            "not by the given key",
+            "not with the given key",
             "NOT verified",
             "is as it was built, but it is signed by the key",
             "name the signing.pub of",
@@ -331,7 +331,7 @@ fn pki() -> Result<()> {
     fs::set_permissions(&key, Permissions::from_mode(0o640))?;
     problem("the mode of its key is 0640, which gives other users access; expected 0600")?;
     fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
-    problem("it does not match the key next to it")?;
+    problem("it does not match the private key in the same folder")?;
     fs::remove_file(&key)?;
     problem("its private key is missing")?;
     fs::write(&cert, "no certificate")?;

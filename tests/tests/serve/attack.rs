@@ -278,7 +278,7 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--listen", "builder.example:80"],
         2,
-        "`builder.example` is not an address of this host",
+        "`builder.example` is not an address or localhost",
     )?;
     refused(
         &["--state", "/etc/passwd"],

@@ -44,7 +44,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 host,
                 format!("`{}` is not a host", host.text),
             )
-            .effect("chronyd starts, and keeps trying to resolve that name")
+            .effect("chronyd starts, and keeps trying to resolve the name")
             .fix("write a name or an address, without http:// or a port"),
         );
     }
@@ -57,10 +57,10 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "chrony/option",
                     word,
-                    format!("maxsources has no effect on {kind}"),
+                    format!("the option maxsources has no effect on {kind}"),
                 )
-                .effect("chronyd uses one address of the name")
-                .fix("write pool, or remove maxsources"),
+                .effect("chronyd uses only one of the name's addresses")
+                .fix("write pool instead of server or peer, or remove maxsources"),
             );
         }
     }

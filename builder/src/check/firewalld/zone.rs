@@ -97,7 +97,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
     {
         out.push(at.deprecated(
             name,
-            "remove the attribute; firewalld uses the file name as the zone's name",
+            "remove the attribute; firewalld ignores name and immutable, and uses the file name as the zone's name",
         ));
     }
 }
@@ -131,7 +131,10 @@ impl Zone {
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
                 let message = "the rule has more than one service, port or similar element";
-                self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
+                self.break_off(
+                    at.misplaced(message, RULE, "write one rule for each element"),
+                    out,
+                );
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
             }
@@ -166,7 +169,11 @@ impl Zone {
             if rule.source.is_some() {
                 let message = "the rule has more than one source";
                 self.break_off(
-                    at.misplaced(message, RULE, "write one rule for each, or name an ipset"),
+                    at.misplaced(
+                        message,
+                        RULE,
+                        "write one rule for each source, or name an ipset",
+                    ),
                     out,
                 );
                 return;
@@ -213,7 +220,7 @@ impl Zone {
             out.push(at.misplaced(
                 "the rule has more than one destination",
                 IGNORED,
-                "write one rule for each",
+                "write one rule for each destination",
             ));
             return;
         }
@@ -238,7 +245,7 @@ impl Zone {
                 at.misplaced(
                     "the rule has more than one action",
                     RULE,
-                    "write one rule for each",
+                    "write one rule for each action",
                 ),
                 out,
             );
@@ -259,7 +266,7 @@ impl Zone {
         };
         if rule.log.is_some() {
             out.push(at.misplaced(
-                "the rule has more than one log",
+                "the rule has more than one <log>",
                 IGNORED,
                 "remove one of them",
             ));
@@ -295,7 +302,7 @@ impl Zone {
         if rule.audit.is_some() {
             self.break_off(
                 at.misplaced(
-                    "the rule has more than one audit",
+                    "the rule has more than one <audit>",
                     RULE,
                     "remove one of them",
                 ),
@@ -316,12 +323,12 @@ impl Zone {
         });
         match slot {
             None => {
-                let message = "<limit> is outside of an action, log or audit";
+                let message = "<limit> is not inside an action, a <log> or an <audit>";
                 self.break_off(
                     at.misplaced(
                         message,
                         if inside { RULE } else { REST },
-                        "put the limit into one of these elements",
+                        "put <limit> into an action, a <log> or an <audit>",
                     ),
                     out,
                 );
@@ -329,7 +336,7 @@ impl Zone {
             Some(Some(_)) => {
                 self.break_off(
                     at.misplaced(
-                        "the element has more than one limit",
+                        "the element has more than one <limit>",
                         RULE,
                         "remove one of them",
                     ),

@@ -81,7 +81,7 @@ pub(super) fn read<'a>(
 
 fn unknown(first: &Token) -> Finding {
     let message = format!(
-        "CentOS 7 does not have the section {}",
+        "kickstart in CentOS 7 does not have the section {}",
         first.value.escape_debug()
     );
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
@@ -149,7 +149,7 @@ fn body<'a>(
                     format!("{other} begins before {name} has ended"),
                 )
                 .effect("anaconda stops: the section does not end with %end")
-                .fix("write %end on its own line before this header; within a script, break up the word"),
+                .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post"),
             ),
             _ => {}
         }

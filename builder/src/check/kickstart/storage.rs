@@ -189,7 +189,9 @@ fn extent(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let wrong = |kib: &u64| *kib != 0 && (!kib.is_power_of_two() || *kib > 16 << 20);
     if let Some(kib) = line.find("--pesize").and_then(kib).filter(wrong) {
-        let message = format!("the physical extents have a size of {kib} KiB");
-        out.push(refused(line, message).fix("write a power of two, such as 4096"));
+        let message = format!(
+            "the size of the physical extents, {kib} KiB, is not a power of two up to 16 GiB"
+        );
+        out.push(refused(line, message).fix("write a power of two in KiB, such as 4096"));
     }
 }

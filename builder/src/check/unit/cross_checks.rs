@@ -143,8 +143,10 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     Some((
         *file,
         finding
-            .effect("systemd uses the first Unit=, in the unit itself, and ignores this line")
-            .fix("change Unit= in the unit itself"),
+            .effect(
+                "systemd uses Unit= of the unit file itself, and ignores this line of the drop-in",
+            )
+            .fix("change Unit= in the unit file itself"),
     ))
 }
 
@@ -211,7 +213,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if the unit can be missing"),
+                    .fix("add the unit, or write Wants= if the unit is optional"),
             ));
         }
     }

@@ -112,7 +112,10 @@ fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
     let finding = Finding::error(
         "unit/section",
         section,
-        format!("this unit has no section [{}]", section.text),
+        format!(
+            "units of this type do not have a section [{}]",
+            section.text
+        ),
     );
     let finding = finding.effect("systemd ignores the section and everything in it");
     let known = ["Unit", "Install", own];

@@ -256,7 +256,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .effect("systemd leaves out one of the units, and not always the same unit")
+                .effect("systemd does not start one of the units, which can be a different unit at each boot")
                 .fix("remove one of the orderings; a unit that runs before basic.target needs DefaultDependencies=no"),
         ));
     }

@@ -118,7 +118,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
                 "a comment is in the middle of a value",
             )
             .effect("systemd 219 reads the comment as part of the value; later releases skip the comment")
-            .fix("move the comment above the first line"),
+            .fix("move the comment above the setting"),
         );
     }
     if line.text.strip_suffix('\r').is_some_and(continues) {
@@ -212,7 +212,7 @@ fn without_section(line: TextSpan<'_>) -> Finding {
         "the setting is before the first section",
     )
     .effect("systemd ignores the line")
-    .fix("put the setting under [Unit], [Service] or [Install]")
+    .fix("put the setting below the header of its section, such as [Service]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
@@ -223,7 +223,7 @@ fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     );
     finding
         .effect(reader.stops())
-        .fix("end the previous line with a \\ if this line belongs to it")
+        .fix("if this line belongs to the previous line, end the previous line with a \\")
 }
 
 fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
@@ -236,7 +236,7 @@ fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
         _ => Finding::error("unit/include", line, ".include is not allowed here")
             .effect("systemd ignores the line"),
     }
-    .fix("use a drop-in: NAME.service.d/10-own.conf")
+    .fix("write a drop-in such as NAME.service.d/10-own.conf instead")
 }
 
 #[cfg(test)]

@@ -127,9 +127,11 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
     })
     .map(|finding| match assignment.key.text {
         "ProtectSystem" | "ProtectHome" => {
-            finding.effect("systemd ignores the line, so nothing is protected")
+            finding.effect("systemd ignores the line, so the line protects nothing")
         }
-        "Type" => finding.effect("systemd ignores the line, and the other lines decide the type"),
+        "Type" => finding.effect(
+            "systemd ignores the line, and the other settings decide the type of the service",
+        ),
         _ => finding,
     })
 }

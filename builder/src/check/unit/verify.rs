@@ -307,7 +307,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     what.is_none().then(|| {
         refused(
             None,
-            "the mount has no What=".into(),
+            "the mount unit has no What=".into(),
             "set What= to the device or directory to mount",
         )
     })
@@ -350,7 +350,7 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     (own != parent).then(|| {
         refused(
             Some(at),
-            format!("by its name, {id} is below {parent}, not below {own}"),
+            format!("according to its name, {id} is below {parent}, not below {own}"),
             "remove Slice=",
         )
     })

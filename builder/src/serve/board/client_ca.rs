@@ -37,9 +37,9 @@ impl ClientCa {
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate
                 .with_context(|| format!("{} is not a certificate in PEM", path.display()))?;
-            roots
-                .add(certificate)
-                .with_context(|| format!("a certificate in {} cannot be a CA", path.display()))?;
+            roots.add(certificate).with_context(|| {
+                format!("a certificate in {} cannot be used as a CA", path.display())
+            })?;
         }
         ensure!(
             !roots.is_empty(),
