@@ -216,7 +216,7 @@ impl Step {
         match self {
             Self::Sent => "sent the installer",
             Self::Kickstart => "downloaded the kickstart",
-            Self::ByHand => "downloaded the kickstart, booted by hand",
+            Self::ByHand => "was booted by hand, and downloaded the kickstart",
             Self::Document => "fetched its document",
             Self::Reported(stage) => stage.as_str(),
         }
