@@ -100,7 +100,9 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             || pages > self.count - id
             || pages * self.size > LONGEST
         {
-            return Err(damaged("a page's header does not match its position"));
+            return Err(damaged(
+                "a page's header has an unexpected id, kind or length",
+            ));
         }
         let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, id * self.size)?;

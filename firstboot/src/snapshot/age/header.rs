@@ -64,8 +64,8 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
             "it is encrypted with a passphrase, which firstboot does not support".to_owned()
         } else {
             format!(
-                "it was encrypted for {stanzas} recipients, none of which is one of these \
-                     identities"
+                "none of the identities belongs to a recipient of the encrypted file (number of \
+                 recipients: {stanzas})"
             )
         };
         Error::new(ErrorKind::PermissionDenied, why)

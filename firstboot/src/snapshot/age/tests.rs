@@ -71,7 +71,7 @@ fn only_the_recipients_can_decrypt() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("none of which is one of these identities"),
+        error.contains("none of the identities belongs to a recipient of the encrypted file"),
         "{error}"
     );
 }
