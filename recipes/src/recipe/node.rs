@@ -250,12 +250,15 @@ fn check_gateway(
         .find(|node| node.value.address == gateway.value);
     if let Some(node) = taken {
         let message = format!(
-            "the gateway {} is the node {}",
+            "the gateway {} is the address of the node {}",
             gateway.value, node.value.name
         );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     } else if !is_host(cidr, gateway.value) {
-        let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
+        let message = format!(
+            "the gateway {} is not an address of a host in the network {cidr}",
+            gateway.value
+        );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     }
 }
