@@ -36,7 +36,7 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             Some(_) => text,
             None => text.map(|text| {
                 format!(
-                    "from {:x}, which is no longer a member: {text}",
+                    "raised by {:x}, which is no longer a member: {text}",
                     alarm.member_id
                 )
             }),
