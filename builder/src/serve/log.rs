@@ -244,7 +244,7 @@ mod tests {
         );
         assert!(
             budget.allows(ip(2), false),
-            "another client must have its own lines"
+            "another client must have its own budget of lines"
         );
         assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));

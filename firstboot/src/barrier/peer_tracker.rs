@@ -111,7 +111,8 @@ impl PeerTracker {
             format!("waiting until all initial members agree: {parts}")
         } else {
             format!(
-                "ordered to {}; waiting for the other members to get the same order: {parts}",
+                "this node was ordered to {}, and is waiting until the other members have the same \
+                 order: {parts}",
                 local.mode
             )
         })

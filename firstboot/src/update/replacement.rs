@@ -308,7 +308,7 @@ mod tests {
                 assert_eq!(
                     all(&replacer.root),
                     before,
-                    "the files changed when they were kept"
+                    "keeping the previous files changed the node's files"
                 );
                 let first = Replacement {
                     files: replacement.files[..done].to_vec(),

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(5)),
-            "the first time must be recorded"
+            "the time of the first report must be recorded"
         );
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
-            "something else installed the machine"
+            "another installer installed the machine"
         );
     }
 
