@@ -144,7 +144,7 @@ fn compare(
             Ok(())
         } else {
             Err(format!(
-                "its {what} is {theirs}, but {own} was computed from the file"
+                "its {what} is {theirs} instead of {own}, which was computed from the file"
             ))
         }
     };

@@ -231,8 +231,10 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         );
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if is_guessed {
-            finding = finding
-                .help("the network was guessed from the first node; set `cidr` under [network]");
+            finding = finding.help(
+                "the network was derived from the address of the first node; set `cidr` under \
+                 [network]",
+            );
         }
         root.report(finding);
     }

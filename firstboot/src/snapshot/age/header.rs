@@ -56,7 +56,8 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     };
     if passphrase && stanzas > 1 {
         return Err(wrong(
-            "its header has a passphrase recipient and other recipients",
+            "its header has both a passphrase recipient and other recipients, which age does not \
+             allow",
         ));
     }
     let denied = || {
