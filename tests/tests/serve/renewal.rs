@@ -213,7 +213,10 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
     let check = update(&hosts[0], "--check")?;
-    let words = ["trusts ", "etcd restarts on one member at a time"];
+    let words = [
+        "trusts ",
+        "this change restarts etcd on one member at a time",
+    ];
     ends(&check, 7, &words, &[])?;
     roll(ours, hosts, "")?;
     is_written(writers, &client, &addresses, "rotate/")?;

@@ -264,7 +264,7 @@ fn a_fault_of_a_version_or_of_auth_names_its_location() {
             b"3.6.0",
             "`storageVersion` to equal `clusterVersion`",
         ),
-        ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
+        ("auth", b"authEnabled", &[3], "`authEnabled` as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
         ("authUsers", b"joe", b"\x0a\x03jof", "name equals its key"),
         ("authRoles", b"joe", b"\x0a\x03jof", "name equals its key"),
