@@ -114,7 +114,7 @@ mod tests {
             rows[0].healthy
                 && rows[1].errors[0]
                     .text
-                    .starts_with("from ab, which is no longer a member: alarm CORRUPT")
+                    .starts_with("raised by ab, which is no longer a member: alarm CORRUPT")
         );
     }
 }
