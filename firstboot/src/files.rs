@@ -315,7 +315,7 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
     if content.len() as u64 > WHOLE {
-        let larger = format!("it is larger than {WHOLE} bytes, so it is not a firstboot file");
+        let larger = format!("it is larger than the limit of {WHOLE} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
     }
     Ok(content)

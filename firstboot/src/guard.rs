@@ -60,7 +60,7 @@ fn check() -> Result<()> {
         start_permit::read()?.context("firstboot has not allowed etcd to start in this boot")?;
     let disk_id = expected
         .disk_id
-        .context("firstboot allowed etcd to start without a disk id")?;
+        .context("the start permit does not contain a disk id")?;
     if disk_id_file(Some(disk_id))? != DiskIdFile::Matches {
         return Err(refused(ReasonId::DataOtherVolume.because(format!(
             "{} is not on the volume on which firstboot allowed etcd to start",

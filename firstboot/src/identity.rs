@@ -191,7 +191,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )));
     }
     let age = |not_before, release: Option<u64>| {
-        let image = release.map(|serial| format!(", from the build of the image {serial}"));
+        let image = release.map(|serial| format!(" (build of the image {serial})"));
         format!(
             "{}{}",
             certificates::date(not_before),

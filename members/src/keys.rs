@@ -250,8 +250,8 @@ impl<T: serde::de::DeserializeOwned> KeyState<T> {
         };
         let value = serde_json::from_slice(value).with_context(|| {
             format!(
-                "the key {key} in etcd was not written by firstboot. Run `etcdctl del {key}` to \
-                 remove it"
+                "the key {key} in etcd contains a value that firstboot cannot read. Run `etcdctl \
+                 del {key}` to remove the key"
             )
         })?;
         Ok(Self {

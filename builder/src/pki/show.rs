@@ -102,7 +102,8 @@ fn file(
                         .iter()
                         .any(|certificate| certificate.public_key == public) => {}
                 Ok(_) => {
-                    problems.push("it does not match the private key in the same folder".to_owned())
+                    problems
+                        .push("it does not match the private key in the same folder".to_owned());
                 }
                 Err(why) => problems.push(format!("its key is {why}")),
             }

@@ -94,7 +94,7 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
         let received = entries.recv_timeout(BUDGET_PERIOD);
         if let Some(left_out) = budget.begin_period(Instant::now()) {
             let text = format!(
-                "{left_out} more lines were omitted in {} s",
+                "{left_out} more lines were omitted from the log within {} s",
                 BUDGET_PERIOD.as_secs()
             );
             let json_line = format!("{{\"left-out\":{left_out}}}");
@@ -245,7 +245,7 @@ mod tests {
         );
         assert!(
             budget.allows(ip(2), false),
-            "another client must have its own lines"
+            "another client must have its own budget of lines"
         );
         assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));

@@ -242,8 +242,8 @@ fn boot_from_network(
     pause: Duration,
 ) -> Result<String, String> {
     let failed = |action: Action| move |error: io::Error| format!("{action} failed: {error}");
-    let begun = "the machine was not switched, because its installation has begun or is no longer \
-                 allowed";
+    let begun = "the machine was not switched off and on, because its installation has begun or is \
+                 no longer allowed";
     if !is_current() {
         return Ok(begun.to_owned());
     }
@@ -253,7 +253,7 @@ fn boot_from_network(
         return Ok(begun.to_owned());
     }
     let Err(cycle) = call(Action::Cycle).map_err(failed(Action::Cycle)) else {
-        return Ok("netboot and cycle are done".to_owned());
+        return Ok("`netboot` and `cycle` succeeded".to_owned());
     };
     if !is_current() {
         return Ok(begun.to_owned());
@@ -263,7 +263,7 @@ fn boot_from_network(
     }
     std::thread::sleep(pause);
     call(Action::On)
-        .map(|()| format!("netboot, off and on are done; {cycle}"))
+        .map(|()| format!("`netboot`, `off` and `on` succeeded; {cycle}"))
         .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
 }
 

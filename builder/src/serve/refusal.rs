@@ -145,7 +145,7 @@ mod tests {
         let table = PAGE
             .split("\n## Ids of builder serve")
             .nth(1)
-            .expect("the page has the table");
+            .expect("docs/exit-codes.md contains the table");
         let table = table.split("\n## ").next().unwrap_or_default();
         let documented: BTreeSet<&str> = table
             .lines()

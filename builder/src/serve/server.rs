@@ -250,7 +250,10 @@ async fn respond(
                 Ok(Some(body)) => Ok(request.with_body(&body)),
                 _ => Err(Refusal::bad_request(
                     RefusalId::Body,
-                    format!("the body is truncated, or longer than {MAX_BODY_BYTES} bytes"),
+                    format!(
+                        "the body of the request is incomplete, or longer than {MAX_BODY_BYTES} \
+                         bytes"
+                    ),
                 )),
             }
         }

@@ -75,7 +75,7 @@ impl StallGuard {
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "the client does not accept the data",
+                    "the client accepts the data too slowly",
                 )))
             }
         }

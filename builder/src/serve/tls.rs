@@ -71,8 +71,8 @@ pub(super) fn private(key: &Path) -> Result<Vec<u8>> {
     let others = mode & 0o077;
     ensure!(
         others == 0,
-        "{}: its mode is {mode:04o}, which gives users other than its owner access. Run `chmod \
-         {:o}` on it; if others may have read it, replace the key and the certificate",
+        "{}: its mode is {mode:04o}, which gives access to users other than the owner. Run `chmod \
+         {:o}` on the file; if others may have read the key, replace the key and the certificate",
         key.display(),
         mode & 0o700
     );

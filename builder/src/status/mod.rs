@@ -101,7 +101,8 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::NoQuorum => Err(exit_error(
             Exit::NoQuorum,
             format!(
-                "too few members answer for a quorum; unresponsive or faulty: {}",
+                "the members that answer are too few for a quorum; unresponsive or faulty members: \
+                 {}",
                 faulty.join(", ")
             ),
         )),

@@ -170,7 +170,7 @@ fn extent(
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(
-            "an overflow of {} pages, because the list contains {count} pages",
+            "an overflow of {} pages, because the list contains the ids of {count} pages",
             needed - 1
         );
         faults.add(Some(id), start + 12, expected, header.overflow.to_string());

@@ -68,8 +68,9 @@ fn obstacle(
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
-            "this node was ready to bootstrap with {}. The members to exclude may have \
-             bootstrapped that cluster and may have its quorum. Start them or reinstall them first",
+            "this node was ready to bootstrap a cluster with {}. The members to exclude may have \
+             bootstrapped this cluster, and may have its quorum. Start or reinstall these members \
+             first",
             before.join(", ")
         )
     })

@@ -229,7 +229,7 @@ impl Explorer {
                     .unwrap();
                 assert_eq!(
                     self.proposals.values[proposal].1, after.ordered,
-                    "the node restored a different snapshot from the one in its order"
+                    "the node restored a snapshot other than the snapshot in its order"
                 );
                 after.started = Some(u8::try_from(proposal).unwrap());
                 // The node archives its previous data.

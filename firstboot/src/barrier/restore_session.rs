@@ -105,7 +105,7 @@ impl RestoreSession {
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
             Cancellation::Abandon(
-                "the restore was cancelled: not all members were ready within --deadline"
+                "the restore was cancelled: not all members were ready before --deadline expired"
                     .to_owned(),
             )
         };

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(list().all.len(), LIMIT);
         assert!(
             list().all[0].from == peer && !list().all[0].task.is_finished(),
-            "the only connection of its source stays"
+            "the only connection of a source stays open"
         );
         // A connection leaves the list after its client has presented a certificate, or after the
         // connection has ended.

@@ -61,7 +61,7 @@ impl UnusableData {
                 "the data belongs to another member, {member:x} of the cluster {cluster:x}"
             )),
             Self::Outdated(what) => ReasonId::DataBehind.because(format!(
-                "the data is older than what this member has acknowledged: {what}"
+                "the data is older than the newest state that this member has acknowledged: {what}"
             )),
         }
     }

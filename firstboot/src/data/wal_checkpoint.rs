@@ -87,14 +87,15 @@ impl WalCheckpoint {
         // The term and the committed index never decrease (raft, section 5.1; raftpb.HardState).
         if now.term < before.term || now.commit < before.commit || now.last < before.commit {
             return Err(format!(
-                "its WAL is at term {} with {} committed entries, but was at term {} with {} when etcd last started",
+                "its WAL is at term {} with {} committed entries, but was at term {} with {} \
+                 committed entries when etcd last started",
                 now.term, now.commit, before.term, before.commit
             ));
         }
         // A member votes at most once in a term (raft, section 5.2).
         if now.term == before.term && before.vote != 0 && now.vote != before.vote {
             return Err(format!(
-                "in term {}, its WAL has a vote for {:x}, but this member voted for {:x}",
+                "in term {}, its WAL records a vote for {:x}, but this member voted for {:x}",
                 now.term, now.vote, before.vote
             ));
         }

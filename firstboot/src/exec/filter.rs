@@ -130,7 +130,9 @@ fn matches(name: &str, sockets: &[SocketKind]) -> Result<Vec<SeccompRule>> {
         }
         "socket" => sockets.iter().flat_map(|kind| openable(*kind)).collect(),
         "socketpair" => vec![rule([is(0, libc::AF_UNIX)])],
-        _ => bail!("calls.txt: {name} is marked `match`, but there are no rules for its arguments"),
+        _ => bail!(
+            "calls.txt: {name} is marked `match`, but filter.rs has no rules for its arguments"
+        ),
     }
     .into_iter()
     .collect()

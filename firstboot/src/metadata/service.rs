@@ -90,7 +90,8 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Set the node's user-data as the machine's user data, or leave {name} out of the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's file `user-data` as the \
+                     machine's user data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             FoundDocument::parse(origin, &bytes)

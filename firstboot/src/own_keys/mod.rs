@@ -63,7 +63,9 @@ impl KeySet {
     pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
-                .map_err(|error| anyhow::anyhow!("it is not an ECDSA P-256 key: {error}"))
+                .map_err(|error| {
+                    anyhow::anyhow!("one of its keys is not an ECDSA P-256 key: {error}")
+                })
         };
         let [server, peer, client] = &self.0;
         Ok([open(server)?, open(peer)?, open(client)?])

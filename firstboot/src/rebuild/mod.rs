@@ -139,8 +139,7 @@ impl Rebuild {
         };
         Ok(done.err().map(|error| {
             JoinProgress::Wait(
-                ReasonId::EtcdCallFailed
-                    .because(format!("etcd did not make the change: {error:#}")),
+                ReasonId::EtcdCallFailed.because(format!("the request to etcd failed: {error:#}")),
             )
         }))
     }
@@ -157,7 +156,10 @@ fn join(
         token,
         members,
     };
-    say(format!("joining as one of {} members", start.members.len()));
+    say(format!(
+        "etcd joins the cluster as one of {} members",
+        start.members.len()
+    ));
     let InitialCluster { token, members, .. } = start.clone();
     journal.add(Event::Join { token, members })?;
     Ok(start)

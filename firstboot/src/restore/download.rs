@@ -92,7 +92,8 @@ pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Resul
                 manifest.size, manifest.sha256
             )),
             None => say(format!(
-                "downloading {remote}, which has no manifest to compare it with"
+                "downloading {remote}, whose size and digest are unknown, because it has no \
+                 manifest"
             )),
         }
         let mut file = Spool::begin("fetched")?;

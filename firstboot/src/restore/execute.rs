@@ -218,7 +218,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}; the cluster then has the id {:x}",
+        "all members ({}) are ready to {}; the resulting cluster has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster

@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(
                 interim_certificates(&document, &held, &none).unwrap(),
                 held,
-                "applying it again changes nothing"
+                "applying the document again changes nothing"
             );
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();

@@ -70,7 +70,8 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         return match observed.unhealthy.as_slice() {
             [] => RotationStep::Restart,
             ill => RotationStep::Wait(ReasonId::MembersUnhealthy.because(format!(
-                "etcd must restart to trust {}, but must not restart while {} is not healthy",
+                "etcd must restart to trust {}, but must not restart before these members are \
+                 healthy: {}",
                 list(installed),
                 ill.join(", ")
             ))),

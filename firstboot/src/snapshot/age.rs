@@ -71,7 +71,7 @@ impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
             return Err(Error::other(format!(
-                "a header does not have room for {} recipients",
+                "the header of an age file does not have room for {} recipients",
                 recipients.len()
             )));
         }

@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
 
     fn revision(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
         let revision = Revision::parse(entry.key).filter(|revision| revision.main > 0);
-        let revision = revision.ok_or("a revision: 17 bytes, or 18 for a deletion")?;
+        let revision = revision.ok_or("a revision of 17 bytes, or of 18 bytes for a deletion")?;
         self.history.next(revision, entry.place);
         if entry.value.is_empty() && !revision.deletion {
             self.history.empty(revision, entry.place);

@@ -78,7 +78,7 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
         tokio::select! {
             said = drill => said,
             () = tokio::time::sleep(limit) => {
-                let text = format!("etcd did not serve {} within {} s", path.display(), limit.as_secs());
+                let text = format!("etcd did not serve the snapshot {} within {} s", path.display(), limit.as_secs());
                 Err(not_ready(ReasonId::TrialTimeout.because(text)))
             }
             _ = interrupt.recv() => bail!("interrupted"),
@@ -144,7 +144,7 @@ fn compare(
             Ok(())
         } else {
             Err(format!(
-                "its {what} is {theirs}, but {own} was computed from the file"
+                "its {what} is {theirs} instead of {own}, which was computed from the file"
             ))
         }
     };

@@ -191,7 +191,7 @@ impl<'a> Upload<'a> {
     /// Uploads the parts until the writer is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
         let State::Known(ToAbort::Parts(multipart)) = &mut self.state else {
-            bail!("a bug: the upload is over")
+            bail!("a bug: the upload has already ended")
         };
         let mut on_their_way = FuturesUnordered::new();
         loop {
@@ -219,7 +219,7 @@ impl<'a> Upload<'a> {
         let State::Known(ToAbort::Parts(mut parts)) =
             std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing))
         else {
-            bail!("a bug: the upload is over")
+            bail!("a bug: the upload has already ended")
         };
         let bucket = self.bucket.clone();
         let completed = async move {

@@ -167,7 +167,8 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         rows.push((
             "booted",
             format!(
-                "etcd {etcd} has the same revision, {live_keys} keys and hash {hash_kv:08x}; took {milliseconds} ms"
+                "etcd {etcd} served the same revision with {live_keys} keys and the hash \
+                 {hash_kv:08x} after {milliseconds} ms"
             ),
         ));
     }

@@ -92,7 +92,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
         return Err(older(
             serial,
-            &format!("this node was updated to the serial {newest}"),
+            &format!("this node was updated to the image with the serial {newest}"),
         ));
     }
     if let Some(newest) = own.document.filter(|newest| serial < *newest) {

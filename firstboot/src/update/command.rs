@@ -26,7 +26,10 @@ use members::keys::UpdateHalt;
 use members::timestamp::now;
 
 /// The command line of `firstboot update`.
-#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each field is an option of the command line"
+)]
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer image or \

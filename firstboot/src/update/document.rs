@@ -205,12 +205,12 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     );
     for added in after.difference(&before) {
         changes.push(format!(
-            "trusts {added}, which restarts etcd on one member at a time"
+            "trusts {added} (this change restarts etcd on one member at a time)"
         ));
     }
     for dropped in before.difference(&after) {
         changes.push(format!(
-            "no longer trusts {dropped}, which restarts etcd on one member at a time"
+            "no longer trusts {dropped} (this change restarts etcd on one member at a time)"
         ));
     }
     if old.store_keys != new.store_keys {

@@ -67,8 +67,8 @@ pub(super) async fn obstacle(
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);
         ReasonId::UpdateClock.because(format!(
-            "the clock of {name} is {ahead} s ahead of this node's clock: run \
-             `chronyc tracking`"
+            "the clock of {name} differs from this node's clock by {ahead} s: check both clocks \
+             with `chronyc tracking`"
         ))
     }))
 }

@@ -49,7 +49,8 @@ impl Replacer {
             let there = files::look(&self.live_path(&path))?;
             if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
                 anyhow::bail!(
-                    "/{path} is {}, but the image has a file at this path. Move it away",
+                    "/{path} is {}, but the image has a file at this path. Move the existing entry \
+                     away",
                     there.kind
                 );
             }
@@ -112,7 +113,9 @@ impl Replacer {
             .filter(|change| change.kind != Kind::Added)
         {
             let kept = self.backup_path(&change.path);
-            let folder = kept.parent().context("a kept file has no folder")?;
+            let folder = kept
+                .parent()
+                .context("the backup path of a file has no folder")?;
             DesiredDir::new(folder, 0o700, ROOT).make()?;
             files::install::install(&self.live_path(&change.path), &kept)?;
         }
@@ -305,7 +308,7 @@ mod tests {
                 assert_eq!(
                     all(&replacer.root),
                     before,
-                    "the files changed when they were kept"
+                    "keeping the previous files changed the node's files"
                 );
                 let first = Replacement {
                     files: replacement.files[..done].to_vec(),

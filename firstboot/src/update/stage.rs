@@ -194,7 +194,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let broken = |why: String| {
         refused(
             ReasonId::UpdateAltered
-                .because(format!("the image {} is incomplete: {why}", release.serial)),
+                .because(format!("the image {} is damaged: {why}", release.serial)),
         )
     };
     let read =

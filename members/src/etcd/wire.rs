@@ -2,7 +2,7 @@
 //! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that the project does not need are omitted,
 //! and protobuf ignores them.
 
-#![expect(missing_docs, reason = "the messages and fields are upstream's")]
+#![expect(missing_docs, reason = "upstream documents the messages and fields")]
 
 use bytes::Bytes;
 use prost::Message;

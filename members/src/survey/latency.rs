@@ -42,8 +42,9 @@ pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Opt
         return None;
     }
     Some(ReasonId::RoundTripLong.because(format!(
-        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more in \
-         the recipe (now {heartbeat} and {election}), the same on all members",
+        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and \
+         election-timeout-ms = {:.0} or more in the recipe (now {heartbeat} and {election}), with \
+         the same values for all members",
         10.0 * trip
     )))
 }

@@ -73,7 +73,7 @@ pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFil
         let finding = Diagnostic::error(
             span,
             format!(
-                "`{}` leads out of the recipe's folder",
+                "`{}` is not a path inside the recipe's folder",
                 value.escape_debug()
             ),
         );

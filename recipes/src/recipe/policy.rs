@@ -218,7 +218,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if sources.is_empty() {
                 table.report(Diagnostic::error(
                     table.header(),
-                    "`sources` is empty: no node could learn its identity",
+                    "`sources` is empty, so no node can find its document",
                 ));
             }
         }

@@ -45,7 +45,11 @@ fn off() -> Result<()> {
     clock::set_off(&orders, 3600)?;
     wait_said(
         &bed.hosts[2],
-        &["the nearest by -3600 s", "[clock-off]", "chronyc tracking"],
+        &[
+            "the smallest difference is -3600 s",
+            "[clock-off]",
+            "chronyc tracking",
+        ],
     )?;
     ensure!(
         etcdctl(&bed.hosts[0], "member list")? == before,

@@ -211,7 +211,10 @@ fn data() -> Result<()> {
     with(&mut bed, NEW)?;
     wait_said(
         &bed.hosts[2],
-        &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run alongside it"],
+        &[
+            "the version that last used this node's data is etcd 3.5.1, and 3.6.16 cannot run \
+             alongside it",
+        ],
     )?;
     let state = bed.hosts[2]
         .run(&["systemctl", "is-active", "etcd"])?

@@ -178,7 +178,7 @@ pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<
         std::thread::sleep(Duration::from_millis(100));
     }
     for text in [
-        "power: netboot and cycle are done, ",
+        "power: `netboot` and `cycle` succeeded, ",
         "power failed</span> netboot failed: the command failed (exit status: 1): no route to the BMC, ",
     ] {
         shows(from, text)?;

@@ -79,7 +79,8 @@ fn renewal() -> Result<()> {
     is_written(writers, &client, &addresses, "renew/")?;
     keeps_after_a_boot(&mut hosts[1])?;
     server.wait_for_output(
-        "etcd-1: receives its newer document, because it proved that it has an earlier document",
+        "etcd-1: receives its newest document, because it proved that it already has a document \
+         from this server",
     )?;
 
     new_ca(&ours, &hosts)?;
@@ -212,7 +213,10 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
     let check = update(&hosts[0], "--check")?;
-    let words = ["trusts ", "which restarts etcd on one member at a time"];
+    let words = [
+        "trusts ",
+        "this change restarts etcd on one member at a time",
+    ];
     ends(&check, 7, &words, &[])?;
     roll(ours, hosts, "")?;
     is_written(writers, &client, &addresses, "rotate/")?;

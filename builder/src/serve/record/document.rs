@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(
             delivery.first,
             Some(at(0)),
-            "the first time must be recorded"
+            "the time of the first delivery must be recorded"
         );
         assert!(delivery.is_open(None, at(900), WINDOW));
         assert!(!delivery.is_open(None, at(901), WINDOW));

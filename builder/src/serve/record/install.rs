@@ -217,7 +217,7 @@ impl Step {
         match self {
             Self::Sent => "sent the installer",
             Self::Kickstart => "downloaded the kickstart",
-            Self::ByHand => "downloaded the kickstart, booted by hand",
+            Self::ByHand => "was booted by hand, and downloaded the kickstart",
             Self::Document => "fetched its document",
             Self::Reported(stage) => stage.as_str(),
         }
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(5)),
-            "the first time must be recorded"
+            "the time of the first report must be recorded"
         );
     }
 
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
-            "something else installed the machine"
+            "another installer installed the machine"
         );
     }
 

@@ -167,12 +167,13 @@ impl Explorer {
                 members.find(|(member, _)| !accepted.contains(&(*proposal, *member)))
             {
                 return Some(format!(
-                    "n{at} bootstrapped {nonces:?}, which n{member} (nonce {nonce}) never accepted"
+                    "n{at} bootstrapped the proposal {nonces:?}, which n{member} (nonce {nonce}) \
+                     never accepted"
                 ));
             }
             if nonces[*at] != self.node(world, *at).nonce {
                 return Some(format!(
-                    "n{at} bootstrapped {nonces:?} with a different nonce"
+                    "n{at} bootstrapped the proposal {nonces:?}, but has a different nonce"
                 ));
             }
             for (other, second) in &started {
@@ -184,7 +185,8 @@ impl Explorer {
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
                     return Some(format!(
-                        "n{at} runs in {nonces:?}, but n{other} runs in {theirs:?}"
+                        "n{at} runs in the cluster of {nonces:?}, but n{other} runs in the cluster \
+                         of {theirs:?}"
                     ));
                 }
             }

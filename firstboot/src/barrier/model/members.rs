@@ -214,7 +214,11 @@ impl World {
                 DiskState::NewDisk { .. } | DiskState::UnusableData(_) => {
                     next.extend(self.rebuild(at)?);
                 }
-                other => return Err(format!("n{at} would continue as {other:?}: {self:?}")),
+                other => {
+                    return Err(format!(
+                        "n{at} finds its disk in the unexpected state {other:?}: {self:?}"
+                    ));
+                }
             }
         }
         Ok(next)

@@ -33,8 +33,9 @@ impl Disk {
     /// Reads `length` bytes at the offset `at`.
     pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
         let left = self.left.get().checked_sub(length as u64);
-        self.left
-            .set(left.context("its file system is damaged: a chain or folder has no end")?);
+        self.left.set(
+            left.context("its file system is damaged: a cluster chain or a folder has no end")?,
+        );
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, at)

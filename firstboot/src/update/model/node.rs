@@ -24,7 +24,7 @@ pub(super) enum Files {
 /// The order on the disk.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each combination is a state of the model"
+    reason = "each combination of the fields is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Order {
@@ -102,7 +102,7 @@ pub(super) enum Service {
 
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each combination is a state of the model"
+    reason = "each combination of the fields is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {

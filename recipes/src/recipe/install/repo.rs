@@ -131,7 +131,7 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
             let message = format!("two repositories are named `{}`", name.value);
             entry.report(
                 Diagnostic::error(name.span.clone(), message)
-                    .label("the first one already has this name"),
+                    .label("an earlier repository already has this name"),
             );
         }
         let urls = urls.into_iter().map(|at| at.value).collect();

@@ -167,7 +167,7 @@ fn server_switches_the_machine(bed: &mut Machines, recipe: &Path) -> Result<Serv
         off == OffReason::Killed,
         "etcd-2 restarts by itself: {off:?}"
     );
-    server.wait_for_output("server etcd-2: power: netboot and cycle are done")?;
+    server.wait_for_output("server etcd-2: power: `netboot` and `cycle` succeeded")?;
     ensure!(bed.boot_from_network(1)?, "etcd-2 was not installed");
     wait_healthy(&bed.hosts[1], 3, START_TIMEOUT)?;
     is_free(&bed.hosts[1])?;

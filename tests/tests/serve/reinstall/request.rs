@@ -92,7 +92,7 @@ pub(super) fn checked() -> Result<()> {
     );
 
     good.gets("install", 200, "{\"switches-machine\":true}")?;
-    server.wait_for_output("server etcd-1: power: netboot and cycle are done")?;
+    server.wait_for_output("server etcd-1: power: `netboot` and `cycle` succeeded")?;
     good.gets("install", 200, "")?;
     Request {
         document: &others,

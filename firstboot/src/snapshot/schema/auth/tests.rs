@@ -114,7 +114,7 @@ fn users_are_read_as_etcd_writes_them() {
         ),
         (
             &[(1, b"joe"), (2, &hash[1..]), (4, b"")],
-            "as bcrypt hashes it",
+            "a bcrypt hash of",
         ),
         (
             &[(1, b"joe"), (2, hash), (3, b"writer"), (3, b"reader")],
