@@ -1,6 +1,6 @@
-//! Checks presets, which decide which units are enabled. The first line that matches a unit
-//! decides, in the order of the file names (systemd 219, src/shared/install.c,
-//! unit_file_query_preset).
+//! Checks presets, which decide which units are enabled. systemd reads the preset files in the
+//! order of their names, and follows the first line that matches a unit (systemd 219,
+//! src/shared/install.c, unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -139,7 +139,7 @@ pub(super) fn is_preset_file(path: &str) -> bool {
         .is_some_and(|(_, kind)| kind == "preset")
 }
 
-/// A line of a preset that systemd follows.
+/// A valid line of a preset.
 struct PresetLine<'a> {
     enables: bool,
     pattern: &'a str,

@@ -38,7 +38,7 @@ pub(super) fn kind(name: &str) -> RuleKind {
     index(name).map_or(RuleKind::Parser, |index| RULES[index].kind)
 }
 
-/// Builds the list of rules from lines of a kind, a name and a subject.
+/// Builds the list of rules from entries that each consist of a kind, a name and a subject.
 macro_rules! rules {
     ($($kind:ident $name:literal $about:literal)*) => {
         &[$(Rule { name: $name, kind: RuleKind::$kind, about: $about }),*]

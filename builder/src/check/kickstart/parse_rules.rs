@@ -140,8 +140,8 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. If both --nolvm and --type are present, the first of the two
-    // options applies.
+    // Like --type, the option --nolvm sets the type. If both --nolvm and --type are present, the
+    // first of the two options applies.
     let first = line
         .given
         .iter()
@@ -212,8 +212,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies its rule for names that begin with vlan last, so that rule decides which
-    // number is used.
+    // pykickstart applies its rule for names that begin with vlan last, so the number according to
+    // that rule replaces the number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)

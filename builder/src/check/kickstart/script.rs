@@ -105,8 +105,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. It skips the contents of quotes, comments and heredocs, and any
-/// command that is the value of a variable.
+/// the complete shell grammar. The scanner skips the contents of quotes, comments and heredocs, and
+/// any command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;

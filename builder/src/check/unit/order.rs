@@ -178,8 +178,8 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // A unit is ordered before the unit that it triggers. This order matters if something else
-        // also starts the triggered unit.
+        // A unit is ordered before the unit that it triggers. The order matters only if something
+        // else also starts the triggered unit.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
