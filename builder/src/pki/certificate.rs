@@ -113,6 +113,7 @@ impl Certificate {
 /// Returns whether a certificate (DER) is valid for servers.
 ///
 /// # Errors
+///
 /// Fails if the bytes are not a certificate.
 pub(crate) fn is_for_servers(der: &[u8]) -> Result<bool, String> {
     let certificate = Certificate::from_der(der)?;

@@ -32,7 +32,7 @@ pub(crate) struct CertInfo {
     /// The fingerprint of the DER form, in the format of `openssl x509 -fingerprint -sha256`
     /// without colons.
     pub fingerprint: Option<Sha256>,
-    /// The certificate's problems. The list is empty if the certificate is good.
+    /// The certificate's problems. The list of problems is empty if the certificate is good.
     pub problems: Vec<String>,
 }
 
