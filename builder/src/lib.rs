@@ -68,7 +68,8 @@ enum Command {
     Init(init::Options),
     /// Build the image and each node's documents
     Build(build::Options),
-    /// Show the contents of a recipe's image, with the guide's settings next to the image's own
+    /// Show the contents of a recipe's image, with the CentOS 7 guide's settings next to the
+    /// image's own
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),

@@ -123,7 +123,7 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
 }
 
 /// Returns the sources of the packages. If the metadata is pinned, its digest represents the
-/// sources, because another mirror then provides the same packages.
+/// sources, because every mirror with that metadata provides the same packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

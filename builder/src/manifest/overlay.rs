@@ -17,7 +17,7 @@ use crate::digest;
 /// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// The size limit for the file of the trusted key. No public key is longer.
+/// The size limit for the file that contains the trusted key. A valid file is always smaller.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 #[derive(Debug, Default)]

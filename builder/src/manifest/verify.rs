@@ -26,7 +26,8 @@ use crate::nodes;
 /// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
 /// that the image is consistent.
 ///
-/// The report contains the problems of an image. An error means that there was nothing to verify.
+/// The report contains the problems of an image. An error means that the image could not be
+/// verified, for example because a file could not be read.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -141,7 +142,7 @@ fn overlay_key(
                 .get(TRUST)
                 .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
-        // The manifest lists the key, so its absence is already reported.
+        // The manifest lists the overlay, so the absence of the overlay is already reported.
         None => {}
     }
     if let (Some(manifest), Some(own)) = (manifest, &own)
@@ -194,7 +195,8 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Removes duplicate reports. Both `SHA256SUMS` and the manifest report a file that differs.
+/// Removes duplicate problems. A file that differs from both `SHA256SUMS` and the manifest is
+/// reported twice.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -211,7 +213,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // The two digests are also equal if both the manifest and the image lack the file.
+    // The two results are also equal if both the manifest and the image lack the file.
     of(&manifest.outputs) == of(found)
 }
 
@@ -272,8 +274,8 @@ fn signature(
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts. A node would refuse
-/// a document that another key signed.
+/// Checks that each node's document is signed by the key that the image trusts. A node refuses a
+/// document that another key signed.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,

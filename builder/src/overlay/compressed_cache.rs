@@ -65,8 +65,8 @@ impl CompressedCache {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Record the time of use for `remove_unused`. If this fails, a later build merely
-                // compresses the content again.
+                // Record the time of use for `remove_unused`. If the time cannot be recorded, a
+                // later build merely compresses the content again.
                 let _ = File::options()
                     .append(true)
                     .open(&path)
@@ -93,8 +93,8 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // The file is not synced, because a file that a power failure damages does not match its
-        // name.
+        // The file is not synced, because a file that a power failure damages does not match the
+        // digest in its name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)

@@ -35,7 +35,7 @@ enum Attempt {
     Complete,
     /// Another attempt may succeed, after the pause that the server requested, if any.
     Retry(MirrorError, Option<Duration>),
-    /// Another attempt would not succeed.
+    /// Another attempt cannot succeed.
     GiveUp(MirrorError),
 }
 
