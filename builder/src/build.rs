@@ -248,8 +248,8 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns about anything that prevents or restricts an update to the new image. The nodes may be
-/// running the image in `place`, whose etcd version is `etcd`.
+/// Warns if a change of etcd's version prevents or restricts an update to the new image. The nodes
+/// may be running the image in `place`, whose etcd version is `etcd`.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();

@@ -1,6 +1,7 @@
 //! The output folder. A build replaces the output folder completely: it writes the new output next
-//! to the old output, and swaps the two folders in one step. A build that fails, is interrupted or
-//! killed, or runs out of disk space leaves the old output unchanged.
+//! to the old output, and swaps the two folders, in one step if the file system supports a swap. A
+//! build that fails, is interrupted or killed, or runs out of disk space leaves the old output
+//! unchanged.
 //!
 //! ```text
 //! .NAME.new-PID    the new output of the build PID; 0700, locked until the build ends
@@ -86,7 +87,7 @@ impl Output {
         &self.temp
     }
 
-    /// Syncs the new output, and then replaces the old output in one step.
+    /// Syncs the new output, and then replaces the old output with the new output.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
         // The mode must not depend on the umask, because a web server that runs as another user

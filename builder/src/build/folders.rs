@@ -33,7 +33,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder inside the output, because the next build would delete it.
+/// Refuses a folder inside the output, because each build replaces the output completely.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()

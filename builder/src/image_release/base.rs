@@ -71,8 +71,8 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Returns the first digits of a digest, which suffice to distinguish the contents that one
-/// operator writes.
+/// Returns the first 16 digits of the digest of `bytes`, which suffice to distinguish the contents
+/// that one operator writes.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }

@@ -246,8 +246,8 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // The image is unchanged since it was signed. The user must decide whether to trust the key
-    // that signed the image.
+    // If the image's own key signed this manifest, the image is unchanged since then, and the user
+    // must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)

@@ -66,8 +66,8 @@ impl Folder {
         &self.root
     }
 
-    /// Returns the path of a file below one of the mirror's folders. Refuses a path that contains a
-    /// symbolic link.
+    /// Returns the path of a file below one of the mirror's folders. Refuses the path if one of its
+    /// folders is a symbolic link.
     pub(super) fn path(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let mut path = self.root.clone();
         for name in area.names().chain(file.names()) {
@@ -124,7 +124,7 @@ impl Folder {
         Ok(bytes.filter(|bytes| Sha256::of(bytes) == sha256))
     }
 
-    /// Writes a small file durably.
+    /// Writes a file durably, and creates the file's parent folder.
     pub(super) fn write(
         &self,
         area: &RelativePath,

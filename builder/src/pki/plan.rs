@@ -1,5 +1,5 @@
 //! Plans the changes that a build makes to the authority of its PKI folder. The build writes only
-//! after it has checked the whole folder.
+//! after it has checked the authority, the record of the cluster, and the signing key.
 
 use std::path::Path;
 
