@@ -77,9 +77,9 @@ impl Cluster {
 pub(crate) enum Opener {
     /// A build, which records the nodes and addresses of its recipe.
     Build,
-    /// A program that answers a request. The program's recipe may be older than the last build, for
-    /// example if the program waited until that build had ended. Therefore, the program records
-    /// nothing.
+    /// A program that answers a request. The program records nothing, because the program's recipe
+    /// may be older than the last build, for example if the program waited until that build had
+    /// ended.
     Signer,
 }
 

@@ -52,8 +52,8 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // Here, ca.crt exists only if a failed build left it behind. The authority in ca.crt
-            // has signed nothing, and no node trusts it.
+            // If the folder has not been used, an existing ca.crt was left behind by a failed
+            // build. The authority in ca.crt has signed nothing, and no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
             // A member with certificates of a new CA could not connect to the running members,
             // which trust only the old CA.
