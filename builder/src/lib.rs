@@ -94,7 +94,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum PkiCommand {
-    /// List every certificate with its subject, names and end of validity
+    /// List the certificates of the CA and of the nodes, each with its subject, names and end of
+    /// validity
     Show(inspect::PkiOptions),
     /// Assign a PKI folder to a recipe's cluster, after the cluster's name or addresses have
     /// changed

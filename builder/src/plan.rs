@@ -131,7 +131,8 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     })
 }
 
-/// Writes the rendered files: `centos7.ks`, and `overlay/` with the paths of the node.
+/// Writes the rendered files: the kickstart as `centos7.ks`, and the overlay's files below
+/// `overlay/`.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
     fs::create_dir(folder)
         .with_context(|| format!("cannot create {}; expected a new folder", folder.display()))?;

@@ -86,9 +86,9 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     })
 }
 
-/// Returns whether a name matches a pattern of fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`.
-/// A pattern with more than four stars, or a name of more than 256 bytes, never matches here,
-/// because trying all ways to match would take too long.
+/// Returns whether a name matches a pattern of fnmatch(3) with FNM_NOESCAPE, in which only `*`, `?`
+/// and sets such as `[a-z]` are special. A pattern with more than four stars, or a name of more
+/// than 256 bytes, never matches here, because trying all ways to match would take too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)

@@ -21,10 +21,10 @@ use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
-/// Verifies an output folder, or only its `image/`: `SHA256SUMS`, the manifest, everything inside
-/// the overlay, the signature, and the node documents if present. The image must be signed by
-/// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
-/// that the image is consistent.
+/// Verifies an output folder, or only its `image/`. The verification covers `SHA256SUMS`, the
+/// manifest, everything inside the overlay, the signature, the release and the node documents. The
+/// image must be signed by `key`. Without `key`, the signature is checked with the key in the
+/// overlay, which proves only that the image is consistent.
 ///
 /// The report contains the problems of an image. An error means that the image could not be
 /// verified, for example because a file could not be read.

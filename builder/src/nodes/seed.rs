@@ -1,5 +1,5 @@
-//! A NoCloud seed as a disk image: FAT with the label `cidata`. The same files produce the same
-//! bytes.
+//! A NoCloud seed: a disk image with a FAT file system and the label `cidata`. The same files
+//! produce the same bytes.
 //!
 //! The file system is FAT and not ISO 9660, because the available ISO writers store the current
 //! time in the volume.

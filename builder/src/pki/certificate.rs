@@ -152,8 +152,8 @@ fn san(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or
-/// PKCS #1.
+/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM (PKCS #8, SEC 1 or
+/// PKCS #1).
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|_| "not a private key (expected an unencrypted key in PEM)".to_owned())?;

@@ -350,8 +350,8 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
 }
 
 /// Reports a second key or password for the same user. pykickstart tries to print a warning, but
-/// crashes because it reads an attribute that the command's data lacks (commands/sshkey.py,
-/// sshpw.py: `ud.name`).
+/// crashes because it reads an attribute that the command's data lacks (`ud.name` in
+/// commands/sshkey.py and sshpw.py).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!("this is a second {} for the user {user}", line.command.name);

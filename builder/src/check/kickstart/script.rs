@@ -110,8 +110,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
-    // The closing delimiters of the open quotes and parentheses: `\'`, `"`, or `)` for a `$(` or
-    // `(`.
+    // The closing delimiters of the open quotes and parentheses. The delimiter of a `$(` or `(` is
+    // `)`.
     let mut open: Vec<char> = Vec::new();
     for line in body.lines() {
         if let Some(end) = &heredoc {
