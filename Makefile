@@ -43,7 +43,8 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # macros too. Packed relocations save a quarter of a megabyte. The libc inside the program reads
 # these relocations, so the program runs on any kernel. A program's panic messages contain the paths
 # of the crates' sources. RUSTFLAGS remaps these paths, so that the messages are the same on every
-# machine. The build fetches the crates first, because the paths are known only after that.
+# machine. The build fetches the crates first, because Cargo creates the paths while it fetches the
+# crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

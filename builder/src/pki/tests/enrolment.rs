@@ -249,7 +249,7 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
             && events.len() == 3,
         "{events:?}"
     );
-    // The start of a certificate with a longer lifetime is backdated further. Nevertheless, the new
+    // The start of a certificate with a longer lifetime is backdated further, but the new
     // certificate must begin later than the second certificate, because nodes treat a document
     // whose certificates begin earlier as older.
     let (third, _) = at(12 * minute, Duration::days(365));
