@@ -11,8 +11,8 @@ pub(super) enum RuleKind {
     /// differently from its apparent meaning. For a recipe, that program is the builder.
     Parser,
     /// The program accepts the text, but on CentOS 7.9 the text does not have its stated effect: a
-    /// command, unit or file is missing, a later setting replaces this one, or the kernel or
-    /// SELinux forbids the effect.
+    /// command, unit or file is missing, a later setting replaces the stated setting, or the kernel
+    /// or SELinux forbids the effect.
     Effect,
     /// The text works as written, but it is wrong or risky on an etcd node.
     Advice,
@@ -38,7 +38,7 @@ pub(super) fn kind(name: &str) -> RuleKind {
     index(name).map_or(RuleKind::Parser, |index| RULES[index].kind)
 }
 
-/// Builds the list of rules from lines of a kind, a name and a subject.
+/// Builds the list of rules from entries that each consist of a kind, a name and a subject.
 macro_rules! rules {
     ($($kind:ident $name:literal $about:literal)*) => {
         &[$(Rule { name: $name, kind: RuleKind::$kind, about: $about }),*]

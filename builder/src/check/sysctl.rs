@@ -130,8 +130,8 @@ fn later_name(own: &str, other: &str) -> String {
     }
 }
 
-/// Finds settings that have no effect because a later file sets them again. systemd reads the files
-/// in the order of their names, regardless of their folder, and /etc/sysctl.conf last.
+/// Finds settings that a later file replaces or that tuned also sets. systemd reads the files in
+/// the order of their names, regardless of their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();

@@ -283,7 +283,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    /// Compares the checker with the verdicts of the real systemd-tmpfiles.
+    /// Compares the checker's findings with the recorded verdicts of the real systemd-tmpfiles.
     #[test]
     fn every_line_is_checked_as_systemd_219_checks_it() {
         let table = include_str!("verdicts/tmpfiles.txt");

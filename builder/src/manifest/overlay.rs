@@ -17,7 +17,8 @@ use crate::digest;
 /// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// The size limit for the file of the trusted key. No public key is longer.
+/// The size limit for the file that contains the trusted key. Every valid key file is smaller than
+/// this limit.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems. The list is empty if the output is good.
+    /// All problems of the output. The list of problems is empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum SignatureState {
     },
     /// The manifest has no signature.
     Unsigned,
-    /// The signature is not valid. The problems contain the reason.
+    /// The signature is not valid. The report's list of problems contains the reason.
     Bad,
     /// The signature cannot be checked, because neither the user nor the image provides a key.
     NoKey,

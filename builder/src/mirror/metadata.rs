@@ -49,8 +49,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Records the path in a `location` element. Refuses a base address, because files at another
-    /// address would not be in the mirror.
+    /// Records the path in a `location` element. Refuses a base address, because the mirror does
+    /// not contain files at other addresses.
     fn locate(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         if let Some(base) = tag.attribute("xml:base") {
             return Err(format!(

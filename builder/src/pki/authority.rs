@@ -70,8 +70,8 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if it is still trusted and the folder has kept
-    /// its key.
+    /// Returns the issuer that is being replaced, if the issuer is still trusted and the folder has
+    /// kept the issuer's key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,
@@ -248,7 +248,7 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// Creates the certificate of the builder's own CA, which is valid for this many days.
+/// Creates the certificate of the builder's own CA. The certificate is valid for `days` days.
 pub(super) fn own(
     pair: &KeyPair,
     days: u32,

@@ -27,11 +27,11 @@ const CLIENTS: &str = "clients";
 /// The files of one operator's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientFiles {
-    /// The authorities that the members trust.
+    /// The file with the certificates of the authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The client certificate.
+    /// The file with the client certificate.
     pub(crate) cert: PathBuf,
-    /// The private key of the client certificate.
+    /// The file with the private key of the client certificate.
     pub(crate) key: PathBuf,
 }
 
@@ -48,6 +48,7 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
+    ///
     /// Fails if a file is missing, if users other than the key's owner can access the key, or if
     /// the certificate is not valid now, does not match the key, or does not chain to `ca.crt`.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
@@ -80,7 +81,7 @@ const REMEDY: &str = "issue a client certificate with `builder pki client NAME`"
 pub(crate) struct ClientInfo {
     /// The certificate's common name.
     pub(crate) name: Label,
-    /// The file with the authorities that the members trust.
+    /// The file with the certificates of the authorities that the members trust.
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -94,7 +95,8 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
-/// Refuses a folder inside the PKI folder, which may contain other certificates, such as a node's.
+/// Refuses to write into a folder inside the PKI folder, because that folder may contain other
+/// certificates, such as a node's.
 fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
     let absolute = std::path::absolute(out).map_err(PkiError::io("resolve it", out))?;
     let pki = dir

@@ -110,8 +110,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Check everything before writing anything, because the next build would accept files that a
-    // refused build leaves behind.
+    // Check everything before writing anything, because a build accepts the files in the folder,
+    // even if a refused build wrote them.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;

@@ -1,6 +1,6 @@
 //! A node's certificates from the authority that is being replaced. The node presents these
-//! certificates until all members trust the new authority. Therefore, members that do not trust the
-//! new authority yet still accept a node that is reinstalled during the rotation.
+//! certificates until all members trust the new authority. Members that do not trust the new
+//! authority yet accept these certificates, so a node can be reinstalled during the rotation.
 
 use std::path::Path;
 

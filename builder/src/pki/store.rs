@@ -35,8 +35,8 @@ pub(super) const PUBLIC: u32 = 0o644;
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
-            // Restore the bits that the umask removed, because a folder with mode 0 could not be
-            // used.
+            // Restore the bits that the umask removed, because the builder cannot use a folder with
+            // mode 0.
             fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)

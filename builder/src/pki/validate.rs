@@ -84,8 +84,8 @@ impl Role {
     /// name only for gRPC; its JSON gateway ignores the common name (observed with 3.4.23 and
     /// 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
-        // A common name has at most 64 characters (RFC 5280, appendix A). TLS libraries use the
-        // SANs instead.
+        // A common name has at most 64 characters (RFC 5280, appendix A). The short name is
+        // sufficient, because TLS libraries check the SANs and not the common name.
         let fqdn = subject.fqdn();
         match self {
             Self::Client => "root".to_owned(),
@@ -208,7 +208,7 @@ impl Requirements<'_> {
 /// The key that a certificate must match.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ExpectedKey<'a> {
-    /// The private key next to the certificate, in PEM, if there is one.
+    /// The private key (PEM) in the file next to the certificate, if the file exists.
     Private(Option<&'a str>),
     /// A key whose private half only the node holds, as a `SubjectPublicKeyInfo` in DER.
     Public(&'a [u8]),

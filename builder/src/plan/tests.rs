@@ -1,5 +1,5 @@
-//! Tests that a plan names everything that a build would pack, and shows the guide's and the
-//! image's values side by side.
+//! Tests that a plan names everything that a build packs, and shows the CentOS 7 guide's values
+//! next to the image's values.
 
 use super::*;
 

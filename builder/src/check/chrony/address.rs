@@ -77,7 +77,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     }
     let bits = bits?;
     if number(bits.text) {
-        // chronyd reads the number and ignores the words after it.
+        // chronyd reads the prefix length, and ignores all words that follow.
         let extra = words(bits).nth(1)?;
         let finding = Finding::warning(
             "chrony/words",

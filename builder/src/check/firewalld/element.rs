@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) node: Node<'a, 'a>,
-    /// The position of the name in its opening tag.
+    /// The position of the element's name in the opening tag.
     pub(super) span: Range<usize>,
 }
 

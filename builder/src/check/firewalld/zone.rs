@@ -193,7 +193,8 @@ impl Zone {
             return;
         }
         match item::source(at, out) {
-            // firewalld tries to log a warning, and fails because the source has no address.
+            // firewalld tries to log a warning about the duplicate ipset, and fails because the
+            // source has no address.
             Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
                 out.push(at.misplaced(
                     format!("the source ipset {ipset} is listed twice"),

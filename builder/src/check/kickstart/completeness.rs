@@ -8,9 +8,10 @@ use super::line::Line;
 use super::storage;
 use crate::check::finding::Finding;
 
-/// Checks the commands together.
+/// Checks the commands of a kickstart together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    // An included part need not be complete, because it contains only its own commands.
+    // Check only a complete kickstart. A file without sections may be a part of another kickstart,
+    // and the commands of included files are unknown.
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);

@@ -140,8 +140,8 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. If both --nolvm and --type are present, the first of the two
-    // options applies.
+    // Like --type, the option --nolvm sets the type. If both --nolvm and --type are present, the
+    // first of the two options applies.
     let first = line
         .given
         .iter()
@@ -212,8 +212,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies its rule for names that begin with vlan last, so that rule decides which
-    // number is used.
+    // pykickstart applies its rule for names that begin with vlan last, so the number according to
+    // that rule replaces the number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
@@ -353,8 +353,8 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
 }
 
 /// Reports a second key or password for the same user. pykickstart tries to print a warning, but
-/// crashes because it reads an attribute that the command's data lacks (commands/sshkey.py,
-/// sshpw.py: `ud.name`).
+/// crashes because it reads an attribute that the command's data lacks (`ud.name` in
+/// commands/sshkey.py and sshpw.py).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!(

@@ -107,13 +107,13 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. It skips the contents of quotes, comments and heredocs, and any
-/// command that is the value of a variable.
+/// the complete shell grammar. The scanner skips the contents of quotes, comments and heredocs, and
+/// any command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
-    // The closing delimiters of the open quotes and parentheses: `\'`, `"`, or `)` for a `$(` or
-    // `(`.
+    // The closing delimiters of the open quotes and parentheses. The delimiter of a `$(` or `(` is
+    // `)`.
     let mut open: Vec<char> = Vec::new();
     for line in body.lines() {
         if let Some(end) = &heredoc {

@@ -44,8 +44,9 @@ fn is_script(name: &str) -> bool {
     !["%packages", "%addon", "%anaconda"].contains(&name)
 }
 
-/// Reads a section whose header is `words`, up to its end. Also returns whether the section
-/// includes other files.
+/// Reads the section whose header is `words`, up to the section's end. Returns the section, or
+/// `None` if CentOS 7 does not have a section of this name, and whether the section includes other
+/// files.
 pub(super) fn read<'a>(
     whole: TextSpan<'a>,
     line: TextSpan<'a>,

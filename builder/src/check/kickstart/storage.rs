@@ -101,7 +101,7 @@ fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the volumes of a group in the kickstart. The value for a volume is true if the volume
-/// has the flag (thin, or a pool) or already exists.
+/// has the option `flag` (`--thin` or `--thinpool`) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));

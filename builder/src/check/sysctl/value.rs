@@ -146,7 +146,7 @@ fn ignored_comment(place: TextSpan<'_>) -> Finding {
         .fix(OWN_LINE)
 }
 
-/// Checks numbers of a type that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers`
+/// Checks numbers of a type that has bounds (`range`, `rising COUNT` or `LOW:HIGH`). `numbers`
 /// contains at most as many numbers as the type allows.
 fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i64]) -> Option<Finding> {
     let value = setting.value;

@@ -57,7 +57,7 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
 }
 
 /// Checks the units of `files` against each other, and returns each finding with its file. `whole`
-/// is true if the node has no other units except CentOS's own units.
+/// is true if the node has no units except those in `files` and CentOS's own units.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],

@@ -15,7 +15,7 @@ use crate::check::text::TextSpan;
 /// The parts of one unit file that systemd 219 reads.
 #[derive(Debug, Default)]
 pub(in crate::check) struct Examined<'a> {
-    /// The headers of its sections.
+    /// The headers of the file's sections.
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) findings: Vec<Finding>,

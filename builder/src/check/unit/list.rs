@@ -224,8 +224,8 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag wins. systemd 219 compares
-/// `private` with the whole rest of the line.
+/// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag applies. systemd 219
+/// compares `private` with the whole rest of the line.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let words: Vec<&str> = assignment
         .value

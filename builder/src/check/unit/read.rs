@@ -1,6 +1,6 @@
 //! Reads a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
-//! sections and assignments. A line can be long, because Red Hat's 219-48 no longer reads it in
-//! pieces of 2047 bytes (#1503106; changelog of its systemd.spec).
+//! sections and assignments. A line can be longer than 2047 bytes, because Red Hat's systemd 219-48
+//! no longer reads lines in pieces of that length (#1503106; changelog of its systemd.spec).
 
 use std::ops::Range;
 
@@ -59,7 +59,8 @@ fn comment(line: &str) -> bool {
 pub(in crate::check) struct JoinedLines {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, if it ends with a continuation. systemd 219 never reads this line.
+    /// The position of the file's last backslash, if the file ends within a continued line. systemd
+    /// 219 never reads that line.
     pub(super) dropped: Option<Range<usize>>,
 }
 

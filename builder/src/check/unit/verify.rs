@@ -356,8 +356,8 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because each of these units
-/// would stop the others (`unit_load`).
+/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because the start of each of
+/// these units stops the others (`unit_load`).
 fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"
