@@ -15,15 +15,13 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         return None;
     }
     let message = format!("chronyd needs the file {}", rest.text);
-    let likely = ["/etc/", "/run/", "/usr/", "/var/"]
-        .iter()
-        .any(|folder| rest.text.starts_with(folder));
-    let finding = if likely {
+    // systemd starts chronyd in the folder `/`.
+    let finding = if rest.text.starts_with('/') {
         Finding::warning("chrony/include", rest, message)
             .effect("chronyd does not start if the file is missing")
     } else {
         Finding::error("chrony/include", rest, message)
-            .effect("chronyd does not start, because the file does not exist")
+            .effect("chronyd looks for the file in the folder /, and does not start")
     };
     Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }

@@ -73,7 +73,7 @@ impl<'a> Element<'a> {
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} no longer has any effect");
         Finding::warning("firewalld/deprecated", self.place(attribute), message)
-            .effect(IGNORED)
+            .effect("firewalld ignores this attribute")
             .fix(instead)
     }
 

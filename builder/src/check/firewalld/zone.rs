@@ -125,7 +125,9 @@ impl Zone {
         if name == "masquerade"
             && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str())
         {
-            out.push(at.deprecated("enabled", "remove <masquerade>"));
+            let message = "masquerading is off without this element";
+            let finding = Finding::warning("firewalld/deprecated", at.place("enabled"), message);
+            out.push(finding.effect(IGNORED).fix("remove <masquerade>"));
             return;
         }
         if let Some(rule) = &mut self.rule {
