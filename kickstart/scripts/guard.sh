@@ -1,5 +1,5 @@
-# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. After that, any failure ends the
-# installation.
+# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. Any failure of a script that has
+# sourced this file ends the installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
 why='no reason given'

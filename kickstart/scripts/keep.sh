@@ -219,7 +219,8 @@ copy_journal() {
     sync
 }
 
-# Mounts and unmounts the volume, so that XFS replays its log. Then refuses a damaged file system, and mounts the volume read-only.
+# Mounts and unmounts the volume, so that XFS replays its log. Refuses a damaged file system, and mounts an undamaged volume
+# read-only.
 open_volume() {
     mkdir -p "$kept"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"

@@ -191,8 +191,8 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     }
 }
 
-/// Releases the turn and marks a failed release. Tries without a time limit, because no other
-/// member may start an update until the turn is released.
+/// Releases the turn, and marks the image's release as failed if `failed` is given. Tries without a
+/// time limit, because no other member may start an update until the turn is released.
 pub(super) fn release_turn_patiently(
     state: &UpdateState,
     own: &ThisNode,
