@@ -3,10 +3,10 @@
 # journal, which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
-# because a journal on another file system reveals that the volume was replaced or emptied. At any moment, at least one of these
-# journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name after
-# the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation marker. An
-# installation that was interrupted by a power failure can therefore continue with the journal that exists.
+# because only a journal outside the volume can reveal that the volume was replaced or emptied. At any moment, at least one of
+# these journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name
+# after the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation
+# marker. An installation that was interrupted by a power failure can therefore continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 

@@ -38,7 +38,8 @@ pub struct State {
     pub is_off: bool,
     /// EC2: the lifetime of each token, regardless of the requested lifetime.
     pub token_life: Option<Duration>,
-    /// GCE: the answers lack the header, as if a different program answered at this address.
+    /// GCE: the answers lack the header `Metadata-Flavor: Google`, as if a different program
+    /// answered at this address.
     pub is_stranger: bool,
     tokens: Vec<(String, Instant)>,
 }

@@ -22,15 +22,16 @@ use crate::{base, cache, etcd, process, programs, run};
 
 /// The address of the server that serves the image. The test recipes contain the same address.
 const SERVER: &str = "10.101.15.1:8080";
-/// The path on the server of the tree from which machines are installed.
+/// The installation tree's path on the server.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
-/// The path on the server of the updates to that tree.
+/// The update repository's path on the server.
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// Transfers the leadership without environment variables. For this command, etcdctl 3.5 reads the
-/// environment a second time, and would report a conflict with the values that it has set itself.
+/// Transfers the leadership without environment variables. If the variables were set, `etcdctl
+/// move-leader` of 3.5 would read them twice, and report a conflict with the values that it has set
+/// itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -41,7 +42,7 @@ etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 pub struct Provisioning {
     /// The bridge that hosts are added to.
     pub network: Network,
-    /// The server for kickstart and overlay, which can inject faults.
+    /// The HTTP server for the kickstart and the overlay. The server can inject faults.
     pub server: FileServer,
     /// The release mirror.
     pub mirror: FileServer,

@@ -70,7 +70,8 @@ pub fn run(runs: usize) -> Result<String> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&provisioning)?;
 
-    // The first run makes the old data as large as the new data.
+    // After this first restore, which is not measured, the member's data is as large as the
+    // snapshot.
     once(&host, &client, &OURS)?;
     let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {

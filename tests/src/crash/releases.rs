@@ -21,8 +21,8 @@ const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/g
 pub(super) const NEW_MINOR: &str = "3.6.16";
 pub(super) const OLD_MINOR: &str = "3.5.35";
 
-/// Delays the end of firstboot.service until the members have agreed on the newer minor version
-/// (etcd's monitorVersionInterval is 4 s).
+/// Delays the end of the start of firstboot.service until the members have agreed on the newer
+/// minor version (etcd's monitorVersionInterval is 4 s).
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
 /// The releases between which a bed's nodes change.

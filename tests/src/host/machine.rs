@@ -61,9 +61,9 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules, but the namespace still has the old ones,
-        // to which firewalld would add its own. After several power cuts, each packet would have to
-        // pass thousands of rules.
+        // A machine that was off has no firewall rules, but the namespace still has the rules from
+        // before. If the rules stayed, firewalld would add its rules to them, and after several
+        // power cuts, each packet would have to pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
         // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns

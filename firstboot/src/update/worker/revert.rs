@@ -20,8 +20,9 @@ use crate::runtime::block_on;
 use crate::systemd;
 use crate::systemd::FIRSTBOOT_UNIT;
 
-/// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
-/// needs about 10 s. If etcd keeps exiting, systemd starts etcd about ten times within this limit.
+/// The time limit for the cluster to become ready for the previous minor version of etcd. A cluster
+/// usually becomes ready within about 10 s. If etcd keeps exiting, systemd starts etcd about ten
+/// times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which firstboot no longer waits for a member to answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -111,9 +111,9 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Turn
     })
 }
 
-/// Returns the shared state, and the decision on whether this node may take the turn or use the
-/// turn that it already has. The decision also depends on whether the cluster can spare this
-/// member.
+/// Returns a client of etcd, the update keys, and the decision on whether this node may take the
+/// turn or use the turn that it already has. The decision also depends on whether the cluster can
+/// spare this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
     let credentials = installed_credentials()?;
     // Query any member for a rollback, because a node whose etcd is not running can also be rolled
