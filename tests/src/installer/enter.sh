@@ -1,12 +1,13 @@
-# shellcheck shell=sh This script runs as the first process of separate namespaces. The script makes ROOT look like the file
-# system of an installer on a machine, and runs one script of a kickstart in ROOT. The mounts and processes end with the
-# namespaces.
+# shellcheck shell=sh
+#
+# This script runs as the first process of separate namespaces. The script makes ROOT look like the file system of an
+# installer on a machine, and runs one script of a kickstart in ROOT. The mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
-# TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot. The
-# exit code of PROGRAM is written to the file STATUS. HARDWARE contains the kernel's and udev's view of the machine. FILE is
-# mounted on ROOT/PLACE.
+# TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot.
+# The exit code of PROGRAM is written to the file STATUS. HARDWARE contains the kernel's and udev's view of the machine.
+# FILE is mounted on ROOT/PLACE.
 set -eu
 root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
 shift 7
