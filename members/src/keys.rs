@@ -197,7 +197,7 @@ impl ImageCheck {
         (self.differing, &self.files) == (other.differing, &other.files)
     }
 
-    /// Returns the fault, if files differ.
+    /// Returns the fault, if any file differs from the image or is missing.
     pub fn fault(&self) -> Option<Reason> {
         if self.differing == 0 {
             return None;

@@ -21,7 +21,7 @@ pub struct Backup {
     pub schedule: Schedule,
     /// The destination of snapshots.
     pub destination: Destination,
-    /// The number of snapshots that are kept.
+    /// The rules for which snapshots are kept.
     pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,13 +70,13 @@ pub struct S3 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {
-    /// The number of hours for which the newest snapshot is kept.
+    /// The number of recent hours of which the newest snapshot is kept in each case.
     pub hourly: u32,
-    /// The number of days for which the newest snapshot is kept.
+    /// The number of recent days of which the newest snapshot is kept in each case.
     pub daily: u32,
-    /// The number of weeks for which the newest snapshot is kept.
+    /// The number of recent weeks of which the newest snapshot is kept in each case.
     pub weekly: u32,
-    /// The number of months for which the newest snapshot is kept.
+    /// The number of recent months of which the newest snapshot is kept in each case.
     pub monthly: u32,
 }
 

@@ -260,8 +260,8 @@ const FAULTS: [(u64, KnownFault); 10] = {
     ]
 };
 
-/// Returns the known faults of a release that damage data, the worst first. Most releases have no
-/// such faults.
+/// Returns the known faults of a release that damage data, in the order of the patches that fix the
+/// faults. Most releases have no such faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()

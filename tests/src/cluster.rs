@@ -82,8 +82,8 @@ impl Provisioning {
         self.folder.join("out.pki")
     }
 
-    /// Builds the recipe with the real builder, which fetches the release from the mirror. The
-    /// output of a recipe's first build is reused for later builds.
+    /// Builds the recipe with the real builder, which fetches the release from the mirror. All
+    /// builds of the same recipe in a suite share the output of the first build.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -214,7 +214,7 @@ impl Provisioning {
         Ok(installer)
     }
 
-    /// Installs a machine. Only the first installation from an image is actually carried out,
+    /// Installs a machine. In a suite, only the first installation from an image is carried out,
     /// because all machines with the same image get the same disk.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
@@ -360,8 +360,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Returns a fingerprint of all files of firstboot and etcd on the disk, to show that a reboot
-/// rewrites none of them.
+/// Returns a fingerprint of the files that configure etcd and firstboot, and of firstboot's state,
+/// to show that a reboot rewrites none of these files.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

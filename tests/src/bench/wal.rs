@@ -23,8 +23,8 @@ const RECORD: usize = 2048;
 /// The size of the segments of etcd's write-ahead log (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
 const RECORDS: usize = 300;
-/// The number of log files. The files are written in small pieces and remain open, as on a node
-/// that keeps logs.
+/// The number of small files that grow. The files are written in small pieces and remain open, like
+/// the log files of a node.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
@@ -114,7 +114,7 @@ impl Drop for Volume {
     }
 }
 
-/// Writes a log and returns the duration of each record's write.
+/// Writes a log, and returns the time that each record takes, including the fdatasync.
 fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     let path = folder.join("wal");
     let file = File::create(&path)?;

@@ -44,8 +44,8 @@ pub struct Bed {
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// For each host, two disks: the paths that firstboot writes to, and etcd's volume. The list is
-    /// empty if the disks lose nothing.
+    /// For each host, two disks: one with the files of firstboot, of its image and of the operator,
+    /// and one with etcd's volume. The list is empty if no host loses unflushed data.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
     /// The builder's output after the replacement of the CA.

@@ -126,7 +126,7 @@ impl Process {
         }
     }
 
-    /// Returns the name of a datagram that firstboot sends to systemd.
+    /// Returns the name of a datagram that the program sends to systemd.
     fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];

@@ -41,8 +41,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine boots alone and waits for the other machines. The machine receives requests before
-/// it can send any.
+/// One machine boots alone and waits for the other machines. No other machine answers the requests
+/// of this machine until the other machines boot.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,

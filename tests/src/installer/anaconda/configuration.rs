@@ -32,7 +32,8 @@ pub(super) struct Services {
 }
 
 /// Models kickstart.py, Timezone.setup, before the packages: chronyd is disabled if --nontp is
-/// given, and enabled otherwise.
+/// given or the package chrony is excluded. In all other cases, chronyd is enabled, unless the
+/// kickstart disables it.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),
