@@ -1,6 +1,6 @@
 # Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase firstboot's
-# journal, which is on /.
+# never mounts this volume. Any doubt ends the installation before anything is written, because in a later step anaconda erases
+# firstboot's journal, which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
 # because only a journal outside the volume can reveal that the volume was replaced or emptied. At any moment, at least one of

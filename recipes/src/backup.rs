@@ -70,13 +70,13 @@ pub struct S3 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {
-    /// The number of recent hours of which the newest snapshot is kept in each case.
+    /// The number of hourly snapshots: the newest snapshot of each hour.
     pub hourly: u32,
-    /// The number of recent days of which the newest snapshot is kept in each case.
+    /// The number of daily snapshots: the newest snapshot of each day.
     pub daily: u32,
-    /// The number of recent weeks of which the newest snapshot is kept in each case.
+    /// The number of weekly snapshots: the newest snapshot of each week.
     pub weekly: u32,
-    /// The number of recent months of which the newest snapshot is kept in each case.
+    /// The number of monthly snapshots: the newest snapshot of each month.
     pub monthly: u32,
 }
 

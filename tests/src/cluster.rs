@@ -55,7 +55,7 @@ impl Provisioning {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
         let www = folder.join("www");
-        // The tree and the updates from which anaconda would install.
+        // The tree and the updates from which the real anaconda would install the packages.
         installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
         installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;

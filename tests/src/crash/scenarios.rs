@@ -80,7 +80,8 @@ pub const REBUILD: Scenario = Scenario {
     victim: 0,
     traced: Traced::Firstboot,
     setup: |bed| {
-        // Another member is the leader, because an election would take seconds.
+        // Make another member the leader, because an election after the loss of the leader takes
+        // seconds.
         bed.make_healthy(1)?;
         bed.forget(0)
     },

@@ -61,7 +61,8 @@ firstboot image";
 fn setup(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     reset(host)?;
-    // Another member is the leader, because an election would take seconds.
+    // Make another member the leader, because an election after the loss of the leader takes
+    // seconds.
     bed.make_healthy(OTHERS[0])?;
     clear_keys(host)?;
     offer(&bed.orders(VICTIM, Traced::OrderUpdate), release)

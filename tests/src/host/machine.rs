@@ -67,7 +67,8 @@ impl Machine {
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
         // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
-        // ENOSYS. With two filters, the filter that was loaded last would decide.
+        // ENOSYS. If both filters were loaded, the filter that was loaded last would decide which
+        // error a call returns.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])

@@ -15,7 +15,8 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# A write to the real file would affect the test machine. Some kernels do not have this file.
+# A write to the real /proc/sysrq-trigger would affect the test machine. Some kernels do not have
+# /proc/sysrq-trigger.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi

@@ -39,8 +39,8 @@ pub(super) enum RevertOption {
     Impossible(Reason),
 }
 
-/// Waits until this older etcd may replace this node's etcd, and until the cluster can spare this
-/// member.
+/// Waits until the older version `target` may replace this node's etcd, and until the cluster can
+/// spare this member.
 pub(super) fn wait_until_revertible(
     state: &mut UpdateState,
     target: EtcdVersion,
