@@ -44,7 +44,8 @@ pub struct State {
     tokens: Vec<(String, Instant)>,
 }
 
-/// A service at 169.254.169.254 in a network's world. The service is stopped on drop.
+/// A service at 169.254.169.254 in the namespace `world` of a test network. The service is stopped
+/// on drop.
 #[derive(Debug)]
 pub struct MetadataService {
     shared: Arc<Shared>,

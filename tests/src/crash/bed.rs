@@ -283,8 +283,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches its point, or until the program that starts it has finished
-    /// without reaching the point.
+    /// Waits until a program reaches the point in its order, or until the program that starts this
+    /// program has finished first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

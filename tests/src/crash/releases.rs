@@ -25,7 +25,7 @@ pub(super) const OLD_MINOR: &str = "3.5.35";
 /// minor version (etcd's monitorVersionInterval is 4 s).
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
-/// The releases between which a bed's nodes change.
+/// The kind of images that the nodes of a bed install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateKind {
     /// Images with other files, and with the same etcd.

@@ -1,5 +1,5 @@
-//! The sweep runs a scenario once to list its points, and then once more for each point, at which
-//! it kills firstboot.
+//! The sweep runs a scenario once to list its points, and then once more for each point. In each of
+//! these runs, the sweep kills firstboot or cuts the power at the point.
 
 use std::fmt;
 

@@ -32,7 +32,7 @@ pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
 /// digests does not contain these releases. If the table contained them, the builder would refuse a
-/// release built here, because its digest is different.
+/// release built here, because the digest of a local build is different.
 const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
 
 /// Returns the newest release that can be made on this machine, and the reason if a newer one
