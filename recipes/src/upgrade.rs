@@ -76,7 +76,7 @@ pub enum Obstacle {
         lower: String,
         /// The minimum release of the lower minor version.
         floor: EtcdVersion,
-        /// What would go wrong with an earlier release.
+        /// The reason why an earlier release is not allowed.
         why: &'static str,
     },
     /// The cluster has agreed on a newer version.
@@ -112,7 +112,7 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
 }
 
 /// Returns why two versions cannot be members of one cluster at the same time, or `None` if they
-/// can. `other` names the owner of the second version.
+/// can. `other` describes the member, node or data that has the version `theirs`.
 pub fn coexistence_obstacle(
     own: EtcdVersion,
     other: &str,
@@ -260,8 +260,8 @@ const FAULTS: [(u64, KnownFault); 10] = {
     ]
 };
 
-/// Returns the known faults of a release that damage data, the worst first. Most releases have no
-/// such faults.
+/// Returns the known faults of a release that damage data, in the order of the patches that fix the
+/// faults. Most releases have no such faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Measures the round trip to an endpoint in milliseconds. Returns `None` if the connection fails.
+/// Measures the round trip to an endpoint in milliseconds. Returns `None` if a connection fails.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let address = endpoint.strip_prefix("https://")?;
     let mut quickest = None;

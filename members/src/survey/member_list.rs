@@ -124,8 +124,8 @@ impl FirstMemberList {
     }
 }
 
-/// Returns whether a row belongs to a listed member: the member has the same client URL, or the
-/// same address with any scheme and port.
+/// Returns whether a row belongs to a listed member: the row's endpoint is one of the member's
+/// client URLs, or has the same address as one of the member's peer URLs.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint)
         || listed

@@ -312,8 +312,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// Returns the word at this position in the file. A comma, a bracket or the end of the line
-    /// ends the word.
+    /// Returns the word at this position in the file. A comma, a closing bracket or brace, a `#` or
+    /// the end of the line ends the word.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)

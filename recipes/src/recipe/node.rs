@@ -56,7 +56,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// Reads the valid nodes, each with its position.
+/// Reads the valid nodes, each with the position of its address.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {

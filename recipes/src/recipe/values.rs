@@ -99,8 +99,8 @@ text!(
 );
 
 text!(
-    /// A password hashed by crypt(3). glibc 2.17 supports MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
-    /// (`$6$`): crypt/crypt-entry.c.
+    /// A password hashed by crypt(3) with SHA-256 (`$5$`) or SHA-512 (`$6$`). glibc 2.17 supports
+    /// both and MD5 (crypt/crypt-entry.c), but this type refuses MD5.
     CryptHash,
     "expected a hash from `openssl passwd -6`, which begins with $6$ (or $5$); do not write the \
      password itself",

@@ -22,7 +22,7 @@ use crate::reader::{Located, Table};
 /// How a machine is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Install {
-    /// The distribution of the trees.
+    /// The distribution that the installation trees contain.
     pub family: Family,
     /// The URLs of the distribution's packages, in the order in which they are tried.
     pub trees: Vec<Base>,
