@@ -131,7 +131,7 @@ impl Machine {
         }
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
-        qemu.args(vm::accelerator());
+        qemu.args(vm::EMULATION);
         qemu.args(["-smp", "2", "-m", &MEMORY_MIB.to_string()]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.args([

@@ -152,7 +152,7 @@ impl Machine {
             )?;
         }
         let mut qemu = ours.network.world().command("qemu-system-x86_64");
-        qemu.args(vm::accelerator());
+        qemu.args(vm::EMULATION);
         qemu.args(["-m", "768", "-nodefaults", "-display", "none"]);
         qemu.args(["-serial", "stdio"]);
         let path = |name: &str| self.folder.join(name).display().to_string();

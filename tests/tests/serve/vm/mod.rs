@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::harness::{Kind, long, trial};
+use tests::harness::long;
 use tests::repack::Repack;
 use tests::requirement::Requirement;
-use tests::vm;
 
 use bed::Bed;
 
@@ -34,10 +33,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // Without KVM, this test takes several minutes.
-    let one_vm: Kind = if vm::has_kvm() { trial } else { long };
     vec![
-        one_vm("vm_becomes_a_member_from_an_empty_disk", REQUIREMENTS, one),
+        long("vm_becomes_a_member_from_an_empty_disk", REQUIREMENTS, one),
         long(
             "vm_is_installed_after_a_power_cut_in_the_installation",
             REQUIREMENTS,
