@@ -3,8 +3,8 @@
 # - make test         runs the tests
 # - make test-vm      installs virtual machines with empty disks from the network: one machine, one
 #                     machine with a power cut, and a cluster of three machines, one of which
-#                     returns with a blank disk. The target needs 8 GiB of memory. Without KVM, the
-#                     cluster alone takes 10 minutes on 2 cores
+#                     returns with a blank disk. The target needs 8 GiB of memory. The cluster
+#                     alone takes 10 minutes on 2 cores
 # - make test-all     runs the tests on larger samples: more versions, more crash points, more
 #                     firmware, and the board in Chromium
 # - make build        builds both programs in target/dist

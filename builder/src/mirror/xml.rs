@@ -185,7 +185,7 @@ mod tests {
         for (text, words) in [
             (long.as_str(), "too large"),
             (&wide, "too large"),
-            (&deep, "nested more than 16 deep"),
+            (&deep, "nested more than 16 levels deep"),
             ("<a><b></a>", "not well-formed"),
             ("<a>", "ends inside"),
             (
