@@ -26,7 +26,7 @@ pub(super) use keys::{Identities, MAGIC};
 
 /// The size in bytes of one recipient's stanza in the header. The header's first line and its MAC
 /// together need less space than one stanza.
-const STANZA: u64 = 99;
+const STANZA: u64 = 98;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
 

@@ -292,7 +292,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "the CentOS 7 mirrors were shut down in July 2024",
             )
             .effect("the server no longer exists")
-            .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
+            .fix("write --url= (for repo: --baseurl=) with https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
         );
     }
 }
