@@ -1,4 +1,4 @@
-//! `firstboot explain`: prints the journal as sentences. The command reads only the journal, so it
+//! `firstboot explain`: prints the journal as sentences. The command reads only local files, so it
 //! works without a network. With `--sources`, the command shows the answers of the metadata sources
 //! in this boot.
 
