@@ -100,7 +100,7 @@ pub(crate) fn verify_changed() -> Result<()> {
     refuse_altered(compare(&file_list, &known_files()?)).map(drop)
 }
 
-/// Returns the inode states of the last comparison.
+/// Returns the verified files of the last comparison, or none if no readable record exists.
 pub(crate) fn known_files() -> Result<VerifiedFiles> {
     let known = files::read_if_there(paths::VERIFIED)?
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -272,8 +272,8 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Waits, without occupying a thread, until a thread may answer a certificate request. Other
-/// requests need no permit.
+/// Waits, without occupying a thread, until a thread may answer a certificate request, but no
+/// longer than [`SIGNER_TIMEOUT`]. Other requests need no permit.
 async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
     if !pages::signs(request) {
         return Ok(None);
@@ -308,7 +308,7 @@ async fn answer(
     })
 }
 
-/// Reads a short body to its end.
+/// Reads a body to its end. Returns `None` if the body is too long or cannot be read.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

@@ -36,7 +36,7 @@ pub(crate) enum UnusableData {
     Deleted,
     /// A part of the data is missing.
     MissingPart(String),
-    /// The named directory is not the directory that etcd created.
+    /// The named directory is not the directory that etcd or firstboot created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
     OtherMember {

@@ -50,8 +50,8 @@ enum Weight {
 }
 
 impl Entry {
-    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry
-    /// contains no text.
+    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the line is not
+    /// such an entry, or if the entry contains no text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
