@@ -20,7 +20,8 @@ pub(crate) struct NodeState {
     /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
     /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of nonces that this node has accepted since it received its current disk id.
+    /// The sets of nonces that this node has accepted since it received its current disk id, except
+    /// those that it accepted for an order.
     pub(crate) accepted: Vec<Nonces>,
     /// The sets of nonces that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<Nonces>,
@@ -76,7 +77,7 @@ pub(crate) enum MembershipIntent {
     Rejoining,
 }
 
-/// The data that this node had before a restore, and the node's state with that data.
+/// The data that a swap archived, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
     pub(crate) path: PathBuf,

@@ -45,7 +45,7 @@ pub(crate) struct RaftTraffic {
     leads: bool,
     /// Whether the member has a leader.
     has_leader: bool,
-    /// The number of bytes that the member has received from every other member since it started.
+    /// The number of bytes that the member has received from each other member since it started.
     received: BTreeMap<u64, u64>,
 }
 

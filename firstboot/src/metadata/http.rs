@@ -109,7 +109,7 @@ impl Reply {
         anyhow!("{origin} answered {}{to}{}", self.status, self.reason())
     }
 
-    /// Returns the server's own message, if it is short and plain.
+    /// Returns the beginning of the server's own message, if the message is a line of plain text.
     fn reason(&self) -> String {
         const REASON: usize = 400;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)])

@@ -107,7 +107,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
         .context("a bug: the journal does not record the id of this healthy member")
 }
 
-/// Returns the other members that answer, according to a member list from a linearizable read.
+/// Returns the reports of the other members that answer a linearizable read.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(

@@ -1,5 +1,5 @@
 //! Restarts etcd on one member at a time, only while all other members are healthy, and never on
-//! the leader.
+//! the leader of several members.
 
 use std::time::{Duration, Instant};
 
