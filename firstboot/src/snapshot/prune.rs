@@ -111,8 +111,8 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns the names of
-/// the deleted snapshots.
+/// Deletes the snapshots that `keep` does not retain, and logs each of them. In a dry run, only
+/// logs them. Returns their names.
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,
