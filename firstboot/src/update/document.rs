@@ -120,7 +120,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
 }
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both
-/// documents are the same.
+/// documents are the same. Refuses a document that is older or for another node.
 fn verify_newer(
     own: &ThisNode,
     found: FoundDocument,

@@ -15,7 +15,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::systemd::{ETCD_UNIT, FIRSTBOOT_UNIT};
 use crate::{paths, systemd};
 
-/// The health check fails when etcd has started this many times.
+/// The health check fails if the member is still not healthy when etcd has started this many times.
 const STARTS: u32 = 4;
 /// The health check fails if a running member has had no connection to this member for this time.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);

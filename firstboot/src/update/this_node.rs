@@ -93,7 +93,7 @@ impl ThisNode {
         })
     }
 
-    /// Returns the node's identity, with the certificates that the node currently presents.
+    /// Returns the node's identity, with the certificates that the node must use now (`tls`).
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let document_tls = own.complete(&self.document.tls);
