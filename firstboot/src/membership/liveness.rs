@@ -98,7 +98,7 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members to which a running member sends traffic do not receive any traffic from this
+    /// None of the members to which a running member would send traffic receives any from this
     /// node's member.
     Silent,
     /// Another observation is necessary.

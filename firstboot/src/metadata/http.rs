@@ -48,8 +48,8 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `origin`
-/// identifies the server in error messages.
+/// Sends a request and reads the answer. Fails if the answer is larger than the size limit of a
+/// node document. `origin` identifies the server in error messages.
 pub(super) async fn send(request: RequestBuilder, origin: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because the URL's query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));

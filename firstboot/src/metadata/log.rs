@@ -14,7 +14,7 @@ use crate::paths;
 pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     pub(crate) outcome: Outcome,
-    /// What firstboot found at the source, or the reason why it did not query the source.
+    /// What firstboot found at the source, or why the source failed, is waiting or was not queried.
     pub(crate) saw: String,
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// Returns the CAs that each of the other initial members trusts at its peer port. Omits members
+/// Returns the CAs that each of the recipe's other members trusts at its peer port. Omits members
 /// that do not answer.
 pub(super) async fn trusted_by_others(
     identity: &Identity,

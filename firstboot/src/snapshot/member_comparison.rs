@@ -16,7 +16,7 @@ pub(super) struct MemberComparison {
 }
 
 impl MemberComparison {
-    /// Compares all voters that answer.
+    /// Compares the data of all healthy voters.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
         credentials: &Credentials,

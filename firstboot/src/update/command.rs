@@ -125,8 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document, or only checks for newer ones, reinstalls the machine
-/// or rolls back the image.
+/// Updates the image and the node document. With the corresponding options, only checks for newer
+/// ones, reinstalls the machine or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;

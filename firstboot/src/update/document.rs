@@ -77,7 +77,7 @@ pub(super) fn look(own: &ThisNode, source: &Source) -> DocumentSearch {
 }
 
 impl DocumentSearch {
-    /// Returns a usable document. Logs the reason why a document cannot be used.
+    /// Returns the newer document if it can be used. If it cannot be used, logs the reason.
     pub(super) fn usable(self) -> Option<NewerDocument> {
         match self {
             Self::Nothing => None,

@@ -144,8 +144,8 @@ impl<'a> HealthCheck<'a> {
         Ok(again)
     }
 
-    /// Queries etcd on this node. Returns a fault if etcd has a fault that waiting does not
-    /// correct.
+    /// Queries etcd on this node, and writes a key through it. Returns a fault that waiting does
+    /// not correct, if there is one.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         // A linearizable read shows that the member has applied all acknowledged writes.

@@ -140,7 +140,7 @@ impl Replacer {
         Ok(())
     }
 
-    /// Restores all kept files, and removes the new files, and the new folders that are empty. The
+    /// Restores all kept files, and removes the new files and those new folders that are empty. The
     /// operation can be repeated.
     pub(super) fn revert(&self, replacement: &Replacement) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {

@@ -26,7 +26,7 @@ pub(crate) struct Summary {
     serial: Option<u64>,
     /// The update that this node is performing.
     order: Option<Order>,
-    /// The node that has the turn, and the serial of the image that it installs.
+    /// The node that has the turn, and the serial of the image that it installs or rolls back.
     turn: Option<UpdateTurn>,
     halt: Option<UpdateHalt>,
     /// The newest release, if that release has failed.

@@ -29,7 +29,8 @@ impl ThisNode {
     /// Reads the files.
     ///
     /// # Errors
-    /// Returns a refusal if this node has never been set up.
+    /// Returns a refusal if this node has never been set up, or if the signature of its document is
+    /// not valid.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
         let never = || {
