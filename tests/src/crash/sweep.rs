@@ -207,8 +207,9 @@ enum Reached {
     Nothing,
 }
 
-/// Runs a scenario until it reaches the point. If the action of the point occurs fewer times than
-/// in the listing run, its last occurrence replaces the missing point.
+/// Runs a scenario until it reaches the point, but at most [`MAX_ATTEMPTS_PER_POINT`] times. If the
+/// action of the point occurs fewer times than in the listing run, its last occurrence replaces the
+/// missing point.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -235,8 +236,9 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns `None` if the point was reached, and otherwise how many times the same action occurred.
-/// Returns an error if the end state is wrong.
+/// Runs a scenario once with the disturbance at the point. Returns `None` if the point was reached,
+/// and otherwise how many times the same action occurred. Returns an error if the end state is
+/// wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,
