@@ -123,9 +123,9 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim's power is cut, and its disk loses everything that it can lose.
+    /// The victim's power is cut, and its disks lose unflushed data in this way.
     Power(Loss),
-    /// The power of all three hosts is cut, and their disks lose everything that they can lose.
+    /// The power of all three hosts is cut, and their disks lose unflushed data in this way.
     AllPower(Loss),
     /// firstboot is killed, the victim's data is removed, and its etcd is killed.
     Empty,
