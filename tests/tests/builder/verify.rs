@@ -166,8 +166,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         check_output(&verify(&workshop)?, 4, &[what])?;
     }
-    // Test an entry that tar would unpack elsewhere, a truncated stream, and a file that is not
-    // gzip.
+    // Test an entry that tar would unpack elsewhere, a truncated stream, and a file without gzip.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -230,8 +229,7 @@ fn signature() -> Result<()> {
     needs_the_key(&workshop)
 }
 
-/// Checks that the builder detects an image that an attacker without the key has changed together
-/// with all its digests.
+/// Checks that an image whose file and digests were changed without the key is not verified.
 fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {

@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Settings in `[Service]` that do not protect anything, and would prevent a probe from finishing.
+/// Settings in `[Service]` that protect nothing. Some of them would prevent a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
