@@ -8,7 +8,7 @@ use super::words::is_space;
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.
     Int(i32, i32),
-    /// `%u`, an unsigned number.
+    /// `%u`, an unsigned number other than 0.
     Unsigned,
     /// `%lf`, a floating-point number.
     Float,

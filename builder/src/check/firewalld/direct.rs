@@ -10,8 +10,7 @@ use crate::check::python::decimal;
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// The start of the open element as text, if the element is a rule or passthrough that is valid
-    /// so far.
+    /// The open rule (if its priority is valid) or passthrough as text, without its arguments.
     open: Option<String>,
     seen: SeenElements,
 }

@@ -1,6 +1,7 @@
 //! Checks the XML files of firewalld 0.6.3 (src/firewall/core/io/*.py, core/rich.py, functions.py)
-//! and firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole
-//! file. If a rule is invalid, firewalld ignores only that rule.
+//! and firewalld.conf. Because of an unknown element or attribute, or most invalid values,
+//! firewalld ignores the whole XML file. If a rich rule is invalid, firewalld ignores only that
+//! rule.
 
 mod conf;
 mod direct;
@@ -82,8 +83,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared
-/// encoding.
+/// Reports a file that declares UTF-16. The text is UTF-8, and expat refuses a file whose encoding
+/// differs from the declared encoding.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -129,7 +130,8 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes the start and the end of every element in a file to a reader.
+/// Passes the start and the end of each element in a file to a reader, but not the start of an
+/// element that is faulty or that the reader ignores.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -204,7 +206,8 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Returns whether firewalld supports an element and the element has all required attributes.
+/// Reports an unsupported element, and its unsupported and missing attributes. Returns whether
+/// firewalld supports the element and whether no required attribute is missing.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();

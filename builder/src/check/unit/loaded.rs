@@ -22,7 +22,7 @@ pub(super) struct Unit<'a> {
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
     /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
-    /// last line because the file ends within that line.
+    /// last line because that line ends with the backslash.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 
