@@ -71,7 +71,7 @@ impl FileListing {
     }
 }
 
-/// The files of a repository that the mirror does not have.
+/// The files of a repository that must be downloaded, and the number of those that need not.
 #[derive(Debug, Default)]
 pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,

@@ -50,7 +50,7 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint of the keys that are waiting for approval, if any.
+/// Returns the fingerprint of the keys whose request was refused last, if any.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
