@@ -1,4 +1,4 @@
-//! Approves a node's keys, and records the keys that are waiting for approval.
+//! Approves a node's keys, and finds the keys that are waiting for approval.
 
 use std::path::Path;
 

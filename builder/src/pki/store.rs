@@ -185,8 +185,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{timestamp}{suffix}"));
         PathBuf::from(name)
     };
-    // The lock prevents all other processes from writing here, so there is no race between this
-    // check and the rename.
+    // The lock prevents other builders from writing here, so there is no race between this check
+    // and the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {

@@ -8,7 +8,7 @@
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
 //! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
 //! release. Before the builder unpacks anything, it compares the recipe's digest with the table
-//! and, for a downloaded release, with SHA256SUMS.
+//! and, if a mirror or the folder of the operator's file has one, with SHA256SUMS.
 
 mod address;
 mod answer;
@@ -62,8 +62,8 @@ pub(crate) struct ReleaseRequest<'a> {
     pub(crate) version: EtcdVersion,
     /// The digest of the release's linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
-    /// The mirrors to try, in this order, such as
-    /// `https://github.com/etcd-io/etcd/releases/download`.
+    /// The mirrors (such as `https://github.com/etcd-io/etcd/releases/download`), in the order in
+    /// which to try them.
     pub(crate) mirrors: &'a [Url],
     /// The cache's folder, which is created if it does not exist.
     pub(crate) cache: &'a Path,

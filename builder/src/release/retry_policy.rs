@@ -65,7 +65,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns a number in 0..1 that differs on each call. The number must not be used for secrets.
+/// Returns a random number from 0 to 1, which must not be used for secrets.
 pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()
