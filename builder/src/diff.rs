@@ -32,7 +32,7 @@ const ETCD: &str = "etcd";
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// The path on the node, or the name of the difference.
+    /// The path on the node, or the name of the thing that differs.
     what: String,
     /// The old state, or `None` for an addition or for the kickstart.
     #[serde(skip_serializing_if = "Option::is_none")]

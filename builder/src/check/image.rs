@@ -121,8 +121,8 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. A file that cannot be added to the image becomes a finding about
-/// the recipe.
+/// Checks every file of the node. A file that cannot be added to the image is reported as a finding
+/// about the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],

@@ -26,7 +26,7 @@ impl Manifest {
     }
 }
 
-/// Checks the release in an output, if there are a release and a key.
+/// Checks the release in an output, unless there is no release or no key for the check.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,

@@ -98,7 +98,7 @@ fn read_overlay(image: &Path) -> Option<Result<OverlayContents, ManifestError>> 
 }
 
 /// Compares the image's files and the overlay's entries with the manifest. Returns the number of
-/// entries.
+/// compared entries of the overlay.
 fn against_manifest(
     manifest: &serde_json::Result<Manifest>,
     found: &[FileDigest],
@@ -247,8 +247,8 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // If the image's own key signed this manifest, the image is unchanged since then, and the user
-    // must decide whether to trust that key.
+    // If the image's own key signed this manifest, the image has not changed since then, and the
+    // user must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)

@@ -71,7 +71,7 @@ impl FileListing {
     }
 }
 
-/// The files of a repository that must be downloaded, and the number of those that need not.
+/// The files of a repository that must be downloaded, and the number of files that are present.
 #[derive(Debug, Default)]
 pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,

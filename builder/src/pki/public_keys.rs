@@ -1,4 +1,4 @@
-//! Reads, from a node's certificate request, the public keys of the keys that the node generated
+//! Reads, from a node's certificate request, the public halves of the keys that the node generated
 //! itself. The builder ignores all other parts of a request, because the recipe determines names,
 //! addresses, purposes and lifetimes.
 

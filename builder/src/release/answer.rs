@@ -37,9 +37,9 @@ pub(crate) enum Step {
     Discard,
     /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),
-    /// Try the next mirror, because this mirror refuses the file.
+    /// Try the next mirror, because this mirror does not provide the file.
     Leave,
-    /// Try the next mirror, because this mirror states a size that is too large for a release.
+    /// Try the next mirror, because this mirror states a size above the limit.
     TooLarge(u64),
 }
 

@@ -8,7 +8,8 @@
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
 //! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
 //! release. Before the builder unpacks anything, it compares the recipe's digest with the table
-//! and, if a mirror or the folder of the operator's file has one, with SHA256SUMS.
+//! and, unless the release is in the cache, with the SHA256SUMS of the mirror or next to the
+//! operator's file, if there is one.
 
 mod address;
 mod answer;

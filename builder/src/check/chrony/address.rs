@@ -41,8 +41,8 @@ pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
 }
 
 /// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then
-/// nothing, or an address, a network or a name. chronyd resolves a name once, while it reads the
-/// file, and exits if DNS does not answer.
+/// nothing, an address, a network or a name. chronyd resolves a name once, while it reads the file,
+/// and exits if DNS does not answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1

@@ -10,7 +10,8 @@ use crate::check::python::decimal;
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// The open rule (if its priority is valid) or passthrough as text, without its arguments.
+    /// The text of the open rule or passthrough, without its arguments. `None` if no such element
+    /// is open or the rule's priority is invalid.
     open: Option<String>,
     seen: SeenElements,
 }

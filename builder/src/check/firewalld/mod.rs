@@ -1,7 +1,6 @@
 //! Checks the XML files of firewalld 0.6.3 (src/firewall/core/io/*.py, core/rich.py, functions.py)
-//! and firewalld.conf. Because of an unknown element or attribute, or most invalid values,
-//! firewalld ignores the whole XML file. If a rich rule is invalid, firewalld ignores only that
-//! rule.
+//! and firewalld.conf. An unknown element or attribute makes firewalld ignore the whole XML file,
+//! as most invalid values do. An invalid rich rule makes firewalld ignore only that rule.
 
 mod conf;
 mod direct;
@@ -206,8 +205,9 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Reports an unsupported element, and its unsupported and missing attributes. Returns whether
-/// firewalld supports the element and whether no required attribute is missing.
+/// Reports an element that firewalld does not support, and the unsupported and missing attributes
+/// of other elements. Returns true if firewalld supports the element and no required attribute is
+/// missing.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();

@@ -62,7 +62,8 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     ))
 }
 
-/// Refuses a path whose mounts systemd 219 cannot require for a unit (`unit_require_mounts_for`).
+/// Refuses a path that systemd 219 does not accept in a dependency on mounts
+/// (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));
