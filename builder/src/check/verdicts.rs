@@ -109,8 +109,8 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` inputs, that the program accepts more than a tenth of
-/// them and does not accept more than a tenth, and that there is no disagreement.
+/// Asserts that there are at least `least` inputs, that more than a tenth of them have the verdict
+/// `accepted` and more than a tenth have another verdict, and that there is no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all

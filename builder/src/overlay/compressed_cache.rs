@@ -59,8 +59,8 @@ impl CompressedCache {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// Returns the compressed form of the content with this digest and size. A damaged entry is
-    /// removed and counts as missing.
+    /// Returns the compressed form of the content with this digest and size. Records the time of
+    /// use. A damaged entry is removed and counts as missing.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;

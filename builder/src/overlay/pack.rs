@@ -153,7 +153,7 @@ fn segments(
 }
 
 /// Returns the gzip members of all segments, in order. The members of new large files are added to
-/// the cache.
+/// the cache, from which unused entries are then removed.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

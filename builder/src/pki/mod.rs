@@ -197,7 +197,7 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    /// Returns the folder of a node, and creates it if necessary.
+    /// Returns the folder of a node, and creates it if necessary. Also publishes the signing key.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
         // After the publication, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;

@@ -20,7 +20,7 @@ use crate::text_file;
 /// build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
-/// The maximum size of a file in a PKI folder.
+/// The maximum number of bytes to read from a file in a PKI folder.
 const LIMIT: u64 = 1 << 20;
 
 /// The mode of a private key.
