@@ -157,7 +157,8 @@ fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> 
     })
 }
 
-/// Finds units that the user adds and that stay disabled because no preset enables them.
+/// Reports the units that the user adds and that stay disabled, unless a preset disables the unit
+/// by its full name.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()

@@ -12,10 +12,10 @@ use crate::check::finding::Finding;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// Checks a script against the installer's commands.
+/// Checks whether the installer has a script's interpreter and commands.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    // In %post, all packages of the node are installed.
+    // A %post without --nochroot runs on the installed system, which has all packages of the node.
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
@@ -107,8 +107,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. The scanner skips the contents of quotes, comments and heredocs, and
-/// any command that is the value of a variable.
+/// the complete shell grammar. The scanner skips comments, heredocs, the contents of quotes (except
+/// `$(…)` in double quotes), and any command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
@@ -191,8 +191,8 @@ fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool)
     opens
 }
 
-/// Returns the function or command that starts at a word in command position. `can_run` is true if
-/// the word is neither a keyword nor a pattern of a `case`.
+/// Returns the function or command that starts at a word in command position. `can_run` is true
+/// unless the word is a keyword, an assignment before a command, or a pattern of a `case`.
 fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
     if line.text[word.end..].trim_start().starts_with("()") {
         return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));
