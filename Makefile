@@ -43,7 +43,8 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any
 # build machine. --target is required, because RUSTFLAGS would otherwise apply to build scripts and
 # macros too. Packed relocations save a quarter of a megabyte, and the linker script almost a
-# megabyte. The libc inside the program reads these relocations, so the program runs on any kernel.
+# megabyte. The script needs GNU ld, because LLVM's linker cannot select the tables of one object.
+# The libc inside the program reads these relocations, so the program runs on any kernel.
 # A program's panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths,
 # so that the messages are the same on every machine. The build fetches the crates first, because
 # Cargo creates the paths while it fetches the crates.
@@ -51,7 +52,7 @@ build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
 	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
-		-C link-arg=-Wl,-T,$(CURDIR)/dist/no-unwind-tables.ld \
+		-C link-arg=-fuse-ld=bfd -C link-arg=-Wl,-T,$(CURDIR)/dist/no-unwind-tables.ld \
 		$$(printf -- '--remap-path-prefix=%s=/crates ' "$$crates"/*/)" ETCD_IMAGE_COMMIT=$(COMMIT) \
 		cargo build --release --locked --target $(TARGET) -p builder -p firstboot
 	@mkdir -p $(DIST)
