@@ -15,14 +15,15 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         return None;
     }
     let message = format!("chronyd needs the file {}", rest.text);
-    // systemd starts chronyd in the folder `/`.
-    let finding = if rest.text.starts_with('/') {
+    let likely = ["/etc/", "/run/", "/usr/", "/var/"]
+        .iter()
+        .any(|folder| rest.text.starts_with(folder));
+    let finding = if likely {
         Finding::warning("chrony/include", rest, message)
-            .effect("chronyd does not start if the file is missing")
     } else {
         Finding::error("chrony/include", rest, message)
-            .effect("chronyd looks for the file in the folder /, and does not start")
     };
+    let finding = finding.effect("chronyd does not start if the file is missing");
     Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }
 
