@@ -95,7 +95,7 @@ impl DataDirBuilder {
         let mut command = self.command(proposal, &part);
         let words = format!(
             "{} snapshot restore {}",
-            command.get_program().display(),
+            self.program(),
             self.source.path.display()
         );
         say(self.ids(proposal));
@@ -159,6 +159,15 @@ impl DataDirBuilder {
         Ok(())
     }
 
+    /// Returns the path of the program that builds the data.
+    fn program(&self) -> &'static str {
+        if self.cluster.etcd.version.has_etcdutl() {
+            paths::ETCDUTL
+        } else {
+            paths::ETCDCTL
+        }
+    }
+
     fn command(&self, proposal: &Proposal, to: &Path) -> Command {
         let Self {
             cluster,
@@ -171,12 +180,10 @@ impl DataDirBuilder {
             .iter()
             .map(|(name, url)| format!("{name}={url}"))
             .collect();
-        let program = if cluster.etcd.version.has_etcdutl() {
-            paths::ETCDUTL
-        } else {
-            paths::ETCDCTL
-        };
-        let mut command = Command::new(program);
+        // If the terminal is closed, firstboot.service continues the restore with the data that this
+        // program builds, so SIGHUP must not end the program.
+        let mut command = Command::new("/usr/bin/nohup");
+        command.arg(self.program());
         // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command

@@ -14,6 +14,10 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
+use crate::terminal::TerminalSignals;
+
+/// The pause between two queries of this node's etcd.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
@@ -24,6 +28,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
         let credentials = installed_credentials()?;
         let mut logged = String::new();
         let mut asked = Instant::now();
+        let mut signals = TerminalSignals::listen()?;
         loop {
             let healthy = async {
                 let client = Client::connect("https://127.0.0.1:2379", &credentials).await?;
@@ -58,7 +63,12 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
                     patience.as_secs()
                 ))));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = signals.next() => return Err(not_ready(ReasonId::NoQuorum.because(format!(
+                    "the data was replaced, but firstboot was interrupted before etcd had a quorum. Missing members: {logged}"
+                )))),
+            }
         }
     })
 }
