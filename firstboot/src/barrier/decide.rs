@@ -18,7 +18,8 @@
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
 //! order and continue with its previous data. A node with an order to roll back does not need the
-//! agreement of members that have already returned to the previous cluster.
+//! agreement of members that have already returned to the previous cluster. A node does not carry
+//! out its order while an excluded member has an order to start another cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,6 +169,13 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
+/// Returns whether a node with this order and an excluded member with the other order would start
+/// two clusters. Two nodes that roll back to the same cluster start only that cluster.
+pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode) -> bool {
+    let same = matches!(own, BootstrapMode::Rollback { .. }) && own == excluded;
+    !excluded.is_new() && !same
+}
+
 /// Returns the action that follows if etcd runs on another member or if another member has a
 /// different order. Returns `None` if no other member runs etcd or has a different order.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
@@ -196,6 +204,12 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if local.lacks_excluded(views) {
         return Some(Action::Wait);
     }
+    decide_with_other_orders(local, views)
+}
+
+/// Returns the action of a node with an order that follows if another member runs etcd or has a
+/// different order, as long as that member has not started with the new data.
+fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let has_accepted = !local.proposals.is_empty();
     for (
         name,
@@ -208,7 +222,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
         let takes_part = local.initial.contains(name);
         match state {
             // Either the other member withdrew its agreement, or this node has not accepted a
-            // proposal. The code above has already handled a member that started with the new data.
+            // proposal.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {
@@ -229,11 +243,22 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
                     return Some(Action::AbandonOrder(name.clone()));
                 }
             }
+            // A second operator may have ordered an excluded member to restore without this node.
+            Some(PeerState::Firstboot { mode, .. })
+                if *answered_last_probe
+                    && !takes_part
+                    && !has_accepted
+                    && starts_second_cluster(local.mode, *mode) =>
+            {
+                return Some(Action::Wait);
+            }
             _ => {}
         }
     }
     None
 }
 
+#[cfg(test)]
+mod exclusion_tests;
 #[cfg(test)]
 mod tests;
