@@ -74,7 +74,7 @@ impl TerminalSignals {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::pthread::{pthread_kill, pthread_self};
+    use nix::sys::signal::raise;
 
     use super::*;
 
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_signal_that_was_held_back_is_received_later() {
         let held = HeldSignals::hold().unwrap();
-        pthread_kill(pthread_self(), Signal::SIGHUP).unwrap();
+        raise(Signal::SIGHUP).unwrap();
         let event = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
