@@ -285,8 +285,8 @@ async fn wait_for_answer(
         answers.record_next(tracker).await;
         return None;
     };
-    // Check the cancellation first, because the terminal may have been closed during the preparation
-    // of the data.
+    // Check the cancellation first, because the terminal may have been closed while the data was
+    // being prepared.
     tokio::select! {
         biased;
         why = session.cancelled() => Some(why),

@@ -303,10 +303,10 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Queries the other members. If they do not list this node's member, returns the message to report.
-/// An etcd that learns of its removal through raft exits with success, and only its log contains the
-/// reason. A member that was never healthy may have been excluded, and the other members may have
-/// bootstrapped another cluster. The ids of such a member follow from the agreement.
+/// Queries the other members. If they do not list this node's member, returns the message to
+/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// contains the reason. A member that was never healthy may have been excluded, and the others may
+/// have bootstrapped another cluster. The ids of such a member follow from the agreement.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -42,8 +42,8 @@ fn check_of(json: &str) -> String {
     Sha256::of(json.as_bytes()).to_string()[..CHECK].to_owned()
 }
 
-/// Parses a line without its newline. A line with a correct checksum is complete, so a complete line
-/// with an unknown event is not torn. A newer firstboot wrote that line, and acted on the event.
+/// Parses a line without its newline. A line with a correct checksum is complete. If its event is
+/// unknown, the line is not torn: a newer firstboot wrote the line and acted on the event.
 fn parse(line: &str) -> Line {
     let Some((check, json)) = line.split_once(' ') else {
         return Line::Torn;

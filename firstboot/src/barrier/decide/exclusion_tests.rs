@@ -26,8 +26,8 @@ fn alone(mode: BootstrapMode) -> LocalState {
     }
 }
 
-/// Returns the observations of a machine `b` that has this order and excludes all other members, and
-/// of a machine `c` that is off.
+/// Returns the observations of a machine `b`, which has this order and excludes all other members,
+/// and of a machine `c` that is off.
 fn views(mode: BootstrapMode, answered_last_probe: bool) -> PeerObservations {
     let state = PeerState::Firstboot {
         nonce: Nonce::of(2),
