@@ -180,8 +180,8 @@ impl DataDirBuilder {
             .iter()
             .map(|(name, url)| format!("{name}={url}"))
             .collect();
-        // If the terminal is closed, firstboot.service continues the restore, so SIGHUP must not end
-        // the program.
+        // SIGHUP must not end the program, because firstboot.service continues the restore if the
+        // terminal is closed.
         let mut command = Command::new("/usr/bin/nohup");
         command.arg(self.program());
         // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).
