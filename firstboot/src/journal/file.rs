@@ -270,9 +270,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         Journal::open(&path).unwrap().add(token("a")).unwrap();
-        let mut text = std::fs::read_to_string(&path).unwrap();
         let json = r#"{"at":1,"event":"from-the-future"}"#;
-        text += &format!("{} {json}\n", check_of(json));
+        let known = std::fs::read_to_string(&path).unwrap();
+        let text = format!("{known}{} {json}\n", check_of(json));
         std::fs::write(&path, &text).unwrap();
         let error = Journal::open(&path).unwrap_err().to_string();
         assert!(
