@@ -78,6 +78,7 @@ mod status;
 mod steps;
 mod system_command;
 mod systemd;
+mod terminal;
 mod update;
 
 use std::process::ExitCode;
@@ -192,7 +193,7 @@ pub fn main() -> ExitCode {
             if json {
                 output::show_error(&error);
             }
-            eprintln!("firstboot: {line}");
+            output::say_error(&line);
             systemd::notify_status(&line);
             exit::code_of(&error).into()
         }

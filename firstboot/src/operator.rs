@@ -6,6 +6,7 @@ use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::paths;
 use crate::systemd::{self, FIRSTBOOT_UNIT};
+use crate::terminal::HeldSignals;
 
 /// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
 /// the changed journal.
@@ -14,8 +15,10 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 }
 
 /// Stops firstboot.service, changes the node's state, and starts the unit again. etcd continues to
-/// run.
+/// run. A signal from the terminal ends the process only after the unit has been started again,
+/// unless `act` receives the signals itself.
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _held = HeldSignals::hold()?;
     systemd::stop(FIRSTBOOT_UNIT)?;
     let acted = Lock::take().and_then(|_lock| act());
     // Start the unit even after an error. If the start also fails, return the first error.

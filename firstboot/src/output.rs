@@ -1,6 +1,7 @@
 //! Writes the output of firstboot, one line for each fact. firstboot.service sends its output to
 //! the console and to the systemd journal. `systemctl status` shows the newest line.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::reason_of;
@@ -19,7 +20,6 @@ pub(crate) fn keep_stdout_for_json() {
 /// Prints the result of a command on standard output. Does not fail if the reader of a pipe exits
 /// early (`| head`).
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -45,11 +45,20 @@ pub(crate) fn show_error(error: &anyhow::Error) {
     let _ = show(&format!("{error:#}\n"));
 }
 
+/// Prints a line. The macros of the standard library would end the program if the line cannot be
+/// written, for example because the terminal was closed.
 pub(crate) fn say(line: impl AsRef<str>) {
-    if STDOUT_IS_JSON.load(Ordering::Relaxed) {
-        eprintln!("{}", line.as_ref());
+    let text = format!("{}\n", line.as_ref());
+    let _ = if STDOUT_IS_JSON.load(Ordering::Relaxed) {
+        std::io::stderr().write_all(text.as_bytes())
     } else {
-        println!("{}", line.as_ref());
-    }
+        std::io::stdout().write_all(text.as_bytes())
+    };
     crate::systemd::notify_status(line.as_ref());
+}
+
+/// Prints the error with which the command ends on standard error. Like [`say`], does not end the
+/// program if the line cannot be written.
+pub(crate) fn say_error(line: &str) {
+    let _ = std::io::stderr().write_all(format!("firstboot: {line}\n").as_bytes());
 }

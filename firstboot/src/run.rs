@@ -147,7 +147,7 @@ fn converge(options: &Options) -> Result<()> {
         // An earlier run was interrupted during the removal of this node's member. Start etcd,
         // because the other members may need the vote of this member until they remove it.
         allow_etcd(&identity, &mut journal, &expected)?;
-        match leave::leave(&identity, &mut journal, patience) {
+        match leave::leave(&identity, &mut journal, patience, false) {
             Ok(()) => return Err(refused(leave::left_reason(member))),
             Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => {
                 say(format!("{error:#}"));

@@ -1,5 +1,6 @@
 //! Runs programs of the operating system.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,6 +12,8 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
+        // In its own process group, the program does not receive the signals of the terminal.
+        .process_group(0)
         .output()
         .with_context(|| format!("cannot run `{}`", words()))?;
     if !output.status.success() {

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -125,6 +126,8 @@ fn run(arguments: &[&str]) -> Result<String> {
     let output = Command::new("systemctl")
         .args(arguments)
         .stdin(Stdio::null())
+        // In its own process group, systemctl does not receive the signals of the terminal.
+        .process_group(0)
         .output()
         .with_context(|| format!("cannot run `{}`", words()))?;
     if !output.status.success() {

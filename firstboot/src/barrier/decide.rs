@@ -19,7 +19,8 @@
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
 //! order and continue with its previous data. A node with an order to roll back does not need the
-//! agreement of members that have already returned to the previous cluster.
+//! agreement of members that have already returned to the previous cluster. A node does not carry
+//! out its order while an excluded member has an order to start another cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,6 +170,13 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
+/// Returns whether a node with this order and an excluded member with the other order would start
+/// two clusters. Two nodes that roll back to the same cluster start only that cluster.
+pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode) -> bool {
+    let same = matches!(own, BootstrapMode::Rollback { .. }) && own == excluded;
+    !excluded.is_new() && !same
+}
+
 /// Returns the action that a running etcd or a different order on another member requires. Returns
 /// `None` if neither requires an action.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
@@ -197,6 +205,12 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     if local.lacks_excluded(views) {
         return Some(Action::Wait);
     }
+    decide_with_other_orders(local, views)
+}
+
+/// Returns the action of a node with an order that follows if another member runs etcd or has a
+/// different order, as long as that member has not started with the new data.
+fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let has_accepted = !local.proposals.is_empty();
     for (
         name,
@@ -209,8 +223,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
         let takes_part = local.initial.contains(name);
         match state {
             // If this node has accepted a proposal in which the other member takes part, the other
-            // member withdrew its agreement. The code above has already handled a member that
-            // started with the new data.
+            // member withdrew its agreement. A member that started with the new
+            // data was handled before.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {
@@ -231,11 +245,22 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
                     return Some(Action::AbandonOrder(name.clone()));
                 }
             }
+            // A second operator may have ordered an excluded member to restore without this node.
+            Some(PeerState::Firstboot { mode, .. })
+                if *answered_last_probe
+                    && !takes_part
+                    && !has_accepted
+                    && starts_second_cluster(local.mode, *mode) =>
+            {
+                return Some(Action::Wait);
+            }
             _ => {}
         }
     }
     None
 }
 
+#[cfg(test)]
+mod exclusion_tests;
 #[cfg(test)]
 mod tests;

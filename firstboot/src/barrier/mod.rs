@@ -285,9 +285,12 @@ async fn wait_for_answer(
         answers.record_next(tracker).await;
         return None;
     };
+    // Check the cancellation first, because the terminal may have been closed while the data was
+    // being prepared.
     tokio::select! {
-        () = answers.record_next(tracker) => None,
+        biased;
         why = session.cancelled() => Some(why),
+        () = answers.record_next(tracker) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use recipes::Label;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::decide::{Action, LocalState, PeerObservation, PeerObservations};
+use super::decide::{Action, LocalState, PeerObservation, PeerObservations, starts_second_cluster};
 use crate::domain::BootstrapMode;
 use crate::membership::{BarrierPhase, PeerState, ProbeResult};
 use crate::reason::{Reason, ReasonId};
@@ -206,10 +206,7 @@ impl TrackedPeer {
             {
                 format!("{name} runs etcd in that cluster")
             }
-            ProbeResult::State(PeerState::Etcd { .. }) if is_excluded => {
-                format!("{name} was excluded, but runs etcd: stop it, or give it the same order")
-            }
-            _ if is_excluded => return None,
+            _ if is_excluded => return self.describe_excluded(name, local, since),
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
                 format!("{name} runs etcd in the cluster {cluster_id:x} and has no order yet")
             }
@@ -255,6 +252,24 @@ impl TrackedPeer {
             }
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
+    }
+
+    /// Describes an excluded member because of which a node with an order waits.
+    fn describe_excluded(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
+        match &self.now {
+            ProbeResult::State(PeerState::Etcd { .. }) => Some(format!(
+                "{name} was excluded, but runs etcd: stop it, or give it the same order"
+            )),
+            ProbeResult::State(PeerState::Firstboot { mode, .. })
+                if starts_second_cluster(local.mode, *mode) =>
+            {
+                Some(format!(
+                    "{name} was excluded, but has had an order to {mode} since {since}: cancel one \
+                     of the two orders"
+                ))
+            }
+            _ => None,
+        }
     }
 
     fn last_heard(&self) -> String {

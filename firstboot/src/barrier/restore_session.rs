@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::Sha256;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::proposal::Proposal;
 use crate::domain::InitialCluster;
+use crate::terminal::{TerminalEvent, TerminalSignals};
 
 /// The outcome of a barrier.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct RestoreSession {
     /// The snapshot, for members that request it.
     pub(crate) file: Option<(Sha256, PathBuf)>,
     until: Instant,
-    signals: Option<Signals>,
+    signals: Option<TerminalSignals>,
 }
 
 impl fmt::Debug for RestoreSession {
@@ -47,13 +47,6 @@ impl fmt::Debug for RestoreSession {
             .field("until", &self.until)
             .finish_non_exhaustive()
     }
-}
-
-/// The signals that end a restore at a terminal.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
 }
 
 /// Why a restore is cancelled.
@@ -74,21 +67,11 @@ impl RestoreSession {
         patience: Duration,
         at_terminal: bool,
     ) -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        let signals = if at_terminal {
-            Some(Signals {
-                interrupt: listen(SignalKind::interrupt())?,
-                terminate: listen(SignalKind::terminate())?,
-                hangup: listen(SignalKind::hangup())?,
-            })
-        } else {
-            None
-        };
         Ok(Self {
             ensure_data,
             file,
             until: Instant::now() + patience,
-            signals,
+            signals: at_terminal.then(TerminalSignals::listen).transpose()?,
         })
     }
 
@@ -115,15 +98,13 @@ impl RestoreSession {
                 too_late.await;
                 late()
             }
-            Some(Signals {
-                interrupt,
-                terminate,
-                hangup,
-            }) => tokio::select! {
+            Some(signals) => tokio::select! {
                 () = too_late => late(),
-                _ = interrupt.recv() => by("^C"),
-                _ = terminate.recv() => by("SIGTERM"),
-                _ = hangup.recv() => Cancellation::HandOver,
+                event = signals.next() => match event {
+                    TerminalEvent::Interrupt => by("^C"),
+                    TerminalEvent::Terminate => by("SIGTERM"),
+                    TerminalEvent::Hangup => Cancellation::HandOver,
+                },
             },
         }
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
 use super::duplicate_timeout::DuplicateTimeout;
-use crate::data::UnusableData;
+use crate::data::{Ids, UnusableData};
 use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -64,9 +64,10 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
     }
     Err(refused(why.reason().map(|why| {
         format!(
-            "{why}. This node is the only member of its cluster, so no other member has the \
-             data. Put the data back, or restore a snapshot with `firstboot restore`. If {} \
-             contains this member's newest data, run `firstboot run --accept-data`",
+            "{why}. This node is the only member of its cluster in its image's recipe, so no other \
+             member has the data. Put the data back, or restore a snapshot with `firstboot \
+             restore`. If {} contains this member's newest data, run `firstboot run --accept-data`. \
+             If the cluster has grown since, reinstall this node from the newer image",
             paths::DATA
         )
     })))
@@ -102,7 +103,7 @@ pub(crate) fn wait_until_replaceable(
             &credentials,
             ANSWER_TIMEOUT,
         ));
-        if let Some(why) = no_longer_member(&peers, state) {
+        if let Some(why) = no_longer_member(&peers, known_ids(state)) {
             return Err(refused(why));
         }
         if !peers.is_empty() {
@@ -248,7 +249,7 @@ fn quiet_time(identity: &Identity) -> Duration {
 /// Returns an error if the other members removed this node's member, or if this node's version of
 /// etcd must not run alongside their versions.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
-    if let Some(why) = no_longer_member(peers, state) {
+    if let Some(why) = no_longer_member(peers, known_ids(state)) {
         return Err(refused(why));
     }
     if state.member.is_some()
@@ -302,29 +303,98 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Queries the other members. If the other members no longer list this node's member, returns the
-/// message to report. An etcd that learns of its removal through raft exits with success, and only
-/// its log contains the reason.
+/// Queries the other members. If they do not list this node's member, returns the message to
+/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// contains the reason. A member that was never healthy may have been excluded, and the others may
+/// have bootstrapped another cluster. The ids of such a member follow from the agreement.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,
     credentials: &Credentials,
     patience: Duration,
 ) -> Result<Option<Reason>> {
-    let state = NodeState::of(journal);
-    if state.member.is_none() {
+    let ids = NodeState::of(journal)
+        .recorded_data(&identity.node.name)
+        .ids;
+    if ids.member.is_none() {
         return Ok(None);
     }
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let (peers, _) = membership::query_others(identity, &peer_client, credentials, patience).await;
-    Ok(no_longer_member(&peers, &state))
+    Ok(no_longer_member(&peers, ids))
 }
 
-fn no_longer_member(peers: &[Peer], state: &NodeState) -> Option<Reason> {
-    let own = state.member?;
+/// Returns the ids that etcd has reported to this node.
+fn known_ids(state: &NodeState) -> Ids {
+    Ids {
+        member: state.member,
+        cluster: state.cluster,
+    }
+}
+
+fn no_longer_member(peers: &[Peer], ids: Ids) -> Option<Reason> {
+    let own = ids.member?;
     if peers.is_empty() {
         return None;
     }
-    membership::another_cluster(peers, state.cluster)
+    membership::another_cluster(peers, ids.cluster)
         .or_else(|| (!membership::is_listed(peers, own)).then(|| membership::removed_reason(own)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::{InitialCluster, cluster_id, member_id};
+
+    fn peer(cluster_id: u64, members: &[u64]) -> Peer {
+        let member = |id: &u64| crate::etcd::Member {
+            id: *id,
+            ..crate::etcd::Member::default()
+        };
+        Peer {
+            name: "etcd-2".into(),
+            url: String::new(),
+            cluster_id,
+            members: members.iter().map(member).collect(),
+            member_id: 2,
+            version: "3.5.33".parse().unwrap(),
+            cluster_minor: Some(5),
+            downgrade: None,
+            storage: None,
+            database: 0,
+            ahead: 0,
+            index: 0,
+            connected: BTreeMap::new(),
+        }
+    }
+
+    /// This node agreed with the other members on a cluster and started etcd, but was then excluded
+    /// before any other member started.
+    #[test]
+    fn a_member_that_was_excluded_before_it_was_healthy_belongs_to_another_cluster() {
+        let (url, token) = ("https://10.0.0.1:2380", "demo-1");
+        let state = NodeState {
+            initial_cluster: Some(InitialCluster {
+                state: "new",
+                token: token.to_owned(),
+                members: vec![("etcd-1".to_owned(), url.to_owned())],
+            }),
+            ..NodeState::default()
+        };
+        let ids = state.recorded_data(&"etcd-1".parse().unwrap()).ids;
+        let (member, cluster) = (member_id(url, token), cluster_id([url], token));
+        assert_eq!(
+            no_longer_member(&[peer(cluster, &[member, 2])], ids),
+            None,
+            "the first start of the cluster"
+        );
+        let why = no_longer_member(&[peer(7, &[2, 3])], ids).unwrap();
+        assert_eq!(why.id, Some(ReasonId::AnotherCluster));
+        assert_eq!(
+            no_longer_member(&[peer(7, &[2, 3])], known_ids(&state)),
+            None
+        );
+    }
 }

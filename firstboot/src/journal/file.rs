@@ -42,12 +42,16 @@ fn check_of(json: &str) -> String {
     Sha256::of(json.as_bytes()).to_string()[..CHECK].to_owned()
 }
 
-/// Returns the entry in a line, if the line is complete and undamaged.
-fn parse(line: &str) -> Option<Entry> {
-    let (check, json) = line.split_once(' ')?;
-    (check == check_of(json))
-        .then(|| serde_json::from_str(json).ok())
-        .flatten()
+/// Parses a line without its newline. A line with a correct checksum is complete. If its event is
+/// unknown, the line is not torn: a newer firstboot wrote the line and acted on the event.
+fn parse(line: &str) -> Line {
+    let Some((check, json)) = line.split_once(' ') else {
+        return Line::Torn;
+    };
+    if check != check_of(json) {
+        return Line::Torn;
+    }
+    serde_json::from_str(json).map_or(Line::Damaged, Line::Entry)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub(crate) enum Line {
     /// The last line, if it is incomplete, for example after a power cut. firstboot has not acted
     /// on this line.
     Torn,
-    /// A damaged line that is followed by other lines.
+    /// A damaged line that is followed by other lines, or a complete line with an unknown event.
     Damaged,
 }
 
@@ -64,14 +68,12 @@ pub(crate) enum Line {
 pub(crate) fn lines(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = text
         .split_inclusive('\n')
-        .map(|line| {
-            line.strip_suffix('\n')
-                .and_then(parse)
-                .map_or(Line::Damaged, Line::Entry)
-        })
+        .map(|line| line.strip_suffix('\n').map_or(Line::Torn, parse))
         .collect();
-    if let Some(last @ Line::Damaged) = lines.last_mut() {
-        *last = Line::Torn;
+    if let Some((_last, earlier)) = lines.split_last_mut() {
+        for line in earlier.iter_mut().filter(|line| **line == Line::Torn) {
+            *line = Line::Damaged;
+        }
     }
     lines
 }
@@ -148,8 +150,9 @@ impl Journal {
         };
         let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
             refused(ReasonId::JournalDamaged.because(format!(
-                "{}:{line} is damaged, so firstboot cannot determine what this node has done. \
-                 firstboot leaves the node's data unchanged. Reinstall the node from the image",
+                "{}:{line} is damaged, or a newer firstboot wrote it, so firstboot cannot determine \
+                 what this node has done. firstboot leaves the node's data unchanged. Install the \
+                 newer image again, or reinstall the node from the image",
                 path.display()
             )))
         })?;
@@ -257,6 +260,26 @@ mod tests {
                 .to_string()
                 .contains("journal:2 is damaged")
         );
+    }
+
+    /// After a return to an earlier image, the last line may contain an event that the earlier
+    /// firstboot does not know. The newer firstboot acted on this event, so the line must not be
+    /// removed.
+    #[test]
+    fn a_complete_line_with_an_unknown_event_is_an_error_even_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        Journal::open(&path).unwrap().add(token("a")).unwrap();
+        let json = r#"{"at":1,"event":"from-the-future"}"#;
+        let known = std::fs::read_to_string(&path).unwrap();
+        let text = format!("{known}{} {json}\n", check_of(json));
+        std::fs::write(&path, &text).unwrap();
+        let error = Journal::open(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("journal:2 is damaged, or a newer"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 
     /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's

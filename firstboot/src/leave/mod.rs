@@ -22,6 +22,7 @@ use crate::node::identify;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
+use crate::terminal::TerminalSignals;
 use crate::{files, operator, paths, start_permit, update};
 use plan::{LeaveStep, Observed, plan};
 
@@ -83,7 +84,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
                 return Ok(JsonOutput::left(member));
             }
             let member = own_member_id(journal)?;
-            leave(&identity, journal, Duration::from_secs(options.deadline))?;
+            let patience = Duration::from_secs(options.deadline);
+            leave(&identity, journal, patience, true)?;
             Ok(JsonOutput::left(member))
         })?
     };
@@ -102,13 +104,22 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 }
 
 /// Removes the member within `patience`, stops etcd and archives the data, or abandons the removal.
+/// With `at_terminal`, a signal from the terminal also abandons the removal.
 ///
 /// # Errors
 /// Returns a refusal or a "not ready" error if the node remains a member, and a refusal if it was
 /// already removed or was never a member.
-pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+pub(crate) fn leave(
+    identity: &Identity,
+    journal: &mut Journal,
+    patience: Duration,
+    at_terminal: bool,
+) -> Result<()> {
     let member = own_member_id(journal)?;
-    block_on(remove_own_member(identity, journal, member, patience))?;
+    block_on(async {
+        let mut end = LeaveEnd::after(patience, at_terminal)?;
+        remove_own_member(identity, journal, member, &mut end).await
+    })?;
     enforce_left(journal)?;
     say(left_reason(member).to_string());
     Ok(())
@@ -133,20 +144,51 @@ pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
     })
 }
 
+/// The end of the attempts to leave: the deadline, or a signal from the terminal.
+struct LeaveEnd {
+    at: Instant,
+    signals: Option<TerminalSignals>,
+}
+
+impl LeaveEnd {
+    /// The caller must be inside an async runtime.
+    fn after(patience: Duration, at_terminal: bool) -> Result<Self> {
+        Ok(Self {
+            at: Instant::now() + patience,
+            signals: at_terminal.then(TerminalSignals::listen).transpose()?,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// Waits before the next attempt. After a signal, the next attempt is the last one.
+    async fn pause(&mut self) {
+        let pause = tokio::time::sleep(PAUSE);
+        match &mut self.signals {
+            None => pause.await,
+            Some(signals) => tokio::select! {
+                () = pause => {}
+                _ = signals.next() => self.at = Instant::now(),
+            },
+        }
+    }
+}
+
 async fn remove_own_member(
     identity: &Identity,
     journal: &mut Journal,
     member: u64,
-    patience: Duration,
+    end: &mut LeaveEnd,
 ) -> Result<()> {
-    let end = Instant::now() + patience;
     let mut logged = String::new();
     loop {
         let observed = observe(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
         // Observe the cluster again after the last attempt, because that attempt may have
         // succeeded.
-        let over = Instant::now() >= end;
+        let over = end.is_over();
         let done = match step {
             LeaveStep::AlreadyRemoved => {
                 return if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
@@ -195,7 +237,7 @@ async fn remove_own_member(
                 logged = why;
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        end.pause().await;
     }
 }
 

@@ -25,8 +25,9 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Returns the other members that answer a linearizable read, and the clusters of all other members
 /// whose etcd answers. Queries the recipe's members first, and then any further members in their
-/// member lists, because the cluster may have grown since this image was built. A member that takes
-/// longer than `patience` counts as silent, and does not delay the queries of the other members.
+/// member lists, because the cluster may have grown since this image was built. If no member of the
+/// recipe answers, uses the member list of this node's etcd. A member that takes longer than
+/// `patience` counts as silent, and does not delay the queries of the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -35,13 +36,14 @@ pub(crate) async fn query_others(
 ) -> (Vec<Peer>, BTreeSet<u64>) {
     let (mut peers, mut clusters) =
         ask(recipe_peers(identity), peer_client, credentials, patience).await;
-    let more = ask(
-        extra_peers(identity, &peers),
-        peer_client,
-        credentials,
-        patience,
-    )
-    .await;
+    let extra = if peers.is_empty() {
+        // The recipe may contain only this node, which then was the first member of its cluster.
+        let own = query_own(identity, peer_client, credentials, patience).await;
+        extra_peers(identity, own.as_slice())
+    } else {
+        extra_peers(identity, &peers)
+    };
+    let more = ask(extra, peer_client, credentials, patience).await;
     peers.extend(more.0);
     clusters.extend(more.1);
     peers.sort_by(|one, other| one.name.cmp(&other.name));

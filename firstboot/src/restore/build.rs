@@ -96,7 +96,7 @@ impl DataDirBuilder {
         let mut command = self.command(proposal, &part);
         let words = format!(
             "{} snapshot restore {}",
-            command.get_program().display(),
+            self.program(),
             self.source.path.display()
         );
         say(self.ids(proposal));
@@ -160,6 +160,15 @@ impl DataDirBuilder {
         Ok(())
     }
 
+    /// Returns the path of the program that builds the data.
+    fn program(&self) -> &'static str {
+        if self.cluster.etcd.version.has_etcdutl() {
+            paths::ETCDUTL
+        } else {
+            paths::ETCDCTL
+        }
+    }
+
     fn command(&self, proposal: &Proposal, to: &Path) -> Command {
         let Self {
             cluster,
@@ -172,12 +181,10 @@ impl DataDirBuilder {
             .iter()
             .map(|(name, url)| format!("{name}={url}"))
             .collect();
-        let program = if cluster.etcd.version.has_etcdutl() {
-            paths::ETCDUTL
-        } else {
-            paths::ETCDCTL
-        };
-        let mut command = Command::new(program);
+        // SIGHUP must not end the program, because firstboot.service continues the restore if the
+        // terminal is closed.
+        let mut command = Command::new("/usr/bin/nohup");
+        command.arg(self.program());
         // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command

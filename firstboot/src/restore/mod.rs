@@ -16,6 +16,7 @@ mod plan;
 mod source;
 mod spool;
 mod swap;
+mod unknown_members;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -63,6 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         execute::clear(&state);
     }
     let without = without(options, &identity, &state)?;
+    if !options.solo && !options.rollback {
+        unknown_members::check(&identity, &without)?;
+    }
     let patience = Duration::from_secs(options.deadline);
     let (mode, source) = choose_source(options, &identity, &state, patience)?;
     let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use recipes::cluster::Member;
 use tokio::task::JoinSet;
 
+use crate::domain::InitialCluster;
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::not_ready;
 use crate::identity::Identity;
@@ -14,16 +15,21 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
+use crate::terminal::TerminalSignals;
+
+/// The pause between two queries of this node's etcd.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let cluster = NodeState::of(&Journal::open_read_only(paths::JOURNAL)?)
-        .cluster
-        .unwrap_or_default();
+    let state = NodeState::of(&Journal::open_read_only(paths::JOURNAL)?);
+    let cluster = state.cluster.unwrap_or_default();
+    let expected = expected(&identity.cluster.members, state.initial_cluster.as_ref());
     block_on(async {
         let credentials = installed_credentials()?;
         let mut logged = String::new();
         let mut asked = Instant::now();
+        let mut signals = TerminalSignals::listen()?;
         loop {
             let healthy = async {
                 let client = Client::connect("https://127.0.0.1:2379", &credentials).await?;
@@ -39,9 +45,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
                 return Ok(());
             }
             if asked.elapsed() > Duration::from_secs(2) {
-                let missing = missing(&identity.cluster.members, cluster, &credentials)
-                    .await
-                    .join(", ");
+                let missing = missing(&expected, cluster, &credentials).await.join(", ");
                 if missing != logged {
                     say(format!(
                         "etcd has started; waiting until it has a quorum. Missing members: \
@@ -58,9 +62,25 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
                     patience.as_secs()
                 ))));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = signals.next() => return Err(not_ready(ReasonId::NoQuorum.because(format!(
+                    "the data was replaced, but firstboot was interrupted before etcd had a quorum. Missing members: {logged}"
+                )))),
+            }
         }
     })
+}
+
+/// Returns the members of the recipe that take part in the restored cluster.
+fn expected(members: &[Member], start: Option<&InitialCluster>) -> Vec<Member> {
+    let takes_part = |member: &&Member| {
+        start.is_none_or(|start| {
+            let mut names = start.members.iter().map(|(name, _)| name);
+            names.any(|name| name == member.name.as_str())
+        })
+    };
+    members.iter().filter(takes_part).cloned().collect()
 }
 
 /// Returns the members whose etcd does not answer, or answers as a member of another cluster.
@@ -87,4 +107,31 @@ async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) ->
     let mut missing: Vec<String> = asked.join_all().await.into_iter().flatten().collect();
     missing.sort();
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excluded_member_is_not_missing() {
+        let members = ["a", "b"].map(|name| Member {
+            name: name.parse().unwrap(),
+            address: "10.0.0.1".parse().unwrap(),
+        });
+        let start = InitialCluster {
+            state: "existing",
+            token: "t".into(),
+            members: vec![("b".into(), "https://10.0.0.1:2380".into())],
+        };
+        let names = |start| -> Vec<String> {
+            let expected = expected(&members, start);
+            expected
+                .iter()
+                .map(|member| member.name.to_string())
+                .collect()
+        };
+        assert_eq!(names(Some(&start)), ["b"]);
+        assert_eq!(names(None), ["a", "b"]);
+    }
 }

@@ -55,6 +55,7 @@ impl FirstMemberList {
         for (row, member) in rows.iter_mut().zip(members) {
             let listed = self.0.iter().find(|listed| is_of(row, listed));
             row.member = listed.is_some();
+            row.learner |= listed.is_some_and(|listed| is_silent_learner(row, listed));
             row.without = !row.member && without.contains(&member.name);
             if row.without {
                 row.notes
@@ -100,6 +101,8 @@ impl FirstMemberList {
     /// cluster may have grown since this image was built. For a member that has never started,
     /// replaces the errors instead.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
+        let mut listed = self.0.iter().filter(|listed| is_of(&stranger, listed));
+        stranger.learner |= listed.any(|listed| is_silent_learner(&stranger, listed));
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
             None => stranger
@@ -134,6 +137,12 @@ fn is_of(row: &Row, listed: &etcd::Member) -> bool {
             .peer_urls
             .iter()
             .any(|url| host(url) == host(&row.endpoint))
+}
+
+/// Returns whether a member that does not answer is a learner according to the member list. A
+/// learner does not count for the quorum.
+fn is_silent_learner(row: &Row, listed: &etcd::Member) -> bool {
+    row.version.is_empty() && listed.is_learner
 }
 
 fn host(url: &str) -> &str {
@@ -230,6 +239,48 @@ mod tests {
             "it was added but never started. It counts as one of 3 voters, of which 2 must run. \
              Start it, or run `etcdctl member remove 1` [member-never-started]"
         );
+    }
+
+    /// A cluster of one member grows, and the new member has not answered yet.
+    #[test]
+    fn a_learner_that_does_not_answer_does_not_count_for_the_quorum() {
+        let recipe = ["a", "b"].map(|name| Member {
+            name: name.parse().unwrap(),
+            address: format!("10.0.0.{}", name.as_bytes()[0] - b'a' + 1)
+                .parse()
+                .unwrap(),
+        });
+        let learner = etcd::Member {
+            id: 2,
+            is_learner: true,
+            ..listed("", "10.0.0.2")
+        };
+        let roster = FirstMemberList(vec![listed("a", "10.0.0.1"), learner]);
+        let answers = Row {
+            endpoint: "https://10.0.0.1:2379".into(),
+            version: "3.6.14".into(),
+            healthy: true,
+            member: true,
+            votes: true,
+            ..Row::default()
+        };
+        let silent = |name: &str, endpoint: &str| Row {
+            name: name.into(),
+            endpoint: endpoint.into(),
+            member: true,
+            errors: vec!["connection refused".into()],
+            ..Row::default()
+        };
+        let mut rows = [answers.clone(), silent("b", "https://10.0.0.2:2379")];
+        roster.compare(&mut rows, &recipe, &BTreeSet::new());
+        let stranger = roster.note(silent("2", "https://10.0.0.2:2380"));
+        for row in [rows[1].clone(), stranger] {
+            assert!(row.learner, "{row:?}");
+            assert_eq!(
+                super::super::verdict(&[answers.clone(), row]),
+                super::super::Verdict::Degraded
+            );
+        }
     }
 
     /// Each member list is the result of `etcdctl member update ID --peer-urls=URL` with a wrong
