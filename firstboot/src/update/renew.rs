@@ -51,12 +51,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "the recipe of this image has no `enrol` in [tls], so an operator must renew the certificates",
         ))
     })?;
+    let (until, due) = expiry(&own)?;
     let before = RenewalFailure::read()?;
-    let waits = before.as_ref().is_some_and(|before| before.waits(now()));
-    if options.scheduled && waits {
+    let waits = |before: &RenewalFailure| before.waits(now(), until.as_secs());
+    if options.scheduled && before.as_ref().is_some_and(waits) {
         return Ok(());
     }
-    let (until, due) = expiry(&own)?;
     let due = due.then_some(&server);
     let Err(error) = renew(&own, until, due) else {
         return RenewalFailure::clear();
