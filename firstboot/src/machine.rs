@@ -69,7 +69,7 @@ impl Machine {
             ("serial", &wanted.serial, &self.serial),
             ("UUID", &wanted.uuid, &self.uuid),
         ] {
-            if wanted.is_some() && wanted != own {
+            if !FirmwareId::meets(own.as_ref(), wanted.as_ref()) {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
                 return Some(format!(
                     "it is for the machine with {what} {wanted}, but this machine has {own}"
@@ -85,7 +85,7 @@ impl Machine {
     /// matter.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
-            && was != is
+            && !was.is_same_as(is)
         {
             return Some(format!(
                 "it was set up on the machine with UUID {was}, but this machine has {is}"
@@ -221,6 +221,13 @@ mod tests {
         assert!(
             machine(TWO, "u-1").cloned_from(&before).is_some(),
             "hypervisors copy UUIDs, but not MACs"
+        );
+        let uuid = "42112233-4455-6677-8899-aabbccddeeff";
+        let upgraded = machine(ONE, "33221142-5544-7766-8899-aabbccddeeff");
+        assert_eq!(
+            upgraded.cloned_from(&machine(ONE, uuid)),
+            None,
+            "a newer SMBIOS changes the byte order of the UUID"
         );
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());
