@@ -7,8 +7,9 @@ mod plan;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
@@ -83,7 +84,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
                 return Ok(JsonOutput::left(member));
             }
             let member = own_member_id(journal)?;
-            leave(&identity, journal, Duration::from_secs(options.deadline))?;
+            leave_at_terminal(&identity, journal, Duration::from_secs(options.deadline))?;
             Ok(JsonOutput::left(member))
         })?
     };
@@ -108,6 +109,43 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
     block_on(remove_own_member(identity, journal, member, patience))?;
+    finish(journal, member)
+}
+
+/// Does the same as `leave`, but returns early if a signal interrupts the command, so that the
+/// caller starts firstboot.service again.
+///
+/// # Errors
+/// Also returns a "not ready" error after a signal.
+fn leave_at_terminal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+    let member = own_member_id(journal)?;
+    let removed = block_on(async {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut hangup = listen(SignalKind::hangup())?;
+        tokio::select! {
+            done = remove_own_member(identity, journal, member, patience) => done.map(|()| true),
+            _ = interrupt.recv() => Ok(false),
+            _ = terminate.recv() => Ok(false),
+            _ = hangup.recv() => Ok(false),
+        }
+    })?;
+    if removed {
+        return finish(journal, member);
+    }
+    let outcome = if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
+        "firstboot.service continues the removal of this node's member"
+    } else {
+        "this node remains a member"
+    };
+    Err(not_ready(ReasonId::LeaveTimeout.because(format!(
+        "the command was interrupted, and {outcome}"
+    ))))
+}
+
+/// Ends the membership of a node whose member has been removed.
+fn finish(journal: &mut Journal, member: u64) -> Result<()> {
     enforce_left(journal)?;
     say(left_reason(member).to_string());
     Ok(())
