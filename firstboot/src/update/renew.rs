@@ -112,19 +112,22 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
 /// Installs the certificates that the node uses. Returns whether anything changed. If `firstboot
 /// run` is running, it installs the certificates instead.
 fn install(identity: &Identity) -> Result<bool> {
-    let Ok(_lock) = Lock::take() else {
-        return Ok(false);
-    };
     if tls::installed()?.is_none() {
         return Ok(false);
     }
-    let changes = steps::certificates(identity)?;
-    if !changes.is_empty() {
+    let changes = || steps::certificates(identity);
+    // Take the lock only if a file must change, because firstboot.service and the updater fail while
+    // this command, which runs often, has the lock.
+    let changed = !changes()?.is_empty();
+    if changed {
+        let Ok(_lock) = Lock::take() else {
+            return Ok(false);
+        };
         tls::check(identity, &identity.document_tls)?;
-        changes.iter().try_for_each(Change::apply_and_log)?;
+        changes()?.iter().try_for_each(Change::apply_and_log)?;
     }
     own_keys::promote(&identity.document_tls)?;
-    Ok(!changes.is_empty())
+    Ok(changed)
 }
 
 /// Lets firstboot.service continue with the certificates of the document, if it does not do so
