@@ -97,6 +97,22 @@ impl Machine {
         }
         None
     }
+
+    /// Returns the identifiers to record for this machine, which is recorded as `before`. The record
+    /// follows the hardware, so that the machine is still recognised after its network cards have
+    /// been replaced one after the other. Keeps identifiers that the machine does not report.
+    pub(crate) fn after(&self, before: &Self) -> Self {
+        let macs = if self.macs.is_empty() {
+            &before.macs
+        } else {
+            &self.macs
+        };
+        Self {
+            macs: macs.clone(),
+            serial: self.serial.clone().or_else(|| before.serial.clone()),
+            uuid: self.uuid.clone().or_else(|| before.uuid.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Machine {
@@ -232,5 +248,22 @@ mod tests {
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());
         assert_eq!(repaired.cloned_from(&before), None);
+    }
+
+    #[test]
+    fn a_machine_is_recognised_after_each_of_its_cards_was_replaced() {
+        let first = machine(ONE, "u-1");
+        let mut second = machine(TWO, "");
+        second.macs.push(ONE.parse().unwrap());
+        let third = machine(TWO, "u-1");
+        assert!(third.cloned_from(&first).is_some());
+        let recorded = second.after(&first);
+        assert_eq!(
+            recorded.uuid, first.uuid,
+            "the machine reports no UUID at the moment"
+        );
+        assert_eq!(third.cloned_from(&recorded), None);
+        assert_eq!(third.after(&recorded), third);
+        assert_eq!(Machine::default().after(&third), third);
     }
 }

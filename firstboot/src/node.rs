@@ -188,15 +188,21 @@ pub(crate) fn adopt_identity(
     machine: &Machine,
     journal: &mut Journal,
 ) -> Result<()> {
-    if accepted(journal).is_none() {
-        let node = &identity.node;
+    let node = &identity.node;
+    let before = accepted(journal).map(|(_, before)| before.clone());
+    if before.is_none() {
         say(format!(
             "this is {} of cluster {} ({machine})",
             node.name, node.cluster
         ));
+    }
+    let machine = before
+        .as_ref()
+        .map_or_else(|| machine.clone(), |before| machine.after(before));
+    if before.as_ref() != Some(&machine) {
         journal.add(Event::IdentityAdopted {
             name: node.name.clone(),
-            machine: machine.clone(),
+            machine,
         })?;
     }
     let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?)
