@@ -118,8 +118,8 @@ fn install(identity: &Identity) -> Result<bool> {
     let changes = || steps::certificates(identity);
     // Take the lock only if a file must change, because firstboot.service and the updater fail while
     // this command, which runs often, has the lock.
-    let changed = !changes()?.is_empty();
-    if changed {
+    let is_needed = !changes()?.is_empty();
+    if is_needed {
         let Ok(_lock) = Lock::take() else {
             return Ok(false);
         };
@@ -127,7 +127,7 @@ fn install(identity: &Identity) -> Result<bool> {
         changes()?.iter().try_for_each(Change::apply_and_log)?;
     }
     own_keys::promote(&identity.document_tls)?;
-    Ok(changed)
+    Ok(is_needed)
 }
 
 /// Lets firstboot.service continue with the certificates of the document, if it does not do so
