@@ -17,16 +17,16 @@ use crate::reason::ReasonId;
 use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{files, paths, start_permit, update};
 
-/// Checks that the data belongs to this member, and writes the operator's confirmation to the
-/// journal. firstboot.service then starts etcd with the data.
+/// Stops etcd, checks that the data belongs to this member, and writes the operator's confirmation
+/// to the journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     update::refuse_during_replacement()?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.initial_cluster.is_none() {
-            let why =
-                "etcd has never started on this disk, so no data on it belongs to this member";
+            let why = "etcd has never started on this disk, so no data on the disk belongs to this \
+                       member";
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));
         }
         start_permit::revoke_and_stop_etcd()?;

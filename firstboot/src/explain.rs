@@ -1,4 +1,4 @@
-//! `firstboot explain`: prints the journal as sentences. The command reads only the journal, so it
+//! `firstboot explain`: prints the journal as sentences. The command reads only local files, so it
 //! works without a network. With `--sources`, the command shows the answers of the metadata sources
 //! in this boot.
 
@@ -32,7 +32,8 @@ pub(crate) struct Options {
     sources: bool,
 }
 
-/// Prints what firstboot observed, decided and did on this disk.
+/// Prints what firstboot observed, decided and did on this disk, or the answers of the metadata
+/// sources. Returns an exit code if the journal has a damaged line.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.sources {
         return sources::run(options.json).map(|()| None);
@@ -178,7 +179,8 @@ fn sentence(event: &Event) -> String {
                 |archive_to| format!("the previous data moves to {}", archive_to.display()),
             );
             format!(
-                "All members were ready: replacing etcd's data with that of cluster {cluster:x}; {old}."
+                "All members were ready: replacing etcd's data with the data of cluster \
+                 {cluster:x}; {old}."
             )
         }
         Event::SwapDone => "The data was replaced.".to_owned(),
@@ -224,7 +226,8 @@ fn sentence(event: &Event) -> String {
         }
         Event::Promote { member } => {
             format!(
-                "etcd is running as the learner {member:x}: promoting it to a voter once it is in sync."
+                "etcd is running as the learner {member:x}: promoting the learner to a voter when \
+                 the learner is in sync."
             )
         }
         Event::Trust { authorities } => {

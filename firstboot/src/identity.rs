@@ -138,10 +138,10 @@ pub(crate) fn verify(
     })
 }
 
-/// Returns the newer of two documents: the stored copy and the document of a source. The node must
-/// not use the older document, because the keys in it may have been replaced after a leak. The copy
-/// can be newer than the source's document because an update stores a new document and does not
-/// change the sources.
+/// Returns the newer of two documents: the stored copy and the document of a source. If the copy is
+/// newer, also returns the reason. The node must not use the older document, because the keys in it
+/// may have been replaced after a leak. The copy can be newer than the source's document because an
+/// update stores a new document and does not change the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
@@ -191,7 +191,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )));
     }
     let age = |not_before, release: Option<u64>| {
-        let image = release.map(|serial| format!(", from the build of the image {serial}"));
+        let image = release.map(|serial| format!(" (build of the image {serial})"));
         format!(
             "{}{}",
             certificates::date(not_before),
@@ -210,8 +210,8 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
 }
 
 /// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Returns an
-/// empty set if one of the two cannot be parsed, because the steps that use the CAs then refuse the
-/// document.
+/// empty set if one of the two bundles cannot be parsed, because the steps that use the CAs then
+/// refuse the document.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

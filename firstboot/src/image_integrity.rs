@@ -18,8 +18,8 @@ use crate::reason::{Reason, ReasonId};
 
 /// The state of a file's inode at the last comparison of the file's digest. If the inode state is
 /// unchanged, the content is unchanged too, unless an attacker with root privileges forged the
-/// state. By this comparison, firstboot avoids reading 75 MB of files at every boot, which would
-/// take longer than all other checks.
+/// state. By comparing inode states, firstboot avoids reading 75 MB of files at every boot, which
+/// would take longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InodeState {
     inode: u64,
@@ -27,7 +27,7 @@ pub(crate) struct InodeState {
     changed: (i64, i64),
 }
 
-/// The inode state of each file, by the file's path in the image.
+/// The digest and the inode state of each verified file, by the file's path in the image.
 pub(crate) type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
@@ -65,7 +65,8 @@ pub(crate) struct AlteredFile {
     why: String,
 }
 
-/// `firstboot image`: reads every file of the overlay, regardless of earlier results.
+/// `firstboot image`: reads every file of the overlay that must not change, regardless of earlier
+/// results.
 ///
 /// # Errors
 /// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
@@ -99,7 +100,7 @@ pub(crate) fn verify_changed() -> Result<()> {
     refuse_altered(compare(&file_list, &known_files()?)).map(drop)
 }
 
-/// Returns the inode states of the last comparison.
+/// Returns the verified files of the last comparison, or none if no readable record exists.
 pub(crate) fn known_files() -> Result<VerifiedFiles> {
     let known = files::read_if_there(paths::VERIFIED)?
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());

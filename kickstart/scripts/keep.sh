@@ -1,12 +1,12 @@
 # Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase firstboot's
-# journal, which is on /.
+# never mounts this volume. Any doubt ends the installation before anything is written, because in a later step anaconda erases
+# firstboot's journal, which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
-# because a journal on another file system reveals that the volume was replaced or emptied. At any moment, at least one of these
-# journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name after
-# the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation marker. An
-# installation that was interrupted by a power failure can therefore continue with the journal that exists.
+# because only a journal outside the volume can reveal that the volume was replaced or emptied. At any moment, at least one of
+# these journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name
+# after the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation
+# marker. An installation that was interrupted by a power failure can therefore continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
@@ -118,7 +118,8 @@ require_size() { # PARTITION KEY MIB
 [install.partitions] to at most $has MiB, or install once with data = \"wipe\", which erases the disk"
 }
 
-# Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /.
+# Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /. Leaves
+# `from` empty if there is no journal.
 find_journal() {
     local copy=$kept/firstboot-kept uuid='' lines
     if [ -e "$copy/journal" ]; then uuid=$(cat "$copy/root-uuid"); fi
@@ -167,7 +168,7 @@ reversed() { # UUID
     echo "${1:6:2}${1:4:2}${1:2:2}${1:0:2}-${1:11:2}${1:9:2}-${1:16:2}${1:14:2}${1:18}"
 }
 
-# Refuses the journal and the volume of another cluster, node or machine, and a journal that does not belong to this volume.
+# Refuses a disk of another cluster, node or machine, a journal that does not belong to this volume, and a restore that is in progress.
 check_identity() {
     local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
     if [ "$from" = "$old/var/lib/firstboot" ]; then trust=$old/etc/firstboot/trust.pub; fi
@@ -194,7 +195,7 @@ check_identity() {
     id=$(event life nonce)
     found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
     [ "$id" = "$found" ] || doubt keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
-    # Each of these events also ends a restore that was in progress (journal/state.rs).
+    # `told` begins a restore, and each of the other events ends it (journal/state.rs).
     case $(grep -E '"event":"(told|exchanged|given-up|left|rejoin|life)"' "$from/journal" | tail -n 1) in
         *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
     esac
@@ -225,7 +226,8 @@ copy_journal() {
     sync
 }
 
-# Mounts and unmounts the volume, so that XFS replays its log. Then refuses a damaged file system, and mounts the volume read-only.
+# Mounts and unmounts the volume, so that XFS replays its log. Refuses a damaged file system, and mounts an undamaged volume
+# read-only.
 open_volume() {
     mkdir -p "$kept"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"

@@ -198,7 +198,7 @@ impl Serialize for ReasonId {
 /// id in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// The reason's id, or `None` for a message from another program, such as an error from etcd.
+    /// The reason's id, or `None` for a message without an id, such as an error from etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<ReasonId>,
     /// The event, its cause, and the remedy.
@@ -260,7 +260,7 @@ mod tests {
         let table = PAGE
             .split("\n## Ids of firstboot")
             .nth(1)
-            .expect("the page has the table");
+            .expect("docs/exit-codes.md contains the table");
         let table = table.split("\n## ").next().unwrap_or_default();
         let documented: BTreeSet<&str> = table
             .lines()

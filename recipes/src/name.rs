@@ -1,4 +1,5 @@
-//! Names of things on the network. Every value of these types is a valid name.
+//! Names of hosts, domains and clusters. A value of one of this module's types is always a valid
+//! name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +30,8 @@ pub enum NameError {
     /// The name has a label that starts or ends with a hyphen.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
-    /// The name consists only of digits, which some resolvers interpret as an address.
+    /// The name, or the last label of a domain, consists only of digits, which some resolvers
+    /// interpret as an address.
     #[error("`{0}` is all digits, and some programs would read it as an address")]
     Digits(String),
 }

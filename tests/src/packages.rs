@@ -1,5 +1,5 @@
-//! Fetches and unpacks Debian packages without installing them. An installation would change the
-//! machine: nginx starts a server, and iPXE adds itself to the boot menu.
+//! Fetches Debian packages without installing them on the test machine. An installation would
+//! change the machine: nginx starts a server, and iPXE adds itself to the boot menu.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
     })
 }
 
-/// Returns a folder with the files of a package of another release of Debian, laid out as in the
-/// root. The package comes from the archive that apt uses on this machine.
+/// Returns a folder with the files of a package from another release of Debian, at the same paths
+/// as in a root file system. The package comes from the archive that apt uses on this machine.
 pub fn unpacked_of_release(release: &str, package: &str) -> Result<PathBuf> {
     cache::entry(&format!("package-{release}-{package}"), |folder| {
         let archives = process::check(

@@ -73,7 +73,7 @@ fn script(text: &str) -> Option<Finding> {
     let finding = Finding::error(
         "script/bash",
         place,
-        format!("bash cannot parse this: {message}"),
+        format!("bash cannot parse the script: {message}"),
     );
     Some(
         finding

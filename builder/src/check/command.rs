@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
         return Err(exit_error(
             Exit::Failed,
-            "--as applies to a single file; pass only that file",
+            "--as applies to a single file that is not a recipe; pass only that file",
         ));
     }
     let mut report = Report(Vec::new());
@@ -124,7 +124,7 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
 }
 
 /// Guesses the path on the node from the file's own path. The guess starts at the last /etc/,
-/// /usr/lib/ or /usr/local/ in that path.
+/// /usr/lib/ or /usr/local/ in that path, or is the whole path.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]

@@ -71,7 +71,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             out.push(
                 finding
                     .effect("systemd 219 ignores the line, so the volume is not mounted")
-                    .fix("write these four fields and 0 0; write a space within a field as \\040"),
+                    .fix("write these four fields, followed by 0 0; write a space within a field as \\040"),
             );
             continue;
         };
@@ -104,9 +104,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
                 Finding::error(
                     "fstab/twice",
                     *target,
-                    format!("{path} already has a line, for {before}"),
+                    format!("the mount point {path} already has a line, which mounts {before}"),
                 )
-                .effect("systemd 219 keeps the first line and ignores this one")
+                .effect("systemd 219 keeps the first line and ignores this line")
                 .fix("remove one of them"),
             );
         }
@@ -115,8 +115,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// Checks the number of fields, and that the last two fields are numbers. systemd accepts some
-/// lines that mount(8) cannot read.
+/// Checks that a line has three to six fields, and that the fifth and the sixth are numbers.
+/// systemd accepts some lines that mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
@@ -126,8 +126,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
                 .fix(instead.to_owned()),
         )
     };
-    // mount(8) accepts a line that lacks only the type or only the options, but not a line that
-    // lacks both.
+    // mount(8) accepts a line without options, but not a line without a type.
     if rest.is_empty() {
         return unreadable(line, "the line has no type", "write a type, or auto");
     }
@@ -146,7 +145,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let finding = Finding::warning("fstab/fields", *more, "the line has more than six fields");
     Some(
         finding
-            .effect("the rest of the line is ignored")
+            .effect("the rest of the line has no effect")
             .fix("write a space within a field as \\040"),
     )
 }
@@ -169,9 +168,9 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
                 ),
             )
             .effect(if entry.is_root() {
-                "the kernel command line selects /, and this line can then name a different disk"
+                "the kernel command line selects the disk of /, so this line can name a different disk"
             } else if entry.is_optional() {
-                "the volume is not mounted on that machine"
+                "the volume is not mounted on a machine that names the disk differently"
             } else {
                 "the boot waits 90 s for the disk, then stops in emergency mode"
             })
@@ -181,7 +180,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     if kind == "swap" {
         out.push(
             Finding::warning("fstab/swap", entry.kind, "swap is enabled on an etcd node")
-                .effect("a member whose pages are swapped out misses heartbeats")
+                .effect("a member whose pages are swapped out can miss heartbeats")
                 .fix("remove the line"),
         );
     }
@@ -189,7 +188,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
         let pass = entry.pass.unwrap_or(entry.kind);
         out.push(
             Finding::warning("fstab/fsck", pass, "XFS has nothing to check at boot")
-                .effect("fsck.xfs does nothing, and the boot waits for it")
+                .effect("the boot waits for fsck.xfs, which does nothing")
                 .fix("write 0"),
         );
     }
@@ -216,7 +215,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
                 target,
                 "a mount point must begin with /",
             )
-            .effect("systemd 219 mounts below /, but mount(8) mounts below its current directory")
+            .effect("systemd 219 mounts the volume below /, but mount(8) mounts the volume below the current directory")
             .fix(format!("write /{}", target.text)),
         );
     }
@@ -259,7 +258,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             Finding::warning(
                 "fstab/option",
                 entry.options,
-                "an option is empty: the list has two commas in a row, or a comma at the end",
+                "an option is empty, because the list has a superfluous comma",
             )
             .effect("the empty option has no effect")
             .fix("remove the comma"),
@@ -341,7 +340,8 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
     }
 }
 
-/// Returns a finding if XFS, ext3 or ext4 on CentOS 7 does not have the option.
+/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an option of XFS on
+/// ext3 or ext4.
 fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
     let xfs = entry.kind.text == "xfs";
     if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {

@@ -20,7 +20,7 @@ const GLOBS: &str = "wxXreRmzZtTaA";
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
 /// The longest line, in bytes, that systemd 219 reads in one piece (glibc's LINE_MAX, less the line
-/// end).
+/// end and the NUL).
 const MAX_LINE_BYTES: usize = 2046;
 
 /// The fields of a line. systemd 219 supports quotes only around the argument.
@@ -140,20 +140,20 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
     }
     let instead = match letter {
         letter if TYPES.contains(letter) => return None,
-        "q" | "Q" => "write d, or v for a btrfs subvolume",
+        "q" | "Q" => "write d for a folder, or v for a btrfs subvolume",
         ";" => "begin a comment with #",
-        _ => "write f, d, D, L, C, w, z, Z or another type of tmpfiles.d(5)",
+        _ => "write f, d, D, L, C, w, z, Z or another type from tmpfiles.d(5)",
     };
     Some(ignored(
         "tmpfiles/type",
         line.kind,
-        format!("systemd 219 has no type {letter}"),
+        format!("systemd 219 does not support the type {letter}"),
         instead,
     ))
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier of systemd 219 expands to a string that begins with a slash.
+    // No specifier that systemd-tmpfiles 219 supports expands to a string that begins with a slash.
     if line.path.text.starts_with('/') {
         return None;
     }
@@ -229,8 +229,8 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Finds two different lines for the same path. systemd-tmpfiles keeps the first line
-/// (`item_compatible`).
+/// Returns a finding if a second line for the same path differs from the first. systemd-tmpfiles
+/// keeps the first line (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
         let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());
@@ -247,7 +247,7 @@ fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
             line.path,
             format!("{} already has a line", line.path.text),
         )
-        .effect("systemd-tmpfiles keeps the first line and ignores this one")
+        .effect("systemd-tmpfiles keeps the first line and ignores this line")
         .fix("remove one of them")
     })
 }
@@ -283,7 +283,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    /// Compares the checker with the verdicts of the real systemd-tmpfiles.
+    /// Compares the checker's findings with the recorded verdicts of the real systemd-tmpfiles.
     #[test]
     fn every_line_is_checked_as_systemd_219_checks_it() {
         let table = include_str!("verdicts/tmpfiles.txt");

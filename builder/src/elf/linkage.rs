@@ -1,4 +1,4 @@
-//! The results of the check: how a program is linked, or why it would not run on CentOS 7.
+//! The results of the check: how a program is linked, or why CentOS 7 cannot run the program.
 
 /// The dynamic linker of CentOS 7's x86-64 glibc.
 pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -11,7 +11,7 @@ pub(crate) enum Linkage {
     /// The program uses libraries that CentOS 7 has.
     Dynamic {
         /// The newest `GLIBC_x.y` that the program needs (at most 2.17), or `None` if the program
-        /// needs only unversioned symbols.
+        /// needs no versioned symbol of glibc.
         glibc: Option<Version>,
     },
 }
@@ -20,7 +20,7 @@ pub(crate) enum Linkage {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(super) Vec<u32>);
 
-/// The reason why a program would not run on CentOS 7.
+/// The reason why CentOS 7 cannot run a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotForCentos7 {
     /// The file is a script.
@@ -77,7 +77,7 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a newer kernel.
     #[error("it requires Linux {}.{}.{} or later (ABI note), but CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
-    /// The file's headers contradict each other.
+    /// The file's headers cannot be parsed, or contradict each other.
     #[error("its ELF headers are damaged: {0}; build or download it again")]
     Damaged(&'static str),
 }

@@ -17,7 +17,8 @@ use crate::digest;
 /// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// The size limit for the file of the trusted key. No public key is longer.
+/// The size limit for the file that contains the trusted key. Every valid key file is smaller than
+/// this limit.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 #[derive(Debug, Default)]
@@ -30,14 +31,14 @@ pub(crate) struct OverlayContents {
 
 /// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
-/// Refuses an archive that tar would unpack differently: a duplicate entry (tar keeps the last
-/// copy), a path that leads out of the folder, a device, or a link.
+/// Refuses an archive that tar would unpack differently, because it contains a duplicate entry (tar
+/// keeps the last copy), a path that leads out of the folder, a device, or a link.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,
 ) -> Result<OverlayContents, ManifestError> {
     let broken = |error: std::io::Error| {
-        ManifestError::wrong(path, format!("it is not a complete tar.gz ({error})"))
+        ManifestError::wrong(path, format!("it is not a complete tar.gz file ({error})"))
     };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // All gzip members are read, because the overlay is packed as concatenated gzip members.

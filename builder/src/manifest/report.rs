@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems. The list is empty if the output is good.
+    /// All problems of the output. The list of problems is empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum SignatureState {
     },
     /// The manifest has no signature.
     Unsigned,
-    /// The signature is not valid. The problems contain the reason.
+    /// The signature is not valid. The report's list of problems contains the reason.
     Bad,
     /// The signature cannot be checked, because neither the user nor the image provides a key.
     NoKey,
@@ -59,14 +59,14 @@ pub(crate) enum SignatureState {
 impl fmt::Display for SignatureState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Good { key } => write!(f, "good, by the given key {key}"),
+            Self::Good { key } => write!(f, "good, made with the given key {key}"),
             Self::OwnKey { key } => write!(
                 f,
-                "good, by the key {key} in the image (use --key to check who made the image)"
+                "good, made with the key {key} in the image (use --key to check who made the image)"
             ),
             Self::OtherKey { key, given } => write!(
                 f,
-                "by the key {key} in the image, not by the given key {given}"
+                "made with the key {key} in the image, not with the given key {given}"
             ),
             Self::Unsigned => f.write_str("none"),
             Self::Bad => f.write_str("BAD"),
@@ -79,8 +79,8 @@ impl fmt::Display for SignatureState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file's path, relative to the verified folder. A file in the overlay is written as
-    /// `overlay.tar.gz: etc/fstab`.
+    /// The file's path, relative to the image, or to the output for the release and a node's files.
+    /// A file in the overlay is written as `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// The fault of the file.
     pub what: String,
@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Returns whether the verification found no problems.
+    /// Returns whether the verification found neither a problem nor a signature by another key.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

@@ -96,7 +96,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// Returns the paths in which the verification finds problems after a change.
+    /// Returns the paths of the problems that the verification finds after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);
@@ -292,7 +292,7 @@ fn a_signature_by_another_key_fails_without_a_problem_in_any_file() {
     assert!(
         report
             .to_string()
-            .contains(&format!("not by the given key {}", given.id())),
+            .contains(&format!("not with the given key {}", given.id())),
         "{report}"
     );
 }

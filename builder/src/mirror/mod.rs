@@ -181,7 +181,8 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
     Ok(all)
 }
 
-/// Downloads the missing files. Returns the number of files that already existed.
+/// Downloads the missing files, and then writes the new lists. Returns the number of files that
+/// already existed.
 fn complete(
     reader: &Reader<'_>,
     repositories: &[Repository<'_>],
@@ -255,8 +256,8 @@ fn announce(
     Ok(())
 }
 
-/// Downloads the missing files of a repository. If no address provides a file, the other files are
-/// still downloaded.
+/// Downloads the missing files of a repository. If no address provides a file, the function
+/// continues with the other files, but stops after `MAX_FAILURES` unavailable files.
 fn download(
     reader: &Reader<'_>,
     repository: &Repository<'_>,

@@ -39,9 +39,9 @@ pub(super) struct Repository<'a> {
     /// The list of the repository's metadata. Lists are written last, so that they never list a
     /// missing file.
     pub(super) repomd: FileListing,
-    /// The list of a tree's other files, if the repository is a tree.
+    /// The tree's `.treeinfo`, if the repository is a tree.
     pub(super) treeinfo: Option<FileListing>,
-    /// The digests of the images that the tree does not list.
+    /// The digests of the tree's images for which `.treeinfo` lists no digest.
     pub(super) images: BTreeMap<String, Sha256>,
     /// The sizes of the files that were downloaded while the lists were read: the list of packages,
     /// and images without a listed digest.
@@ -71,7 +71,7 @@ impl FileListing {
     }
 }
 
-/// The files of a repository that the mirror does not have.
+/// The files of a repository that must be downloaded, and the number of files that are present.
 #[derive(Debug, Default)]
 pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,
@@ -87,13 +87,15 @@ pub(super) struct MissingFiles {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download lists again even if the mirror contains them.
+    /// Whether to download lists without a pinned digest again, even if the mirror contains these
+    /// lists.
     pub(super) refresh: bool,
 }
 
 impl Reader<'_> {
-    /// Reads the lists of a repository. Lists that are already in the mirror's folder are not
-    /// downloaded. `recorded` contains the digests from the last run.
+    /// Reads the lists of a repository. Downloads a list unless the mirror's folder contains it
+    /// with the expected digest, and an image unless `.treeinfo` or the last run provides its
+    /// digest. `recorded` contains the digests from the last run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,
@@ -149,7 +151,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads the list of a tree's other files. `repomd` is the digest of the tree's repomd.xml.
+    /// Reads `.treeinfo`, the list of a tree's files that are not packages. `repomd` is the digest
+    /// of the tree's repomd.xml.
     fn tree(
         &self,
         source: &Source<'_>,

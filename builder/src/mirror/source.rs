@@ -63,8 +63,8 @@ impl Source<'_> {
         ))
     }
 
-    /// Downloads a small file without a listed digest. If `accept` refuses the content from one
-    /// address, this function tries the next address.
+    /// Downloads a small file without a listed digest. If an address does not provide the file, or
+    /// if `accept` refuses the content, this function tries the next address.
     pub(super) fn small(
         &self,
         fetch: Fetch<'_>,
@@ -88,7 +88,7 @@ impl Source<'_> {
         bail!("{}", self.not_fetched(path, &tried));
     }
 
-    /// Returns the listed size of a file, or the size that the last address that answered reports.
+    /// Returns the listed size of a file, or the size reported by the address that answered last.
     pub(super) fn size(&self, fetch: Fetch<'_>, file: &ListedFile) -> Option<u64> {
         let base = self.bases().next();
         let length = || fetch.length(&file.path.below(base?.1.url()));

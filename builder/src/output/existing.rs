@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::error::{OutputError, io_error};
 
 /// The names at the top level of an output. A folder that contains any other name is not replaced,
-/// because a replacement would delete a user's files, such as a PKI.
+/// because a replacement deletes all files in the folder, and some of these files may be a user's,
+/// such as a PKI.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
 /// The earlier outputs that may be replaced.
@@ -141,7 +142,7 @@ pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
 }
 
 /// Reads the manifest of an output. Returns `None` if the output contains no manifest. A manifest
-/// that cannot be parsed does not identify a cluster.
+/// that cannot be parsed counts as a manifest that does not identify a cluster.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
     if !path.is_file() {
         return Ok(None);

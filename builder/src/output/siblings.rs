@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::error::{OutputError, io_error};
 
-/// Cleans up after dead builds, and completes an interrupted replacement.
+/// Cleans up after dead builds, and undoes or completes an interrupted replacement.
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     let folder = parent(target);
     let [new, old] = ["new-", "old-"].map(|suffix| {
@@ -68,8 +68,8 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Moves `temp` to `target`. After the call, the old `target`, if any, is either at `temp` or
-/// removed.
+/// Moves `temp` to `target`. After a successful call, the old `target`, if any, is either at `temp`
+/// or removed.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("move the new output into place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {

@@ -44,8 +44,8 @@ enum Segment {
 }
 
 /// Packs the entries into a tar.gz at `out`. Every entry has the modification time `mtime` (seconds
-/// since 1970). The bytes depend only on the entries and `mtime`. Large files are compressed once
-/// and kept in `cache`.
+/// since 1970). The bytes depend only on the entries and `mtime`. The compressed form of a large
+/// file is kept in `cache`.
 ///
 /// `out` is one file of an output, which the caller completes and then syncs. After an error, `out`
 /// does not exist.
@@ -153,7 +153,7 @@ fn segments(
 }
 
 /// Returns the gzip members of all segments, in order. The members of new large files are added to
-/// the cache.
+/// the cache, from which unused entries are then removed.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],
@@ -204,8 +204,8 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<PackedOverlay, OverlayErr
         compressed
             .iter()
             .try_for_each(|bytes| file.write_all(bytes))?;
-        // The web server must be able to read the file under any umask. The file contains no
-        // secrets.
+        // Set the mode explicitly, because the web server must be able to read the file, whatever
+        // the builder's umask is. The file contains no secrets.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
         // The caller syncs the whole output at the end. Starting the sync here, in parallel with
         // the hashing, hides most of its duration.

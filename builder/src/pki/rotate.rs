@@ -1,6 +1,7 @@
-//! Replaces the authority. `rotate` creates the next authority, after which nodes trust both
-//! authorities. `retire` keeps only the signing authority. If either command is killed at any
-//! moment, builds can still use the folder, and a second run of the command completes the work.
+//! Replaces the authority. `rotate` creates the next authority. With the documents of later builds,
+//! nodes trust both authorities. `retire` keeps only the signing authority. If either command is
+//! killed at any moment, builds can still use the folder, and a second run of the command completes
+//! the work.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::certificate::{Certificate, chains};
 use super::show::leaves;
 use super::{Event, PkiError, authority, store};
 
-/// The next authority's key, until it replaces `ca.key`.
+/// The name of the file with the next authority's key, until this key replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
 /// The folder's own authority: its certificate, its key and all trusted certificates.
@@ -171,7 +172,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
 }
 
 /// Splits a PEM string after each certificate. Every item is a certificate with the text that
-/// precedes it.
+/// precedes it, or the text after the last certificate.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

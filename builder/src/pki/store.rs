@@ -2,7 +2,7 @@
 //! [`put`] refuses to overwrite a file, and [`replace`] keeps the old file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::text_file;
 /// build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
-/// The maximum size of a file in a PKI folder.
+/// The maximum number of bytes to read from a file in a PKI folder.
 const LIMIT: u64 = 1 << 20;
 
 /// The mode of a private key.
@@ -35,8 +35,8 @@ pub(super) const PUBLIC: u32 = 0o644;
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
-            // Restore the bits that the umask removed, because a folder with mode 0 could not be
-            // used.
+            // Restore the bits that the umask removed, because the builder cannot use a folder with
+            // mode 0.
             fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)
@@ -55,7 +55,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
             path,
             "its parent folder does not exist",
-            "create that folder first",
+            "create the parent folder first",
         )),
         Err(error) => Err(PkiError::io("create it", path)(error)),
     }
@@ -67,7 +67,7 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
         None => Ok(()),
         Some(mode) => Err(PkiError::wrong(
             path,
-            format!("its mode is {mode:04o}, which gives users other than its owner access"),
+            format!("its mode is {mode:04o}, which gives access to users other than the owner"),
             format!(
                 "run `chmod {:o}` on it, and replace it if others may have used it",
                 mode & !forbidden
@@ -185,8 +185,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{timestamp}{suffix}"));
         PathBuf::from(name)
     };
-    // The lock prevents all other processes from writing here, so there is no race between this
-    // check and the rename.
+    // The lock prevents other builders from writing here, so there is no race between this check
+    // and the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {
@@ -198,14 +198,10 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
 
 /// Reads a text file. Returns `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        text_file::open(path)?
-            .take(LIMIT)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    };
-    match read() {
+    let read = text_file::bytes(path, LIMIT).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    });
+    match read {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PkiError::io("read it", path)(error)),
@@ -327,8 +323,22 @@ mod tests {
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no partial file is left"
+            "a partial file remains"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_not_text_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca-bundle.crt");
+        for (content, words) in [
+            (vec![b'a'; 1 + (1 << 20)], "more than 1048576 bytes"),
+            (vec![0xff], "not UTF-8"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let error = format!("{:#}", anyhow::Error::from(read(&path).unwrap_err()));
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

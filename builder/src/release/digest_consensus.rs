@@ -1,5 +1,5 @@
 //! Compares the three sources of a release's digest: the recipe, the project's table, and the
-//! mirror's SHA256SUMS. All three sources must agree.
+//! mirror's SHA256SUMS. All sources that state a digest must agree.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub(crate) struct Disagreement {
     sums: Option<StatedDigest>,
 }
 
-/// The source that contradicts the other sources.
+/// The source that contradicts the other sources, as far as the digests show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outlier {
     /// The recipe contradicts the table and the mirror.

@@ -10,7 +10,7 @@ use super::contents::Problem;
 use super::digest_consensus::Disagreement;
 use super::mirror_error::MirrorError;
 
-/// The reason why a release cannot be obtained. Each reason states the remedy.
+/// The reason why a release cannot be obtained. Most reasons state the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.
@@ -53,7 +53,7 @@ pub(crate) enum ReleaseError {
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
         path: PathBuf,
-        /// The actual kind of the file.
+        /// A description of the file's size or kind.
         what: String,
     },
     /// The tarball contains a forbidden entry, or lacks a program.

@@ -9,7 +9,8 @@ use url::Url;
 use super::error::ReleaseError;
 
 /// The incomplete file `….part`, and the file `….part.from` with the URL and the ETag of the bytes.
-/// The holder of the release's lock owns both files.
+/// Only the process that has locked the release or the mirror's folder may use `….part` and
+/// `….part.from`.
 #[derive(Debug)]
 pub(crate) struct PartialDownload {
     path: PathBuf,
@@ -54,7 +55,8 @@ impl PartialDownload {
     }
 
     /// Records the origin of the downloaded bytes. Only a strong ETag is recorded, because only a
-    /// strong ETag proves that bytes are identical (RFC 9110, 13.1.5).
+    /// strong ETag proves that bytes are identical (RFC 9110, 13.1.5). Without a strong ETag, an
+    /// earlier record is deleted.
     pub(crate) fn record_origin(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))

@@ -184,7 +184,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
     }
 }
 
-/// Refuses a method that is not in `allowed`.
+/// Returns the refusal of a method that is not in `allowed`.
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
     Refusal {
@@ -259,7 +259,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .or(header);
     match named {
         Some(host) if !is_host(host) => Err(bad(
-            "the request's Host is not a name or an address with a port",
+            "the request's Host is not a valid host name or address with an optional port",
         )),
         other => Ok(other.map(str::to_owned)),
     }

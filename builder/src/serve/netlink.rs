@@ -1,5 +1,5 @@
 //! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. Only the kernel can answer, because no table in /proc
+//! route, and the neighbours on that link. The server queries the kernel, because no table in /proc
 //! lists policy routes and link routes.
 
 use std::io;
@@ -34,7 +34,7 @@ const NDA_LLADDR: u16 = 2;
 const INET: u8 = 2;
 /// The rtm_type of an address of this host itself.
 const LOCAL: u8 = 2;
-/// ifi_type and ifi_flags (linux/if_arp.h, linux/if.h).
+/// Values of ifi_type and ifi_flags (linux/if_arp.h, linux/if.h).
 const ETHER: u16 = 1;
 const NOARP_LINK: u32 = 0x80;
 
@@ -74,7 +74,7 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers immediately. If the kernel does not answer, the timeout prevents the
+        // The kernel normally answers immediately. If it does not answer, the timeout prevents the
         // request from waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
@@ -160,7 +160,8 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     out.extend(value);
 }
 
-/// Splits a packet into its messages. Returns an error if the packet contains an error message.
+/// Splits a packet into its messages. Returns an error if the packet is malformed or contains an
+/// error message.
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {

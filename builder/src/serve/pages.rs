@@ -63,8 +63,8 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
-            // The file is opened before the image is compared, because a build may replace the
-            // output in between.
+            // The file is opened before the image is compared, so that the comparison detects a
+            // build that replaces the output between the two steps.
             let opened = files::open(&state.out, &request.path);
             match kickstart::requested(state, request) {
                 Ok(None) => public(state, request, || opened),
@@ -117,7 +117,7 @@ fn loader_page(state: &ServerState, request: &ClientRequest, parts: &[&str]) -> 
     }
 }
 
-/// Answers a GET request with a reply that depends on the machine.
+/// Answers a request whose reply depends on the machine. Only GET is allowed.
 fn identity(
     state: &ServerState,
     request: &ClientRequest,

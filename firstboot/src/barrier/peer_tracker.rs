@@ -76,7 +76,7 @@ impl PeerTracker {
             .collect()
     }
 
-    /// Returns the clusters of the members on which etcd runs, according to their last answers.
+    /// Returns the clusters of the members on which etcd runs, according to the last probes.
     pub(crate) fn live_clusters(&self) -> BTreeSet<u64> {
         let of = |peer: &TrackedPeer| match peer.now {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => Some(cluster_id),
@@ -96,22 +96,23 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this disk is empty, but the cluster is running, or was running when last observed, so this node must not bootstrap a \
-                 new one: {parts}"
+                "this disk is empty, but the cluster is running, or was running when last observed, \
+                 so this node must not bootstrap a new cluster: {parts}"
             ));
         }
         ReasonId::MembersNotReady.because(if local.only_joins {
             format!(
-                "this node was a member and its data is lost, so it only joins a running cluster, \
-                 and no member is running: {parts}. Start a member that has its data. If no member has \
-                 data, restore a snapshot with `firstboot restore`, or reinstall all nodes to \
-                 bootstrap an empty cluster"
+                "this node was a member and its data is lost, so this node only joins a running \
+                 cluster, but no member is running: {parts}. Start a member that has its data. If \
+                 no member has data, restore a snapshot with `firstboot restore`, or reinstall all \
+                 nodes to bootstrap an empty cluster"
             )
         } else if local.mode.is_new() {
             format!("waiting until all initial members agree: {parts}")
         } else {
             format!(
-                "ordered to {}; waiting for the other members to get the same order: {parts}",
+                "this node was ordered to {}, and is waiting until the other members have the same \
+                 order: {parts}",
                 local.mode
             )
         })
@@ -193,7 +194,7 @@ impl TrackedPeer {
     }
 
     /// Describes the state of one member, for the status line of a node that has an order to
-    /// restore.
+    /// restore or to roll back.
     fn describe_for_order(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
         let is_excluded = local.without.contains(name);
         Some(match &self.now {

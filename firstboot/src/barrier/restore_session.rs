@@ -21,7 +21,8 @@ pub(crate) enum BarrierOutcome {
     Join(InitialCluster),
     /// All members have accepted this proposal.
     Agreed(Proposal),
-    /// The members did not agree, for this reason. The node continues with its previous data.
+    /// The members did not agree, or the restore was cancelled, for this reason. The node continues
+    /// with its previous data.
     Abandoned(anyhow::Error),
     /// The terminal was closed. firstboot.service continues the restore.
     HandedOver,
@@ -65,8 +66,8 @@ pub(crate) enum Cancellation {
 }
 
 impl RestoreSession {
-    /// Creates a session that is cancelled after `patience`, or by ^C if `at_terminal` is set. The
-    /// caller must be inside an async runtime.
+    /// Creates a session that is cancelled after `patience`, or, if `at_terminal` is set, by a
+    /// signal. The caller must be inside an async runtime.
     pub(crate) fn new(
         ensure_data: EnsureData,
         file: Option<(Sha256, PathBuf)>,
@@ -91,7 +92,7 @@ impl RestoreSession {
         })
     }
 
-    /// Prepares the data. Meanwhile, the server continues to answer the other members.
+    /// Prepares the data in another thread, while the server continues to answer the other members.
     pub(crate) async fn ensure_data(&self, proposal: &Proposal) -> Result<()> {
         let (ensure_data, proposal) = (self.ensure_data.clone(), proposal.clone());
         tokio::task::spawn_blocking(move || ensure_data(&proposal))
@@ -105,7 +106,7 @@ impl RestoreSession {
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
             Cancellation::Abandon(
-                "the restore was cancelled: not all members were ready within --deadline"
+                "the restore was cancelled: not all members were ready before --deadline expired"
                     .to_owned(),
             )
         };

@@ -1,4 +1,4 @@
-//! Decides whether etcd may run on the content of its data directory, as a pure function.
+//! Decides, as a pure function, whether etcd may run on the content of its data directory.
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
@@ -36,7 +36,7 @@ pub(crate) enum UnusableData {
     Deleted,
     /// A part of the data is missing.
     MissingPart(String),
-    /// The named directory is not the directory that etcd created.
+    /// The named directory is not the directory that etcd or firstboot created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
     OtherMember {
@@ -61,7 +61,7 @@ impl UnusableData {
                 "the data belongs to another member, {member:x} of the cluster {cluster:x}"
             )),
             Self::Outdated(what) => ReasonId::DataBehind.because(format!(
-                "the data is older than what this member has acknowledged: {what}"
+                "the data is older than the newest state that this member has acknowledged: {what}"
             )),
         }
     }
@@ -87,8 +87,7 @@ pub(crate) fn check_data(
     }
 }
 
-/// Checks a data directory for which the journal does not record yet that etcd has
-/// created its WAL.
+/// Checks a data directory for which the journal does not record yet that etcd has created its WAL.
 fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),

@@ -32,14 +32,14 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because the members reported these nonces. The node
-    /// announces the acceptance next.
+    /// This node has accepted a proposal, because all members reported the proposal's nonces. The
+    /// node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The nonces of all initial members.
         #[serde(rename = "lives")]
         nonces: Nonces,
-        /// Whether the members bootstrap a new cluster or restore data.
+        /// Whether the members bootstrap a new cluster, restore a snapshot or roll back.
         #[serde(
             rename = "task",
             default,
@@ -112,7 +112,7 @@ pub(crate) enum Event {
         member: u64,
     },
     /// firstboot archives a data directory that the node no longer uses: after an interrupted first
-    /// start, after the member was removed, or because part of the data is lost.
+    /// start, after the member left or was removed, or because etcd must not use the data.
     #[serde(rename = "aside")]
     DataArchived { path: PathBuf },
     /// The operator ordered a restore or a rollback, so etcd stops.
@@ -199,8 +199,8 @@ mod tests {
     use super::*;
     use crate::data::Directories;
 
-    /// Earlier versions wrote lines in this format. After a downgrade of firstboot, they read the
-    /// lines that this version wrote.
+    /// Earlier versions of firstboot wrote lines in this format. After a downgrade, an earlier
+    /// version reads the lines that this version wrote.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);

@@ -20,7 +20,8 @@ pub(crate) struct NodeState {
     /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
     /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of nonces that this node has accepted since it received its current disk id.
+    /// The sets of nonces that this node has accepted since it received its current disk id, except
+    /// those that it accepted for an order.
     pub(crate) accepted: Vec<Nonces>,
     /// The sets of nonces that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<Nonces>,
@@ -28,7 +29,7 @@ pub(crate) struct NodeState {
     pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id that etcd assigned when it added this disk to a running cluster.
     pub(crate) added: Option<u64>,
-    /// The cluster to which this disk was added.
+    /// The cluster to which firstboot adds this disk, or has added this disk.
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
@@ -41,12 +42,13 @@ pub(crate) struct NodeState {
     /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
     /// data was restored.
     pub(crate) healthy: bool,
-    /// Whether etcd has been a healthy member on this node since its installation, even if its data
-    /// has been lost since then.
+    /// Whether etcd has ever been a healthy member on this node, even if its data has been lost
+    /// since then.
     pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
-    /// The operator's order that has not been completed or abandoned yet.
+    /// The operator's order to restore or to roll back, if the order has not been completed or
+    /// abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
     /// The nonces and the mode of each proposal that this node has accepted for the current
     /// order.
@@ -55,7 +57,7 @@ pub(crate) struct NodeState {
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
-    /// The CAs whose certificates this node may use, because all other members trust them.
+    /// The CAs whose certificates this node may use, because all other members trust these CAs.
     pub(crate) trusted_by_all: BTreeSet<CaSubject>,
     /// The operator's order about the node's membership.
     pub(crate) intent: MembershipIntent,
@@ -68,14 +70,14 @@ pub(crate) enum MembershipIntent {
     None,
     /// The member was ordered to leave, and may already have been removed.
     Leaving(u64),
-    /// The member has left and has been removed.
+    /// The member was ordered to leave, and has been removed.
     Left(u64),
     /// The node, which is no longer a member, was ordered to join again. The node's old data may
     /// still exist.
     Rejoining,
 }
 
-/// The data that this node had before a restore, and the node's state with that data.
+/// The data that a swap archived, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
     pub(crate) path: PathBuf,
@@ -168,7 +170,7 @@ impl NodeState {
         }
     }
 
-    /// Ends the membership, and an order to restore that was given before.
+    /// Ends the membership, and abandons an earlier order to restore.
     fn leave(&mut self, member: u64) {
         self.intent = MembershipIntent::Left(member);
         (self.order, self.swap) = (None, None);
@@ -216,9 +218,9 @@ impl NodeState {
         else {
             return;
         };
-        // The state is `existing`, because etcd must not start with an empty log if the data is
-        // lost before etcd first runs. The other members would mistake the empty log for the
-        // member's old log.
+        // Set the initial cluster state to `existing`, so that etcd does not start with an empty
+        // log if the data is lost before etcd first runs. If etcd started with an empty log, the
+        // other members would mistake this log for the member's old log.
         let start = InitialCluster {
             state: "existing",
             token,
@@ -229,8 +231,8 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // If etcd never reported the previous cluster's id, compute the id from the initial-cluster
-        // settings. That cluster may never have had a quorum.
+        // If etcd never reported the previous cluster's id, for example because that cluster never
+        // had a quorum, compute the id from the initial-cluster settings.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));

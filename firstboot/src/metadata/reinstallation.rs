@@ -1,5 +1,6 @@
-//! Asks `builder serve` to install this machine again. The request contains the digest of the
-//! node's document, which proves to the server which node sends the request.
+//! Sends the requests about a reinstallation of this machine to `builder serve`. Each request
+//! contains the digest of the node's document, which proves to the server which node sends the
+//! request.
 
 use anyhow::Result;
 use recipes::Sha256;
@@ -49,7 +50,7 @@ impl InstallServer<'_> {
         let answer = block_on(async { send(post, &origin).await?.success(&origin, &[]) });
         let failed = |error: anyhow::Error| {
             refused(ReasonId::UpdateInstallRefused.because(format!(
-                "the server does not install this machine again: {error:#}"
+                "the server refuses to install this machine again: {error:#}"
             )))
         };
         match answer {

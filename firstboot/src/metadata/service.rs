@@ -64,8 +64,8 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. Repeats the query if the service does not answer. Ends the search if the service
-/// refuses the query.
+/// platform. Repeats the query if the service does not answer, and ends the search if the service
+/// refuses the query. In the mode `Once`, does neither.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -90,7 +90,8 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Set the node's user-data as the machine's user data, or leave {name} out of the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's file `user-data` as the \
+                     machine's user data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             FoundDocument::parse(origin, &bytes)
@@ -100,7 +101,8 @@ pub(super) fn find(
     })
 }
 
-/// Repeats the query until the time limit.
+/// Repeats the query until the service answers or the time limit is reached. In the mode `Once`,
+/// queries the service only once.
 async fn patiently(
     query: &Query<'_>,
     origin: &str,
@@ -116,8 +118,8 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // In this mode, firstboot only compares documents, and a service that refuses the query
-            // has no document to compare.
+            // In the mode `Once`, firstboot only compares documents, and a service that refuses the
+            // query has no document to compare.
             Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"

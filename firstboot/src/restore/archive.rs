@@ -1,4 +1,5 @@
-//! Lists and checks the archived data, which firstboot keeps until an operator deletes it.
+//! Lists, checks and deletes the archived data, which firstboot keeps until an operator orders its
+//! deletion.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ struct ArchivedFolder {
     at: PrimitiveDateTime,
 }
 
-/// Checks that archived data exists and that etcd can use it.
+/// Checks that the archived data is complete, and that no other data has taken its place.
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
     let Ok(now) = data::identity_of(path) else {
@@ -150,7 +151,7 @@ fn all() -> Result<Vec<ArchivedFolder>> {
 }
 
 /// Parses the time in a folder's name. Returns `None` if the name does not end with a time, because
-/// then firstboot did not create the folder.
+/// firstboot does not create folders with such names.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

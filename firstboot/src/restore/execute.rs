@@ -1,5 +1,5 @@
-//! Executes an order to restore or to roll back, either in the command itself or, after a power
-//! cut, in the next `firstboot run`.
+//! Executes an order to restore or to roll back, either in the command itself or, after an
+//! interruption, in the next `firstboot run`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) enum RestoreOutcome {
     HandedOver,
 }
 
-/// Resumes a restore that a power cut interrupted, if there is one.
+/// Resumes an interrupted restore, if there is one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
@@ -171,7 +171,8 @@ enum SwapAgreement {
     HandedOver,
 }
 
-/// Waits at the barrier until all members agree on the order, or until the order is abandoned.
+/// Waits at the barrier until all members agree on the order, or until the order is abandoned or
+/// handed over.
 fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
@@ -218,7 +219,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}; the cluster then has the id {:x}",
+        "all members ({}) are ready to {}; the resulting cluster has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster
@@ -226,8 +227,9 @@ fn agree_on_swap(
     Ok(SwapAgreement::Agreed(Box::new(data_swap)))
 }
 
-/// Returns how long to wait for the other members, from the time of the deadline, of the newest
-/// entry in the journal and of the clock. After a boot, the clock may be hours behind that entry.
+/// Returns how long to wait for the other members. `until` is the deadline, `newest` is the time of
+/// the newest entry in the journal, and `now` is the clock's time. After a boot, the clock may be
+/// hours behind the newest entry.
 fn patience(until: u64, newest: u64, now: u64, at_terminal: bool) -> Duration {
     let left = Duration::from_secs(until.saturating_sub(now.max(newest)));
     if at_terminal {
@@ -303,7 +305,8 @@ fn plan_swap(
     })
 }
 
-/// Ensures that the data for a proposal exists.
+/// Builds the data for a proposal if it does not exist or, for a rollback, checks the archived
+/// data.
 fn ensure_data(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,

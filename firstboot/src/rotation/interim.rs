@@ -14,8 +14,8 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// Returns the CAs in `authorities` that signed the certificates, or `None` if a CA that is not in
-/// `authorities` signed one of them.
+/// Returns the CAs in `authorities` that signed the certificates, or `None` if one of the
+/// certificates is not valid now or was signed by a different CA.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()
@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(
                 interim_certificates(&document, &held, &none).unwrap(),
                 held,
-                "applying it again changes nothing"
+                "applying the document again changes nothing"
             );
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = test_identity_from(2020).tls;
-        // The CA stays the same. Swapping the two pairs changes both certificates.
+        // Swap the two key pairs, so that both certificates change and the CA stays the same.
         let renewed = NodeTls {
             server: old.peer.clone(),
             peer: old.server.clone(),

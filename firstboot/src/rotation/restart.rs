@@ -1,5 +1,5 @@
-//! Restarts etcd on one member at a time, only while all other members are healthy, and never on
-//! the leader.
+//! Restarts etcd on one member at a time, and only while all other members are healthy. A leader
+//! first transfers its leadership, if there is another member.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ async fn prepare_restart(
     }
     if !ill.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
-            "etcd must restart, but must not restart while {} is not healthy",
+            "etcd must restart, but must not restart before these members are healthy: {}",
             ill.join(", ")
         ))));
     }

@@ -34,8 +34,7 @@ pub(super) struct ServedCertificate {
     pub(super) issuer: CaSubject,
 }
 
-/// A resolver that presents the node's client certificate, and records the CAs that the server
-/// names.
+/// A resolver that presents the node's peer certificate, and records the CAs that the server names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
@@ -61,8 +60,8 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Performs a handshake with the server at this address, with the certificates of `tls`, and finds
-/// the issuer of the server's certificate among `authorities`.
+/// Performs a handshake with the server at this address, with the peer certificate of `tls`, and
+/// finds the issuer of the server's certificate among `authorities`.
 pub(super) async fn probe(
     address: SocketAddr,
     tls: &NodeTls,
@@ -102,8 +101,8 @@ pub(super) async fn presented(
 }
 
 /// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this
-/// function also works with a server that rejects the certificate of `tls`. In TLS 1.2, which etcd
-/// uses if cipher suites are configured, the rejection aborts the handshake.
+/// function also works with a server that rejects the peer certificate of `tls`. In TLS 1.2, which
+/// etcd uses if cipher suites are configured, the rejection aborts the handshake.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -138,10 +137,10 @@ async fn connect(
         CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes())
         .ok()
-        .context("the peer's key is not PEM")?;
+        .context("the key of the peer certificate is not PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     let own = Arc::new(CertifiedKey::new(
-        chain.context("the peer's certificate is not PEM")?,
+        chain.context("the peer certificate is not PEM")?,
         key,
     ));
     let recorder = Arc::new(CaHintRecorder {
@@ -151,7 +150,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session, the server would not name any CAs.
+    // In a resumed session, a server does not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

@@ -86,7 +86,7 @@ impl RemoteSnapshot {
         }
     }
 
-    /// Requests all bytes from this offset.
+    /// Requests all bytes from this offset to the end of the file.
     pub(crate) async fn get(&self, from: u64) -> Result<Response> {
         let (http, url) = match self {
             Self::Object { bucket, name } => (&bucket.http, bucket.signed(name).await?),
@@ -123,7 +123,8 @@ impl RemoteSnapshot {
         }
     }
 
-    /// Removes the URL from an error, because the URL may contain a signature.
+    /// Returns the error for a failed request, without the request's URL, which may contain a
+    /// signature.
     fn trouble(&self, error: reqwest::Error) -> anyhow::Error {
         let redirect = error.is_redirect();
         let why = format!("{self}: {:#}", anyhow::Error::from(error.without_url()));

@@ -57,7 +57,8 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot for the current slot, unless another member has taken it.
+/// Takes the snapshot for the current slot and then deletes old snapshots, unless another member
+/// has taken the snapshot.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
@@ -143,8 +144,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate, but a snapshot is then especially valuable.
-    // Therefore, each member takes its own snapshot.
+    // Without a quorum, the members cannot coordinate, so each member takes its own snapshot. A
+    // snapshot is especially valuable while the cluster has no quorum.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -204,8 +205,8 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that an operator took, if it is at the recipe's destination. The schedule
-/// then does not take another snapshot for the same slot.
+/// Records a snapshot that an operator took, if the snapshot is at the recipe's destination. The
+/// record prevents a second, scheduled snapshot for the same slot.
 pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,

@@ -15,8 +15,8 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens a destination. Without a destination, opens the recipe's destination, or else the
-    /// default folder.
+    /// Opens the destination `given`. If no destination is given, opens the recipe's destination,
+    /// or the default folder if the recipe has no `[backup]`.
     pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (given, backup) {
             (Some(given), _) => given.clone(),
@@ -32,7 +32,7 @@ impl Store {
         })
     }
 
-    /// Lists all files with the names of snapshots, sorted by name.
+    /// Lists all files or objects with the names of snapshots, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

@@ -32,7 +32,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
             "LISTEN_CLIENT_URLS",
             format!("{},https://127.0.0.1:2379", own.client_url()),
         ),
-        // etcd serves the metrics over plain HTTP, and therefore only on loopback.
+        // This port serves the metrics over plain HTTP, and therefore only on loopback.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
         ("ADVERTISE_CLIENT_URLS", own.client_url()),
@@ -48,8 +48,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port. The peer certificates of all nodes contain this
-        // name (step 3.2.4), but the client certificates do not contain it.
+        // Only peers may connect to a peer port. The peer certificates of all nodes contain the
+        // name in `PEER` (step 3.2.4), but the client certificates do not contain this name.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",

@@ -1,5 +1,5 @@
 //! Makes the running system use the files that a replacement has installed. The update logs a
-//! failure but continues, because the health check decides whether the update succeeds.
+//! failed effect but continues, because the health check decides whether the update succeeds.
 
 use std::path::PathBuf;
 
@@ -22,13 +22,14 @@ pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(St
     }
 }
 
-/// Sets the SELinux labels of the files, and applies every effect.
+/// Sets the SELinux labels of the files, reloads systemd if it reads any of them, and applies every
+/// effect except reboots and the removal of units.
 pub(super) fn apply_effects(
     changes: &[FileChange],
     present: Vec<PathBuf>,
     say: &mut impl FnMut(String),
 ) -> Result<()> {
-    // Under SELinux, the programs would not start without their labels.
+    // Under SELinux, the programs do not start without their labels.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     if changes
         .iter()

@@ -26,7 +26,10 @@ use members::keys::UpdateHalt;
 use members::timestamp::now;
 
 /// The command line of `firstboot update`.
-#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each field is an option of the command line"
+)]
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer image or \
@@ -122,7 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document, or rolls back the image.
+/// Updates the image and the node document. With the corresponding options, only checks for newer
+/// ones, reinstalls the machine or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
@@ -143,8 +147,9 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if options.check {
         return compare(options, &own, &source, newer.as_ref());
     }
-    // A member with a different CA waits for the other members. An update of the image must not
-    // wait for them, so the node adopts a document with a different CA last.
+    // A member whose document contains a different CA waits for the other members. An update of the
+    // image must not wait for the other members, so the node adopts a document with a different CA
+    // last.
     let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),
@@ -164,7 +169,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
-        // Adopt the document even though the update of the image failed.
+        // Adopt the document even though the image cannot be updated.
         Err(error) => take_last(&lock).and(Err(error)),
     }
 }
@@ -229,7 +234,7 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseC
     Ok((release, check))
 }
 
-/// Looks for a release, and stages it if it is newer than this node's image.
+/// Looks for a newer release and stages it, or creates the order for a reinstallation.
 fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     if options.reinstall {
         let order = reinstall::order(own, source, options.deadline)?;

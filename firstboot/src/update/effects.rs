@@ -1,5 +1,6 @@
 //! Determines the actions that the running system needs after a replacement of files. The actions
-//! depend only on the files' paths. In addition, an update always restarts etcd and firstboot.
+//! depend only on the files' paths. An update always restarts etcd and firstboot, regardless of the
+//! files that it replaces.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,7 +30,7 @@ pub(super) enum Effect {
     AddUnit(String),
     /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// Reboot the system. Without a reboot, the system does not use this file.
+    /// Reboot the system. Without a reboot, the change of this file has no effect.
     Reboot(String),
 }
 
@@ -144,7 +145,7 @@ impl fmt::Display for Effect {
             Self::RestartUnit(name) => write!(f, "restarts {name} if it is running"),
             Self::AddUnit(name) => write!(f, "enables and starts {name} if the presets enable it"),
             Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
-            Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
+            Self::Reboot(path) => write!(f, "needs a reboot to apply /{path}"),
         }
     }
 }
@@ -175,7 +176,7 @@ mod tests {
             (
                 "etc/sysctl.d/95-etcd.conf",
                 Kind::Removed,
-                "needs a reboot for /etc/sysctl.d/95-etcd.conf",
+                "needs a reboot to apply /etc/sysctl.d/95-etcd.conf",
             ),
             (
                 "usr/lib/tmpfiles.d/etcd.conf",
@@ -194,7 +195,11 @@ mod tests {
                 Kind::Replaced,
                 "restarts journald",
             ),
-            ("etc/fstab", Kind::Replaced, "needs a reboot for /etc/fstab"),
+            (
+                "etc/fstab",
+                Kind::Replaced,
+                "needs a reboot to apply /etc/fstab",
+            ),
             (
                 "etc/systemd/system/own.service",
                 Kind::Added,

@@ -7,10 +7,10 @@
 //! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
 //! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
 //! worker replaces the files (`replacement`) that `file_changes` lists, and makes the running
-//! system use them (`apply`) with the actions that `effects` lists. Then the worker waits until the
+//! system use them (`apply`) with the actions that `effects` lists. The worker then waits until the
 //! member has passed its health check (`health_check`), or restores the previous image. With
 //! `--reinstall`, the worker instead asks a server to install the machine again (`reinstall`).
-//! `state` stores the progress on the disk, from which the unit continues after a power cut
+//! `state` stores the progress on the disk, so that the unit can continue after a power cut
 //! (`resume`). `follow` shows the unit's messages to the operator. `document` adopts a newer node
 //! document from the same source. `renew` requests a document with new certificates before the
 //! current ones expire, and `renewal_failure` records why a renewal failed. `summary` contains what
@@ -59,9 +59,9 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
     Ok(state::UpdateState::read()?.is_some())
 }
 
-/// Refuses an operator's command that stops etcd while an update replaces files or checks the new
-/// image. If etcd were stopped, the new image would fail its health check, and the updater would
-/// roll the image back.
+/// Prevents an operator's command from stopping etcd while an update replaces files or checks the
+/// new image. If etcd were stopped, the new image would fail its health check, and the updater
+/// would roll the image back.
 ///
 /// # Errors
 /// Returns a "not ready" error during these phases, which end by themselves.

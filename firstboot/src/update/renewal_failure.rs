@@ -15,8 +15,8 @@ use crate::reason::Reason;
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// A pause is at most the remaining time until the expiry divided by this number, so the attempts
-/// become more frequent as the expiry approaches.
+/// A pause is at most the remaining time until the expiry divided by this number, but at least
+/// [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.

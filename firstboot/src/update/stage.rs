@@ -22,7 +22,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::{paths, system_command};
 
 /// The unit that rolls back an update after a power cut. An update to an image without this unit
-/// could not be rolled back.
+/// cannot be rolled back.
 const UPDATE_UNIT_FILE: &str = "etc/systemd/system/firstboot-update.service";
 /// The free space that an update needs for the unpacked files and the kept files, as a multiple of
 /// the overlay's size.
@@ -188,13 +188,13 @@ fn open(archive: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", archive.display()))
 }
 
-/// Compares an unpacked image with its own file list and with the release, and flushes the image to
-/// the disk.
+/// Compares an unpacked image with its own file list, with the release and with this node's image,
+/// and flushes the unpacked image to the disk.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(
             ReasonId::UpdateAltered
-                .because(format!("the image {} is incomplete: {why}", release.serial)),
+                .because(format!("the image {} is damaged: {why}", release.serial)),
         )
     };
     let read =

@@ -17,8 +17,8 @@ pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
 
-/// Adds the alarms to the members that raised them. Adds an alarm of a removed member to the first
-/// member that reports the alarm.
+/// Adds the alarms to the errors of the members that raised them, and marks these members as
+/// unhealthy. Adds an alarm of a removed member to the first member that reports the alarm.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
@@ -36,7 +36,7 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             Some(_) => text,
             None => text.map(|text| {
                 format!(
-                    "from {:x}, which is no longer a member: {text}",
+                    "raised by {:x}, which is no longer a member: {text}",
                     alarm.member_id
                 )
             }),
@@ -114,7 +114,7 @@ mod tests {
             rows[0].healthy
                 && rows[1].errors[0]
                     .text
-                    .starts_with("from ab, which is no longer a member: alarm CORRUPT")
+                    .starts_with("raised by ab, which is no longer a member: alarm CORRUPT")
         );
     }
 }

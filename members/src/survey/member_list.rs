@@ -32,8 +32,9 @@ impl FirstMemberList {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// Returns the client URL of a member in the recipe. A newer image may have given the member a
-    /// different address.
+    /// Returns the client URL of a member in the recipe. Uses the URL in the member list if the
+    /// list does not contain the recipe's address, because a newer image may have given the member
+    /// a different address.
     pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
             .0
@@ -95,8 +96,9 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a remark to a member that is not in the recipe. This case is not an error, because the
-    /// cluster may have grown since this image was built.
+    /// Adds a note to a member that is not in the recipe. This case is not an error, because the
+    /// cluster may have grown since this image was built. For a member that has never started,
+    /// replaces the errors instead.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
@@ -124,8 +126,8 @@ impl FirstMemberList {
     }
 }
 
-/// Returns whether a row belongs to a listed member: the member has the same client URL, or the
-/// same address with any scheme and port.
+/// Returns whether a row belongs to a listed member: the row's endpoint is one of the member's
+/// client URLs, or has the same address as one of the member's peer URLs.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint)
         || listed
@@ -146,8 +148,9 @@ fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
         return None;
     }
     Some(ReasonId::PeerUrl.because(format!(
-        "the member list has {} as its peer URL, but its etcd serves {right}, so the other members cannot reach it. Run `etcdctl \
-         member update {:x} --peer-urls={right}`",
+        "the member list has {} as this member's peer URL, but etcd on this member serves {right}, \
+         so the other members cannot reach it. Run `etcdctl member update {:x} \
+         --peer-urls={right}`",
         listed.peer_urls.join(", "),
         listed.id
     )))
@@ -229,7 +232,8 @@ mod tests {
         );
     }
 
-    /// The member list is the result of `etcdctl member update ID --peer-urls=http://…`.
+    /// Each member list is the result of `etcdctl member update ID --peer-urls=URL` with a wrong
+    /// URL.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {
@@ -255,7 +259,9 @@ mod tests {
             assert_eq!(roster.strangers(&rows), [], "{wrong}");
             let said = remarks(&rows[0]);
             assert!(
-                said.starts_with(&format!("the member list has {wrong} as its peer URL")),
+                said.starts_with(&format!(
+                    "the member list has {wrong} as this member's peer URL"
+                )),
                 "{said}"
             );
             assert!(

@@ -116,7 +116,7 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
             Some((key, value)) => format!(
-                "write {}, below a line [[node]] if it describes a node",
+                "write {}; if the key describes a node, put the key below a line [[node]]",
                 written(key, value)
             ),
             None => format!("write a list, such as key = [\"{}\"]", unquoted(item)),
@@ -253,7 +253,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     };
     match first {
         Some((number, _)) => finding
-            .label(format!("the first is on line {number}"))
+            .label(format!("the first occurrence is on line {number}"))
             .help("remove one of the two"),
         None => finding,
     }
@@ -296,7 +296,8 @@ impl<'a> Line<'a> {
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// Returns the key and the value if the line is `key = value`. Omits a comment after the value.
+    /// Returns the key and the value if the line is `key = value`. Omits a comment after a value
+    /// that is not a string.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -312,8 +313,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// Returns the word at this position in the file. A comma, a bracket or the end of the line
-    /// ends the word.
+    /// Returns the word at this position in the file. A comma, a closing bracket or brace, a `#` or
+    /// the end of the line ends the word.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)
@@ -325,7 +326,8 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// Returns the first character on the line that a recipe may contain only within quotes.
+    /// Returns the first character outside quotes that is invisible, a control character, an
+    /// unusual space, or a typographic quotation mark, with its offset in the line.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

@@ -75,7 +75,7 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Finds members that the firewalls of the other members would block, so that these members could
+/// Reports the nodes that the firewalls of the other members would block, so that these nodes could
 /// never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
@@ -90,8 +90,8 @@ fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
         .collect();
     if !names.is_empty() {
         let message = format!("`peers` excludes {}", names.join(", "));
-        let finding =
-            Diagnostic::error(place, message).label("the other members' firewalls would reject it");
+        let finding = Diagnostic::error(place, message)
+            .label("the firewalls of the other members reject connections from an excluded node");
         table
             .report(finding.help("add every node's address, or the network that the nodes are on"));
     }

@@ -56,7 +56,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// Reads the valid nodes, each with its position.
+/// Reads the valid nodes, each with the position of its address.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
@@ -219,7 +219,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     })
 }
 
-/// Refuses nodes outside the network. `is_guessed` means that the recipe does not name a network.
+/// Refuses nodes whose address a host on the network cannot have. `is_guessed` means that the
+/// recipe does not name a network.
 fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
     for node in nodes
         .iter()
@@ -231,14 +232,16 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         );
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if is_guessed {
-            finding = finding
-                .help("the network was guessed from the first node; set `cidr` under [network]");
+            finding = finding.help(
+                "the network was derived from the address of the first node; set `cidr` under \
+                 [network]",
+            );
         }
         root.report(finding);
     }
 }
 
-/// Refuses a gateway that is a node, or that is outside the network.
+/// Refuses a gateway whose address is a node's address, or that a host on the network cannot have.
 fn check_gateway(
     root: &Table<'_>,
     nodes: &[Located<Node>],
@@ -250,12 +253,15 @@ fn check_gateway(
         .find(|node| node.value.address == gateway.value);
     if let Some(node) = taken {
         let message = format!(
-            "the gateway {} is the node {}",
+            "the gateway {} is the address of the node {}",
             gateway.value, node.value.name
         );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     } else if !is_host(cidr, gateway.value) {
-        let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
+        let message = format!(
+            "the gateway {} is not an address of a host in the network {cidr}",
+            gateway.value
+        );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     }
 }
@@ -266,8 +272,8 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Checks the size of the network. By default, all addresses of the network may connect, so the
-/// network must not be too large.
+/// Refuses a network that is too large or a single address, because by default, exactly the
+/// addresses of the network have access.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "the network is too large, and by default every address in it has access",

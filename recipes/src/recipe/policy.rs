@@ -27,7 +27,7 @@ pub struct Tuning {
 /// A set of kernel settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Exactly the values of the guide.
+    /// The guide's values for all keys that the guide mentions.
     Guide,
     /// The values that suit an etcd node on this kernel.
     Etcd,
@@ -116,7 +116,8 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` would end the key.
+            // A key must not contain `=`, because the first `=` on a line of a sysctl file ends the
+            // key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
@@ -170,8 +171,8 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     selinux
 }
 
-/// Warns about plain HTTP, which exposes documents. Node documents contain private keys unless the
-/// nodes generate their own keys.
+/// Warns about plain HTTP if the node documents contain private keys, because plain HTTP exposes
+/// the documents.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
         return;
@@ -218,7 +219,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if sources.is_empty() {
                 table.report(Diagnostic::error(
                     table.header(),
-                    "`sources` is empty: no node could learn its identity",
+                    "`sources` is empty, so no node can find its document",
                 ));
             }
         }

@@ -13,7 +13,7 @@ use crate::reader::{Located, Table};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The authority, and the lifetimes of its certificates.
+/// The authority, the origin of the nodes' keys, and the lifetimes of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Where the nodes' private keys are generated.
@@ -27,7 +27,7 @@ pub struct Tls {
     /// The lifetime of a node's certificates.
     pub certificate_life: Duration,
     /// The remaining lifetime below which a certificate is renewed. The next build renews the
-    /// certificate, or the `enrol` server renews it when the node requests it.
+    /// certificate, or the `enrol` server renews the certificate at the node's request.
     pub renew_before: Duration,
 }
 

@@ -17,8 +17,8 @@ use crate::network::Network;
 use crate::{base, etcd, packages, programs};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// Prints the CPU time of firstboot and of the programs that firstboot runs. systemd starts etcd,
-/// so the CPU time of etcd is not included.
+/// The drop-in that prints the CPU time of firstboot and of the programs that firstboot runs.
+/// systemd starts etcd, so the CPU time of etcd is not included.
 const MEASURE: &str = "[Service]\nNotifyAccess=all\nExecStart=\n\
     ExecStart=/bin/bash -c 'TIMEFORMAT=\"%%R %%U %%S\"; time /usr/local/bin/firstboot run'\n";
 const DROP_IN: &str = "/etc/systemd/system/firstboot.service.d/measure.conf";
@@ -35,7 +35,8 @@ const SETTINGS: &str = "datasource_list: [ NoCloud ]\nnetwork: { config: disable
 const FEW: &str = "cloud_init_modules: [ write-files, set_hostname, update_etc_hosts ]\n\
     cloud_config_modules: []\ncloud_final_modules: []\n";
 
-/// Files that cloud-init itself also writes.
+/// Files whose contents may differ from firstboot's files, because cloud-init also writes them in
+/// its own format.
 const KEPT: [&str; 2] = ["/etc/hostname", "/etc/hosts"];
 
 /// A file that firstboot has written: its path, mode and content.

@@ -13,7 +13,7 @@ use crate::host::{Host, POLL_INTERVAL};
 pub struct MemberStatus {
     /// The member's name.
     pub name: String,
-    /// Whether the member answers and the cluster has a quorum.
+    /// Whether the member answers and has no errors.
     pub healthy: bool,
     /// Whether the member is the leader.
     pub leader: bool,
@@ -50,7 +50,8 @@ pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     Ok(answer.members)
 }
 
-/// Waits until `firstboot status` on a host shows exactly this many members, all of them healthy.
+/// Waits until `firstboot status` on a host shows exactly this many members, all of them healthy
+/// voters.
 pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
     let end = Instant::now() + timeout;
     loop {
@@ -91,7 +92,8 @@ pub fn wait_minor(host: &Host, version: &str, timeout: Duration) -> Result<()> {
     host.wait_for(&wrong, timeout)
 }
 
-/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
+/// Checks that no downgrade is enabled, because new members cannot join during a downgrade. A
+/// member may be down.
 pub fn no_downgrade(host: &Host) -> Result<()> {
     let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
     let seen = host.sh(ask)?.stdout;

@@ -1,5 +1,5 @@
-//! The sweep runs a scenario once to list its points, and then once more for each point, at which
-//! it kills firstboot.
+//! The sweep runs a scenario once to list its points, and then once more for each point. In each of
+//! these runs, the sweep kills firstboot or cuts the power at the point.
 
 use std::fmt;
 
@@ -123,9 +123,9 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim's power is cut, and its disk loses everything that it can lose.
+    /// The victim's power is cut, and its disks lose unflushed data in this way.
     Power(Loss),
-    /// The power of all three hosts is cut, and their disks lose everything that they can lose.
+    /// The power of all three hosts is cut, and their disks lose unflushed data in this way.
     AllPower(Loss),
     /// firstboot is killed, the victim's data is removed, and its etcd is killed.
     Empty,
@@ -200,15 +200,16 @@ pub fn sweep(
 enum Reached {
     /// The run was disturbed at this point, and reached the correct end state.
     Point(Point),
-    /// The run was not disturbed. This earlier point would have replaced the listed point, but has
-    /// already been tested.
+    /// The run was not disturbed. This earlier point is the substitute for the listed point, but
+    /// has already been tested.
     Done(Point),
     /// The run was not disturbed, and no other point replaces the listed point.
     Nothing,
 }
 
-/// Runs a scenario until it reaches the point. If the action of the point occurs fewer times than
-/// in the listing run, its last occurrence replaces the missing point.
+/// Runs a scenario until it reaches the point, but at most [`MAX_ATTEMPTS_PER_POINT`] times. If the
+/// action of the point occurs fewer times than in the listing run, its last occurrence replaces the
+/// missing point.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -235,8 +236,9 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns `None` if the point was reached, and otherwise how many times the same action occurred.
-/// Returns an error if the end state is wrong.
+/// Runs a scenario once with the disturbance at the point. Returns `None` if the point was reached,
+/// and otherwise how many times the same action occurred. Returns an error if the end state is
+/// wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,

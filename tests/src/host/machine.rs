@@ -36,7 +36,7 @@ pub(super) struct Machine {
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// The host's control group. The group is empty and can be removed after `outer` has ended.
+    /// The host's control group. After `outer` has ended, the group is empty and can be removed.
     _cgroup: Cgroup,
 }
 
@@ -45,8 +45,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root. The host's kernel lacks the newer system calls, except for those
-    /// in `ported`. Appends nspawn's output to the file `console`.
+    /// Starts nspawn on the root. The host's kernel lacks the system calls newer than 3.10, except
+    /// for those in `ported`. Appends nspawn's output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -61,13 +61,14 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules, but the namespace still has the old ones,
-        // to which firewalld would add its own. After several power cuts, each packet would have to
-        // pass thousands of rules.
+        // A machine that was off has no firewall rules, but the namespace still has the rules from
+        // before. If the rules stayed, firewalld would add its rules to them, and after several
+        // power cuts, each packet would have to pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
         // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
-        // ENOSYS. With two filters, the filter that was loaded last would decide.
+        // ENOSYS. If both filters were loaded, the filter that was loaded last would decide which
+        // error a call returns.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])

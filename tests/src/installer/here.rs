@@ -1,7 +1,7 @@
 //! Carries out an installation on the machine that runs this program. The machine is a virtual
 //! machine whose disk may be erased.
 //!
-//! The decisions are those of the model of anaconda, as in [`super::Installer`]. Unlike
+//! The model of anaconda makes the decisions, as in [`super::Installer`]. Unlike
 //! [`super::Installer`], this module partitions the disk, runs the scripts in the installer's own
 //! system under its systemd, and restarts the machine.
 
@@ -165,7 +165,8 @@ fn this_hardware() -> Result<Hardware> {
     })
 }
 
-/// Unpacks all packages into the new system, which already contains the mounted file systems.
+/// Copies all packages into the new system, whose file systems are already mounted, and removes the
+/// installer's own files there.
 fn unpack(target: &Path) -> Result<()> {
     fs::create_dir_all(PACKAGES)?;
     process::check(

@@ -13,8 +13,8 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// The time for which the kernel may cache an answer. The time is zero, because a power cut changes
-/// every answer.
+/// The time for which the kernel may cache an answer. The time is zero, because a power cut can
+/// change any answer.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);
@@ -305,7 +305,8 @@ impl Filesystem for Shared {
             Ok(Body::File { size, .. }) => *size,
             _ => return reply.error(Errno::EISDIR),
         };
-        // FALLOC_FL_KEEP_SIZE has no effect that a program can see. Other modes are not needed.
+        // FALLOC_FL_KEEP_SIZE (1) has no effect that a program can see. The tests need no mode
+        // other than 0 and 1.
         match mode {
             0 if offset + length > size => reply_empty(tree.resize(at.0, offset + length), reply),
             0 | 1 => reply.ok(),

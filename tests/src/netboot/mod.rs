@@ -74,7 +74,7 @@ fn images(anaconda: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A machine that is off, with an empty disk.
+/// A machine, which is off until [`Machine::power_on`], and whose disk is empty at first.
 #[derive(Debug)]
 pub struct Machine {
     folder: PathBuf,
@@ -100,7 +100,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Replaces the disk with an empty one.
+    /// Replaces the disk with an empty disk.
     pub fn blank(&self) -> Result<()> {
         let disk = self.folder.join("disk");
         let _ = fs::remove_file(&disk);
@@ -131,8 +131,8 @@ impl Machine {
         }
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
-        qemu.args(["-m", &MEMORY_MIB.to_string()]);
+        qemu.args(vm::EMULATION);
+        qemu.args(["-smp", "2", "-m", &MEMORY_MIB.to_string()]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.args([
             "-netdev",
@@ -154,8 +154,8 @@ impl Machine {
     }
 }
 
-/// Starts DHCP for machines with these MAC and IP addresses. The machines load the server's boot
-/// script with iPXE.
+/// Starts DHCP for machines with these MAC and IP addresses. The machines load this boot script
+/// with iPXE.
 pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let mut conf = format!(

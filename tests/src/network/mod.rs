@@ -30,8 +30,8 @@ pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. A clone is a second handle. The network is removed when the last
-/// handle is dropped.
+/// A network with its hosts. A clone is a second handle to the same network. The network is removed
+/// when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
 
@@ -51,7 +51,7 @@ struct State {
 }
 
 impl State {
-    /// Returns the last byte of the next host's addresses.
+    /// Returns the last byte of the next host's IP address and MAC address.
     fn next(&self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len()).ok();
         number
@@ -290,8 +290,8 @@ impl Network {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// Returns how many packets of these probes have been sent so far, and how many of the packets
-    /// were dropped.
+    /// Returns how many packets of ARP probes the host has sent since
+    /// [`Network::lose_first_arp_probe`], and how many of the packets were dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
@@ -313,7 +313,7 @@ impl Network {
         Ok(())
     }
 
-    /// Limits the traffic to the host to `rate` (in tc's notation: `1mbit`, `200kbit`).
+    /// Limits the traffic to the host to `rate`, in tc's notation, such as `200kbit`.
     pub fn limit_rate(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");
@@ -350,7 +350,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// Applies the rules atomically, because nft replaces the whole table.
+    /// Replaces the whole table, which nft does atomically.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

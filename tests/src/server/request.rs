@@ -35,7 +35,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads one request. Returns `None` if the client closed the connection without a request.
+    /// Reads one request. Returns `None` if the client sent no valid request line.
     pub(crate) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();
@@ -74,7 +74,7 @@ impl Request {
             .header("content-length")
             .and_then(|value| value.parse().ok())
             .unwrap_or(0);
-        // Before it sends a larger body, curl waits a second for this response.
+        // curl waits up to a second for this response before it sends a large body.
         if length > 0 && request.header("expect").is_some() {
             use std::io::Write as _;
             let mut connection = connection;

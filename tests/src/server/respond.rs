@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::{Fault, Request};
 
-/// The size of the pieces in which the body is sent, so that a fault in the middle of the body
-/// takes effect at the exact byte.
+/// The maximum size of the pieces in which the body is sent.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) fn respond(
@@ -137,8 +136,8 @@ fn body(
     Ok(())
 }
 
-/// Returns the number of bytes to send in one piece. If the answer is slowed down, the piece
-/// contains the bytes for a tenth of a second.
+/// Returns the maximum number of bytes to send in one piece. If the answer is slowed down, the
+/// piece contains the bytes for a tenth of a second.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),
@@ -157,8 +156,9 @@ fn pause(time: Duration, shared: &Shared) {
     }
 }
 
-/// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-last`. Returns the first
-/// position and the position after the last. Returns `None` if the range cannot be satisfied.
+/// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-count`. Returns the first
+/// position and the position after the last. Returns `None` if the range cannot be parsed or
+/// satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {

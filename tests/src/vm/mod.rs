@@ -26,6 +26,9 @@ use crate::{cache, packages, process, run};
 /// The kernel's metapackage; its only dependency is the package that contains the kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
 const INIT: &str = include_str!("init.sh");
+/// The QEMU arguments that select emulation. KVM is not used, because a machine can offer /dev/kvm
+/// although its guests do not start.
+pub const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "max"];
 
 /// A machine that is switched off, with its own disk.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ impl Vm {
     }
 
     /// Boots the machine with these words on the kernel command line, and waits until the machine
-    /// powers itself off.
+    /// powers itself off or restarts.
     pub fn run(
         &self,
         words: &str,
@@ -108,39 +111,29 @@ impl Vm {
         let kernel = kernel()?;
         let console = self.folder.join("console");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-no-reboot",
-            "-nodefaults",
-        ])
-        .args(["-display", "none", "-serial", "stdio", "-kernel"])
-        .arg(kernel.join("vmlinuz"))
-        .arg("-initrd")
-        .arg(kernel.join("initrd"))
-        .args([
-            "-append",
-            &format!("console=ttyS0 panic=-1 {words}"),
-            "-drive",
-        ])
-        .arg(format!(
-            "file={},format=raw,if=virtio,cache=none{}",
-            self.disk.device().display(),
-            self.throttle
-        ))
-        // The machine's network contains only the guest's own address.
-        .args([
-            "-netdev",
-            &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
-        ])
-        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
-        .args(&self.more);
+        qemu.args(EMULATION)
+            .args(["-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults"])
+            .args(["-display", "none", "-serial", "stdio", "-kernel"])
+            .arg(kernel.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(kernel.join("initrd"))
+            .args([
+                "-append",
+                &format!("console=ttyS0 panic=-1 {words}"),
+                "-drive",
+            ])
+            .arg(format!(
+                "file={},format=raw,if=virtio,cache=none{}",
+                self.disk.device().display(),
+                self.throttle
+            ))
+            // The machine's network contains only the guest's own address.
+            .args([
+                "-netdev",
+                &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
+            ])
+            .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
+            .args(&self.more);
         let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
         let end = Instant::now() + timeout;
         while machine.ended()?.is_none() {
@@ -156,7 +149,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Returns everything that the machine has printed on its console.
+    /// Returns everything that the machine printed on its console in the last run.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
             .into_owned()

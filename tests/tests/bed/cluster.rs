@@ -1,4 +1,5 @@
-//! Tests three hosts with a real etcd, and the faults that the bed can inject.
+//! Tests hosts: three with a real etcd, the network faults that the bed can inject, a host with a
+//! disk, and a host with a node's services.
 
 use std::fs;
 use std::process::Command;
@@ -127,7 +128,8 @@ fn parted() -> Result<()> {
     }
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
-        // A refused connection has reached the host. A dropped connection has not reached the host.
+        // A connection that is refused has reached the host. If packets are dropped, timeout exits
+        // with 124.
         ping.args([
             "-c",
             &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),

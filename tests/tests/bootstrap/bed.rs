@@ -70,7 +70,7 @@ impl Bed {
         })
     }
 
-    /// Installs new nodes from the current image until the bed has the given number.
+    /// Installs new nodes from the current image until the bed has the given number of nodes.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
             self.hosts
@@ -80,7 +80,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Rebuilds the image for the given number of nodes, and installs the new nodes from it.
+    /// Rebuilds the image for the given number of nodes, and installs the new nodes from this
+    /// image.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
@@ -100,8 +101,8 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Rebuilds the image from this recipe, and installs new nodes from it until the bed has the
-    /// given number.
+    /// Rebuilds the image from this recipe, and installs new nodes from the image until the bed has
+    /// the given number of nodes.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         self.install_up_to(count)
@@ -170,8 +171,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Resets the machines to their state after the installation. The machines must be switched
-    /// off.
+    /// Removes firstboot's state and etcd's data from the machines, which must be switched off.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -192,7 +192,7 @@ impl Bed {
     }
 
     /// Waits until all three nodes are members of one cluster, and firstboot has reported the
-    /// membership on each of them.
+    /// membership on each of them. Then checks that all have the same token.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -297,7 +297,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     }
 }
 
-/// Checks that etcd is not running and has never run, so it has no data.
+/// Checks that etcd is not running and has no data.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
     let state = host
         .run(&["systemctl", "is-active", "etcd.service"])?

@@ -23,8 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With initial-corrupt-check, etcd would correctly refuse to start again. On nodes that were
-    // upgraded from an older image, the check is disabled.
+    // Disable `initial-corrupt-check`, as on nodes that were upgraded from an older image. With
+    // this check, etcd would correctly refuse to start again.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;
@@ -98,8 +98,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot refuses, or warns, before it takes a snapshot of a member whose data
-/// differs.
+/// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
+/// names that member: then firstboot warns.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

@@ -1,6 +1,6 @@
 //! Tests obstacles outside the cluster that prevent etcd from becoming a healthy member: a proxy, a
-//! route, another program, a file's owner, a drop-in, the member list. firstboot reports the cause
-//! and the remedy, or repairs the fault.
+//! route, another program, a file's owner, a drop-in, or an entry in the member list. firstboot
+//! reports the cause and the remedy, or repairs the fault.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -194,7 +194,7 @@ fn listed_wrong() -> Result<()> {
         host,
         &format!("member update {third} --peer-urls=http://10.101.15.103:2380"),
     )?;
-    let wrong = "the member list has http://10.101.15.103:2380 as its peer URL";
+    let wrong = "the member list has http://10.101.15.103:2380 as this member's peer URL";
     let shown = degraded(host, "etcd-3", &[wrong, "[peer-url]"])?;
     ensure!(
         shown

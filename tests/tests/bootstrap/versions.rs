@@ -3,8 +3,8 @@
 //! except the call that firstboot needs. The kernel even lacks the newer calls that 7.9's kernel
 //! has (see [`tests::kernel`]).
 //!
-//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
-//! different version.
+//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` uses a different version in all
+//! tests that set no version themselves.
 
 use std::{fs, thread};
 
@@ -51,7 +51,7 @@ fn path(version: &str) -> Result<()> {
             seen.iter().all(|member| member.version == version),
             "not {version}: {seen:?}"
         );
-        // etcd only warns about an unknown setting.
+        // etcd only warns about an unknown setting, so search etcd's log for this warning.
         let unknown = host.journal("etcd")?;
         let unknown: Vec<&str> = unknown
             .lines()

@@ -78,7 +78,7 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
 }
 
 /// Builds on a file system with space for one output and a part of a second output. The part grows
-/// in steps from almost nothing to almost the whole output.
+/// in steps from nothing to almost the whole output.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -99,8 +99,8 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case, the existing output is complete, and the build leaves no other file
-        // behind.
+        // Whether the build succeeds or fails, the output is complete and unchanged, and the build
+        // leaves no other file behind.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"

@@ -164,7 +164,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // No program listens on this port, because the port was free a moment ago.
+    // The port was free a moment ago, so probably no program listens on it.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [
@@ -260,8 +260,8 @@ fn damaged_cache() -> Result<()> {
         .iter()
         .find(|name| name.len() == 64)
         .context("nothing is unpacked in the cache")?;
-    // The test damages the compressed form, the program and the tarball: first each file alone, and
-    // then all three together.
+    // The test damages the compressed form, the program and the tarball: first each file alone,
+    // then two pairs of them, and finally all three together.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {

@@ -1,5 +1,6 @@
 //! Tests the user's own scripts in `[files] post`. The installer runs the scripts in order, and a
-//! script that fails ends the installation.
+//! script that fails ends the installation. Also tests that `%post` refuses a system that could not
+//! start.
 
 use std::fs;
 
@@ -120,7 +121,7 @@ fn not_bootable() -> Result<()> {
         if let Some(file) = file {
             host.write(file, b"x", 0o600)?;
         }
-        // A real installation starts with an empty disk.
+        // Remove the work folder, because a real installation starts with an empty disk.
         if host.path(WORK).exists() {
             fs::remove_dir_all(host.path(WORK))?;
         }

@@ -58,7 +58,8 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes a machine, and a second machine with the same IP address but a different MAC address.
+/// Makes a machine whose cable is unplugged, and a second machine with the same IP address but a
+/// different MAC address.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
@@ -335,7 +336,8 @@ fn hidden() -> Result<()> {
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
         server.wait_for_output(
-            "warning: only this host can connect. A proxy in front of the server would hide which machine asks",
+            "warning: the server listens only on loopback addresses, so only this host can connect. \
+             Even with a proxy, no machine receives a document",
         )?;
         let (status, _) = curl(
             ours.network.world(),

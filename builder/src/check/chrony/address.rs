@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Returns whether the text after a directive is an address that the directive accepts.
+/// Returns whether a directive with this syntax accepts the text after it.
 pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -40,9 +40,9 @@ pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then nothing
-/// or a network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
-/// answer.
+/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then
+/// nothing, an address, a network or a name. chronyd resolves a name once, while it reads the file,
+/// and exits if DNS does not answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1
@@ -72,14 +72,18 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(refused(
             place,
             message,
-            "write a network such as 10.0.0.0/24; DNS may not answer yet when chronyd starts",
+            "write a network such as 10.0.0.0/24; do not write a name, because DNS may not answer yet when chronyd starts",
         ));
     }
     let bits = bits?;
     if number(bits.text) {
-        // chronyd reads the number and ignores the words after it.
+        // chronyd reads the prefix length, and ignores all words that follow.
         let extra = words(bits).nth(1)?;
-        let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
+        let finding = Finding::warning(
+            "chrony/words",
+            extra,
+            format!("the directive {name} has too many words"),
+        );
         return Some(
             finding
                 .effect("chronyd ignores the additional words")
@@ -107,7 +111,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
     let many = || {
         refused(
             extra,
-            format!("too many words for {name}"),
+            format!("the directive {name} has too many words"),
             "write one line for each network",
         )
     };

@@ -8,7 +8,7 @@ use super::words::is_space;
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.
     Int(i32, i32),
-    /// `%u`, an unsigned number.
+    /// `%u`, an unsigned number other than 0.
     Unsigned,
     /// `%lf`, a floating-point number.
     Float,
@@ -100,14 +100,15 @@ impl Scan {
     }
 }
 
-/// Returns the length of a word's first four bytes, or less if the fourth byte splits a character.
+/// Returns the length of a word's longest prefix that has at most four bytes and ends at a
+/// character boundary.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
         .find(|at| word.is_char_boundary(*at))
 }
 
-/// Returns the length of an optional sign and digits.
+/// Returns the length of a whole number with an optional sign.
 fn integer(text: &str) -> Option<usize> {
     let sign = usize::from(text.starts_with(['+', '-']));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();
@@ -204,7 +205,7 @@ mod tests {
         ("  7 8", Some(3)),
     ];
 
-    /// Compares the lengths with the results of glibc's sscanf in a test program.
+    /// The expected lengths are the results of glibc's sscanf in a test program.
     #[test]
     fn numbers_are_read_as_glibc_reads_them() {
         for &(text, length) in FLOATS {

@@ -1,6 +1,6 @@
 //! Checks the XML files of firewalld 0.6.3 (src/firewall/core/io/*.py, core/rich.py, functions.py)
-//! and firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole
-//! file. If a rule is invalid, firewalld ignores only that rule.
+//! and firewalld.conf. An unknown element or attribute makes firewalld ignore the whole XML file,
+//! as most invalid values do. An invalid rich rule makes firewalld ignore only that rule.
 
 mod conf;
 mod direct;
@@ -82,8 +82,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared
-/// encoding.
+/// Reports a file that declares UTF-16. The text is UTF-8, and expat refuses a file whose encoding
+/// differs from the declared encoding.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -96,7 +96,7 @@ fn encoding(text: &str) -> Option<Finding> {
     let finding = Finding::error(
         "firewalld/xml",
         start..start + 6,
-        "the file is not encoded in UTF-16",
+        "the file declares UTF-16, but is not encoded in UTF-16",
     );
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
 }
@@ -129,7 +129,8 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes the start and the end of every element in a file to a reader.
+/// Passes the start and the end of each element in a file to a reader, but not the start of an
+/// element that is faulty or that the reader ignores.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -204,7 +205,9 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Returns whether firewalld supports an element and the element has all required attributes.
+/// Reports an element that firewalld does not support, and the unsupported and missing attributes
+/// of other elements. Returns true if firewalld supports the element and no required attribute is
+/// missing.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();
@@ -218,7 +221,7 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
         let finding = Finding::error(
             "firewalld/attribute",
             at.span.clone(),
-            format!("<{name}> has no attribute xmlns"),
+            format!("firewalld does not support the attribute xmlns of <{name}>"),
         );
         out.push(finding.effect(REFUSED).fix("remove it"));
     }
@@ -232,14 +235,14 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             let finding = Finding::error(
                 "firewalld/attribute",
                 attribute.range_qname(),
-                format!("in firewalld 0.6.3, <{name}> has no attribute {own}"),
+                format!("firewalld 0.6.3 does not support the attribute {own} of <{name}>"),
             )
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("firewalld 0.7 added priorities; remove the attribute, because drop and reject always come before accept"),
+                    .fix("firewalld 0.7 added priorities; remove the attribute, because firewalld 0.6.3 always applies drop and reject before accept"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("a later release added priorities of zones; remove the attribute")
+                    finding.fix("a later release added the priorities of zones; remove the attribute")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
                 _ => finding.fix("remove it"),
@@ -262,16 +265,17 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
 
 fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
     let name = at.name();
-    let message = format!("firewalld 0.6.3 has no <{name}> here");
+    let message = format!("firewalld 0.6.3 does not support <{name}> here");
     let finding = Finding::error("firewalld/element", at.span.clone(), message).effect(REFUSED);
     match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
-        ("forward", _) => finding.fix("firewalld 0.9 added forwarding within a zone; remove it"),
+        ("forward", _) => {
+            finding.fix("firewalld 0.9 added forwarding within a zone; remove the element")
+        }
         ("policy" | "ingress-zone" | "egress-zone", _) => {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
-        ("include" | "helper", _) => {
-            finding.fix("a later release added this element; write the ports, or a <module>")
-        }
+        ("include" | "helper", _) => finding
+            .fix("a later release added this element; write the ports, or a <module>, instead"),
         ("tcp-mss-clamp" | "nflog", _) => {
             finding.fix("a later release added this element; remove it")
         }

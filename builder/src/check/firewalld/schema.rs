@@ -48,8 +48,8 @@ impl Kind {
         })
     }
 
-    /// Returns the elements and attributes of this kind. An attribute that firewalld's reader
-    /// requests is listed as required even if firewalld's table does not list it.
+    /// Returns the elements and attributes of this kind. If firewalld's reader needs an attribute,
+    /// the schema lists the attribute as required, even if firewalld's own table does not.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,
@@ -63,7 +63,7 @@ impl Kind {
     }
 
     /// Returns the characters, besides letters and digits, that the name of a file of this kind may
-    /// contain.
+    /// contain. Returns `None` if the name is not checked.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
             Self::Zone => Some("_-/"),

@@ -48,7 +48,7 @@ pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
 
-/// Protocols that have ports.
+/// The protocols that firewalld accepts together with a port.
 pub(super) const TRANSPORTS: [&str; 4] = ["tcp", "udp", "sctp", "dccp"];
 
 pub(super) fn is_protocol(text: &str) -> bool {
@@ -123,7 +123,7 @@ pub(super) fn is_uint32(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
+    /// The expected ranges are the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
     fn ports_are_read_as_firewalld_reads_them() {
         for (text, range) in [

@@ -1,9 +1,9 @@
 //! Checks kickstarts as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
 //!
 //! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
-//! contains the commands and sections. `command` and `parse_rules` report the text that pykickstart
-//! refuses. `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report the effects
-//! in anaconda of the text that pykickstart accepts.
+//! contains the commands and sections. `command`, `parse_rules`, `realm`, `section` and `packages`
+//! report the text that pykickstart refuses. `command_rules`, `disk`, `script`, `completeness`,
+//! `storage` and `cross_checks` report unwanted effects of the text that pykickstart accepts.
 
 mod command;
 mod command_rules;
@@ -47,7 +47,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     for (at, found) in text.match_indices("PRIVATE KEY-----") {
         out.push(
             Finding::error("kickstart/secret", at..at + found.len(), "the kickstart contains a private key")
-                .effect("any client can fetch the kickstart, and the installer keeps a copy in /root and the output of its scripts in logs")
+                .effect("any client can fetch the kickstart, and the installer keeps a copy in /root and writes the output of scripts to logs")
                 .fix("deliver the key in the node document"),
         );
     }

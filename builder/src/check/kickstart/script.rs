@@ -12,10 +12,10 @@ use crate::check::finding::Finding;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// Checks a script against the installer's commands.
+/// Checks whether the installer has a script's interpreter and commands.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    // In %post, all packages of the node are installed.
+    // A %post without --nochroot runs on the installed system, which has all packages of the node.
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
@@ -78,19 +78,21 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         let instead = match name {
             "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
             | "sum" => "use sha256sum with a pinned digest",
-            "stat" => "use ls -l, or test the file with [",
-            "diff" | "cmp" => "compare the output of sha256sum",
+            "stat" => "use ls -l, or test the file with the command [",
+            "diff" | "cmp" => "compare the digests that sha256sum prints",
             "base64" => "use python -c 'import base64 …'",
             "timeout" => "use curl --max-time, or run the command in the background and kill it",
             "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {
                 "use the commands user, group and rootpw, or a %post in the chroot"
             }
             "perl" => "use awk, sed or python (2.7)",
-            "whoami" | "logname" | "who" | "users" => "the script runs as root",
+            "whoami" | "logname" | "who" | "users" => {
+                "omit the command, because the script runs as root"
+            }
             "hostid" | "nproc" => "read /proc",
             "install" => "use mkdir, cp, chmod and chown",
             "su" | "runuser" => "run the command in a %post in the chroot",
-            _ => "run the command in a %post in the chroot, or avoid it",
+            _ => "run the command in a %post in the chroot, or avoid the command",
         };
         out.push(
             Finding::error(
@@ -105,13 +107,13 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. It skips the contents of quotes, comments and heredocs, and any
-/// command that is the value of a variable.
+/// the complete shell grammar. The scanner skips comments, heredocs, the contents of quotes (except
+/// `$(…)` in double quotes), and any command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
-    // The closing delimiters of the open quotes and parentheses: `\'`, `"`, or `)` for a `$(` or
-    // `(`.
+    // The closing delimiters of the open quotes and parentheses. The delimiter of a `$(` or `(` is
+    // `)`.
     let mut open: Vec<char> = Vec::new();
     for line in body.lines() {
         if let Some(end) = &heredoc {
@@ -189,8 +191,8 @@ fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool)
     opens
 }
 
-/// Returns the function or command that starts at a word in command position. `can_run` is true if
-/// the word is neither a keyword nor a pattern of a `case`.
+/// Returns the function or command that starts at a word in command position. `can_run` is true
+/// unless the word is a keyword, an assignment before a command, or a pattern of a `case`.
 fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
     if line.text[word.end..].trim_start().starts_with("()") {
         return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));

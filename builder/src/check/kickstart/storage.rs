@@ -77,8 +77,8 @@ fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Checks that a mount point is an absolute path (LogVolData, RaidData, BTRFSData). A thin pool has
-/// no mount point.
+/// Checks that a mount point is an absolute path or begins with one of `others` (LogVolData,
+/// RaidData, BTRFSData). A thin pool has no mount point.
 fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     let point = point(line);
     let fits = point.is_empty() || point.starts_with('/') || line.has("--thinpool");
@@ -101,7 +101,7 @@ fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the volumes of a group in the kickstart. The value for a volume is true if the volume
-/// has the flag (thin, or a pool) or already exists.
+/// has the option `flag` (`--thin` or `--thinpool`) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));
@@ -118,7 +118,8 @@ fn makes_group(kickstart: &Kickstart<'_>, group: &str) -> bool {
     kickstart.commands.iter().any(ours)
 }
 
-/// Checks that the kickstart creates the pool of a thin volume (LogVolData).
+/// Checks that the kickstart creates the pool of a thin volume, if it creates the volume group
+/// (LogVolData).
 fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let (Some(group), Some(pool)) = (line.value("--vgname"), line.value("--poolname")) else {
         return;
@@ -146,8 +147,8 @@ pub(super) fn is_post_install(line: &Line<'_>) -> bool {
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
 }
 
-/// Checks that the origin of a snapshot that is taken after the installation is a thin volume
-/// (SnapshotData.setup).
+/// Checks that the origin of a snapshot that is taken after the installation is a thin volume, if
+/// the kickstart creates the volume group (SnapshotData.setup).
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;
@@ -189,7 +190,9 @@ fn extent(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let wrong = |kib: &u64| *kib != 0 && (!kib.is_power_of_two() || *kib > 16 << 20);
     if let Some(kib) = line.find("--pesize").and_then(kib).filter(wrong) {
-        let message = format!("the physical extents have a size of {kib} KiB");
-        out.push(refused(line, message).fix("write a power of two, such as 4096"));
+        let message = format!(
+            "the size of the physical extents, {kib} KiB, is not a power of two up to 16 GiB"
+        );
+        out.push(refused(line, message).fix("write a power of two in KiB, such as 4096"));
     }
 }

@@ -84,8 +84,8 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// Reads a list of numbers, each with its step, or * for any number. Also returns the text after
-/// the list.
+/// Reads a list of numbers, each with its step, or * for any number. Returns the list, and the text
+/// after the list.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));
@@ -123,7 +123,7 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// Returns the text that follows the date, if the text starts with a date.
+/// Returns the text that follows the date. Returns the whole text if it begins with a time instead.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);

@@ -57,7 +57,7 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
 }
 
 /// Checks the units of `files` against each other, and returns each finding with its file. `whole`
-/// is true if the node has no other units except CentOS's own units.
+/// is true if the node has no units except those in `files` and CentOS's own units.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
@@ -66,7 +66,7 @@ pub(in crate::check) fn cross_check(
     let sources = sources(files, whole);
     let mut units = Units::new();
     for (id, own) in &sources {
-        // The drop-ins of an instance belong to its template.
+        // An instance without a file of its own uses the file of its template.
         let template = name::template(id);
         let base = own.own.or_else(|| sources.get(template.as_deref()?)?.own);
         let files_of: Vec<usize> = base
@@ -123,7 +123,8 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     out
 }
 
-/// Finds a second unit to trigger, which systemd 219 ignores (`config_parse_trigger_unit`).
+/// Reports a drop-in that names a second unit to trigger, which systemd 219 ignores
+/// (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
         ["Timer", "Path"].contains(&line.assignment.section.text)
@@ -143,8 +144,10 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     Some((
         *file,
         finding
-            .effect("systemd uses the first Unit=, in the unit itself, and ignores this line")
-            .fix("change Unit= in the unit itself"),
+            .effect(
+                "systemd uses Unit= of the unit file itself, and ignores this line of the drop-in",
+            )
+            .fix("change Unit= in the unit file itself"),
     ))
 }
 
@@ -155,7 +158,7 @@ fn exists(name: &str, units: &Units<'_>) -> bool {
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
     // A mount unit can come from fstab, a device unit comes from udev, and a slice needs no unit
-    // file.
+    // file. A name with a specifier is not checked.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name
@@ -211,7 +214,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if the unit can be missing"),
+                    .fix("add the unit, or write Wants= if the unit is optional"),
             ));
         }
     }

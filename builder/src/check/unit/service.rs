@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// Returns the commands of a directive, with the position of each.
+/// Returns the commands of a directive, each as the position of the value that contains it.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
         std::iter::repeat_n((file, line.assignment.value), line.taken)
@@ -101,7 +101,11 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let starts = commands(unit, "ExecStart");
     let (name, kind_at) = kind(unit);
     if let (Some((file, at)), "forking", None) = (kind_at, name, unit.last("Service", "PIDFile")) {
-        let finding = Finding::warning("unit/forking", at, "Type=forking has no PIDFile=");
+        let finding = Finding::warning(
+            "unit/forking",
+            at,
+            "the service has Type=forking, but no PIDFile=",
+        );
         out.push((
             file,
             finding
@@ -132,7 +136,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         let finding = Finding::warning(
             "unit/hidden-program",
             at,
-            "ExecStart= is in a folder that ProtectHome= hides",
+            "the program of ExecStart= is in a folder that ProtectHome= hides",
         );
         out.push((
             file,

@@ -4,7 +4,7 @@ use super::path::{is_drop_in, is_loadable, name_of};
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
 
-/// Checks the name of a file, and that the file is not empty.
+/// Checks that systemd 219 loads a unit of this name, and that the unit's own file is not empty.
 pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
     let id = name_of(path)?;
     if !is_loadable(id) {
@@ -16,7 +16,7 @@ pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
         return Some(finding.effect("systemd never reads the file").fix(if name::kind_of(id).is_some() {
             "a unit of this type cannot have instances; rename the unit without the @"
         } else {
-            "a name consists of letters, digits, :-_.\\ and one @; `systemd-escape` encodes other characters"
+            "a unit's name consists of letters, digits, :-_.\\ and at most one @; `systemd-escape` encodes other characters"
         }));
     }
     if text.is_empty() && !is_drop_in(path) {

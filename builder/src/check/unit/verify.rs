@@ -62,7 +62,7 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     ))
 }
 
-/// Refuses a path that systemd 219 does not accept as a mount that a unit requires
+/// Refuses a path that systemd 219 does not accept in a dependency on mounts
 /// (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
@@ -82,8 +82,8 @@ fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
         .find_map(|key| unsafe_path(unit.last(section, key)?))
 }
 
-/// Refuses PAMName= without KillMode=control-group, because systemd must kill the processes that a
-/// PAM session leaves behind.
+/// Refuses PAMName= with a KillMode= other than control-group, because systemd must kill the
+/// processes that a PAM session leaves behind.
 fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let pam = unit.last(section, "PAMName")?;
     let mode = unit
@@ -307,7 +307,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     what.is_none().then(|| {
         refused(
             None,
-            "the mount has no What=".into(),
+            "the mount unit has no What=".into(),
             "set What= to the device or directory to mount",
         )
     })
@@ -350,14 +350,14 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     (own != parent).then(|| {
         refused(
             Some(at),
-            format!("by its name, {id} is below {parent}, not below {own}"),
+            format!("according to its name, {id} is below {parent}, not below {own}"),
             "remove Slice=",
         )
     })
 }
 
-/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because each of these units
-/// would stop the others (`unit_load`).
+/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because the start of each of
+/// these units stops the others (`unit_load`).
 fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"

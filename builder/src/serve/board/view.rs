@@ -39,14 +39,14 @@ pub(super) struct Machine {
     pub(super) stage: MachineStage,
     /// The stage in detail.
     pub(super) detail: &'static str,
-    /// The time at which the stage began, as in RFC 3339.
+    /// The time at which the stage began, in the format of RFC 3339.
     pub(super) since: Option<String>,
     /// The last message of the machine.
     pub(super) message: Option<String>,
     /// The result of the newest `--power` calls.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
-    /// The time at which the machine first fetched its document, as in RFC 3339.
+    /// The time at which the machine first fetched its document, in the format of RFC 3339.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,
@@ -65,7 +65,7 @@ pub(super) enum MachineStage {
     Installed,
     /// The machine reported that it is a healthy member.
     Healthy,
-    /// The machine is installed, and an operator must approve its key before it gets certificates.
+    /// An operator must approve the machine's key before the machine gets certificates.
     Approval,
     /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
@@ -101,7 +101,7 @@ impl MachineStage {
 }
 
 impl View {
-    /// Reads the records.
+    /// Reads the records, and adds the newest report.
     pub(super) fn read(state: &ServerState) -> Result<Self> {
         let cluster = state.cluster()?;
         let name = cluster.nodes.first().map(|node| node.cluster.to_string());
@@ -174,8 +174,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Shows the key that an operator must approve. A machine that waits for the approval has the
-    /// stage of its last report.
+    /// Shows the key that an operator must approve, if the stage is `Unknown` or `Installed`.
     fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
         let Some(ca) = &state.ca else { return Ok(()) };
         let Some(key) = pki::to_approve(&ca.pki, node)? else {

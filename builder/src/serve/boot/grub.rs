@@ -1,12 +1,12 @@
 //! The scripts for grub 2 on UEFI.
 //!
-//! Each script has the same length. The network stack in Red Hat's and CentOS's grub requests the
+//! All scripts have the same length. The network stack in Red Hat's and CentOS's grub requests the
 //! length with a HEAD request, and then reads that many bytes (rhboot/grub2,
 //! grub-core/net/efi/http.c). The server can therefore answer a HEAD request without a decision
 //! about the machine.
 //!
-//! All words are quoted, because grub expands `?` and `*` in unquoted words as file names
-//! (grub-core/commands/wildcard.c).
+//! The URLs and the kernel's arguments are quoted, because grub expands `?` and `*` in unquoted
+//! words as file names (grub-core/commands/wildcard.c).
 
 use super::install::{Install, bootif, one_line};
 use crate::serve::identify::Machine;
@@ -15,7 +15,7 @@ use crate::serve::identify::Machine;
 pub(crate) const SCRIPT_BYTES: usize = 4096;
 
 /// The boot loaders that an installation leaves on the disk, in the order in which the script tries
-/// them. The last boot loader is UEFI's default.
+/// them. The last two paths are spellings of UEFI's default path.
 const ON_DISK: [&str; 6] = [
     "/EFI/centos/shimx64.efi",
     "/EFI/redhat/shimx64.efi",
@@ -40,8 +40,8 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
 }
 
 /// Returns the script that installs the node's machine. If the kernel's arguments are too long for
-/// a script, the script shows this error instead, because grub would read only the first part of
-/// the arguments.
+/// a script, the returned script shows an error and boots the machine from its disk, because grub
+/// would read only the first part of the arguments.
 pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
     let tree = on_network(install.tree);
     let bootif = machine
@@ -54,8 +54,9 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .collect();
     let words = words.join(" ");
     // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
-    // grub-core/loader/i386/linux.c). Other builds have no `linuxefi`. grub treats a command
-    // that does not exist as successful (tried with grub 2.06), and `boot` without a kernel fails.
+    // grub-core/loader/i386/linux.c). Other builds of grub have no `linuxefi`. grub treats a
+    // command that does not exist as successful (tried with grub 2.06), and `boot` without a kernel
+    // fails.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -79,7 +80,7 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 ///
 /// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore, the
+/// builds of grub return success, after which UEFI firmware stays in its setup menu. Therefore, the
 /// script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
     let files = ON_DISK.join(" ");
@@ -95,11 +96,11 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     ))
 }
 
-/// Returns the commands that request a script. The commands try several times, because grub uses
-/// the same source ports after each start of the machine, and the server may still have the
-/// connections of an earlier start. Builds of grub without `smbios` omit the serial number and the
-/// UUID. The commands omit a serial number with special characters, because grub does not escape
-/// the characters of a path.
+/// Returns the commands that request a script. The commands repeat the request several times,
+/// because grub uses the same source ports after each start of the machine, and the server may
+/// still have the connections of an earlier start. Builds of grub without `smbios` omit the serial
+/// number and the UUID. The commands omit a serial number with special characters, because grub
+/// does not escape the characters of a path.
 fn request(server: &str, more: &str) -> String {
     format!(
         "set uuid=\nset serial=\nset plain=\n\

@@ -1,4 +1,5 @@
-//! The installation of one node's machine as a pure state: its beginning, its progress and its end.
+//! The state of the installation of one node's machine, without I/O: its beginning, its progress
+//! and its end.
 
 use std::time::SystemTime;
 
@@ -7,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// The record of a node's installation. The record begins when the operator allows an installation.
-/// A machine without a record may be a member of a running cluster, so its disk is not erased.
+/// The record of a node's installation. The record usually begins when the operator allows an
+/// installation. A machine without a record may be a member of a running cluster, so its disk is
+/// not erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// The number of times that the machine has received the installer since the operator last
-    /// allowed an installation.
+    /// The number of times that the machine has received the installer since an installation was
+    /// last allowed.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +91,8 @@ pub(crate) enum NextBoot {
     Unknown,
 }
 
-/// The reason why a report is rejected.
+/// The error for a report of an older attempt, or a late report that contradicts a completed
+/// installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StaleReport;
 
@@ -150,8 +153,8 @@ impl Installation {
 
     /// Accepts the report of a stage.
     ///
-    /// # Errors
-    /// Fails if the token does not belong to the newest attempt.
+    /// # Errors Fails if the token does not belong to the newest attempt, or if the installation is
+    /// complete and the stage is an earlier one.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -174,7 +177,7 @@ impl Installation {
     }
 
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
-    /// attempt, something else is installing the machine and will not report. The record must then
+    /// attempt, something else is installing the machine and will not report, so the record must
     /// prevent a boot loader from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
@@ -216,7 +219,7 @@ impl Step {
         match self {
             Self::Sent => "sent the installer",
             Self::Kickstart => "downloaded the kickstart",
-            Self::ByHand => "downloaded the kickstart, booted by hand",
+            Self::ByHand => "was booted by hand, and downloaded the kickstart",
             Self::Document => "fetched its document",
             Self::Reported(stage) => stage.as_str(),
         }
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(5)),
-            "the first time must be recorded"
+            "the time of the first report must be recorded"
         );
     }
 
@@ -317,7 +320,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
-            "something else installed the machine"
+            "another installer installed the machine"
         );
     }
 

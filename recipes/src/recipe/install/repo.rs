@@ -45,7 +45,7 @@ impl Repo {
 pub enum RepoKey {
     /// A file that a package installs on the node, given by its absolute path.
     OnNode(String),
-    /// A file next to the recipe, which becomes part of the overlay.
+    /// A file in the recipe's folder, which becomes part of the overlay.
     File(LocalFile),
 }
 
@@ -69,8 +69,8 @@ impl FromStr for RepoName {
         // anaconda uses the name "anaconda" for the tree. If anaconda cannot fetch the tree's
         // metadata, a repository with the product's name becomes the base repository in place of
         // the tree (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it
-        // considers to contain sources or unfinished releases (updateBaseRepo). "main" and "base"
-        // are sections of the node's own file.
+        // considers to contain sources or unfinished releases (updateBaseRepo). "main" is a section
+        // of yum.conf, and "base" is a section of the node's etcd-image.repo.
         let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
@@ -96,8 +96,8 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Reads the repositories in `[[install.repo]]`. By default, returns the repositories that belong
-/// to the trees.
+/// Reads the repositories in `[[install.repo]]`. Without this section, returns the update
+/// repository that belongs to the trees, if there is one.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return update_repo(family, trees).into_iter().collect();
@@ -131,7 +131,7 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
             let message = format!("two repositories are named `{}`", name.value);
             entry.report(
                 Diagnostic::error(name.span.clone(), message)
-                    .label("the first one already has this name"),
+                    .label("an earlier repository already has this name"),
             );
         }
         let urls = urls.into_iter().map(|at| at.value).collect();
@@ -161,8 +161,8 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     None
 }
 
-/// Returns the update repository that belongs to the trees: the family's own repository, or the
-/// updates next to each tree that has CentOS's layout.
+/// Returns the update repository that belongs to the trees: the family's own repository for the
+/// family's own trees, or the `updates/x86_64/` that belongs to each `os/x86_64/` tree.
 fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()

@@ -315,7 +315,7 @@ impl Data {
             self.excluded.insert(name.to_owned());
         } else {
             // A package that is listed after its exclusion is no longer excluded. A package that is
-            // excluded after it is listed stays in both lists.
+            // excluded after it is listed is no longer listed.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }
@@ -346,7 +346,7 @@ fn number(command: &Command, option: &str) -> Result<Option<u32>, String> {
     .transpose()
 }
 
-/// Returns the argument that is not an option.
+/// Returns the last argument that is not an option.
 fn bare(command: &Command) -> Option<String> {
     command
         .arguments

@@ -15,7 +15,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 /// The path of the secret key on the node.
 pub(super) const KEY: &str = "/root/key";
 
-// Redirects /away/ to a server without TLS, and /moved/ to this server.
+// A server that redirects /away/ to a server without TLS, and /moved/ to itself.
 const SERVE: &str = "import http.server, ssl
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
@@ -94,7 +94,7 @@ pub(super) fn from_a_server(bed: &Bed) -> Result<()> {
     let said = host
         .sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?
         .ok()?;
-    ensure!(said.contains("which has no manifest"), "{said}");
+    ensure!(said.contains("because it has no manifest"), "{said}");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

@@ -12,7 +12,7 @@ pub(crate) struct Round {
     pub(crate) victim: usize,
     /// The way in which the victim goes down.
     pub(crate) outage: Outage,
-    /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
+    /// Whether the victim's new disk is installed with the kickstart. If false, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
     /// The network fault that exists when the victim returns.
@@ -47,7 +47,7 @@ pub(crate) enum NetworkFault {
     /// The node receives no packets from one of the other members, but that member receives the
     /// node's packets.
     Deaf(usize),
-    /// The node receives no packets from any other member.
+    /// The node is disconnected from the network.
     Alone,
 }
 

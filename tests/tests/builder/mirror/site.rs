@@ -1,5 +1,5 @@
-//! Tests a site without the Internet. The hosts of the site have a separate network, and the
-//! mirror's folder.
+//! Tests a site without the Internet. The programs at the site run in a separate network, but can
+//! read the mirror's folder.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -110,7 +110,7 @@ pub(super) fn site() -> Result<()> {
     wait_for("the server starts", || {
         Ok(fs::read_to_string(&log)?.contains("serving "))
     })?;
-    // Without the tarball's file, the release comes from the server.
+    // Without `--release`, the builder fetches the release from the server.
     let words = format!("release: from http://{SITE}/mirror/etcd/");
     check_output(&site.build(&[])?, 0, &[&words])?;
     ensure!(site.page("mirror/mirror.json")?.contains("not-found"));

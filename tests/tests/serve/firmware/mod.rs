@@ -128,7 +128,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// Starts DHCP, TFTP, and the server with these additional options.
+    /// Prepares the tree and the boot loaders, and starts the server with these additional options.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
         let append: &[&str] = if options.contains(&"--append") {
@@ -154,7 +154,7 @@ impl Bed {
         machine.run(&self.ours, &self.server, holds)
     }
 
-    /// Installs an empty machine, and checks that the machine then boots from its disk.
+    /// Runs a machine, and checks that it is installed exactly once and then boots from its disk.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = self.run(machine, |console, _| console.contains(disk::BOOTED))?;
         let said = self.server.output()?;
@@ -239,8 +239,8 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// Makes a bed in which only this setting identifies etcd-1. The machine's MAC address differs from
-/// the MAC address in the recipe.
+/// Makes a bed whose recipe identifies the machine of etcd-1 only by this setting, and contains no
+/// MAC address.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {
