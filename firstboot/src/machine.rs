@@ -69,7 +69,7 @@ impl Machine {
             ("serial", &wanted.serial, &self.serial),
             ("UUID", &wanted.uuid, &self.uuid),
         ] {
-            if wanted.is_some() && wanted != own {
+            if !FirmwareId::meets(own.as_ref(), wanted.as_ref()) {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
                 return Some(format!(
                     "it is for the machine with {what} {wanted}, but this machine has {own}"
@@ -85,7 +85,7 @@ impl Machine {
     /// network cards do not matter.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
-            && was != is
+            && !was.is_same_as(is)
         {
             return Some(format!(
                 "it was set up on the machine with UUID {was}, but this machine has {is}"
@@ -96,6 +96,22 @@ impl Machine {
             return Some(format!("it was set up on {before}, but this is {self}"));
         }
         None
+    }
+
+    /// Returns the identifiers to record for this machine, which is recorded as `before`. The record
+    /// follows the hardware, so that the machine is still recognised after its network cards have
+    /// been replaced one after the other. Keeps identifiers that the machine does not report.
+    pub(crate) fn after(&self, before: &Self) -> Self {
+        let macs = if self.macs.is_empty() {
+            &before.macs
+        } else {
+            &self.macs
+        };
+        Self {
+            macs: macs.clone(),
+            serial: self.serial.clone().or_else(|| before.serial.clone()),
+            uuid: self.uuid.clone().or_else(|| before.uuid.clone()),
+        }
     }
 }
 
@@ -222,8 +238,32 @@ mod tests {
             machine(TWO, "u-1").cloned_from(&before).is_some(),
             "hypervisors copy UUIDs, but not MACs"
         );
+        let uuid = "42112233-4455-6677-8899-aabbccddeeff";
+        let upgraded = machine(ONE, "33221142-5544-7766-8899-aabbccddeeff");
+        assert_eq!(
+            upgraded.cloned_from(&machine(ONE, uuid)),
+            None,
+            "a newer SMBIOS changes the byte order of the UUID"
+        );
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());
         assert_eq!(repaired.cloned_from(&before), None);
+    }
+
+    #[test]
+    fn a_machine_is_recognised_after_each_of_its_cards_was_replaced() {
+        let first = machine(ONE, "u-1");
+        let mut second = machine(TWO, "");
+        second.macs.push(ONE.parse().unwrap());
+        let third = machine(TWO, "u-1");
+        assert!(third.cloned_from(&first).is_some());
+        let recorded = second.after(&first);
+        assert_eq!(
+            recorded.uuid, first.uuid,
+            "the machine reports no UUID at the moment"
+        );
+        assert_eq!(third.cloned_from(&recorded), None);
+        assert_eq!(third.after(&recorded), third);
+        assert_eq!(Machine::default().after(&third), third);
     }
 }

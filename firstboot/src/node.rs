@@ -33,11 +33,11 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     };
     let found = found.map_err(|error| with_id(error, cluster.keys, &own))?;
     let verified = match identity::verify(found, &trusted, cluster.clone(), &machine, &own) {
-        Err(error) if reason_of(&error).id == Some(ReasonId::DocumentOtherKey) => {
+        Err(error) if is_for_other_keys(&error) => {
             match other_document(&cluster, &machine, &own, &trusted, log)? {
                 Some(other) => {
                     say(format!("{error:#}"));
-                    identity::verify(other, &trusted, cluster, &machine, &own)
+                    Ok(other)
                 }
                 None => Err(error),
             }
@@ -84,21 +84,35 @@ fn renewed(
     enrol(&identity.cluster, machine, own, trusted, log).transpose()
 }
 
+/// Returns whether a document is refused because its certificates are for keys that this node does
+/// not have.
+fn is_for_other_keys(error: &anyhow::Error) -> bool {
+    reason_of(error).id == Some(ReasonId::DocumentOtherKey)
+}
+
 /// Returns the document to use instead of a source's document that is for other keys: the accepted
 /// copy, or a new document for this node's keys. After the keys have changed, a source on the
-/// node's own disk still contains the old document.
+/// node's own disk still contains the old document. If the node has lost its keys, the copy is for
+/// other keys too.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,
     own: &OwnKeys,
     trusted: &PublicKey,
     log: &mut SourceLog,
-) -> Result<Option<FoundDocument>> {
+) -> Result<Option<Identity>> {
+    let verify = |found| identity::verify(found, trusted, cluster.clone(), machine, own);
     if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
-        log.use_copy();
-        return FoundDocument::parse(paths::ACCEPTED, &bytes).map(Some);
+        match verify(FoundDocument::parse(paths::ACCEPTED, &bytes)?) {
+            Err(error) if is_for_other_keys(&error) && cluster.enrol.is_some() => {}
+            verified => {
+                log.use_copy();
+                return verified.map(Some);
+            }
+        }
     }
-    enrol(cluster, machine, own, trusted, log).transpose()
+    let enrolled = enrol(cluster, machine, own, trusted, log).transpose()?;
+    enrolled.map(verify).transpose()
 }
 
 /// Requests certificates for this node's own keys from the server that the recipe names. Returns
@@ -175,15 +189,21 @@ pub(crate) fn adopt_identity(
     machine: &Machine,
     journal: &mut Journal,
 ) -> Result<()> {
-    if accepted(journal).is_none() {
-        let node = &identity.node;
+    let node = &identity.node;
+    let before = accepted(journal).map(|(_, before)| before.clone());
+    if before.is_none() {
         say(format!(
             "this is {} of cluster {} ({machine})",
             node.name, node.cluster
         ));
+    }
+    let machine = before
+        .as_ref()
+        .map_or_else(|| machine.clone(), |before| machine.after(before));
+    if before.as_ref() != Some(&machine) {
         journal.add(Event::IdentityAdopted {
             name: node.name.clone(),
-            machine: machine.clone(),
+            machine,
         })?;
     }
     let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?)

@@ -162,6 +162,12 @@ event() { # KIND KEY
     echo "${line%%\"*}"
 }
 
+# Prints a UUID with the bytes of its first three fields in reverse order. An upgrade of a machine's virtual hardware can change the byte
+# order (recipes/src/machine.rs, is_same_as).
+reversed() { # UUID
+    echo "${1:6:2}${1:4:2}${1:2:2}${1:0:2}-${1:11:2}${1:9:2}-${1:16:2}${1:14:2}${1:18}"
+}
+
 # Refuses a disk of another cluster, node or machine, a journal that does not belong to this volume, and a restore that is in progress.
 check_identity() {
     local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
@@ -175,7 +181,7 @@ check_identity() {
     esac
     uuid=$(event accepted uuid)
     own=$(cat /sys/class/dmi/id/product_uuid 2> /dev/null) || true
-    [ -z "$uuid" ] || [ -z "$own" ] || [ "${uuid,,}" = "${own,,}" ] ||
+    [ -z "$uuid" ] || [ -z "$own" ] || [ "${uuid,,}" = "${own,,}" ] || [ "${uuid,,}" = "$(reversed "${own,,}")" ] ||
         doubt keep-other-machine "$name was set up on the machine with UUID $uuid, but this machine has $own"
     macs=$(grep '"event":"accepted"' "$from/journal" | tail -n 1) || true
     for address in /sys/class/net/*/address; do

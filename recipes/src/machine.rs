@@ -124,6 +124,40 @@ impl FromStr for FirmwareId {
     }
 }
 
+impl FirmwareId {
+    /// Returns whether two texts identify the same machine. The texts are the same, or are a UUID
+    /// in both byte orders. From SMBIOS 2.6 on, the bytes of a UUID's first three fields are stored
+    /// in reverse order. The kernel reverses them again (3.10.0-1160, drivers/firmware/dmi_scan.c,
+    /// dmi_save_uuid), but pxelinux prints the bytes as they are stored (syslinux,
+    /// core/sysappend.c). `product_uuid` therefore also changes when the virtual hardware of a
+    /// machine is upgraded to SMBIOS 2.6 or later (VMware: hardware version 13).
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self == other || self.reversed_fields().is_some_and(|text| text == other.0)
+    }
+
+    /// Returns whether a machine whose id is `found` meets the requirement `wanted`. Without a
+    /// requirement, every machine does.
+    pub fn meets(found: Option<&Self>, wanted: Option<&Self>) -> bool {
+        wanted.is_none_or(|wanted| found.is_some_and(|found| found.is_same_as(wanted)))
+    }
+
+    /// Returns the text of a UUID with the bytes of its first three fields in reverse order, or
+    /// `None` if the text is not a UUID.
+    fn reversed_fields(&self) -> Option<String> {
+        let fields: Vec<&str> = self.0.split('-').collect();
+        let lengths = fields.iter().map(|field| field.len());
+        if !self.0.is_ascii() || !lengths.eq([8, 4, 4, 4, 12]) {
+            return None;
+        }
+        let reversed = |field: &str| -> String {
+            let pairs = (0..field.len()).step_by(2).rev();
+            pairs.map(|at| &field[at..at + 2]).collect()
+        };
+        let [one, two, three] = [0, 1, 2].map(|at| reversed(fields[at]));
+        Some([&*one, &*two, &*three, fields[3], fields[4]].join("-"))
+    }
+}
+
 impl TryFrom<String> for FirmwareId {
     type Error = FirmwareIdError;
     fn try_from(text: String) -> Result<Self, FirmwareIdError> {
@@ -199,5 +233,28 @@ mod tests {
             assert!(bad.parse::<FirmwareId>().is_err(), "{bad}");
         }
         assert_eq!("  ABC-1 ".parse::<FirmwareId>(), "abc-1".parse());
+    }
+
+    #[test]
+    fn a_uuid_is_the_same_in_both_byte_orders() {
+        let id = |text: &str| text.parse::<FirmwareId>().unwrap();
+        let (old, new) = (
+            id("42112233-4455-6677-8899-AABBCCDDEEFF"),
+            id("33221142-5544-7766-8899-aabbccddeeff"),
+        );
+        assert!(old.is_same_as(&old) && old.is_same_as(&new) && new.is_same_as(&old));
+        assert!(FirmwareId::meets(Some(&new), Some(&old)) && FirmwareId::meets(None, None));
+        assert!(!FirmwareId::meets(None, Some(&old)));
+        for other in [
+            "33221142-5544-7766-8899-aabbccddee00",
+            "33221142-4455-7766-8899-aabbccddeeff",
+            "3322114255447766-8899-aabbccddeeff",
+            "u-1",
+        ] {
+            assert!(!old.is_same_as(&id(other)), "{other}");
+            assert!(!id(other).is_same_as(&old), "{other}");
+        }
+        let accents = id("äääädddd-4455-6677-8899-aabbccddeeff");
+        assert!(!accents.is_same_as(&old));
     }
 }

@@ -93,12 +93,9 @@ impl Machine {
 
     fn matches(&self, node: &NodeIdentity) -> bool {
         let wanted = &node.machine;
-        let same = |wanted: &Option<FirmwareId>, found: &Option<FirmwareId>| {
-            wanted.is_none() || wanted == found
-        };
         wanted.mac.is_none_or(|mac| self.macs.contains(&mac))
-            && same(&wanted.serial, &self.serial)
-            && same(&wanted.uuid, &self.uuid)
+            && FirmwareId::meets(self.serial.as_ref(), wanted.serial.as_ref())
+            && FirmwareId::meets(self.uuid.as_ref(), wanted.uuid.as_ref())
     }
 }
 

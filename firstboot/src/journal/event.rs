@@ -16,11 +16,11 @@ use crate::machine::Machine;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// This machine adopted the identity in a node document.
+    /// This machine adopted the identity in a node document, or its hardware has changed since.
     #[serde(rename = "accepted")]
     IdentityAdopted {
         name: Label,
-        /// The identifiers of the machine that accepted the document.
+        /// The identifiers of the machine.
         machine: Machine,
     },
     /// The operator ordered that the cluster be bootstrapped without these members.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use recipes::PublicKey;
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -91,7 +91,10 @@ impl Server {
 
     async fn ask(&self, request: &str) -> Result<FoundDocument, HttpError> {
         let post = self.client.post(self.url.clone()).body(request.to_owned());
-        let bytes = send(post, &self.origin).await?.success(&self.origin, &[])?;
+        // Repeat the request after a 404, because the next build may add this machine.
+        let bytes = send(post, &self.origin)
+            .await?
+            .success(&self.origin, &[StatusCode::NOT_FOUND])?;
         FoundDocument::parse(self.origin.clone(), &bytes).map_err(HttpError::Final)
     }
 

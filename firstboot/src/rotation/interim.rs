@@ -23,6 +23,18 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
         .collect()
 }
 
+/// Returns the PEM text of the CAs in both texts. Returns `document` unchanged if it contains all of
+/// them.
+pub(super) fn merge(document: &str, installed: &str) -> Result<String> {
+    let (new, old) = (TrustBundle::read(document)?, TrustBundle::read(installed)?);
+    let all = new.clone().and(old)?;
+    Ok(if all == new {
+        document.to_owned()
+    } else {
+        all.pem()
+    })
+}
+
 /// Returns the certificates and CAs to install on a member that uses the certificates and CAs in
 /// `installed` and has received a new `document`. The member trusts the CAs in `installed` and in
 /// `document`. The member defers certificates of a new CA until all other members trust that CA.
@@ -32,16 +44,8 @@ pub(super) fn interim_certificates(
     installed: &NodeTls,
     cleared: &BTreeSet<CaSubject>,
 ) -> Result<NodeTls> {
-    let (new, old) = (
-        TrustBundle::read(&document.ca)?,
-        TrustBundle::read(&installed.ca)?,
-    );
-    let all = new.clone().and(old)?;
-    let ca = if all == new {
-        document.ca.clone()
-    } else {
-        all.pem()
-    };
+    let ca = merge(&document.ca, &installed.ca)?;
+    let all = TrustBundle::read(&ca)?;
     let (next, now) = (issuers(document, &all), issuers(installed, &all));
     let is_cleared = next.as_ref().is_some_and(|next| next.is_subset(cleared));
     let shown = if next == now || is_cleared {

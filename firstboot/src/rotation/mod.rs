@@ -47,20 +47,32 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     } else {
         None
     };
+    defer(identity, installed, &state.trusted_by_all)
+}
+
+/// Does the same as `defer_certificates` for a node on which these certificates are installed.
+fn defer(
+    identity: &mut Identity,
+    installed: Option<NodeTls>,
+    trusted_by_all: &BTreeSet<CaSubject>,
+) -> Result<()> {
     if installed.as_ref() == Some(&identity.document_tls) {
         return Ok(());
     }
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
+    let trusted = installed.as_ref().map(|installed| installed.ca.clone());
     let meanwhile = installed
         .filter(works)
         .or_else(|| identity.previous_ca_tls.clone().filter(works));
     // Do not defer unusable certificates, so that a later check reports the document's faults.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.document_tls)) {
-        identity.tls = interim::interim_certificates(
-            &identity.document_tls,
-            &meanwhile,
-            &state.trusted_by_all,
-        )?;
+        identity.tls =
+            interim::interim_certificates(&identity.document_tls, &meanwhile, trusted_by_all)?;
+    }
+    // Keep the installed CAs even if a power cut has separated an installed certificate from its
+    // key, because other members may still present certificates of these CAs.
+    if let Some(Ok(ca)) = trusted.map(|trusted| interim::merge(&identity.tls.ca, &trusted)) {
+        identity.tls.ca = ca;
     }
     Ok(())
 }

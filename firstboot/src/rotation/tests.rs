@@ -57,3 +57,21 @@ fn expired_certificates_remain_if_those_of_the_document_have_also_expired() {
     assert!(!end_deferral(&mut identity));
     assert!(interim::same_pairs(&identity.tls, &old));
 }
+
+#[test]
+fn a_power_cut_between_a_key_and_its_certificate_drops_no_ca() {
+    let mut identity = test_identity();
+    let mut installed = test_identity().tls;
+    // The new key is on the disk, but its certificate is not.
+    installed.server.key = identity.document_tls.server.key.clone();
+    let both = [&identity.document_tls.ca, &installed.ca].map(|pem| authorities(pem).unwrap());
+    defer(&mut identity, Some(installed.clone()), &BTreeSet::new()).unwrap();
+    assert!(interim::same_pairs(&identity.tls, &identity.document_tls));
+    assert_eq!(authorities(&identity.tls.ca).unwrap(), &both[0] | &both[1]);
+
+    // A damaged file does not prevent the node from using its document.
+    "-----BEGIN CERTIFICATE-----\nno CA".clone_into(&mut installed.ca);
+    identity.tls = identity.document_tls.clone();
+    defer(&mut identity, Some(installed), &BTreeSet::new()).unwrap();
+    assert_eq!(identity.tls, identity.document_tls);
+}

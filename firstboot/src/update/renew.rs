@@ -5,6 +5,7 @@
 //! and the command probes the ports to check that etcd presents the new certificates. Each run
 //! checks every step again, so the command does not need to record the progress of earlier runs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,12 +52,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "the recipe of this image has no `enrol` in [tls], so an operator must renew the certificates",
         ))
     })?;
+    let (until, due) = expiry(&own)?;
     let before = RenewalFailure::read()?;
-    let waits = before.as_ref().is_some_and(|before| before.waits(now()));
-    if options.scheduled && waits {
+    let waits = |before: &RenewalFailure| before.waits(now(), until.as_secs());
+    if options.scheduled && before.as_ref().is_some_and(waits) {
         return Ok(());
     }
-    let (until, due) = expiry(&own)?;
     let due = due.then_some(&server);
     let Err(error) = renew(&own, until, due) else {
         return RenewalFailure::clear();
@@ -79,7 +80,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     let identity = own.identity()?;
     let changed = installs && install(&identity)?;
     if installs {
-        restart_refused()?;
+        continue_service(&identity)?;
     }
     if rotation::check_presented(&identity)? && changed {
         let until = date(expiry(&own)?.0);
@@ -113,26 +114,51 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
 /// the installed certificates have changed. If `firstboot run` is running or has not installed any
 /// certificates yet, it installs the certificates instead.
 fn install(identity: &Identity) -> Result<bool> {
-    let Ok(_lock) = Lock::take() else {
-        return Ok(false);
-    };
     if tls::installed()?.is_none() {
         return Ok(false);
     }
-    let changes = steps::certificates(identity)?;
-    if !changes.is_empty() {
+    let changes = || steps::certificates(identity);
+    // Take the lock only if a file must change, because firstboot.service and the updater fail while
+    // this command, which runs often, has the lock.
+    let is_needed = !changes()?.is_empty();
+    if is_needed {
+        let Ok(_lock) = Lock::take() else {
+            return Ok(false);
+        };
         tls::check(identity, &identity.document_tls)?;
-        changes.iter().try_for_each(Change::apply_and_log)?;
+        changes()?.iter().try_for_each(Change::apply_and_log)?;
     }
     own_keys::promote(&identity.document_tls)?;
-    Ok(!changes.is_empty())
+    Ok(is_needed)
 }
 
-/// Starts firstboot.service again if the service refused the certificates that the node has since
-/// renewed. Without this start, a node that was off when its certificates expired would not start
-/// etcd.
-fn restart_refused() -> Result<()> {
-    let seen = systemd::properties(FIRSTBOOT_UNIT, &["ActiveState", "StatusText"])?;
+/// Lets firstboot.service continue with the certificates of the document, if it does not do so
+/// itself.
+fn continue_service(identity: &Identity) -> Result<()> {
+    let names = ["ActiveState", "SubState", "StatusText"];
+    let seen = systemd::properties(FIRSTBOOT_UNIT, &names)?;
+    match next_action(&seen, rotation::is_complete(identity)) {
+        ServiceAction::None => Ok(()),
+        ServiceAction::Start => systemd::start(FIRSTBOOT_UNIT),
+        ServiceAction::Restart => systemd::restart(FIRSTBOOT_UNIT),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServiceAction {
+    None,
+    /// The service refused the certificates that the node has since renewed. Without this start, a
+    /// node that was off when its certificates expired would not start etcd.
+    Start,
+    /// The service has finished, but another CA signed the renewed certificates, so they are
+    /// deferred. Without this restart, the node would present its old certificates until they
+    /// expire.
+    Restart,
+}
+
+/// Decides how firstboot.service continues. `is_complete` is set if the node uses the CAs and the
+/// certificates of its document.
+fn next_action(seen: &BTreeMap<String, String>, is_complete: bool) -> ServiceAction {
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));
     let refused = [ReasonId::CertificateRefused, ReasonId::EnrolmentRefused];
     if has("ActiveState", "failed")
@@ -140,7 +166,57 @@ fn restart_refused() -> Result<()> {
             .iter()
             .any(|id| has("StatusText", &format!("[{id}]")))
     {
-        systemd::start(FIRSTBOOT_UNIT)?;
+        ServiceAction::Start
+    } else if !is_complete && has("SubState", "exited") {
+        ServiceAction::Restart
+    } else {
+        ServiceAction::None
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_started_only_if_the_renewed_certificates_let_it_continue() {
+        let action = |active: &str, sub: &str, status: &str, is_complete| {
+            let pairs = [
+                ("ActiveState", active),
+                ("SubState", sub),
+                ("StatusText", status),
+            ];
+            let seen = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            next_action(&seen.into(), is_complete)
+        };
+        for refused in ["expired [certificate-refused]", "no [enrolment-refused]"] {
+            assert_eq!(
+                action("failed", "failed", refused, true),
+                ServiceAction::Start
+            );
+        }
+        let other = "files were changed [image-altered]";
+        for is_complete in [true, false] {
+            assert_eq!(
+                action("failed", "failed", other, is_complete),
+                ServiceAction::None
+            );
+        }
+        let healthy = "etcd-1 is a healthy member";
+        assert_eq!(
+            action("active", "exited", healthy, true),
+            ServiceAction::None
+        );
+        assert_eq!(
+            action("active", "exited", healthy, false),
+            ServiceAction::Restart,
+            "a new CA signed the certificates"
+        );
+        let waits = "etcd-3 does not trust the new CA yet [ca-not-trusted]";
+        assert_eq!(
+            action("active", "running", waits, false),
+            ServiceAction::None,
+            "the service replaces the CA"
+        );
+    }
 }

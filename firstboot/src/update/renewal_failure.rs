@@ -40,21 +40,20 @@ impl RenewalFailure {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Returns whether it is too early for another attempt. If the clock was set back, the next
-    /// attempt is delayed by at most [`LONGEST`].
-    pub(super) fn waits(&self, now: u64) -> bool {
-        now < self.next && self.next - now <= LONGEST
+    /// Returns whether it is too early for another attempt. The certificates expire at `until`. A
+    /// clock that was set back does not delay the next attempt, because the rest of a pause is never
+    /// longer than the pause that a failure at the time `now` would cause.
+    pub(super) fn waits(&self, now: u64, until: u64) -> bool {
+        now < self.next && self.next - now <= pause(self.attempts, now, until)
     }
 
     /// Returns the record after another failure. The certificates expire at `until`.
     pub(super) fn after(before: Option<&Self>, now: u64, until: u64, why: &Reason) -> Self {
         let attempts = before.map_or(1, |before| before.attempts.saturating_add(1));
-        let doubled = SHORTEST.saturating_mul(1 << (attempts - 1).min(20));
-        let most = (until.saturating_sub(now) / PART).clamp(SHORTEST, LONGEST);
         Self {
             since: before.map_or(now, |before| before.since),
             attempts,
-            next: now + doubled.min(most),
+            next: now.saturating_add(pause(attempts, now, until)),
             why: why.to_string(),
         }
     }
@@ -86,6 +85,13 @@ impl RenewalFailure {
     }
 }
 
+/// Returns the pause after this number of failures, in seconds.
+fn pause(attempts: u32, now: u64, until: u64) -> u64 {
+    let doubled = SHORTEST.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+    let most = (until.saturating_sub(now) / PART).clamp(SHORTEST, LONGEST);
+    doubled.min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +104,8 @@ mod tests {
         let (mut now, until, mut pauses) = (1000, 1000 + 3600, Vec::new());
         while now < until {
             let next = RenewalFailure::after(state.as_ref(), now, until, &why);
-            assert!(next.waits(now) && !next.waits(next.next));
+            assert!((now..next.next).all(|now| next.waits(now, until)));
+            assert!(!next.waits(next.next, until));
             pauses.push(next.next - now);
             now = next.next;
             state = Some(next);
@@ -122,6 +129,23 @@ mod tests {
         };
         let next = RenewalFailure::after(Some(&before), 1000, u64::MAX, &why);
         assert_eq!(next.next, 1000 + LONGEST);
-        assert!(next.waits(1000) && !next.waits(0));
+        assert!(next.waits(1000, u64::MAX) && !next.waits(0, u64::MAX));
+    }
+
+    #[test]
+    fn an_attempt_with_a_clock_that_was_ahead_delays_no_later_attempt() {
+        let why = Reason::from("no answer");
+        // The clock is two hours ahead, so the certificates, which are valid for ten minutes, seem
+        // to have expired.
+        let (now, until) = (10_000, 10_600);
+        let early = RenewalFailure::after(None, now + 7200, until, &why);
+        assert!(early.waits(now + 7200, until) && !early.waits(now, until));
+        // After many failures, the same pause is right for certificates that expire in a month.
+        let late = RenewalFailure {
+            attempts: 12,
+            next: now + 7200,
+            ..early
+        };
+        assert!(!late.waits(now, until) && late.waits(now, now + 86_400 * 30));
     }
 }

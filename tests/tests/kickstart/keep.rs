@@ -86,6 +86,8 @@ fn kept() -> Result<()> {
     machine.append_event(r#""event":"rejoin","member":1"#)?;
     machine.keeps(&KEPT)?;
 
+    on_upgraded_hardware(&rendered)?;
+
     // This machine has UEFI, and an EFI system partition.
     let machine = rendered.node("uefi")?;
     machine.firmware_is_uefi()?;
@@ -121,6 +123,14 @@ fn kept() -> Result<()> {
     );
     ensure!(machine.read("..", "run/etcd-image/keep").is_err());
     Ok(())
+}
+
+/// Tests a virtual machine whose hardware upgrade has changed the byte order of its UUID.
+fn on_upgraded_hardware(rendered: &Rendered) -> Result<()> {
+    let machine = rendered.node("upgraded")?;
+    machine.append_event(r#""event":"accepted","name":"etcd-1","machine":{"macs":[],"serial":null,"uuid":"42112233-4455-6677-8899-aabbccddeeff"}"#)?;
+    machine.uuid("33221142-5544-7766-8899-AABBCCDDEEFF")?;
+    machine.keeps(&KEPT)
 }
 
 /// A function that changes a machine so that its volume is doubtful.

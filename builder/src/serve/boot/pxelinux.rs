@@ -63,6 +63,8 @@ pub(in crate::serve) fn machine(name: &str) -> Option<Machine> {
 
 #[cfg(test)]
 mod tests {
+    use recipes::FirmwareId;
+
     use super::*;
 
     #[test]
@@ -84,6 +86,13 @@ mod tests {
         ] {
             assert_eq!(machine(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_uuid_in_the_byte_order_of_smbios_identifies_the_machine() {
+        let asked = machine("33221142-5544-7766-8899-aabbccddeeff").unwrap();
+        let in_recipe = "42112233-4455-6677-8899-aabbccddeeff".parse().ok();
+        assert!(FirmwareId::meets(asked.uuid.as_ref(), in_recipe.as_ref()));
     }
 
     #[test]

@@ -101,3 +101,14 @@ fn a_refusal_ends_the_requests_and_names_its_reason() {
     let got = task.join().unwrap();
     assert!(got.starts_with("POST /enrol"), "{got}");
 }
+
+#[test]
+fn a_machine_that_the_server_does_not_know_yet_asks_again() {
+    let (pkcs8, public) = key();
+    let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\n[unknown-machine]\n";
+    let (url, task) = server(&pkcs8, answer);
+    let error = enrol_once(&url, &Machine::default(), "the request", &public).unwrap_err();
+    assert_eq!(code_of(&error), Exit::NotReady, "{error:#}");
+    assert!(error.to_string().contains("[unknown-machine]"), "{error}");
+    task.join().unwrap();
+}
