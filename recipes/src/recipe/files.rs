@@ -46,6 +46,27 @@ const OWN: [&str; 3] = [
     "usr/local/bin/firstboot",
 ];
 
+/// Links of CentOS 7, each with its folder. The installer unpacks the overlay with the option
+/// --no-overwrite-dir, with which GNU tar replaces a link by a folder that has only the overlay's
+/// files (src/extract.c, extract_dir and maybe_recoverable).
+const LINKS: [(&str, &str); 15] = [
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("etc/init.d", "etc/rc.d/init.d"),
+    ("etc/rc0.d", "etc/rc.d/rc0.d"),
+    ("etc/rc1.d", "etc/rc.d/rc1.d"),
+    ("etc/rc2.d", "etc/rc.d/rc2.d"),
+    ("etc/rc3.d", "etc/rc.d/rc3.d"),
+    ("etc/rc4.d", "etc/rc.d/rc4.d"),
+    ("etc/rc5.d", "etc/rc.d/rc5.d"),
+    ("etc/rc6.d", "etc/rc.d/rc6.d"),
+    ("etc/ssl/certs", "etc/pki/tls/certs"),
+    ("usr/tmp", "var/tmp"),
+    ("var/mail", "var/spool/mail"),
+];
+
 pub(super) fn read(root: &Table<'_>) -> Files {
     let Some(table) = root.table("files") else {
         return Files::default();
@@ -142,6 +163,18 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
             format!("{} belongs to the image itself", path.value),
         );
         table.report(finding.label("expected a different path"));
+        return None;
+    }
+    let within = |(link, folder): &(&'static str, &'static str)| {
+        let below = inner.strip_prefix(link)?;
+        (below.is_empty() || below.starts_with('/')).then_some((*link, *folder, below))
+    };
+    if let Some((link, folder, below)) = LINKS.iter().find_map(within) {
+        let message = format!("/{link} is a link to /{folder} on CentOS 7");
+        let finding = Diagnostic::error(path.span.clone(), message);
+        table.report(finding.label(format!(
+            "the file would replace the link, and thus hide the files in /{folder}; write \"/{folder}{below}\""
+        )));
         return None;
     }
     Some(inner.to_owned())

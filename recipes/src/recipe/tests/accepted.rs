@@ -131,3 +131,31 @@ fn a_release_that_damages_data_is_warned_about() {
         "{said:?}"
     );
 }
+
+/// The installer's tar replaces a link of the base system by a folder, so that all programs that
+/// use the link fail.
+#[test]
+fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
+    let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
+    for (path, real) in [
+        (
+            "/lib/udev/rules.d/99-a.rules",
+            "/usr/lib/udev/rules.d/99-a.rules",
+        ),
+        ("/lib64/a.so", "/usr/lib64/a.so"),
+        ("/bin/a", "/usr/bin/a"),
+        ("/lib", "/usr/lib"),
+        ("/etc/init.d/a", "/etc/rc.d/init.d/a"),
+        ("/etc/ssl/certs/a.pem", "/etc/pki/tls/certs/a.pem"),
+    ] {
+        refused(&file(path), &format!("write \"{real}\""));
+    }
+    for path in [
+        "/library/a",
+        "/usr/lib/a",
+        "/etc/init.d.own/a",
+        "/etc/ssl/a",
+    ] {
+        assert!(read(&file(path)).recipe.is_some(), "{path}");
+    }
+}
