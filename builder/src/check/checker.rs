@@ -3,7 +3,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 use super::unit::{self, UnitFile};
-use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles};
+use super::{chrony, firewalld, fstab, kickstart, masked, place, preset, sysctl, text, tmpfiles};
 
 /// Checks one file individually. `unit` is the parsed unit if the file is a unit file.
 fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
@@ -47,6 +47,7 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut among = unit::cross_check(&units, files, whole);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
+    among.extend(masked::cross_check(files));
     if whole {
         among.extend(preset::cross_check(files));
     }

@@ -13,6 +13,7 @@ mod firewalld;
 mod fstab;
 mod image;
 mod kickstart;
+mod masked;
 mod place;
 mod preset;
 mod python;

@@ -117,6 +117,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "kickstart/unverified" "A download that nothing verifies"
     Advice "kickstart/waits" "An installer that waits for an operator after an error"
     Parser "kickstart/words" "A command with too few, too many or wrong words"
+    Effect "place/masked" "A file that another file of the same name masks"
     Advice "place/mode" "Harmful permissions"
     Effect "place/network" "A file of a network service that CentOS 7 does not run"
     Effect "place/policies" "A policy, which firewalld 0.6.3 does not have"
