@@ -20,6 +20,7 @@ mod python;
 mod report;
 mod rules;
 mod sarif;
+mod script;
 mod sysctl;
 mod systemd;
 mod tables;

@@ -42,9 +42,23 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
             .fix("write the script for /bin/bash, or /usr/bin/python, which is Python 2.7"),
         );
     }
+    if is_shell(interpreter) {
+        out.extend(section.body.carriage_return().map(carriage_return));
+    }
     if in_installer && is_shell(interpreter) {
         absent_commands(section, out);
     }
+}
+
+/// Returns the finding for a carriage return, which pykickstart keeps in the lines of a script.
+fn carriage_return(place: TextSpan<'_>) -> Finding {
+    Finding::error(
+        "kickstart/carriage-return",
+        place,
+        "a carriage return is at the end of the line",
+    )
+    .effect("the shell reads the carriage return as part of the last word")
+    .fix("end each line with only a line feed; dos2unix converts a file")
 }
 
 fn is_shell(interpreter: &str) -> bool {
@@ -231,7 +245,9 @@ fn heredoc_end(line: &str, at: usize) -> Option<String> {
 
 /// Checks a script with bash, if bash is installed.
 pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
-    if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh")) {
+    if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh"))
+        || section.body.carriage_return().is_some()
+    {
         return None;
     }
     let (line, message) = bash_says(section.body.text)?;
