@@ -124,7 +124,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "place/policies" "A policy, which firewalld 0.6.3 does not have"
     Advice "place/secret" "A private key in the image"
     Effect "place/sshd" "A file that OpenSSH 7.4 does not read"
-    Effect "place/suffix" "A file that is ignored because its name does not end with .conf"
+    Effect "place/suffix" "A file that is ignored because of its name"
     Effect "place/sysusers" "A sysusers file, which CentOS 7 does not read"
     Effect "place/volatile" "A file in a folder that is empty after each boot"
     Effect "preset/off" "A unit that stays disabled"
