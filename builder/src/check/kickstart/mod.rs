@@ -3,10 +3,11 @@
 //! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
 //! contains the commands and sections. `command` and `parse_rules` report the text that pykickstart
 //! refuses. `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report the effects
-//! in anaconda of the text that pykickstart accepts.
+//! in anaconda of the text that pykickstart accepts. `commands` finds the commands of a script.
 
 mod command;
 mod command_rules;
+mod commands;
 mod completeness;
 mod cross_checks;
 mod disk;
