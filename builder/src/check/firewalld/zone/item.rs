@@ -2,7 +2,7 @@
 
 use super::super::element::{Element, IGNORED};
 use super::super::value::{
-    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key,
+    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key, ports,
 };
 use crate::check::finding::Finding;
 
@@ -60,7 +60,14 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
         }
         name => name.to_owned(),
     };
-    if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
+    let is_etcd = match name {
+        "port" => {
+            protocol == "tcp" && ports(port).is_some_and(|(low, high)| low <= 2380 && high >= 2379)
+        }
+        "service" => ["etcd-client", "etcd-server"].contains(&at.text("name")),
+        _ => false,
+    };
+    if is_etcd {
         out.push(open_to_everyone(at));
     }
     Some(item)
