@@ -48,6 +48,7 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
     among.extend(masked::cross_check(files));
+    among.extend(firewalld::cross_check(files, whole));
     if whole {
         among.extend(preset::cross_check(files));
     }
