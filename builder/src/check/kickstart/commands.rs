@@ -236,6 +236,7 @@ mod tests {
         }
         for (script, found) in [
             ("stat a", "stat"),
+            ("getent hosts a", "getent"),
             ("true && \\\n  stat a", "stat"),
             ("echo a |\n  sum", "sum"),
             ("x=$(stat a)", "stat"),
