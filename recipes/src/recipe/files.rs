@@ -46,10 +46,10 @@ const OWN: [&str; 3] = [
     "usr/local/bin/firstboot",
 ];
 
-/// Links of CentOS 7, each with its folder. The installer unpacks the overlay with the option
+/// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
 /// --no-overwrite-dir, with which GNU tar replaces a link by a folder that has only the overlay's
 /// files (src/extract.c, extract_dir and maybe_recoverable).
-const LINKS: [(&str, &str); 15] = [
+const LINKS: [(&str, &str); 18] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),
     ("lib", "usr/lib"),
@@ -62,7 +62,10 @@ const LINKS: [(&str, &str); 15] = [
     ("etc/rc4.d", "etc/rc.d/rc4.d"),
     ("etc/rc5.d", "etc/rc.d/rc5.d"),
     ("etc/rc6.d", "etc/rc.d/rc6.d"),
+    ("etc/rc.local", "etc/rc.d/rc.local"),
     ("etc/ssl/certs", "etc/pki/tls/certs"),
+    ("etc/sysconfig/grub", "etc/default/grub"),
+    ("etc/sysconfig/selinux", "etc/selinux/config"),
     ("usr/tmp", "var/tmp"),
     ("var/mail", "var/spool/mail"),
 ];
@@ -165,15 +168,15 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         table.report(finding.label("expected a different path"));
         return None;
     }
-    let within = |(link, folder): &(&'static str, &'static str)| {
+    let within = |(link, target): &(&'static str, &'static str)| {
         let below = inner.strip_prefix(link)?;
-        (below.is_empty() || below.starts_with('/')).then_some((*link, *folder, below))
+        (below.is_empty() || below.starts_with('/')).then_some((*link, *target, below))
     };
-    if let Some((link, folder, below)) = LINKS.iter().find_map(within) {
-        let message = format!("/{link} is a link to /{folder} on CentOS 7");
+    if let Some((link, target, below)) = LINKS.iter().find_map(within) {
+        let message = format!("/{link} is a link to /{target} on CentOS 7");
         let finding = Diagnostic::error(path.span.clone(), message);
         table.report(finding.label(format!(
-            "the file would replace the link, and thus hide the files in /{folder}; write \"/{folder}{below}\""
+            "the installer would replace the link, which other programs follow; write \"/{target}{below}\""
         )));
         return None;
     }

@@ -146,6 +146,7 @@ fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
         ("/bin/a", "/usr/bin/a"),
         ("/lib", "/usr/lib"),
         ("/etc/init.d/a", "/etc/rc.d/init.d/a"),
+        ("/etc/rc.local", "/etc/rc.d/rc.local"),
         ("/etc/ssl/certs/a.pem", "/etc/pki/tls/certs/a.pem"),
     ] {
         refused(&file(path), &format!("write \"{real}\""));
