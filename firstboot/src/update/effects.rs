@@ -44,7 +44,16 @@ const OWN: [&str; 7] = [
     "firstboot-snapshot.service",
 ];
 /// The kinds of units that can be enabled and started.
-const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
+const KINDS: [&str; 8] = [
+    ".service",
+    ".timer",
+    ".socket",
+    ".path",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+];
 
 /// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
@@ -128,6 +137,8 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
     Some(match kind {
         Kind::Added if !drop_in => Effect::AddUnit(name),
         Kind::Removed if !drop_in => Effect::RemoveUnit(name),
+        // A restart of a target would also stop the units that require the target.
+        _ if name.ends_with(".target") => return None,
         _ => Effect::RestartUnit(name),
     })
 }
@@ -201,6 +212,11 @@ mod tests {
                 "enables and starts own.service if the presets enable it",
             ),
             (
+                "etc/systemd/system/srv.automount",
+                Kind::Added,
+                "enables and starts srv.automount if the presets enable it",
+            ),
+            (
                 "etc/systemd/system/own.timer",
                 Kind::Removed,
                 "stops and disables own.timer",
@@ -229,6 +245,7 @@ mod tests {
             "etc/systemd/system/firstboot-update.service",
             "etc/systemd/system/firstboot-auto-update.service",
             "etc/systemd/system/own@.service",
+            "etc/systemd/system/basic.target.d/a.conf",
             "etc/motd",
         ];
         assert_eq!(of(&paths.map(|path| (path, Kind::Replaced))), [""; 0]);
