@@ -110,6 +110,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     let mut out = order::cycles(units);
     for (name, unit) in units {
         out.extend(unknown_names(name, unit, units, whole));
+        out.extend(missing_also(unit, units).into_iter().filter(|_| whole));
         out.extend(installs_nothing(unit, files));
         out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
@@ -216,6 +217,24 @@ fn unknown_names(
         }
     }
     out
+}
+
+/// Finds an `Also=` for a unit that does not exist. `systemctl preset` then fails
+/// (src/shared/install.c, unit_file_search), and the kickstart runs it for every unit of the
+/// overlay.
+fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
+    let missing = unit
+        .words("Install", "Also")
+        .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units));
+    missing
+        .map(|(file, word)| {
+            let message = format!("the node has no unit {}", word.text);
+            let finding = Finding::error("unit/enables-nothing", word, message)
+                .effect("systemctl preset fails, and the installation ends")
+                .fix("add the unit, or remove the word");
+            (file, finding)
+        })
+        .collect()
 }
 
 /// Finds an `[Install]` section that does not name a unit. Enabling a unit with this section has no
