@@ -46,6 +46,23 @@ const OWN: [&str; 3] = [
     "usr/local/bin/firstboot",
 ];
 
+/// Files that the installer or firstboot writes, and folders of such files, each with advice.
+/// firstboot refuses a node on which a file of the overlay was changed.
+const WRITTEN: [(&str, &str); 6] = [
+    (
+        "etc/etcd/",
+        "firstboot writes the files in this folder; set etcd's options in [etcd]",
+    ),
+    ("etc/hostname", "firstboot writes the name of each node"),
+    ("etc/machine-id", "each machine has its own id"),
+    (
+        "root/.ssh/authorized_keys",
+        "the installer writes this file; list the keys in `ssh-keys` under [install]",
+    ),
+    ("var/lib/etcd/", "this is the volume of etcd"),
+    ("var/lib/firstboot/", "firstboot keeps its journal here"),
+];
+
 /// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
 /// --no-overwrite-dir, with which GNU tar replaces a link by a folder that has only the overlay's
 /// files (src/extract.c, extract_dir and maybe_recoverable).
@@ -160,27 +177,48 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         );
         return None;
     };
-    if OWN.iter().any(|own| inner.starts_with(own)) {
-        let finding = Diagnostic::error(
-            path.span.clone(),
-            format!("{} belongs to the image itself", path.value),
-        );
-        table.report(finding.label("expected a different path"));
+    if let Some((message, label)) = refusal(inner) {
+        table.report(Diagnostic::error(path.span.clone(), message).label(label));
         return None;
+    }
+    if inner == "etc/resolv.conf" {
+        let message = "NetworkManager can rewrite /etc/resolv.conf";
+        let finding = Diagnostic::warning(path.span.clone(), message)
+            .label("firstboot refuses a node on which a file of the image was changed")
+            .help("write the name servers into `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
+        table.report(finding);
+    }
+    Some(inner.to_owned())
+}
+
+/// Returns the reason why the user cannot add a file with this path, and advice.
+fn refusal(inner: &str) -> Option<(String, String)> {
+    if OWN.iter().any(|own| inner.starts_with(own)) {
+        return Some((
+            format!("/{inner} belongs to the image itself"),
+            "expected a different path".to_owned(),
+        ));
+    }
+    let written = WRITTEN
+        .iter()
+        .find(|(path, _)| inner == *path || (path.ends_with('/') && inner.starts_with(path)));
+    if let Some((_, advice)) = written {
+        return Some((
+            format!("/{inner} cannot be a file of the image"),
+            (*advice).to_owned(),
+        ));
     }
     let within = |(link, target): &(&'static str, &'static str)| {
         let below = inner.strip_prefix(link)?;
         (below.is_empty() || below.starts_with('/')).then_some((*link, *target, below))
     };
-    if let Some((link, target, below)) = LINKS.iter().find_map(within) {
-        let message = format!("/{link} is a link to /{target} on CentOS 7");
-        let finding = Diagnostic::error(path.span.clone(), message);
-        table.report(finding.label(format!(
+    let (link, target, below) = LINKS.iter().find_map(within)?;
+    Some((
+        format!("/{link} is a link to /{target} on CentOS 7"),
+        format!(
             "the installer would replace the link, which other programs follow; write \"/{target}{below}\""
-        )));
-        return None;
-    }
-    Some(inner.to_owned())
+        ),
+    ))
 }
 
 /// Permissions in octal.

@@ -160,3 +160,33 @@ fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
         assert!(read(&file(path)).recipe.is_some(), "{path}");
     }
 }
+
+/// firstboot refuses a node on which a file of the image was changed, so a file that firstboot or
+/// the installer writes cannot be in the image.
+#[test]
+fn a_file_that_the_node_writes_itself_is_refused() {
+    let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
+    for path in [
+        "/etc/hostname",
+        "/etc/machine-id",
+        "/etc/etcd/etcd.conf",
+        "/root/.ssh/authorized_keys",
+        "/var/lib/etcd/data/a",
+        "/var/lib/firstboot/a",
+    ] {
+        refused(
+            &file(path),
+            &format!("{path} cannot be a file of the image"),
+        );
+    }
+    for path in ["/etc/hostname.own", "/root/.ssh/config", "/etc/etcd.own/a"] {
+        assert_eq!(said(&file(path)), Vec::<String>::new(), "{path}");
+    }
+    let resolver = file("/etc/resolv.conf");
+    assert!(read(&resolver).recipe.is_some());
+    assert!(
+        said(&resolver)[0].contains("NetworkManager can rewrite /etc/resolv.conf"),
+        "{:?}",
+        said(&resolver)
+    );
+}
