@@ -124,6 +124,17 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 .fix("let tmpfiles.d create the file at each boot"),
         );
     }
+    // systemd 219, tmpfiles.d/tmp.conf.
+    if ["/tmp/", "/var/tmp/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
+    {
+        out.push(
+            Finding::error("place/volatile", 0..0, format!("{path} is a temporary file"))
+                .effect("systemd-tmpfiles deletes the file after some days, and firstboot then refuses the node")
+                .fix("choose another folder, such as /usr/local/share"),
+        );
+    }
     if let Some((rule, _, why, instead)) = UNREAD
         .iter()
         .find(|(_, folder, ..)| path.starts_with(folder))

@@ -127,7 +127,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "place/sshd" "A file that OpenSSH 7.4 does not read"
     Effect "place/suffix" "A file that is ignored because of its name"
     Effect "place/sysusers" "A sysusers file, which CentOS 7 does not read"
-    Effect "place/volatile" "A file in a folder that is empty after each boot"
+    Effect "place/volatile" "A file in a folder that is emptied"
     Effect "preset/not-applied" "A preset for a unit to which the installer applies no presets"
     Effect "preset/off" "A unit that stays disabled"
     Effect "preset/pattern" "A preset that does not name a unit"
