@@ -11,8 +11,7 @@ const POST: &str = "/etc/firstboot/post/";
 /// Returns the program in a script's first line, or `None` if the script does not name one.
 fn program(text: &str) -> Option<&str> {
     let mut words = text.lines().next()?.strip_prefix("#!")?.split_whitespace();
-    let name = |path: &'_ str| path.rsplit('/').next();
-    let first = words.next().and_then(name)?;
+    let first = words.next()?.rsplit('/').next()?;
     if first == "env" {
         words.next()
     } else {
