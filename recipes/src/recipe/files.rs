@@ -168,8 +168,7 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         .value
         .strip_prefix('/')
         .filter(|inner| inner.split('/').all(plain));
-    let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\'))
-    else {
+    let Some(inner) = inner.filter(|inner| !inner.contains(char::is_control)) else {
         let message = format!("`{}` is not a path on the node", path.value.escape_debug());
         table.report(
             Diagnostic::error(path.span.clone(), message)
