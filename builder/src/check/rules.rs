@@ -63,7 +63,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "firewalld/family" "A rule whose family does not match its addresses"
     Parser "firewalld/name" "A file name that firewalld refuses"
     Advice "firewalld/open" "An etcd port that is open to every host"
-    Effect "firewalld/reference" "A service or an ipset that the node does not have"
+    Effect "firewalld/reference" "A service, an ICMP type or an ipset that the node does not have"
     Parser "firewalld/rule" "A rule that firewalld ignores"
     Parser "firewalld/twice" "An element or entry that is listed twice"
     Parser "firewalld/value" "A value that firewalld refuses"

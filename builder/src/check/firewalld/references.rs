@@ -1,6 +1,8 @@
-//! Finds the services and ipsets that a zone names but that the node does not have. firewalld 0.6.3
-//! logs a warning and ignores them (core/fw_zone.py, __zone_settings; core/fw_service.py,
-//! check_service).
+//! Finds the services, ICMP types and ipsets that a zone names but that the node does not have.
+//! firewalld 0.6.3 ignores them (core/fw_zone.py, __zone_settings), but the kickstart checks the
+//! zones with firewall-offline-cmd, which refuses such a zone (core/io/zone.py, _check_config).
+
+use std::collections::BTreeSet;
 
 use recipes::diagnostic::nearest;
 use roxmltree::{Document, Node, ParsingOptions};
@@ -29,40 +31,46 @@ pub(in crate::check) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usi
         if Kind::of(&file.path, root) != Some(Kind::Zone) {
             continue;
         }
-        let found = document.descendants().filter(Node::is_element);
-        out.extend(
-            found
-                .filter_map(|node| reference(node, files, whole))
-                .map(|finding| (index, finding)),
-        );
+        let elements = document.descendants().filter(Node::is_element);
+        let findings = elements.filter_map(|node| reference(node, files, whole));
+        out.extend(findings.map(|finding| (index, finding)));
     }
     out
 }
 
-/// Returns a finding if an element of a zone names a service or an ipset that does not exist.
+/// Returns a finding if an element of a zone names something that does not exist.
 fn reference(node: Node<'_, '_>, files: &[File<'_>], whole: bool) -> Option<Finding> {
-    let (what, folder, attribute) = match node.tag_name().name() {
-        "service" => ("service", "services", "name"),
-        "source" if whole => ("ipset", "ipsets", "ipset"),
+    let nothing = BTreeSet::new();
+    let (what, folder, attribute, stock) = match node.tag_name().name() {
+        "service" => ("service", "services", "name", &*tables::FIREWALLD_SERVICES),
+        "icmp-block" | "icmp-type" => (
+            "ICMP type",
+            "icmptypes",
+            "name",
+            &*tables::FIREWALLD_ICMP_TYPES,
+        ),
+        "source" if whole => ("ipset", "ipsets", "ipset", &nothing),
         _ => return None,
     };
     let named = node.attribute_node(attribute)?;
-    let (name, own) = (
-        named.value(),
-        format!("/firewalld/{folder}/{}.xml", named.value()),
-    );
-    let is_stock = what == "service" && tables::FIREWALLD_SERVICES.contains(name);
-    if is_stock || files.iter().any(|file| file.path.ends_with(&own)) {
+    let name = named.value();
+    let own = format!("/firewalld/{folder}/{name}.xml");
+    if stock.contains(name) || files.iter().any(|file| file.path.ends_with(&own)) {
         return None;
     }
-    let finding = Finding::warning(
-        "firewalld/reference",
-        named.range_value(),
-        format!("firewalld 0.6.3 has no {what} {name}"),
-    )
-    .effect("firewalld ignores this element, and logs a warning");
-    let near = nearest(name, tables::FIREWALLD_SERVICES.iter().copied());
-    Some(match near.filter(|_| what == "service") {
+    let in_rule = node
+        .parent_element()
+        .is_some_and(|parent| parent.tag_name().name() == "rule");
+    let message = format!("firewalld 0.6.3 has no {what} {name}");
+    let place = named.range_value();
+    let finding = if whole && !in_rule && what != "ipset" {
+        Finding::error("firewalld/reference", place, message)
+            .effect("firewall-offline-cmd refuses the zone, and the installation ends")
+    } else {
+        Finding::warning("firewalld/reference", place, message)
+            .effect("firewalld ignores this element, and logs a warning")
+    };
+    Some(match nearest(name, stock.iter().copied()) {
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix(format!("add the file /etc{own}")),
     })
