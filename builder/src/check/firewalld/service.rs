@@ -1,7 +1,7 @@
 //! Checks services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py,
 //! icmptype.py).
 
-use super::element::{Element, SeenElements};
+use super::element::{Element, SeenElements, UNINSTALLABLE};
 use super::reader::Reader;
 use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
@@ -79,6 +79,10 @@ impl Reader for Service {
                 } else {
                     name.to_owned()
                 };
+                if short.chars().count() < 2 {
+                    let expected = "the name of a helper module, such as nf_conntrack_ftp";
+                    out.push(at.invalid_value("name", expected).effect(UNINSTALLABLE));
+                }
                 self.seen.add(at, format!("module {short}"), out);
             }
             (Kind::Helper, "helper") => {

@@ -1,6 +1,6 @@
 //! Checks the items of the zone itself, outside its rules.
 
-use super::super::element::{Element, IGNORED};
+use super::super::element::{Element, IGNORED, UNINSTALLABLE};
 use super::super::value::{
     TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key, ports,
 };
@@ -43,6 +43,11 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
             let (to_port, to) = (at.text("to-port"), at.text("to-addr"));
             if !to_port.is_empty() {
                 at.expect_port("to-port", out);
+            }
+            // core/io/zone.py, _check_config.
+            if to_port.is_empty() && to.is_empty() {
+                let message = "the forward-port has neither to-port nor to-addr";
+                out.push(at.misplaced(message, UNINSTALLABLE, "write to-port or to-addr"));
             }
             if !to.is_empty() {
                 at.expect(
