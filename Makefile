@@ -1,23 +1,29 @@
-# make demo         turns a recipe into a cluster of three hosts
-# make test         runs the tests
-# make test-vm      installs virtual machines with empty disks from the network: one, one with a power cut, and a cluster of
-#                   three, one of which returns with a blank disk. Needs 8 GiB of memory. Without KVM, the three machines
-#                   alone take 10 minutes on 2 cores
-# make test-all     runs the tests on larger samples: more versions, more crash points, more firmware, and the board in Chromium
-# make build        builds both programs in target/dist
-# make lint         checks the formatting, clippy, import cycles and dependencies
-# make bench        measures the figures in the README
-# make dist         builds the packages in target/packages: tar.gz, deb and rpm
-# make soak         rebuilds members under load, for hours
-# make crash-sweep  kills firstboot, or cuts the power, at every point, for hours. CRASH_SCENARIO=rebuild runs one
-#                   scenario, and CRASH_PART=1/4 runs a quarter of the points. The four parts can run in parallel
-# make clean        removes everything that was built and cached
+# Targets:
+# - make demo         turns a recipe into a cluster of three hosts
+# - make test         runs the tests
+# - make test-vm      installs virtual machines with empty disks from the network: one machine, one
+#                     machine with a power cut, and a cluster of three machines, one of which
+#                     returns with a blank disk. The target needs 8 GiB of memory. The cluster
+#                     alone takes 10 minutes on 2 cores
+# - make test-all     runs the tests on larger samples: more versions, more crash points, more
+#                     firmware, and the board in Chromium
+# - make build        builds both programs in target/dist
+# - make lint         checks the formatting, clippy, import cycles and dependencies
+# - make bench        measures the figures in the README
+# - make dist         builds the packages in target/packages: tar.gz, deb and rpm
+# - make soak         rebuilds members under load, for hours
+# - make crash-sweep  kills firstboot, or cuts the power, at every point, for hours.
+#                     CRASH_SCENARIO=rebuild runs one scenario, and CRASH_PART=1/4 runs a quarter of
+#                     the points. The four parts can run in parallel
+# - make clean        removes everything that was built and cached
 #
-# Each target installs the tools that it needs (apt-get, pip), and prints their names. Settings:
-# KEEP=1 leaves the demo's hosts running. HOURS=8 makes the soak longer, and SEED=… repeats the
-# random choices of an earlier soak. ETCD_VERSION=3.6.16 runs the bootstrap tests, the soak and the
-# crash sweep with that etcd instead of 3.5.1 (make test always includes a full lifecycle with four
-# other versions).
+# Each target installs the tools that it needs (apt-get, pip), and prints the names of these tools.
+# Settings:
+# - KEEP=1 leaves the demo's hosts running.
+# - HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak.
+# - ETCD_VERSION=3.6.16 runs the bootstrap tests, the soak and the crash sweep with that etcd
+#   instead of 3.5.1. In any case, make test runs a full lifecycle with etcd 3.4 and 3.7, and
+#   make test-all also with 3.5 and 3.6.
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
@@ -25,18 +31,21 @@ DIST := target/dist
 
 .PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
 
-# The sources of the programs, and the commit from which they are built. Only the .git of this folder counts, because
-# a source archive may be unpacked inside another repository. Uncommitted changes add "-dirty".
+# The sources of the programs, and the commit from which the programs are built. git reads only the
+# .git in this folder, because a source archive may be unpacked inside another repository. If the
+# sources have uncommitted changes, "-dirty" is appended to the commit.
 SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
 GIT := git --git-dir=.git --work-tree=.
 COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \
 	test -z "$$($(GIT) status --porcelain -- $(SOURCES))" || commit=$$commit-dirty; echo $$commit)
 
-# The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any build machine.
-# --target is required, because RUSTFLAGS would otherwise apply to build scripts and macros too. Packed relocations save a
-# quarter of a megabyte. The libc inside the program reads the relocations, so they work on any kernel. The program's
-# panic messages contain the paths of the crates' sources. These paths are remapped, so that they
-# are the same on every machine. The paths are known only after the crates are fetched.
+# The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any
+# build machine. --target is required, because RUSTFLAGS would otherwise apply to build scripts and
+# macros too. Packed relocations save a quarter of a megabyte. The libc inside the program reads
+# these relocations, so the program runs on any kernel. A program's panic messages contain the paths
+# of the crates' sources. RUSTFLAGS remaps these paths, so that the messages are the same on every
+# machine. The build fetches the crates first, because Cargo creates the paths while it fetches the
+# crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
@@ -82,7 +91,8 @@ lint:
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench
 
-# Runs laps of 20 rounds until the time is over. ROUNDS sets the number of rounds in a lap.
+# make soak runs laps of 20 rounds until HOURS hours have passed. ROUNDS sets the number of rounds
+# in a lap.
 soak: tools build
 	HOURS=$${HOURS:-4} cargo test --locked -q -p tests --test bootstrap -- rebuilds_under_load
 

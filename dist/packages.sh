@@ -2,8 +2,9 @@
 # Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. Finally, the script
 # replaces the folder OUT.
 #
-# The same programs and documents produce the same bytes: owners, modes, order and times are fixed. The time is
-# SOURCE_DATE_EPOCH, the commit's time, or 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
+# The same programs and documents produce the same bytes: owners, modes, order and times are fixed.
+# The time is SOURCE_DATE_EPOCH if it is set, or the commit's time in a Git repository, or
+# 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -24,12 +25,12 @@ mkdir "$packages"
 layout=(cargo run --locked -q -p dist --)
 [ -z "${ETCD_IMAGE_DIST-}" ] || layout=("$ETCD_IMAGE_DIST")
 "${layout[@]}" "$programs" "$root" "$(date --date="@$SOURCE_DATE_EPOCH" +%F)"
-find "$root/usr/share/man" -type f -exec gzip -9n {} +
+find "$root/usr/share/man" -type f -exec gzip -6n {} +
 same_times() { find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +; }
 same_times "$root"
 
 tar --create --directory="$root" --sort=name --format=ustar --owner=0 --group=0 --numeric-owner \
-    --transform="s,^usr,etcd-image-$version," usr | gzip -9n > "$packages/etcd-image-$version-x86_64.tar.gz"
+    --transform="s,^usr,etcd-image-$version," usr | gzip -6n > "$packages/etcd-image-$version-x86_64.tar.gz"
 
 rpmbuild -bb --quiet --define "version $version" --define "root $root" --define "_topdir $work/rpm" \
     --define "_rpmdir $packages" --define "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm" dist/etcd-image.spec
@@ -41,7 +42,7 @@ mkdir "$root/DEBIAN"
 sed "s/@VERSION@/$version/; s/@SIZE@/$(du --apparent-size -sk "$root/usr" | cut -f 1)/" dist/control > "$root/DEBIAN/control"
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) > "$root/DEBIAN/md5sums"
 same_times "$root"
-dpkg-deb --root-owner-group -Zgzip --build "$root" "$packages/etcd-image_${version}_amd64.deb" > /dev/null
+dpkg-deb --root-owner-group -Zgzip -z6 --build "$root" "$packages/etcd-image_${version}_amd64.deb" > /dev/null
 
 (cd "$packages" && sha256sum -- * > SHA256SUMS)
 rm -rf "$out"

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs the missing programs that the tests need. With the argument "demo", installs only the programs that the demo
-# needs. With the argument "all", also installs the programs that only `make test-all` needs. Without root, the script only
-# prints the missing packages. The tests that need these packages are then ignored, and print the reason.
+# Installs the missing programs that the tests need. With the argument "demo", installs only the
+# programs that the demo needs. With the argument "all", also installs the programs that only `make
+# test-all` needs. Without root, the script only prints the missing packages. A test whose packages
+# are missing is ignored, and prints the reason.
 set -euo pipefail
 
-# Each program is listed with its Debian package. The tests themselves fetch pip's etcd 3.5.1 and the base system.
+# Each program is listed with its Debian package. The tests themselves fetch etcd 3.5.1 with pip,
+# and the base system with debootstrap.
 needs=(
     debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables curl:curl unshare:util-linux
     setpriv:util-linux pip:python3-pip gcc:gcc

@@ -94,8 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check before any download, because a folder that the build may not replace now cannot be
-    // replaced at the end of the build either.
+    // Check the output folder before any download, because a folder that the build may not replace
+    // now cannot be replaced at the end of the build either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -195,7 +195,7 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
     Ok(())
 }
 
-/// Reports the nodes that have no certificates yet. Also warns if the node documents do not contain
+/// Reports the nodes that have no certificates yet, and warns if the node documents do not contain
 /// the object store's credentials.
 fn warn_of_awaited(
     recipe: &Recipe,
@@ -248,8 +248,8 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns about anything that prevents or restricts an update to the new image. The nodes may be
-/// running the image in `place`, which contains the version `etcd` of etcd.
+/// Warns if a change of etcd's version prevents or restricts an update to the new image. The nodes
+/// may be running the image in `place`, whose etcd version is `etcd`.
 fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
         let path = place.display();

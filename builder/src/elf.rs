@@ -1,4 +1,4 @@
-//! Checks from a program's ELF headers whether the program would run on CentOS 7.
+//! Checks from a program's ELF headers whether CentOS 7 can run the program.
 //!
 //! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
 //! headers and the dynamic segment. The check does not need the section headers, which may be
@@ -23,8 +23,8 @@ pub(crate) use linkage::{Linkage, NotForCentos7};
 /// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
-/// Checks that the program with these bytes would run on a minimal CentOS 7.9, and returns how it
-/// is linked.
+/// Checks that a minimal CentOS 7.9 can run the program with these bytes, and returns how the
+/// program is linked.
 pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let header = header(bytes)?;
     let segments = segments(header, bytes)?;
@@ -50,7 +50,7 @@ pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     }
 }
 
-/// Reads the file header, and checks that CentOS 7 would load the file.
+/// Reads the file header, and checks that CentOS 7 can load the file.
 fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     if bytes.starts_with(b"#!") {
         return Err(NotForCentos7::Script);
@@ -118,7 +118,7 @@ fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
     }
 }
 
-/// Reads the program headers, and checks that each segment is within the file.
+/// Reads the program headers, and checks that each loadable segment is within the file.
 fn segments<'a>(
     header: &FileHeader64<LittleEndian>,
     bytes: &'a [u8],
@@ -155,7 +155,7 @@ fn segments<'a>(
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
     {
-        return Err(NotForCentos7::Damaged("it has no loadable segment"));
+        return Err(NotForCentos7::Damaged("the file has no loadable segment"));
     }
     if header.e_entry.get(LittleEndian) == 0 {
         return Err(NotForCentos7::NotProgram(
@@ -182,7 +182,7 @@ fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
         };
         let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3))
         else {
-            return Err(NotForCentos7::Damaged("its ABI note is not for Linux"));
+            return Err(NotForCentos7::Damaged("the ABI note is not for Linux"));
         };
         if [major, minor, sub] > KERNEL {
             return Err(NotForCentos7::Kernel([major, minor, sub]));

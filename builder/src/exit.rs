@@ -3,11 +3,11 @@
 /// The reason why an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// The command failed. A build leaves the output unchanged.
+    /// The command failed. A failed build leaves the existing output unchanged.
     Failed = 1,
     /// The recipe, or a file that `check` read, has errors.
     Recipe = 3,
-    /// `verify` or `pki show` found a problem.
+    /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,

@@ -93,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .create_new(true)
         .open(&options.recipe);
     let mut file = file.with_context(|| {
-        format!("cannot write {path}: remove that file, or name another file with --recipe")
+        format!("cannot write {path}: if the file exists, remove the file, or name another file with --recipe")
     })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

@@ -1,4 +1,4 @@
-//! The commands that only read: `builder verify` and `builder pki show`.
+//! The commands `builder verify` and `builder pki show`, which only read.
 
 use std::path::PathBuf;
 

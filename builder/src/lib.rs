@@ -68,7 +68,8 @@ enum Command {
     Init(init::Options),
     /// Build the image and each node's documents
     Build(build::Options),
-    /// Show the contents of a recipe's image, with the guide's settings next to the image's own
+    /// Show the contents of a recipe's image, with the CentOS 7 guide's settings next to the
+    /// image's own
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
@@ -93,7 +94,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum PkiCommand {
-    /// List every certificate with its subject, names and end of validity
+    /// List the certificates of the CA and of the nodes, each with its subject, names and end of
+    /// validity
     Show(inspect::PkiOptions),
     /// Assign a PKI folder to a recipe's cluster, after the cluster's name or addresses have
     /// changed

@@ -1,6 +1,7 @@
-//! The output folder. A build replaces the folder completely: it writes the new output next to the
-//! old output, and swaps them in one step. A build that fails, is interrupted or killed, or runs
-//! out of disk space leaves the old output unchanged.
+//! The output folder. A build replaces the output folder completely: it writes the new output next
+//! to the old output, and swaps the two folders, in one step if the file system supports a swap. A
+//! build that fails, is interrupted or killed, or runs out of disk space leaves the old output
+//! unchanged.
 //!
 //! ```text
 //! .NAME.new-PID    the new output of the build PID; 0700, locked until the build ends
@@ -66,8 +67,8 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // The folder is registered before it exists. A signal that arrives between the two steps
-        // finds nothing to remove, which is harmless.
+        // The folder is registered before it exists. If a signal arrives after the registration and
+        // before the creation, there is nothing to remove, which is harmless.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {
@@ -86,7 +87,7 @@ impl Output {
         &self.temp
     }
 
-    /// Syncs the new output, and then replaces the old output in one step.
+    /// Syncs the new output, and then replaces the old output with the new output.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
         // The mode must not depend on the umask, because a web server that runs as another user
@@ -141,8 +142,8 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
         Err(_) => refused(
-            "its parent folder does not exist",
-            "create that folder first",
+            "its parent folder does not exist or cannot be resolved",
+            "create the parent folder first",
         ),
     }
 }

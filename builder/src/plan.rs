@@ -1,5 +1,5 @@
-//! `builder plan`: shows what an image of a recipe would contain, with the guide's settings next to
-//! the image's own. The command does not download anything.
+//! `builder plan`: shows the planned contents of a recipe's image, with the CentOS 7 guide's
+//! settings next to the image's own. The command does not download anything.
 
 mod contents;
 mod text;
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     files: Option<PathBuf>,
 }
 
-/// Shows what an image would contain.
+/// Shows the planned contents of an image.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
@@ -131,10 +131,15 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     })
 }
 
-/// Writes the rendered files: `centos7.ks`, and `overlay/` with the paths of the node.
+/// Writes the rendered files: the kickstart as `centos7.ks`, and the overlay's files below
+/// `overlay/`.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
-    fs::create_dir(folder)
-        .with_context(|| format!("cannot create {}; expected a new folder", folder.display()))?;
+    fs::create_dir(folder).with_context(|| {
+        format!(
+            "cannot create the folder {}, which must not exist yet",
+            folder.display()
+        )
+    })?;
     let put = |path: &Path, content: &str, mode: u32| {
         let above = path.parent().unwrap_or(folder);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;

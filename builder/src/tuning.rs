@@ -1,5 +1,6 @@
-//! The settings of this image, with the guide's values and the reasons. The builder computes the
-//! settings for one recipe from the table kickstart/tuning/settings.toml.
+//! The settings of an image, with the reasons and with the values of the guide that this project
+//! replaces (docs/guide.md). The builder computes the settings for one recipe from the table
+//! kickstart/tuning/settings.toml.
 
 mod block;
 mod setting;

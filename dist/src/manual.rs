@@ -35,7 +35,7 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
 }
 
 /// Writes the pages. Commands that `--help` hides do not get a page. The date must not be empty,
-/// because roff would then use the next field as the date.
+/// because roff would use the next field in place of an empty date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command
         .get_subcommands()

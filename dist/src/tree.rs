@@ -21,8 +21,8 @@ const READ: [&str; 6] = [
     "recipes",
 ];
 
-/// The file types in the folders above that are documentation: Markdown, pictures and the ready
-/// recipes.
+/// Only files with these extensions are copied from the folders in `READ`, that is, Markdown,
+/// pictures and the ready recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
 /// A new folder tree. All users can read every file in the tree, even under a strict umask.

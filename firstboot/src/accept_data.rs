@@ -25,8 +25,8 @@ pub(crate) fn accept() -> Result<()> {
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.initial_cluster.is_none() {
-            let why =
-                "etcd has never started on this disk, so no data on it belongs to this member";
+            let why = "etcd has never started on this disk, so no data on the disk belongs to this \
+                       member";
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));
         }
         start_permit::revoke_and_stop_etcd()?;

@@ -153,7 +153,9 @@ impl Authority {
             refused("its key has an unsupported type. Use ECDSA P-256 or P-384, Ed25519 or RSA")
         })?;
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
-        fits.map_err(|_| refused("its key does not match: it belongs to another certificate"))?;
+        fits.map_err(|_| {
+            refused("its key does not match: the key belongs to another certificate")
+        })?;
 
         let verifier = self
             .verifier()

@@ -178,7 +178,8 @@ fn sentence(event: &Event) -> String {
                 |archive_to| format!("the previous data moves to {}", archive_to.display()),
             );
             format!(
-                "All members were ready: replacing etcd's data with that of cluster {cluster:x}; {old}."
+                "All members were ready: replacing etcd's data with the data of cluster \
+                 {cluster:x}; {old}."
             )
         }
         Event::SwapDone => "The data was replaced.".to_owned(),
@@ -224,7 +225,8 @@ fn sentence(event: &Event) -> String {
         }
         Event::Promote { member } => {
             format!(
-                "etcd is running as the learner {member:x}: promoting it to a voter once it is in sync."
+                "etcd is running as the learner {member:x}: promoting the learner to a voter when \
+                 the learner is in sync."
             )
         }
         Event::Trust { authorities } => {

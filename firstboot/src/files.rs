@@ -83,8 +83,8 @@ impl DesiredFile {
     }
 
     /// Writes the file durably: creates a private file with a temporary name in the same folder,
-    /// flushes this file, renames it over the old file, and flushes the folder. Without the flush,
-    /// XFS could leave an empty file after a power cut.
+    /// flushes this file, renames it over the old file, and flushes the folder. If the new file
+    /// were not flushed before the rename, XFS could leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;
@@ -315,7 +315,7 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
     if content.len() as u64 > WHOLE {
-        let larger = format!("it is larger than {WHOLE} bytes, so it is not a firstboot file");
+        let larger = format!("it is larger than the limit of {WHOLE} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
     }
     Ok(content)

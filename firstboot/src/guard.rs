@@ -60,7 +60,7 @@ fn check() -> Result<()> {
         start_permit::read()?.context("firstboot has not allowed etcd to start in this boot")?;
     let disk_id = expected
         .disk_id
-        .context("firstboot allowed etcd to start without a disk id")?;
+        .context("the start permit does not contain a disk id")?;
     if disk_id_file(Some(disk_id))? != DiskIdFile::Matches {
         return Err(refused(ReasonId::DataOtherVolume.because(format!(
             "{} is not on the volume on which firstboot allowed etcd to start",
@@ -90,8 +90,8 @@ fn check() -> Result<()> {
 }
 
 /// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
-/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and would
-/// create a new WAL (etcd-io/etcd#14851).
+/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and then
+/// creates a new WAL (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;

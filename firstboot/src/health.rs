@@ -70,8 +70,8 @@ pub(crate) fn promote_and_wait_until_healthy(
 }
 
 /// Waits until etcd has created its WAL, and records in the journal which data belongs to the
-/// member. firstboot promotes a learner only after this record, so the data of every voter is
-/// recorded.
+/// member. firstboot promotes a learner only after the journal contains this record, so the data of
+/// every voter is recorded.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();
@@ -112,7 +112,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
 
-/// Probes etcd on this node until etcd has a quorum. Returns the ids of its cluster and member.
+/// Probes etcd on this node until etcd has a quorum. Returns the ids of the cluster and of this
+/// node's member.
 async fn wait_until_healthy(
     identity: &Identity,
     journal: &Journal,

@@ -191,7 +191,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         )));
     }
     let age = |not_before, release: Option<u64>| {
-        let image = release.map(|serial| format!(", from the build of the image {serial}"));
+        let image = release.map(|serial| format!(" (build of the image {serial})"));
         format!(
             "{}{}",
             certificates::date(not_before),
@@ -210,8 +210,8 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
 }
 
 /// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Returns an
-/// empty set if one of the two cannot be parsed, because the steps that use the CAs then refuse the
-/// document.
+/// empty set if one of the two bundles cannot be parsed, because the steps that use the CAs then
+/// refuse the document.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

@@ -18,12 +18,12 @@
 //! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
 //! calls that it needs. `reason` defines the stable ids of all refusals.
 //!
-//! These modules use a few others: `journal` records every decision before firstboot acts on it,
-//! `membership` queries the other members, and `domain` defines the types that all modules share.
-//! `files` writes files durably, `systemd` controls the units, and `etcd` is the client of etcd's
-//! API.
+//! All these modules share a few other modules: `journal` records every decision before firstboot
+//! acts on it, `membership` queries the other members, and `domain` defines the types that all
+//! modules share. `files` writes files durably, `systemd` controls the units, and `etcd` is the
+//! client of etcd's API.
 
-// Tests call disallowed methods to write damaged files.
+// To write damaged files, the tests call methods that clippy.toml disallows.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 use members::{compare, reason};

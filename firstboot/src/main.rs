@@ -1,5 +1,5 @@
-//! The program itself. All of its code is in the library, from which `dist` generates the manual
-//! pages and the shell completions.
+//! The program `firstboot`. All code of the program is in the library, from which `dist` generates
+//! the manual pages and the shell completions.
 
 fn main() -> std::process::ExitCode {
     firstboot::main()

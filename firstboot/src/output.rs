@@ -34,7 +34,8 @@ pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Res
 }
 
 /// Prints an error as JSON on standard output, for a command with `--json`. Does nothing if the
-/// command has already printed its result, because the result contains the reasons.
+/// command has already printed its result, because the printed result contains the reasons for the
+/// error.
 pub(crate) fn show_error(error: &anyhow::Error) {
     if JSON_IS_PRINTED.load(Ordering::Relaxed) {
         return;

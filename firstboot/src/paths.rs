@@ -1,5 +1,5 @@
-//! Defines the paths and ports on the node. docs/guide.md lists the steps of the guide to which
-//! etcd's own paths and ports belong.
+//! Defines the paths and ports on the node. docs/guide.md lists the guide's steps that set etcd's
+//! own paths and ports.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
@@ -7,7 +7,8 @@ pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
-/// The base of the node's image: the parts of the node that only an installation creates.
+/// The description of the image's base, which consists of the parts of the node that only an
+/// installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes, with the digest of the overlay that the kickstart
 /// unpacked and checked.
@@ -36,7 +37,7 @@ pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
 pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
 /// The lock that allows only one process at a time to generate keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
-/// The inodes of the overlay's files at the last comparison of their digests.
+/// The inode states that the overlay's files had when firstboot last compared their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
 /// The folder for updates of the image, which contains the state of an update and, during the
@@ -44,9 +45,9 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
-/// The inode states of the files in [`UPDATE_NEW`] when their digests were compared.
+/// The inode states that the files in [`UPDATE_NEW`] had when firstboot compared their digests.
 pub(crate) const UPDATE_STAGED: &str = "/var/lib/firstboot/update/staged.json";
-/// The previous image's versions of the files that differ.
+/// The previous image's versions of the files that differ between the two images.
 pub(crate) const UPDATE_PREVIOUS: &str = "/var/lib/firstboot/update/before";
 /// The progress of an update. firstboot-update.service starts only while this file exists.
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
@@ -93,15 +94,16 @@ pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data directory. The volume may also contain lost+found and archived data.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
-/// The disk id. The file is on etcd's volume and not next to the journal, so that the id is lost
-/// together with the data.
+/// The disk id. The disk id is on etcd's volume and not next to the journal, so that the disk id is
+/// lost together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The file that records where etcd's WAL ended at etcd's last start and at etcd's last stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
-/// The archive of old data, which firstboot never deletes by itself.
+/// The archive of old data, which firstboot deletes only if an operator orders it.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
-/// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when it keeps the
-/// volume. The second path contains an interrupted copy.
+/// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when an
+/// installation keeps the volume. The second path exists while `%pre` makes the copy, and after an
+/// interrupted copy.
 pub(crate) const INSTALLER_COPIES: [&str; 2] = [
     "/var/lib/etcd/firstboot-kept",
     "/var/lib/etcd/firstboot-kept.new",

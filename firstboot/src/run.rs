@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is an option of the command line"
+    reason = "each field is an option of the command line"
 )]
 #[command(
     after_help = "Exit codes: 0 the member is healthy; 1 failed; 3 refused; 4 not ready, try again. \

@@ -10,8 +10,8 @@ use crate::files::{self, DesiredDir, DesiredFile};
 use crate::systemd::ETCD_UNIT;
 use crate::{paths, systemd};
 
-/// Allows etcd to start on data that matches this description. Also starts etcd, because systemd
-/// may have skipped etcd.service before the permit existed.
+/// Allows etcd to start on data that matches this description. Starts etcd.service, because systemd
+/// may have skipped the unit before the permit existed.
 pub(crate) fn grant(expected: &RecordedData) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;

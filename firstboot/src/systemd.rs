@@ -77,8 +77,8 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
-/// Returns the values of these properties of a unit, by name. Omits properties that this version of
-/// systemd does not have.
+/// Returns the given properties of a unit, as a map from names to values. Omits properties that
+/// this version of systemd does not have.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
@@ -87,8 +87,8 @@ pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, 
         .collect())
 }
 
-/// Passes the entries of a unit's journal in this boot to a reader, newest first and each as one
-/// line of JSON, until the reader returns false.
+/// Passes a unit's journal entries of this boot to the function `read`, newest first and each as
+/// one line of JSON, until `read` returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
     // Pass --all, without which journalctl omits messages that are longer than 4 KiB.
     let mut child = Command::new("journalctl")

@@ -1,6 +1,8 @@
-# The unit etcd-image-guard runs this script in the installer's own systemd.
-#   wait PID   returns when the process with this PID, which is anaconda, has ended. The unit then stops
-#   end        restarts the machine or switches it off. systemd runs this when the unit stops, and therefore before every shutdown and reboot
+# The unit etcd-image-guard runs this script in the installer's own systemd, with one of these arguments:
+# - `wait PID` waits until the process with this PID, which is anaconda, has ended. systemd then stops the unit.
+# - `end` restarts the machine or switches it off. systemd runs this command when the unit stops, and therefore before every shutdown and
+#   reboot.
+#
 # The tests' stand-in for the installer sets ETCD_IMAGE_PAUSE to 0 seconds. systemd does not set this variable.
 if [ "$1" = wait ]; then
     while [ -d "/proc/$2" ]; do sleep 1; done

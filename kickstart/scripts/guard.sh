@@ -1,5 +1,5 @@
-# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. After that, any failure ends the
-# installation.
+# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. Any failure of a script that has
+# sourced this file ends the installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
 why='no reason given'
@@ -24,7 +24,8 @@ leave() {
     # Inside a chroot, systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script stops the guard.
     if [ "$place" = chroot ]; then exit "$code"; fi
     systemctl stop etcd-image-guard.service
-    # The guard switches the machine off. Do not return, because anaconda would continue, or print its own error over the guard's.
+    # The guard switches the machine off. Do not return, because after a return, anaconda would continue, or print its own error
+    # over the guard's.
     while sleep 60; do :; done
 }
 

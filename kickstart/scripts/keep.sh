@@ -1,12 +1,12 @@
 # Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this volume. Any doubt ends the installation before anything is written, because anaconda would erase firstboot's
-# journal, which is on /.
+# never mounts this volume. Any doubt ends the installation before anything is written, because in a later step anaconda erases
+# firstboot's journal, which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
-# because a journal on another file system reveals that the volume was replaced or emptied. At any moment, at least one of these
-# journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name after
-# the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation marker. An
-# installation that was interrupted by a power failure can therefore continue with the journal that exists.
+# because only a journal outside the volume can reveal that the volume was replaced or emptied. At any moment, at least one of
+# these journals is complete: the journal on the old /, the copy, or the journal on the new /. A rename gives the copy its name
+# after the copy is durable. %post removes the copy after the new journal is durable, and before it writes the installation
+# marker. An installation that was interrupted by a power failure can therefore continue with the journal that exists.
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
@@ -219,7 +219,8 @@ copy_journal() {
     sync
 }
 
-# Mounts and unmounts the volume, so that XFS replays its log. Then refuses a damaged file system, and mounts the volume read-only.
+# Mounts and unmounts the volume, so that XFS replays its log. Refuses a damaged file system, and mounts an undamaged volume
+# read-only.
 open_volume() {
     mkdir -p "$kept"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"

@@ -1,6 +1,6 @@
-//! Compares the data of all members. The comparison uses etcd's own hash over all keys and their
-//! history, at one revision. etcd itself compares the hashes only with some settings, and reports
-//! differences only in its log.
+//! Compares the data of all healthy voters. The comparison uses etcd's own hash over all keys and
+//! their history, at one revision. etcd itself compares the hashes only with some settings, and
+//! reports differences only in its log.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
 //! holds the lock that a commit needs). For 0.5 GiB, the computation took 1.3 s, and a client's
@@ -40,9 +40,10 @@ pub struct Voter {
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashComparison {
-    /// All members have the same data.
+    /// All compared members have the same data.
     Same,
-    /// The members differ. Members with the same hash form a group. The largest group is first.
+    /// The data of the members differs. Members with the same hash form a group. The largest group
+    /// is first.
     Differ {
         /// The revision of the compared hashes.
         revision: i64,

@@ -90,11 +90,11 @@ pub struct SnapshotRecord {
 }
 
 /// The number of seconds by which the clock of another member may be ahead of this member's clock.
-/// A snapshot with a later time is from a member whose clock was wrong.
+/// A snapshot whose time is further ahead was taken by a member with a wrong clock.
 const CLOCK_TOLERANCE: u64 = 300;
 
-/// Returns whether a time in seconds since 1970 is so far after `now` that the clock with which it
-/// was read was wrong.
+/// Returns whether a time in seconds since 1970 is so far after `now` that the time must come from
+/// a wrong clock.
 pub fn is_from_wrong_clock(time: u64, now: u64) -> bool {
     time > now.saturating_add(CLOCK_TOLERANCE)
 }
@@ -179,7 +179,8 @@ impl ImageCheck {
     /// The maximum number of paths, because a value in etcd must stay small.
     const MAX_PATHS: usize = 8;
 
-    /// Returns the result of a check at this time that found these files.
+    /// Returns the result of a check that ran at the time `at` and found that these files differ
+    /// from the image or are missing.
     pub fn new(at: u64, mut files: Vec<String>) -> Self {
         let differing = files.len();
         files.truncate(Self::MAX_PATHS);
@@ -190,12 +191,13 @@ impl ImageCheck {
         }
     }
 
-    /// Returns whether this check found the same files as another check.
+    /// Returns whether both checks found the same number of altered files, and recorded the same
+    /// paths.
     pub fn agrees_with(&self, other: &Self) -> bool {
         (self.differing, &self.files) == (other.differing, &other.files)
     }
 
-    /// Returns the fault, if files differ.
+    /// Returns the fault, if any file differs from the image or is missing.
     pub fn fault(&self) -> Option<Reason> {
         if self.differing == 0 {
             return None;
@@ -250,8 +252,8 @@ impl<T: serde::de::DeserializeOwned> KeyState<T> {
         };
         let value = serde_json::from_slice(value).with_context(|| {
             format!(
-                "the key {key} in etcd was not written by firstboot. Run `etcdctl del {key}` to \
-                 remove it"
+                "the key {key} in etcd contains a value that firstboot cannot read. Run `etcdctl \
+                 del {key}` to remove the key"
             )
         })?;
         Ok(Self {
@@ -312,8 +314,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<ImageCheck>(text).unwrap(), check);
     }
 
-    /// Without this rule, a member whose clock is a year ahead would stop all scheduled snapshots for
-    /// a year.
+    /// If `covers` accepted the time of any clock, a member whose clock is a year ahead would stop
+    /// all scheduled snapshots for a year.
     #[test]
     fn a_snapshot_from_a_wrong_clock_covers_no_slot_and_is_replaced() {
         let taken = |slot, time| SnapshotRecord {

@@ -260,7 +260,7 @@ mod tests {
         let table = PAGE
             .split("\n## Ids of firstboot")
             .nth(1)
-            .expect("the page has the table");
+            .expect("docs/exit-codes.md contains the table");
         let table = table.split("\n## ").next().unwrap_or_default();
         let documented: BTreeSet<&str> = table
             .lines()

@@ -11,7 +11,7 @@ pub fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// Formats a duration with at most three digits and a unit.
+/// Formats a duration as a whole number with a unit.
 pub fn duration(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

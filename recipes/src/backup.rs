@@ -21,7 +21,7 @@ pub struct Backup {
     pub schedule: Schedule,
     /// The destination of snapshots.
     pub destination: Destination,
-    /// The number of snapshots that are kept.
+    /// The rules for which snapshots are kept.
     pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,13 +70,13 @@ pub struct S3 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {
-    /// The number of hours for which the newest snapshot is kept.
+    /// The number of hourly snapshots: the newest snapshot of each hour.
     pub hourly: u32,
-    /// The number of days for which the newest snapshot is kept.
+    /// The number of daily snapshots: the newest snapshot of each day.
     pub daily: u32,
-    /// The number of weeks for which the newest snapshot is kept.
+    /// The number of weekly snapshots: the newest snapshot of each week.
     pub weekly: u32,
-    /// The number of months for which the newest snapshot is kept.
+    /// The number of monthly snapshots: the newest snapshot of each month.
     pub monthly: u32,
 }
 

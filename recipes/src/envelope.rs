@@ -39,7 +39,7 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The payload is not of the requested kind.
-    #[error("it is a `{found}`, expected a `{expected}`")]
+    #[error("it is a `{found}`, but a `{expected}` was expected")]
     Type {
         /// The requested kind.
         expected: String,
@@ -162,7 +162,9 @@ impl FromStr for PublicKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let error = KeyError("not a public key: expected one line `ed25519 BASE64` of 32 bytes");
+        let error = KeyError(
+            "not a public key: expected one line with `ed25519` and the base64 of 32 bytes",
+        );
         let encoded = text
             .trim()
             .strip_prefix("ed25519 ")

@@ -157,8 +157,8 @@ impl ImageBase {
 
     /// Computes the digest of all parts.
     pub fn digest(&self) -> Sha256 {
-        // Each name and line is preceded by its length, so that no character can move from one to
-        // the next.
+        // Each name and line is preceded by its length, so that the digest also changes if a
+        // character moves from one name or line to the next.
         let mut text = String::new();
         let mut add = |word: &str| {
             text.push_str(&word.len().to_string());
@@ -344,7 +344,8 @@ mod tests {
             let _ = open(&bytes, &key());
         }
 
-        /// For changed text, the reader returns either the signed release or an error.
+        /// If the text of a signed release is changed, the reader returns either the original
+        /// release or an error.
         #[test]
         fn changed_text_is_never_read_as_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();

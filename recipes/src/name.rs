@@ -1,4 +1,5 @@
-//! Names of things on the network. Every value of these types is a valid name.
+//! Names of hosts, domains and clusters. A value of one of this module's types is always a valid
+//! name.
 
 use std::fmt;
 use std::str::FromStr;

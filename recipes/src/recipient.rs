@@ -25,7 +25,8 @@ pub enum RecipientError {
          pair, which is no longer secret"
     )]
     Secret,
-    /// The text is a plugin's recipient, an SSH key or a passphrase.
+    /// The text does not have the format of an X25519 recipient. For example, the text is a
+    /// plugin's recipient, an SSH key or a passphrase.
     #[error(
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
@@ -42,8 +43,8 @@ impl Recipient {
     }
 }
 
-/// Returns the 32 bytes of a Bech32 key with this lower-case prefix, or `None` if the string is not
-/// a Bech32 key with this prefix.
+/// Returns the 32 bytes of a Bech32 key with this prefix, or `None` if the string is not a Bech32
+/// key with this prefix. Ignores the case of the prefix.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();

@@ -62,8 +62,8 @@ pub enum Reboot {
 }
 
 impl Reboot {
-    /// Returns whether an update never reboots the node. Documents omit this value, because it is
-    /// the default.
+    /// Returns whether an update never reboots the node. The cluster document omits the value
+    /// `never`, because `never` is the default.
     pub const fn is_never(&self) -> bool {
         matches!(self, Self::Never)
     }

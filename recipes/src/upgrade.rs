@@ -76,7 +76,7 @@ pub enum Obstacle {
         lower: String,
         /// The minimum release of the lower minor version.
         floor: EtcdVersion,
-        /// What would go wrong with an earlier release.
+        /// The reason why an earlier release is not allowed.
         why: &'static str,
     },
     /// The cluster has agreed on a newer version.
@@ -112,7 +112,7 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
 }
 
 /// Returns why two versions cannot be members of one cluster at the same time, or `None` if they
-/// can. `other` names the owner of the second version.
+/// can. `other` describes the member, node or data that has the version `theirs`.
 pub fn coexistence_obstacle(
     own: EtcdVersion,
     other: &str,
@@ -156,7 +156,7 @@ pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -
         .find_map(|member| coexistence_obstacle(own, &member.name, member.version));
     let data = match start {
         EtcdStart::WithData(Some(version)) => {
-            coexistence_obstacle(own, "the last version on this node's data", version)
+            coexistence_obstacle(own, "the version that last used this node's data", version)
         }
         _ => None,
     };
@@ -202,7 +202,7 @@ pub const fn is_downgradable(cluster_minor: u64) -> bool {
 /// # Errors
 /// Returns the obstacle if the nodes cannot change to that image.
 pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obstacle>> {
-    if let Some(obstacle) = coexistence_obstacle(to, "a node of the old image", from) {
+    if let Some(obstacle) = coexistence_obstacle(to, "a node with the old image", from) {
         return Err(Box::new(obstacle));
     }
     match to.minor.cmp(&from.minor) {
@@ -231,7 +231,7 @@ const FAULTS: [(u64, KnownFault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, KnownFault) {
         (minor, KnownFault { fixed_in, what })
     }
-    const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
+    const ALONE: &str = "a cluster of one member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovers from a snapshot while \
         authentication is enabled (etcd-io/etcd#14571)";
     const COMPACTION: &str =
@@ -260,8 +260,8 @@ const FAULTS: [(u64, KnownFault); 10] = {
     ]
 };
 
-/// Returns the known faults of a release that damage data, the worst first. Most releases have no
-/// such faults.
+/// Returns the known faults of a release that damage data, in the order of the patches that fix the
+/// faults. Most releases have no such faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()

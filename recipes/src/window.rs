@@ -29,7 +29,7 @@ pub enum WindowError {
     /// The text before `for` is not a schedule.
     #[error("before `for`: {0}")]
     Schedule(ScheduleError),
-    /// The window would never open or never close.
+    /// The length is 0, or is not shorter than the schedule's period.
     #[error(
         "expected a length that is more than 0 and shorter than the time from one opening to the \
          next"

@@ -55,9 +55,9 @@ const PACKAGES: &[&str] = &[
 /// be configured while debootstrap runs.
 const LATER: &[&str] = &["firewalld"];
 
-/// The last changes to the root. Each host gets its own machine id and name at boot. firewalld is
-/// disabled, because it would close etcd's ports in tests of other features. The tests that need
-/// firewalld enable it.
+/// The script that makes the last changes to the root. Each host gets its own machine id and name
+/// at boot. firewalld is disabled, because it would close etcd's ports in tests of other features.
+/// The tests that need firewalld enable it.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift

@@ -1,5 +1,5 @@
-//! The folder in which the bed keeps everything that takes a long time to make: base roots, etcd
-//! releases, Go modules.
+//! The folder in which the test bed keeps everything that takes a long time to make: base roots,
+//! etcd releases, Go modules.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

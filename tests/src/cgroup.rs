@@ -1,8 +1,8 @@
 //! A control group for each host.
 //!
 //! With `--keep-unit`, nspawn puts its host into a group `payload` below the group of nspawn
-//! itself. Two hosts of one test would share that group, and their systemds would remove each
-//! other's groups. Occasionally, a service would then fail with 219/CGROUP. Therefore the test bed
+//! itself. If two hosts of one test shared the group of nspawn, their systemds would remove each
+//! other's groups, and occasionally a service would fail with 219/CGROUP. Therefore the test bed
 //! starts each nspawn in a separate group.
 
 use std::fs;

@@ -38,12 +38,14 @@ pub struct State {
     pub is_off: bool,
     /// EC2: the lifetime of each token, regardless of the requested lifetime.
     pub token_life: Option<Duration>,
-    /// GCE: the answers lack the header, as if a different program answered at this address.
+    /// GCE: the answers lack the header `Metadata-Flavor: Google`, as if a different program
+    /// answered at this address.
     pub is_stranger: bool,
     tokens: Vec<(String, Instant)>,
 }
 
-/// A service at 169.254.169.254 in a network's world. The service is stopped on drop.
+/// A service at 169.254.169.254 in the namespace `world` of a test network. The service is stopped
+/// on drop.
 #[derive(Debug)]
 pub struct MetadataService {
     shared: Arc<Shared>,

@@ -22,15 +22,16 @@ use crate::{base, cache, etcd, process, programs, run};
 
 /// The address of the server that serves the image. The test recipes contain the same address.
 const SERVER: &str = "10.101.15.1:8080";
-/// The path on the server of the tree from which machines are installed.
+/// The installation tree's path on the server.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
-/// The path on the server of the updates to that tree.
+/// The update repository's path on the server.
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// Transfers the leadership without environment variables. For this command, etcdctl 3.5 reads the
-/// environment a second time, and would report a conflict with the values that it has set itself.
+/// Transfers the leadership without environment variables. If the variables were set, `etcdctl
+/// move-leader` of 3.5 would read them twice, and report a conflict with the values that it has set
+/// itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -41,7 +42,7 @@ etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 pub struct Provisioning {
     /// The bridge that hosts are added to.
     pub network: Network,
-    /// The server for kickstart and overlay, which can inject faults.
+    /// The HTTP server for the kickstart and the overlay. The server can inject faults.
     pub server: FileServer,
     /// The release mirror.
     pub mirror: FileServer,
@@ -54,7 +55,7 @@ impl Provisioning {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
         let www = folder.join("www");
-        // The tree and the updates from which anaconda would install.
+        // The tree and the updates from which the real anaconda would install the packages.
         installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
         installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;
@@ -81,8 +82,8 @@ impl Provisioning {
         self.folder.join("out.pki")
     }
 
-    /// Builds the recipe with the real builder, which fetches the release from the mirror. The
-    /// output of a recipe's first build is reused for later builds.
+    /// Builds the recipe with the real builder, which fetches the release from the mirror. All
+    /// builds of the same recipe in a suite share the output of the first build.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -213,7 +214,7 @@ impl Provisioning {
         Ok(installer)
     }
 
-    /// Installs a machine. Only the first installation from an image is actually carried out,
+    /// Installs a machine. In a suite, only the first installation from an image is carried out,
     /// because all machines with the same image get the same disk.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
@@ -359,8 +360,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Returns a fingerprint of all files of firstboot and etcd on the disk, to show that a reboot
-/// rewrites none of them.
+/// Returns a fingerprint of the files that configure etcd and firstboot, and of firstboot's state,
+/// to show that a reboot rewrites none of these files.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

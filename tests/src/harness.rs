@@ -157,8 +157,8 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-/// On drop, and therefore also when the test panics, prints the text that hosts have written to
-/// their consoles since a given time.
+/// On drop, and therefore also when the test panics, prints the last lines of each console to which
+/// a host has written since a given time.
 struct Consoles {
     test: String,
     since: SystemTime,

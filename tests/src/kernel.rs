@@ -1,5 +1,5 @@
-//! Makes a host's kernel lack every system call newer than Linux 3.10, like the kernel of CentOS
-//! 7.9.
+//! Disables every system call newer than Linux 3.10 on a host, because the kernel of CentOS 7.9 is
+//! based on Linux 3.10.
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get
 //! ENOSYS for the newer calls, as from a kernel that lacks them. A filter applies to a process and
@@ -38,8 +38,7 @@ const LAUNCH: &str = "--old-kernel=";
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 
-/// Returns a command that runs a program on a kernel that has, of the newer calls, only the given
-/// calls.
+/// Returns a command that runs a program without the newer calls, except for the given calls.
 pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     let numbers: Vec<String> = left.iter().map(|call| (*call as u32).to_string()).collect();
     let mut command =

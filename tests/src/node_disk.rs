@@ -37,7 +37,7 @@ impl NodeDisk {
         format!("--bind={}", self.volume.device().display())
     }
 
-    /// Lets the host mount the volume from its next boot on.
+    /// Makes the host mount the volume at each boot from now on.
     pub fn attach(&self, host: &Host) -> Result<()> {
         let device = self.volume.device().to_string_lossy();
         let units = "/etc/systemd/system";
@@ -50,7 +50,7 @@ impl NodeDisk {
         )
     }
 
-    /// Copies the files that `%pre` reads from a host's `/` to the disk.
+    /// Copies the files that `%pre` reads, from a host's `/` to the disk.
     pub fn copy_root(&self, host: &Host) -> Result<()> {
         let root = host.root();
         let copy = format!(

@@ -1,5 +1,5 @@
-//! An overlay mount, with a lower folder that never changes, and above it everything that a host
-//! has written.
+//! An overlay mount: a lower folder that never changes, and an upper folder with everything that a
+//! host has written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ pub struct Overlay {
     folder: PathBuf,
     /// A shared layer, which never changes, between the lower and the upper folder.
     layer: Option<PathBuf>,
-    /// Whether there is an additional layer, above the shared one, with the changes that were kept.
+    /// Whether there is an additional layer, above the shared layer, with the changes that
+    /// [`Overlay::snapshot`] saved.
     kept: bool,
 }
 
 impl Overlay {
-    /// Mounts a fresh layer on `lower`, which must not change from now on.
+    /// Mounts an overlay with an empty upper folder on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
             lower: lower
@@ -81,7 +82,7 @@ impl Overlay {
         self.mount()
     }
 
-    /// Saves everything written so far; [`Overlay::revert`] returns to this state at no cost.
+    /// Saves everything written so far, so that [`Overlay::revert`] can return to this state.
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.kept,

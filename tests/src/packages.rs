@@ -17,8 +17,8 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
     })
 }
 
-/// Returns a folder with the files of a package of another release of Debian, laid out as in the
-/// root. The package comes from the archive that apt uses on this machine.
+/// Returns a folder with the files of a package from another release of Debian, at the same paths
+/// as in a root file system. The package comes from the archive that apt uses on this machine.
 pub fn unpacked_of_release(release: &str, package: &str) -> Result<PathBuf> {
     cache::entry(&format!("package-{release}-{package}"), |folder| {
         let archives = process::check(

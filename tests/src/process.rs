@@ -54,7 +54,7 @@ impl Output {
     }
 }
 
-/// Returns the command line as a person would type it, without its environment.
+/// Returns the program and its arguments as one line, without the environment.
 pub fn describe(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -94,9 +94,9 @@ pub struct KillOnDrop {
 impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, and writes both outputs to a file.
     ///
-    /// The kernel treats the *thread* that started a child as its parent. Therefore one thread that
-    /// lives as long as the process starts all children. If a test's own thread started children,
-    /// the children would die with that thread.
+    /// For the parent-death signal, the kernel treats the *thread* that started a child as the
+    /// child's parent. If a test's own thread started a child, the child would die with that
+    /// thread. Therefore, a single thread, which lives as long as the process, starts all children.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || {

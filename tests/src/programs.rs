@@ -44,8 +44,8 @@ pub fn recipe(name: &str) -> PathBuf {
         .join(Path::new(name).with_extension("toml"))
 }
 
-/// Returns the path of a copy of the demo's recipe with only its first `nodes` nodes, with the
-/// lines `etcd` at the end of `[etcd]` and the lines `more` at the end of the file.
+/// Copies the demo's recipe, and returns the path of the copy. The copy has only the first `nodes`
+/// nodes, the lines `etcd` at the end of `[etcd]`, and the lines `more` at the end of the file.
 pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(recipe("demo"))?;
     let (head, rest) = text

@@ -1,5 +1,5 @@
 //! Shows the progress of a program that takes minutes. On a terminal, each line of the program
-//! replaces the previous line. Otherwise, a line is printed every ten seconds.
+//! replaces the previous line. Without a terminal, a line is printed every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const COLUMNS: usize = 78;
 
 /// Runs a program to its end, and shows the lines of its two outputs on standard error. Returns
-/// everything that the program printed as the standard output, and accepts any exit code.
+/// both outputs together as the standard output, for any exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -28,8 +28,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // Close the command's write ends of the pipe. Otherwise, the reader would never reach the end
-    // of the output.
+    // Close the write ends of the pipe that `command` still contains, because the reader does not
+    // reach the end of the output while a write end is open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();

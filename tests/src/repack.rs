@@ -1,7 +1,7 @@
 //! Makes an image as a different builder would: the overlay of the last build with some changed
 //! files, and a release signed with the cluster's own key. Tests use this module for releases that
-//! the builder does not make: with an etcd that was built here, with an etcd that dies, or with any
-//! serial.
+//! the builder does not make: releases with an etcd that was built on the test machine, with an
+//! etcd that exits, or with an arbitrary serial.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -79,7 +79,7 @@ impl Repack {
     }
 
     /// Packs the overlay again as the release with this serial, and replaces the build's overlay
-    /// with it.
+    /// with the new overlay.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.write_file_list()?;
         let overlay = self.out.join("image/overlay.tar.gz");
@@ -88,7 +88,8 @@ impl Repack {
         process::check(
             "tar",
             &[
-                // No test depends on the size, and compression at the default level takes seconds.
+                // Compress at the lowest level, because the default level takes seconds and no test
+                // depends on the archive's size.
                 "--use-compress-program=gzip -1",
                 "-cf",
                 &overlay.to_string_lossy(),
@@ -177,7 +178,7 @@ pub fn read(out: &Path) -> Result<ReleaseDocument> {
     Ok(serde_json::from_slice(&envelope.unverified()?)?)
 }
 
-/// Signs a release document and replaces the output's release document with it.
+/// Signs a release document, and replaces the output's release document with the signed document.
 pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
     fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?)

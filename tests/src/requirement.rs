@@ -33,23 +33,23 @@ pub const NEEDS_SERVER_AND_HOSTS: &[Requirement] = &[
 /// A requirement of a test on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
-    /// Root, and permission to create mount namespaces.
+    /// Root, and permission to create namespaces.
     Root,
     /// systemd-nspawn, with which hosts can boot.
     Nspawn,
-    /// debootstrap, or a base root supplied by the user.
+    /// debootstrap, or a base system that the user supplies.
     Debootstrap,
-    /// iproute2 with nftables, and Python for slow links, for the networks of tests.
+    /// iproute2 and nftables, to make the networks of tests, and Python, to make slow links.
     Network,
-    /// Go 1.MINOR or later, to build etcd releases that are not available otherwise.
+    /// Go 1.MINOR or later, to build the etcd releases that the tests do not download.
     Go(u32),
-    /// pip, to fetch upstream's own 3.5.1.
+    /// pip, to fetch upstream's etcd 3.5.1.
     Pip,
     /// apt-get and dpkg-deb, to fetch Debian's packages.
     Apt,
     /// QEMU for x86.
     Qemu,
-    /// mksquashfs, to make the root of an installer.
+    /// mksquashfs and strip, to make an installer's root file system.
     Squashfs,
     /// OpenSSH's client.
     Ssh,
@@ -70,7 +70,7 @@ pub enum Requirement {
     Strace,
     /// XFS tools and loop devices.
     Xfs,
-    /// Support for FUSE in the kernel, for a file system for tests.
+    /// Support for FUSE in the kernel, for the tests' own file system.
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
@@ -98,7 +98,7 @@ impl Requirement {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
                 Some("it needs root: run the tests with sudo".into())
             }
-            // In a container, root may not be allowed to make mount namespaces.
+            // In a container, root may not be allowed to create namespaces.
             Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
             Requirement::Nspawn => programs(&[
                 ("systemd-nspawn", "systemd-container"),

@@ -5,7 +5,7 @@
 //! (whose names are on a tmpfs of the run) vanish with the last process of the run. The child
 //! processes of a run die with the run (see [`crate::process::KillOnDrop`]). Only files, loop
 //! devices and control groups can be left behind. The names of these leftovers contain the run's
-//! pid, and the next run removes them if no process holds that run's lock.
+//! pid. The next run removes the leftovers of each run whose lock no process holds.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes a new empty folder of the run, whose name ends with `what`.
+    /// Makes a new empty folder in the run's folder. The name of the new folder ends with `what`.
     pub fn folder(&self, what: &str) -> Result<PathBuf> {
         let path = self.folder.join(format!("{}-{what}", self.number()));
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;

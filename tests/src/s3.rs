@@ -56,8 +56,8 @@ impl Server {
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // The server keeps objects in memory. The server shares a disk with the client, so each
-        // byte would otherwise be written to that disk twice.
+        // Make the server keep objects in memory. If the server wrote objects to the disk, each
+        // byte would be written twice to the disk that the server shares with the client.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -164,7 +164,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
         match listener.accept() {
             Ok((connection, _)) => {
                 let faults = Arc::clone(faults);
-                // Errors of a connection are ignored, because its client reports them.
+                // Ignore a connection's errors, because the client reports them.
                 std::thread::spawn(move || pass(connection, &faults));
             }
             Err(_) => sleep(Duration::from_millis(5)),

@@ -1,4 +1,4 @@
-//! Searches everything that a system wrote for private keys: as PEM, as DER in base64 and
+//! Searches for private keys in everything that a system wrote: as PEM, as DER in base64 and
 //! hexadecimal, as raw bytes, and as PEM inside other base64, such as the payload of a document.
 
 use std::fs;
@@ -14,7 +14,7 @@ use crate::process;
 /// bytes.
 const BEFORE_SECRET: [u8; 5] = [2, 1, 1, 4, 32];
 
-/// The forms of private keys for which to search.
+/// The private keys to search for, each in all its forms.
 #[derive(Debug, Default)]
 pub struct PrivateKeys {
     patterns: Vec<Vec<u8>>,
@@ -89,7 +89,7 @@ fn in_base64(bytes: &[u8]) -> Vec<Vec<u8>> {
         let shifted = [vec![0; shift], bytes.to_vec()].concat();
         for engine in [STANDARD, URL_SAFE] {
             let text = engine.encode(&shifted).into_bytes();
-            // The characters at both ends depend on the neighbouring bytes.
+            // Omit the characters at both ends, because they depend on the neighbouring bytes.
             all.push(text[4..text.len() - 4].to_vec());
         }
     }

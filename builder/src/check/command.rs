@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
         return Err(exit_error(
             Exit::Failed,
-            "--as applies to a single file; pass only that file",
+            "--as applies to a single file that is not a recipe; pass only that file",
         ));
     }
     let mut report = Report(Vec::new());

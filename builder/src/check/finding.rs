@@ -6,7 +6,7 @@ use recipes::{Diagnostic, Severity};
 
 use super::text::TextSpan;
 
-/// One finding: a diagnostic, and the name of the rule that found it.
+/// A finding: the diagnostic, and the name of the rule that found the fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// The rule, such as `unit/unknown-directive`. The file rules.rs lists all rules.

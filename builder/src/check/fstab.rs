@@ -71,7 +71,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             out.push(
                 finding
                     .effect("systemd 219 ignores the line, so the volume is not mounted")
-                    .fix("write these four fields and 0 0; write a space within a field as \\040"),
+                    .fix("write these four fields, followed by 0 0; write a space within a field as \\040"),
             );
             continue;
         };
@@ -104,9 +104,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
                 Finding::error(
                     "fstab/twice",
                     *target,
-                    format!("{path} already has a line, for {before}"),
+                    format!("the mount point {path} already has a line, which mounts {before}"),
                 )
-                .effect("systemd 219 keeps the first line and ignores this one")
+                .effect("systemd 219 keeps the first line and ignores this line")
                 .fix("remove one of them"),
             );
         }
@@ -146,7 +146,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let finding = Finding::warning("fstab/fields", *more, "the line has more than six fields");
     Some(
         finding
-            .effect("the rest of the line is ignored")
+            .effect("the rest of the line has no effect")
             .fix("write a space within a field as \\040"),
     )
 }
@@ -169,9 +169,9 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
                 ),
             )
             .effect(if entry.is_root() {
-                "the kernel command line selects /, and this line can then name a different disk"
+                "the kernel command line selects the disk of /, so this line can name a different disk"
             } else if entry.is_optional() {
-                "the volume is not mounted on that machine"
+                "the volume is not mounted on a machine that names the disk differently"
             } else {
                 "the boot waits 90 s for the disk, then stops in emergency mode"
             })
@@ -181,7 +181,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     if kind == "swap" {
         out.push(
             Finding::warning("fstab/swap", entry.kind, "swap is enabled on an etcd node")
-                .effect("a member whose pages are swapped out misses heartbeats")
+                .effect("a member whose pages are swapped out can miss heartbeats")
                 .fix("remove the line"),
         );
     }
@@ -189,7 +189,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
         let pass = entry.pass.unwrap_or(entry.kind);
         out.push(
             Finding::warning("fstab/fsck", pass, "XFS has nothing to check at boot")
-                .effect("fsck.xfs does nothing, and the boot waits for it")
+                .effect("the boot waits for fsck.xfs, which does nothing")
                 .fix("write 0"),
         );
     }
@@ -216,7 +216,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
                 target,
                 "a mount point must begin with /",
             )
-            .effect("systemd 219 mounts below /, but mount(8) mounts below its current directory")
+            .effect("systemd 219 mounts the volume below /, but mount(8) mounts the volume below the current directory")
             .fix(format!("write /{}", target.text)),
         );
     }
@@ -251,7 +251,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             Finding::warning(
                 "fstab/option",
                 entry.options,
-                "an option is empty: the list has two commas in a row, or a comma at the end",
+                "an option is empty, because the list has a superfluous comma",
             )
             .effect("the empty option has no effect")
             .fix("remove the comma"),

@@ -1,6 +1,6 @@
 //! `builder check` shows how CentOS 7.9 will read a file, before the file is on a node.
 //!
-//! Each kind of file has its own module. The module's check is a pure function, which returns the
+//! Each kind of file has its own module. Each module's check is a pure function, which returns the
 //! findings for the text of a file. The folder `known` contains the tables of the words that CentOS
 //! 7.9 supports.
 

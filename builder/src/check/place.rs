@@ -7,12 +7,12 @@ use super::finding::Finding;
 
 /// Folders that are empty after each boot, each with a description of the folder.
 const VOLATILE: [(&str, &str); 6] = [
-    ("/run/", "tmpfs"),
+    ("/run/", "a tmpfs"),
     ("/var/run/", "a link to /run"),
     ("/var/lock/", "a link to /run/lock"),
-    ("/dev/", "devtmpfs"),
-    ("/proc/", "proc"),
-    ("/sys/", "sysfs"),
+    ("/dev/", "a devtmpfs"),
+    ("/proc/", "a proc file system"),
+    ("/sys/", "a sysfs"),
 ];
 
 /// Folders that no program of CentOS 7 reads. Each entry contains the rule, the folder, the reason
@@ -62,8 +62,9 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
     ),
 ];
 
-const USERADD: &str = "create the user with useradd in a script of [files] post";
-const IFCFG: &str = "write /etc/sysconfig/network-scripts/ifcfg-NAME, or [network] in the recipe";
+const USERADD: &str = "create the user with useradd in a script that [files] post lists";
+const IFCFG: &str =
+    "write the file /etc/sysconfig/network-scripts/ifcfg-NAME, or set [network] in the recipe";
 
 /// Folders in which a program reads only files with one suffix, each with the suffix and the name
 /// of the program. Sources: systemd 219; pam_limits(8); rsyslog.conf, profile and ld.so.conf of
@@ -212,7 +213,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         let finding = Finding::error("place/mode", 0..0, shown)
             .effect("every user on the node can write to the file");
         return Some(
-            finding.fix("remove write permission for others: 0644, or 0755 for a program"),
+            finding.fix("remove write permission for others: use mode 0644, or 0755 for a program"),
         );
     }
     if mode & 0o6000 != 0 {
@@ -228,7 +229,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         );
     }
     if is_unit && mode & 0o044 != 0o044 {
-        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still read its text through systemd";
+        let does = "systemd 219 warns that the unit is marked world-inaccessible, although every user can read the unit's text through systemd";
         return warning(
             does,
             "use mode 0644, and put secrets into an EnvironmentFile=",

@@ -1,6 +1,6 @@
-//! Checks presets, which decide which units are enabled. The first line that matches a unit
-//! decides, in the order of the file names (systemd 219, src/shared/install.c,
-//! unit_file_query_preset).
+//! Checks presets, which decide which units are enabled. systemd reads the preset files in the
+//! order of their names, and follows the first line that matches a unit (systemd 219,
+//! src/shared/install.c, unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -67,7 +67,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                     line,
                     format!("systemd reads this file after CentOS's {LAST}"),
                 )
-                .effect("the line `disable *` in that file has already matched every unit")
+                .effect("the line `disable *` in 99-default-disable.preset has already matched every unit")
                 .fix("name the file 10-own.preset"),
             );
         }
@@ -83,15 +83,15 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     )
     .effect("systemd ignores the line");
     finding.fix(if verb.text == "ignore" {
-        "ignore is newer than systemd 219; leave the unit out"
+        "`ignore` is newer than systemd 219; remove the line"
     } else {
         "write enable or disable"
     })
 }
 
-/// Returns whether a name matches a pattern of fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`.
-/// A pattern with more than four stars, or a name of more than 256 bytes, never matches here,
-/// because trying all ways to match would take too long.
+/// Returns whether a name matches a pattern of fnmatch(3) with FNM_NOESCAPE, in which only `*`, `?`
+/// and sets such as `[a-z]` are special. A pattern with more than four stars, or a name of more
+/// than 256 bytes, never matches here, because trying all ways to match would take too long.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -142,7 +142,7 @@ pub(super) fn is_preset_file(path: &str) -> bool {
         .is_some_and(|(_, kind)| kind == "preset")
 }
 
-/// A line of a preset that systemd follows.
+/// A valid line of a preset.
 struct PresetLine<'a> {
     enables: bool,
     pattern: &'a str,
@@ -232,7 +232,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
                     line.pattern, line.file
                 ),
                 "the unit stays disabled",
-                format!("write `enable {name}` before that line"),
+                format!("write `enable {name}` above the line with `disable`"),
             ),
             None if is_stock(name) => continue,
             None => (

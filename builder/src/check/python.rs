@@ -67,7 +67,7 @@ pub(super) fn optparse(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// Compares the numbers with the results of Python 2.7.18.
+    /// The expected numbers are the results of Python 2.7.18.
     #[test]
     fn numbers_are_read_as_python_reads_them() {
         for (text, number) in [

@@ -76,8 +76,8 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     })
 }
 
-/// Encodes a path as a relative reference (RFC 3986). Escapes the bytes that a URI cannot contain,
-/// and also colons, because a colon would end a scheme.
+/// Encodes a path as a relative reference (RFC 3986). Escapes the bytes that a URI cannot contain.
+/// Escapes colons too, because the text before an unescaped colon can be read as a scheme.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {

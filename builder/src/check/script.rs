@@ -65,7 +65,7 @@ pub(super) fn bash(text: &str) -> Option<Finding> {
     let finding = Finding::error(
         "script/bash",
         place,
-        format!("bash cannot parse this: {message}"),
+        format!("bash cannot parse the script: {message}"),
     );
     Some(
         finding

@@ -98,7 +98,7 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
                 taken.join(", ")
             ),
         )
-        .effect("an outgoing connection can occupy the port when etcd needs it")
+        .effect("an outgoing connection can occupy one of these ports, and etcd then cannot listen on the port")
         .fix("also write net.ipv4.ip_local_reserved_ports = 2379-2381")
     })
 }
@@ -125,12 +125,14 @@ fn later_name(own: &str, other: &str) -> String {
     let later = ["95-", "99-zz-", "zz-"].map(|prefix| format!("{prefix}{bare}"));
     match later.iter().find(|name| **name > other) {
         Some(later) => format!("rename {own} to {later}, which sorts after {other}"),
-        None => format!("set the key in {other}, which sorts after all names like {own}"),
+        None => format!(
+            "set the key in {other}, because that name sorts after all suitable names for {own}"
+        ),
     }
 }
 
-/// Finds settings that have no effect because a later file sets them again. systemd reads the files
-/// in the order of their names, regardless of their folder, and /etc/sysctl.conf last.
+/// Finds settings that a later file replaces or that tuned also sets. systemd reads the files in
+/// the order of their names, regardless of their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();

@@ -238,7 +238,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         three.to_owned(),
         include_str!("../../../recipes/single-node.toml").to_owned(),
         include_str!("../../../recipes/demo.toml").to_owned(),
-        // No other ready recipe renders the units for `[update]`.
+        // No other recipe in this list renders the units for `[update]`.
         format!("{three}\n{auto}"),
         in_family("oracle", ""),
         in_family(

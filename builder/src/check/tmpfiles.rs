@@ -140,14 +140,14 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
     }
     let instead = match letter {
         letter if TYPES.contains(letter) => return None,
-        "q" | "Q" => "write d, or v for a btrfs subvolume",
+        "q" | "Q" => "write d for a folder, or v for a btrfs subvolume",
         ";" => "begin a comment with #",
-        _ => "write f, d, D, L, C, w, z, Z or another type of tmpfiles.d(5)",
+        _ => "write f, d, D, L, C, w, z, Z or another type from tmpfiles.d(5)",
     };
     Some(ignored(
         "tmpfiles/type",
         line.kind,
-        format!("systemd 219 has no type {letter}"),
+        format!("systemd 219 does not support the type {letter}"),
         instead,
     ))
 }
@@ -247,7 +247,7 @@ fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
             line.path,
             format!("{} already has a line", line.path.text),
         )
-        .effect("systemd-tmpfiles keeps the first line and ignores this one")
+        .effect("systemd-tmpfiles keeps the first line and ignores this line")
         .fix("remove one of them")
     })
 }
@@ -283,7 +283,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    /// Compares the checker with the verdicts of the real systemd-tmpfiles.
+    /// Compares the checker's findings with the recorded verdicts of the real systemd-tmpfiles.
     #[test]
     fn every_line_is_checked_as_systemd_219_checks_it() {
         let table = include_str!("verdicts/tmpfiles.txt");

@@ -93,7 +93,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
         .iter()
         .find_map(|segment| segment.dynamic(LittleEndian, bytes).transpose())
         .ok_or(damaged(
-            "it names a dynamic linker but has no dynamic segment",
+            "the file names a dynamic linker, but has no dynamic segment",
         ))?
         .map_err(|_| damaged("the dynamic segment cannot be parsed"))?;
     let value = |tag| {
@@ -107,7 +107,8 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
         .and_then(|address| offset(segments, address))
         .ok_or(damaged("the dynamic segment does not name a string table"))?;
     let text = |at: u64| {
-        text(bytes, strings.saturating_add(at)).ok_or(damaged("a name is outside the file"))
+        text(bytes, strings.saturating_add(at))
+            .ok_or(damaged("the position of a name is outside the file"))
     };
 
     let libraries = table
@@ -136,7 +137,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
                     text(entry.vna_name.get(LittleEndian).into())?,
                 ));
                 if versions.len() > MAX_SYMBOLS {
-                    return Err(damaged("the symbol version table has no end"));
+                    return Err(damaged("the symbol version table has too many entries"));
                 }
                 aux = aux.saturating_add(entry.vna_next.get(LittleEndian).into());
             }

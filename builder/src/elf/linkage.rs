@@ -1,4 +1,4 @@
-//! The results of the check: how a program is linked, or why it would not run on CentOS 7.
+//! The results of the check: how a program is linked, or why CentOS 7 cannot run the program.
 
 /// The dynamic linker of CentOS 7's x86-64 glibc.
 pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
@@ -20,7 +20,7 @@ pub(crate) enum Linkage {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(super) Vec<u32>);
 
-/// The reason why a program would not run on CentOS 7.
+/// The reason why CentOS 7 cannot run a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotForCentos7 {
     /// The file is a script.

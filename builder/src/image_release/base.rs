@@ -71,8 +71,8 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Returns the first digits of a digest, which suffice to distinguish the contents that one
-/// operator writes.
+/// Returns the first 16 digits of the digest of `bytes`, which suffice to distinguish the contents
+/// that one operator writes.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
@@ -123,7 +123,7 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
 }
 
 /// Returns the sources of the packages. If the metadata is pinned, its digest represents the
-/// sources, because another mirror then provides the same packages.
+/// sources, because every mirror with that metadata provides the same packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

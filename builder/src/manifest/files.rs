@@ -79,7 +79,7 @@ pub(super) fn sums(files: &[FileDigest]) -> String {
 /// Parses the text of `SHA256SUMS` into names and digests. An error names the line.
 pub(super) fn parse_sums(text: &str) -> Result<Vec<(String, Sha256)>, String> {
     let line = |(index, line): (usize, &str)| {
-        let wrong = || format!("line {} is not `DIGEST  NAME`", index + 1);
+        let wrong = || format!("line {} does not have the form `DIGEST  NAME`", index + 1);
         let (digest, name) = line.split_once("  ").ok_or_else(wrong)?;
         Ok((name.to_owned(), digest.parse().map_err(|_| wrong())?))
     };

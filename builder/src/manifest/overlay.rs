@@ -17,7 +17,8 @@ use crate::digest;
 /// The path in the overlay of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
-/// The size limit for the file of the trusted key. No public key is longer.
+/// The size limit for the file that contains the trusted key. Every valid key file is smaller than
+/// this limit.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub(crate) fn read(
     keep: impl Fn(&str, u64) -> bool,
 ) -> Result<OverlayContents, ManifestError> {
     let broken = |error: std::io::Error| {
-        ManifestError::wrong(path, format!("it is not a complete tar.gz ({error})"))
+        ManifestError::wrong(path, format!("it is not a complete tar.gz file ({error})"))
     };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // All gzip members are read, because the overlay is packed as concatenated gzip members.

@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,
-    /// All problems. The list is empty if the output is good.
+    /// All problems of the output. The list of problems is empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum SignatureState {
     },
     /// The manifest has no signature.
     Unsigned,
-    /// The signature is not valid. The problems contain the reason.
+    /// The signature is not valid. The report's list of problems contains the reason.
     Bad,
     /// The signature cannot be checked, because neither the user nor the image provides a key.
     NoKey,
@@ -59,14 +59,14 @@ pub(crate) enum SignatureState {
 impl fmt::Display for SignatureState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Good { key } => write!(f, "good, by the given key {key}"),
+            Self::Good { key } => write!(f, "good, made with the given key {key}"),
             Self::OwnKey { key } => write!(
                 f,
-                "good, by the key {key} in the image (use --key to check who made the image)"
+                "good, made with the key {key} in the image (use --key to check who made the image)"
             ),
             Self::OtherKey { key, given } => write!(
                 f,
-                "by the key {key} in the image, not by the given key {given}"
+                "made with the key {key} in the image, not with the given key {given}"
             ),
             Self::Unsigned => f.write_str("none"),
             Self::Bad => f.write_str("BAD"),

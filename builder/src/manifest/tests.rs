@@ -292,7 +292,7 @@ fn a_signature_by_another_key_fails_without_a_problem_in_any_file() {
     assert!(
         report
             .to_string()
-            .contains(&format!("not by the given key {}", given.id())),
+            .contains(&format!("not with the given key {}", given.id())),
         "{report}"
     );
 }

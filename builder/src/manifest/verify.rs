@@ -21,12 +21,13 @@ use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
-/// Verifies an output folder, or only its `image/`: `SHA256SUMS`, the manifest, everything inside
-/// the overlay, the signature, and the node documents if present. The image must be signed by
-/// `key`. Without `key`, the signature is checked with the key in the overlay, which proves only
-/// that the image is consistent.
+/// Verifies an output folder, or only its `image/`. The verification covers `SHA256SUMS`, the
+/// manifest, everything inside the overlay, the signature, the release and the node documents. The
+/// image must be signed by `key`. Without `key`, the signature is checked with the key in the
+/// overlay, which proves only that the image is consistent.
 ///
-/// The report contains the problems of an image. An error means that there was nothing to verify.
+/// The report contains the problems of an image. An error means that the image could not be
+/// verified, for example because a file could not be read.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -141,7 +142,7 @@ fn overlay_key(
                 .get(TRUST)
                 .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
-        // The manifest lists the key, so its absence is already reported.
+        // The manifest lists the overlay, so the absence of the overlay is already reported.
         None => {}
     }
     if let (Some(manifest), Some(own)) = (manifest, &own)
@@ -194,7 +195,8 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Removes duplicate reports. Both `SHA256SUMS` and the manifest report a file that differs.
+/// Removes duplicate problems. A file that differs from both `SHA256SUMS` and the manifest is
+/// reported twice.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -211,7 +213,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // The two digests are also equal if both the manifest and the image lack the file.
+    // The two results are also equal if both the manifest and the image lack the file.
     of(&manifest.outputs) == of(found)
 }
 
@@ -244,8 +246,8 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // The image is unchanged since it was signed. The user must decide whether to trust the key
-    // that signed the image.
+    // If the image's own key signed this manifest, the image is unchanged since then, and the user
+    // must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)
@@ -272,8 +274,8 @@ fn signature(
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts. A node would refuse
-/// a document that another key signed.
+/// Checks that each node's document is signed by the key that the image trusts. A node refuses a
+/// document that another key signed.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,

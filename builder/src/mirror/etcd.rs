@@ -22,7 +22,7 @@ pub(super) struct MirroredRelease {
 }
 
 /// Downloads the release and its SHA256SUMS into the mirror. Returns the tarball's size if the
-/// mirror did not contain the tarball yet.
+/// mirror did not contain the correct tarball.
 pub(super) fn mirror(
     recipe: &Recipe,
     folder: &Folder,

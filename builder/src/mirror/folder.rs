@@ -66,8 +66,8 @@ impl Folder {
         &self.root
     }
 
-    /// Returns the path of a file below one of the mirror's folders. Refuses a path that contains a
-    /// symbolic link.
+    /// Returns the path of a file below one of the mirror's folders. Refuses the path if one of its
+    /// folders is a symbolic link.
     pub(super) fn path(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let mut path = self.root.clone();
         for name in area.names().chain(file.names()) {
@@ -82,8 +82,8 @@ impl Folder {
         let path = self.path(area, file)?;
         let above = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
-        // The files of an unfinished download are opened, not replaced, so a link at their path
-        // would be followed.
+        // Refuse links at the paths of the partial download, because a download opens existing
+        // partial files, and opening a file follows a link.
         for ending in [".part", ".part.from"] {
             refuse_link(&with_ending(&path, ending))?;
         }
@@ -124,7 +124,7 @@ impl Folder {
         Ok(bytes.filter(|bytes| Sha256::of(bytes) == sha256))
     }
 
-    /// Writes a small file durably.
+    /// Writes a file durably, and creates the file's parent folder.
     pub(super) fn write(
         &self,
         area: &RelativePath,
@@ -135,8 +135,8 @@ impl Folder {
         write_durably(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes the record durably if the mirror contains another version of one of these lists.
-    /// `builder mirror` then replaces files that the lists name, so the mirror must not look
+    /// Removes the record durably if the mirror contains another version of this list. After this
+    /// call, `builder mirror` replaces files that the list names, so the mirror must not look
     /// complete if this run is interrupted. Without a record, the next run downloads all lists
     /// again.
     pub(super) fn begin_change(

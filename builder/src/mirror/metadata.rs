@@ -49,12 +49,12 @@ struct Draft {
 }
 
 impl Draft {
-    /// Records the path in a `location` element. Refuses a base address, because files at another
-    /// address would not be in the mirror.
+    /// Records the path in a `location` element. Refuses a base address, because the mirror does
+    /// not contain files at other addresses.
     fn locate(&mut self, tag: &Tag<'_>) -> Result<(), String> {
         if let Some(base) = tag.attribute("xml:base") {
             return Err(format!(
-                "a file is at another address ({base:?}), so it would not be in the mirror: name the repository that contains the file"
+                "a file is at another address ({base:?}), from which the builder does not copy files: name the repository that contains the file"
             ));
         }
         self.href = tag.attribute("href");

@@ -255,8 +255,8 @@ fn announce(
     Ok(())
 }
 
-/// Downloads the missing files of a repository. If no address provides a file, the other files are
-/// still downloaded.
+/// Downloads the missing files of a repository. If no address provides a file, the function
+/// continues with the other files, but stops after `MAX_FAILURES` unavailable files.
 fn download(
     reader: &Reader<'_>,
     repository: &Repository<'_>,

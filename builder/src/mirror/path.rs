@@ -39,7 +39,9 @@ impl FromStr for RelativePath {
         for name in text.split('/') {
             match name {
                 "" => return refuse("contains an empty name"),
-                "." | ".." => return refuse("leads out of its folder: it contains `.` or `..`"),
+                "." | ".." => {
+                    return refuse("contains `.` or `..`, and possibly leads out of its folder");
+                }
                 // The names of unfinished downloads have these suffixes.
                 name if [".part", ".part.from"]
                     .iter()

@@ -37,7 +37,7 @@ pub(super) struct RecordedRepository {
     /// The digest of the tree's `.treeinfo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) treeinfo_sha256: Option<Sha256>,
-    /// The digests of the tree's downloaded images that `.treeinfo` does not list.
+    /// The digests of the tree's images for which `.treeinfo` lists no digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) images: BTreeMap<String, Sha256>,
     /// The number of packages.
@@ -46,7 +46,7 @@ pub(super) struct RecordedRepository {
 }
 
 impl Record {
-    /// Reads the record of the last run, if there is one.
+    /// Reads the record of the last run, or returns `None` if there is no record.
     pub(super) fn read(root: &Path) -> Result<Option<Self>> {
         let path = root.join(RECORD);
         if !path.exists() {

@@ -39,9 +39,9 @@ pub(super) struct Repository<'a> {
     /// The list of the repository's metadata. Lists are written last, so that they never list a
     /// missing file.
     pub(super) repomd: FileListing,
-    /// The list of a tree's other files, if the repository is a tree.
+    /// The tree's `.treeinfo`, if the repository is a tree.
     pub(super) treeinfo: Option<FileListing>,
-    /// The digests of the images that the tree does not list.
+    /// The digests of the tree's images for which `.treeinfo` lists no digest.
     pub(super) images: BTreeMap<String, Sha256>,
     /// The sizes of the files that were downloaded while the lists were read: the list of packages,
     /// and images without a listed digest.
@@ -87,13 +87,14 @@ pub(super) struct MissingFiles {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download lists again even if the mirror contains them.
+    /// Whether to download lists without a pinned digest again, even if the mirror contains these
+    /// lists.
     pub(super) refresh: bool,
 }
 
 impl Reader<'_> {
-    /// Reads the lists of a repository. Lists that are already in the mirror's folder are not
-    /// downloaded. `recorded` contains the digests from the last run.
+    /// Reads the lists of a repository. A list that the mirror's folder contains with the expected
+    /// digest is not downloaded. `recorded` contains the digests from the last run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,
@@ -149,7 +150,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads the list of a tree's other files. `repomd` is the digest of the tree's repomd.xml.
+    /// Reads `.treeinfo`, the list of a tree's files that are not packages. `repomd` is the digest
+    /// of the tree's repomd.xml.
     fn tree(
         &self,
         source: &Source<'_>,

@@ -88,7 +88,7 @@ impl Source<'_> {
         bail!("{}", self.not_fetched(path, &tried));
     }
 
-    /// Returns the listed size of a file, or the size that the last address that answered reports.
+    /// Returns the listed size of a file, or the size reported by the address that answered last.
     pub(super) fn size(&self, fetch: Fetch<'_>, file: &ListedFile) -> Option<u64> {
         let base = self.bases().next();
         let length = || fetch.length(&file.path.below(base?.1.url()));

@@ -51,7 +51,7 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
         }
     }
     if !has_sections {
-        return Err("it is not a .treeinfo: it has no section".to_owned());
+        return Err("it is not a .treeinfo file, because it has no section".to_owned());
     }
     let needed = BOOT.into_iter().chain([stage2.unwrap_or(STAGE2)]);
     let (mut files, mut unlisted) = (Vec::new(), Vec::new());

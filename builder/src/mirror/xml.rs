@@ -80,11 +80,11 @@ pub(super) fn read(
             Ok(Event::Eof) if depth == 0 => return Ok(()),
             Ok(Event::Eof) => Err("it ends inside an element".to_owned()),
             Ok(Event::DocType(_)) => {
-                Err("it has a document type, which no repository needs".to_owned())
+                Err("it contains a document type declaration, which is not allowed".to_owned())
             }
-            Ok(Event::Start(_)) if depth == MAX_DEPTH => {
-                Err(format!("elements are nested more than {MAX_DEPTH} deep"))
-            }
+            Ok(Event::Start(_)) if depth == MAX_DEPTH => Err(format!(
+                "elements are nested more than {MAX_DEPTH} levels deep"
+            )),
             Ok(Event::Start(tag)) => {
                 depth += 1;
                 text.clear();
@@ -185,7 +185,7 @@ mod tests {
         for (text, words) in [
             (long.as_str(), "too large"),
             (&wide, "too large"),
-            (&deep, "nested more than 16 deep"),
+            (&deep, "nested more than 16 levels deep"),
             ("<a><b></a>", "not well-formed"),
             ("<a>", "ends inside"),
             (

@@ -1,5 +1,5 @@
-//! A NoCloud seed as a disk image: FAT with the label `cidata`. The same files produce the same
-//! bytes.
+//! A NoCloud seed: a disk image with a FAT file system and the label `cidata`. The same files
+//! produce the same bytes.
 //!
 //! The file system is FAT and not ISO 9660, because the available ISO writers store the current
 //! time in the volume.
@@ -15,9 +15,8 @@ const SECTOR: usize = 512;
 /// the boot sector, two tables of at most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
-/// The maximum number of clusters of FAT12 (Microsoft's "FAT: General Overview of On-Disk Format").
-/// With one sector per cluster, the limit is 2 MB, about a hundred times the size of a node's
-/// files.
+/// The maximum number of clusters of FAT12 (Microsoft's FAT specification, fatgen103). With one
+/// sector per cluster, the limit is 2 MB, about a hundred times the size of a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
 /// Creates a disk image with these files in its root.
@@ -26,7 +25,7 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .iter()
         .map(|(_, bytes)| bytes.len().div_ceil(SECTOR))
         .sum();
-    // The size grows in steps, so that a certificate that is one byte longer does not change the
+    // The size grows in steps, so that a slightly longer certificate usually does not change the
     // size of the disk.
     let sectors = (OVERHEAD + data).next_multiple_of(64);
     let total = u32::try_from(sectors)

@@ -15,8 +15,8 @@ pub(super) fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes a temporary folder, and removes it from the list. If the folder cannot be removed now,
-/// the next build removes it.
+/// Deletes a temporary folder, and removes the folder from the list. If the folder cannot be
+/// deleted now, the next build deletes it.
 pub(super) fn discard(temp: &Path) {
     let mut unfinished = lock();
     let _ = fs::remove_dir_all(temp);
@@ -49,8 +49,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
                 };
                 let _ = fs::remove_dir_all(place);
             }
-            // Do not use `eprintln!`, because it panics on a full disk. The panic would end only
-            // this thread, and the program would continue.
+            // Do not use `eprintln!`, because it panics on a full disk, and a panic ends only this
+            // thread and not the program.
             console::note(format_args!(
                 "interrupted{}",
                 if unfinished.is_empty() {

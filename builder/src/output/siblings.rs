@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::error::{OutputError, io_error};
 
-/// Cleans up after dead builds, and completes an interrupted replacement.
+/// Cleans up after dead builds, and undoes or completes an interrupted replacement.
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     let folder = parent(target);
     let [new, old] = ["new-", "old-"].map(|suffix| {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::siblings::replace_in_two;
 use super::*;
 
-/// Writes an output like a build, with `content` as its manifest.
+/// Writes an output as a build does, with `content` as the manifest.
 fn write(output: &Output, content: &str) {
     fs::create_dir_all(output.path().join("image")).unwrap();
     fs::write(output.path().join("image/manifest.json"), content).unwrap();
@@ -313,7 +313,8 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
 #[ignore = "run by an_interrupted_build_ends_with_130_and_leaves_the_old_output, in its own \
     process"]
 fn child() {
-    // `make test-all` also runs this function as a test of its own, without the variable.
+    // `make test-all` also runs this function as a separate test, without the variable
+    // OUTPUT_TEST_TARGET.
     let Some(target) = std::env::var_os("OUTPUT_TEST_TARGET").map(PathBuf::from) else {
         return;
     };

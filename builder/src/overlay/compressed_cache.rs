@@ -1,10 +1,10 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
 //! The path of an entry is CACHE/gzip/CONTENT-DIGEST/COMPRESSOR.CONTENT-SIZE.COMPRESSED-DIGEST.gz.
-//! Therefore, the builder can find an entry by the digest of its content, and can verify the entry
-//! by hashing only the compressed bytes. The compressed bytes are a third of the content's size,
-//! and the builder does not read the content itself. Like a compiler's cache, this cache is
-//! protected against damage, but not against an owner who forges entries.
+//! From this path, the builder can find an entry by the digest of the entry's content, and can
+//! verify the entry by hashing only the compressed bytes. The compressed bytes are a third of the
+//! content's size, and the builder does not read the content itself. Like a compiler's cache, this
+//! cache is protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -65,8 +65,8 @@ impl CompressedCache {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Record the time of use for `remove_unused`. If this fails, a later build merely
-                // compresses the content again.
+                // Record the time of use for `remove_unused`. If the time cannot be recorded, a
+                // later build merely compresses the content again.
                 let _ = File::options()
                     .append(true)
                     .open(&path)
@@ -93,8 +93,8 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // The file is not synced, because a file that a power failure damages does not match its
-        // name.
+        // The file is not synced, because a file that a power failure damages does not match the
+        // digest in its name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)

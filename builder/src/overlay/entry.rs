@@ -35,7 +35,7 @@ pub(crate) enum Content {
     /// Bytes in memory, such as a rendered template.
     Bytes(Vec<u8>),
     /// A file with a known digest. If the file's compressed form is in the cache, the file is not
-    /// read. Otherwise, the file's content must have this digest.
+    /// read. If the compressed form is not in the cache, the file's content must have this digest.
     Verified {
         /// The path of the file.
         path: PathBuf,

@@ -16,9 +16,9 @@ pub(crate) enum OverlayError {
     /// An entry is below an entry that is not a folder.
     #[error("{below} is below {above}, which is a file in the overlay: move one of the two")]
     BelowFile {
-        /// The entry below the file.
+        /// The path of the misplaced entry, which is below `above`.
         below: NodePath,
-        /// The path of the file, which would have to be a folder.
+        /// The path of the entry that is not a folder.
         above: String,
     },
     /// A path does not fit into a tar header.

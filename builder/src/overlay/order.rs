@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Entry, Kind, OverlayError};
 
-/// Sorts the entries by path, in byte order. Therefore, the order is the same on every machine and
-/// in every locale, and a folder precedes its contents.
+/// Sorts the entries by path, in byte order. The byte order is the same on every machine and in
+/// every locale, and a folder precedes the folder's contents.
 pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {

@@ -204,8 +204,8 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<PackedOverlay, OverlayErr
         compressed
             .iter()
             .try_for_each(|bytes| file.write_all(bytes))?;
-        // The web server must be able to read the file under any umask. The file contains no
-        // secrets.
+        // Set the mode explicitly, because the web server must be able to read the file, whatever
+        // the builder's umask is. The file contains no secrets.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
         // The caller syncs the whole output at the end. Starting the sync here, in parallel with
         // the hashing, hides most of its duration.

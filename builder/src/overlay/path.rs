@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A path on the node, relative to its root and without `.` or `..`: `etc/etcd/etcd.conf`.
+/// A path on the node, relative to the node's root and without `.` or `..`, such as
+/// `etc/etcd/etcd.conf`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 

@@ -226,8 +226,9 @@ fn everyone_can_read_the_archive_and_only_the_owner_the_cache() {
     assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
 }
 
-/// Packs [`tree`] into the folder that an environment variable names. The next test runs this test
-/// in a separate process.
+/// Packs [`tree`] into the folder that an environment variable names. The test
+/// `the_bytes_do_not_depend_on_umask_folder_time_zone_or_locale` runs this test in a separate
+/// process.
 #[test]
 fn another_process_packs_into_the_given_folder() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {

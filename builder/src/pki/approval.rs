@@ -74,7 +74,7 @@ fn fingerprint(path: &Path) -> Result<Option<Sha256>, PkiError> {
     };
     text.trim().parse().map(Some).map_err(|_| {
         let found = "it does not contain the fingerprint of a key";
-        PkiError::wrong(path, found, "remove it, and approve the key again")
+        PkiError::wrong(path, found, "remove this file, and approve the key again")
     })
 }
 

@@ -70,8 +70,8 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if it is still trusted and the folder has kept
-    /// its key.
+    /// Returns the issuer that is being replaced, if the issuer is still trusted and the folder has
+    /// kept the issuer's key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,
@@ -145,7 +145,7 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
         PkiError::wrong(
             path,
             "the CA's certificate is missing",
-            "put the certificate there, in PEM",
+            "put the certificate into this file, in PEM",
         )
     };
     let pem = store::read(path)?.ok_or_else(missing)?;
@@ -155,7 +155,13 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let missing = || PkiError::wrong(path, "the CA's key is missing", "put the key there, in PEM");
+    let missing = || {
+        PkiError::wrong(
+            path,
+            "the CA's key is missing",
+            "put the key into this file, in PEM",
+        )
+    };
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
         PkiError::wrong(
@@ -242,7 +248,7 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// Creates the certificate of the builder's own CA, which is valid for this many days.
+/// Creates the certificate of the builder's own CA. The certificate is valid for `days` days.
 pub(super) fn own(
     pair: &KeyPair,
     days: u32,

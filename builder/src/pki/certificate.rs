@@ -113,6 +113,7 @@ impl Certificate {
 /// Returns whether a certificate (DER) is valid for servers.
 ///
 /// # Errors
+///
 /// Fails if the bytes are not a certificate.
 pub(crate) fn is_for_servers(der: &[u8]) -> Result<bool, String> {
     let certificate = Certificate::from_der(der)?;
@@ -151,8 +152,8 @@ fn san(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or
-/// PKCS #1.
+/// Returns the public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM (PKCS #8, SEC 1 or
+/// PKCS #1).
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|_| "not a private key (expected an unencrypted key in PEM)".to_owned())?;

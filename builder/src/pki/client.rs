@@ -27,11 +27,11 @@ const CLIENTS: &str = "clients";
 /// The files of one operator's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientFiles {
-    /// The authorities that the members trust.
+    /// The file with the certificates of the authorities that the members trust.
     pub(crate) ca: PathBuf,
-    /// The client certificate.
+    /// The file with the client certificate.
     pub(crate) cert: PathBuf,
-    /// The private key of the client certificate.
+    /// The file with the private key of the client certificate.
     pub(crate) key: PathBuf,
 }
 
@@ -48,6 +48,7 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
+    ///
     /// Fails if a file is missing, if users other than the key's owner can access the key, or if
     /// the certificate is not valid now, does not match the key, or does not chain to `ca.crt`.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
@@ -61,7 +62,9 @@ impl ClientFiles {
             return Err(wrong(format!("it expired on {}", utc(chain[0].not_after))));
         }
         if public_half(&key).map_err(wrong)? != chain[0].public_key {
-            return Err(wrong("it does not match the key next to it".to_owned()));
+            return Err(wrong(
+                "it does not match the private key in the same folder".to_owned(),
+            ));
         }
         let authorities = Certificate::all(&ca).map_err(wrong)?;
         chains(&chain, &authorities, now).map_err(wrong)?;
@@ -78,7 +81,7 @@ const REMEDY: &str = "issue a client certificate with `builder pki client NAME`"
 pub(crate) struct ClientInfo {
     /// The certificate's common name.
     pub(crate) name: Label,
-    /// The file with the authorities that the members trust.
+    /// The file with the certificates of the authorities that the members trust.
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -92,7 +95,8 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
-/// Refuses a folder inside the PKI folder, which may contain other certificates, such as a node's.
+/// Refuses to write into a folder inside the PKI folder, because that folder may contain other
+/// certificates, such as a node's.
 fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
     let absolute = std::path::absolute(out).map_err(PkiError::io("resolve it", out))?;
     let pki = dir
@@ -102,7 +106,7 @@ fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
         .ancestors()
         .find_map(|path| path.canonicalize().ok());
     if existing.is_some_and(|path| path.starts_with(pki)) {
-        let why = "it is in the PKI folder, and may contain other keys";
+        let why = "this folder is inside the PKI folder, and may contain other keys";
         let remedy = "name another folder with --out, or omit --out";
         return Err(PkiError::wrong(out, why, remedy));
     }

@@ -77,13 +77,13 @@ impl Cluster {
 pub(crate) enum Opener {
     /// A build, which records the nodes and addresses of its recipe.
     Build,
-    /// A program that answers a request. The program's recipe may be older than the last build, for
-    /// example if the program waited until that build had ended. Therefore, the program records
-    /// nothing.
+    /// A program that answers a request. The program records nothing, because the program's recipe
+    /// may be older than the last build, for example if the program waited until that build had
+    /// ended.
     Signer,
 }
 
-/// Refuses a folder of another cluster. Returns the record if it must be written.
+/// Refuses a folder of another cluster. Returns the new record if the record must be written.
 pub(super) fn check(
     dir: &Path,
     cluster: &Cluster,
@@ -172,9 +172,9 @@ struct Evidence {
     sans: BTreeSet<String>,
 }
 
-/// Checks a folder without a record. Every certificate in the folder must belong to the cluster,
-/// and one server certificate in use must cover a node's full name and address. A folder without
-/// certificates does not belong to a cluster yet.
+/// Checks a folder without a record. Every node's certificate in the folder must name the cluster.
+/// If certificates in use have SANs, at least one of these certificates must cover a node's full
+/// name and address. A folder without certificates does not belong to a cluster yet.
 ///
 /// The organization of `ready_made` certificates is not checked, because their issuer chose it.
 fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {

@@ -39,9 +39,10 @@ impl Pki {
     /// no keys before.
     ///
     /// # Errors
+    ///
     /// Fails if an operator must first approve these keys, because the node has other keys or
-    /// because `first` requires approval. Also fails if one of the keys belongs to another node, as
-    /// on a copied disk.
+    /// because `first` requires approval. The function also fails if one of the keys belongs to
+    /// another node, as on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,

@@ -41,7 +41,7 @@ pub(crate) enum PkiError {
         path = path.display())]
     Busy {
         path: PathBuf,
-        /// The seconds for which this build waited.
+        /// The number of seconds that this build waited.
         waited: u64,
     },
     /// The recipe of a program that answers requests is not the recipe of the last build.
@@ -80,7 +80,7 @@ pub(crate) enum PkiError {
     /// A key or a certificate could not be created.
     #[error("cannot create {path}: {source}", path = path.display())]
     Make {
-        /// The file that would have contained the key or the certificate.
+        /// The intended path of the key or the certificate.
         path: PathBuf,
         source: rcgen::Error,
     },

@@ -12,9 +12,10 @@ pub(crate) struct Lifetimes {
     /// The remaining lifetime below which a node's certificate is replaced, by the next build or
     /// when the node requests a new certificate.
     pub renew_before: Duration,
-    /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If so,
-    /// a certificate is also replaced when less than half of its own lifetime is left. A
-    /// certificate's own lifetime differs from the recipe's lifetime if the recipe has changed.
+    /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If the
+    /// nodes request renewals, a certificate is also replaced when less than half of its own
+    /// lifetime is left. A certificate's own lifetime differs from the recipe's lifetime if the
+    /// recipe has changed.
     pub nodes_ask: bool,
 }
 

@@ -110,8 +110,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Check everything before writing anything, because the next build would accept files that a
-    // refused build leaves behind.
+    // Check everything before writing anything, because a build accepts the files in the folder,
+    // even if a refused build wrote them.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
@@ -175,7 +175,7 @@ impl Pki {
             return Ok(None);
         };
         let keys = text.parse().map_err(|expected: &str| {
-            PkiError::wrong(&path, expected, "correct it, or remove it")
+            PkiError::wrong(&path, expected, "correct this file, or remove it")
         })?;
         Ok(Some(keys))
     }
@@ -238,7 +238,7 @@ impl Pki {
                 return Err(PkiError::wrong(
                     &cert,
                     "it is missing, and there is no ca.key to issue a new certificate",
-                    "put the node's certificate and key there, or put the CA's key next to ca.crt",
+                    "put the node's certificate and key into the node's folder, or put the CA's key next to ca.crt",
                 ));
             }
             (_, None, Some(mismatches)) if self.signer.issuer.is_none() => {
@@ -371,7 +371,7 @@ impl Pki {
             return Err(PkiError::wrong(
                 &self.dir.join("ca.key"),
                 "it is missing, so the builder cannot issue certificates",
-                "put the CA's key there",
+                "put the CA's key into this file",
             ));
         };
         let old = old.and_then(|pem| Certificate::all(pem).ok());

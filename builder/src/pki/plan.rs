@@ -1,5 +1,5 @@
 //! Plans the changes that a build makes to the authority of its PKI folder. The build writes only
-//! after it has checked the whole folder.
+//! after it has checked the authority, the record of the cluster, and the signing key.
 
 use std::path::Path;
 
@@ -52,8 +52,8 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // If ca.crt exists, a failed build left it behind. That authority has signed nothing,
-            // and no node trusts it.
+            // If the folder has not been used, an existing ca.crt was left behind by a failed
+            // build. The authority in ca.crt has signed nothing, and no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
             // A member with certificates of a new CA could not connect to the running members,
             // which trust only the old CA.

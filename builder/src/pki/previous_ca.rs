@@ -1,6 +1,6 @@
 //! A node's certificates from the authority that is being replaced. The node presents these
-//! certificates until all members trust the new authority. Therefore, members that do not trust the
-//! new authority yet still accept a node that is reinstalled during the rotation.
+//! certificates until all members trust the new authority. Members that do not trust the new
+//! authority yet accept these certificates, so a node can be reinstalled during the rotation.
 
 use std::path::Path;
 
@@ -105,7 +105,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "its certificates have expired or their CA is no longer trusted, or the node has other keys"
+                "a certificate in this folder is missing or no longer valid, or the node has other keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,

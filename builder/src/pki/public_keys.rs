@@ -43,7 +43,7 @@ pub(crate) enum RequestError {
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
     /// The text is not PEM, or does not contain three requests.
-    #[error("it contains {0} CERTIFICATE REQUEST blocks in PEM, but three are expected")]
+    #[error("expected three CERTIFICATE REQUEST blocks in PEM, found {0}")]
     Count(usize),
     /// One of the three requests is not of the kind that firstboot creates.
     #[error("its request {number} is not usable: {why}")]

@@ -11,7 +11,7 @@ use super::certificate::{Certificate, chains};
 use super::show::leaves;
 use super::{Event, PkiError, authority, store};
 
-/// The next authority's key, until it replaces `ca.key`.
+/// The name of the file with the next authority's key, until this key replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
 /// The folder's own authority: its certificate, its key and all trusted certificates.

@@ -27,10 +27,12 @@ pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
     let serial = match read(&path)? {
         Some(newest) if newest.image == image => return Ok(newest.serial),
-        Some(newest) => newest
-            .serial
-            .checked_add(1)
-            .ok_or_else(|| wrong(&path, "it has the largest possible serial".to_owned()))?,
+        Some(newest) => newest.serial.checked_add(1).ok_or_else(|| {
+            wrong(
+                &path,
+                "it already contains the largest possible serial".to_owned(),
+            )
+        })?,
         None => 1,
     };
     let text = serde_json::to_string(&Newest { serial, image })
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no partial file is left"
+            "a partial file remains"
         );
     }
 

@@ -1,5 +1,5 @@
-//! `builder pki show`: lists every certificate of a folder, with its problems. The command never
-//! shows a private key.
+//! `builder pki show`: lists the certificates of a folder's authority and nodes, with their
+//! problems. The command never shows a private key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,12 @@ pub(crate) struct CertInfo {
     /// The fingerprint of the DER form, in the format of `openssl x509 -fingerprint -sha256`
     /// without colons.
     pub fingerprint: Option<Sha256>,
-    /// The certificate's problems. The list is empty if the certificate is good.
+    /// The certificate's problems. The list of problems is empty if the certificate is good.
     pub problems: Vec<String>,
 }
 
-/// Lists every certificate of a PKI folder: the authority's first, then the nodes', sorted by name.
+/// Lists the certificates of the authority and of the nodes in a PKI folder: the authority's first,
+/// then the nodes', sorted by name.
 pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
     let ca = dir.join("ca.crt");
     let Some(pem) = store::read(&ca)? else {
@@ -101,7 +102,10 @@ fn file(
                     if chain
                         .iter()
                         .any(|certificate| certificate.public_key == public) => {}
-                Ok(_) => problems.push("it does not match the key next to it".to_owned()),
+                Ok(_) => {
+                    problems
+                        .push("it does not match the private key in the same folder".to_owned());
+                }
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }

@@ -33,8 +33,8 @@ pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
         Some(PrivateKeyDer::Pkcs8(der)) => Ok(der.secret_pkcs8_der().to_vec()),
         _ => Err(PkiError::wrong(
             &key,
-            "the key that signs documents does not exist",
-            "name the PKI folder of a build",
+            "the key that signs documents is missing, or is not a PKCS #8 key in PEM",
+            "name a PKI folder that `builder build` has created",
         )),
     }
 }

@@ -35,8 +35,8 @@ pub(super) const PUBLIC: u32 = 0o644;
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
-            // Restore the bits that the umask removed, because a folder with mode 0 could not be
-            // used.
+            // Restore the bits that the umask removed, because the builder cannot use a folder with
+            // mode 0.
             fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)
@@ -55,7 +55,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
             path,
             "its parent folder does not exist",
-            "create that folder first",
+            "create the parent folder first",
         )),
         Err(error) => Err(PkiError::io("create it", path)(error)),
     }
@@ -67,7 +67,7 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
         None => Ok(()),
         Some(mode) => Err(PkiError::wrong(
             path,
-            format!("its mode is {mode:04o}, which gives users other than its owner access"),
+            format!("its mode is {mode:04o}, which gives access to users other than the owner"),
             format!(
                 "run `chmod {:o}` on it, and replace it if others may have used it",
                 mode & !forbidden
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "no partial file is left"
+            "a partial file remains"
         );
     }
 

@@ -84,8 +84,8 @@ impl Role {
     /// name only for gRPC; its JSON gateway ignores the common name (observed with 3.4.23 and
     /// 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
-        // A common name has at most 64 characters (RFC 5280, appendix A). TLS libraries use the
-        // SANs instead.
+        // A common name has at most 64 characters (RFC 5280, appendix A). The short name is
+        // sufficient, because TLS libraries check the SANs and not the common name.
         let fqdn = subject.fqdn();
         match self {
             Self::Client => "root".to_owned(),
@@ -112,7 +112,7 @@ pub(crate) enum Mismatch {
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to the certificate does not match.
-    #[error("it does not match the key next to it")]
+    #[error("it does not match the private key in the same folder")]
     WrongKey,
     /// The certificate is not for the recorded key that the node generated.
     #[error("it is not for the key that the node generated")]
@@ -124,13 +124,13 @@ pub(crate) enum Mismatch {
     #[error("it is valid only from {}", utc(*.0))]
     NotYetValid(OffsetDateTime),
     /// The certificate expires soon, and a new certificate would last longer.
-    #[error("it expires on {}, too soon", utc(*.0))]
+    #[error("it expires too soon, on {}", utc(*.0))]
     ExpiresSoon(OffsetDateTime),
     /// The certificate lacks these names or addresses.
     #[error("its SANs lack {0}")]
     MissingSans(String),
     /// The certificate has these extra names or addresses.
-    #[error("its SANs include {0}, which do not belong to this node")]
+    #[error("its SANs include entries that do not belong to this node: {0}")]
     ExtraSans(String),
     /// The certificate lacks these purposes.
     #[error("its extended key usage lacks {0}")]
@@ -208,7 +208,7 @@ impl Requirements<'_> {
 /// The key that a certificate must match.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ExpectedKey<'a> {
-    /// The private key next to the certificate, in PEM, if there is one.
+    /// The private key (PEM) in the file next to the certificate, if the file exists.
     Private(Option<&'a str>),
     /// A key whose private half only the node holds, as a `SubjectPublicKeyInfo` in DER.
     Public(&'a [u8]),

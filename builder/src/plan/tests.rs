@@ -1,5 +1,5 @@
-//! Tests that a plan names everything that a build would pack, and shows the guide's and the
-//! image's values side by side.
+//! Tests that a plan names everything that a build packs, and shows the CentOS 7 guide's values
+//! next to the image's values.
 
 use super::*;
 
@@ -100,5 +100,5 @@ fn the_rendered_files_can_be_written_to_a_new_folder() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = format!("{:#}", write(&out, &overlay, "").unwrap_err());
-    assert!(again.contains("expected a new folder"), "{again}");
+    assert!(again.contains("must not exist yet"), "{again}");
 }

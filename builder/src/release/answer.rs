@@ -48,7 +48,8 @@ pub(crate) enum Step {
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // Either the server ignores Range, or its file differs from the file that If-Range named.
+        // Either the server ignores Range, or its file differs from the file that If-Range
+        // identified.
         200 => Step::StartOver {
             total: answer.length,
         },
@@ -87,8 +88,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// Parses `Retry-After` in seconds. The other form, a date, would require that two clocks agree.
-/// The builder ignores a date, and uses its own pause.
+/// Parses `Retry-After` in seconds. The builder ignores the other form, a date, and uses its own
+/// pause, because a date is useful only if two clocks agree.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,4 +1,5 @@
-//! The cache of releases: CACHE/releases/DIGEST.tar.gz, and the files derived from it.
+//! The cache of releases. The cache contains CACHE/releases/DIGEST.tar.gz and the files derived
+//! from this tarball.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;

@@ -37,7 +37,7 @@ pub(crate) enum Program {
 pub(crate) enum Problem {
     /// The entry's path leads outside the top-level folder.
     #[error(
-        "this path is absolute, contains `..`, or is not normalised: the tarball is not upstream's"
+        "this path is absolute, contains `..`, or is not a plain path in UTF-8: the tarball is not upstream's"
     )]
     Escapes,
     /// The entry is outside the single top-level folder.

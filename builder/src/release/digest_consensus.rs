@@ -1,5 +1,5 @@
 //! Compares the three sources of a release's digest: the recipe, the project's table, and the
-//! mirror's SHA256SUMS. All three sources must agree.
+//! mirror's SHA256SUMS. All sources that state a digest must agree.
 
 use std::fmt;
 

@@ -7,14 +7,14 @@ use recipes::{EtcdVersion, Sha256};
 /// top names the source.
 const TABLE: &str = include_str!("known.txt");
 
-/// Returns the digest of this version's linux-amd64 tarball, if the table contains it.
+/// Returns the digest of this version's linux-amd64 tarball, if the table contains the version.
 pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines()
         .find(|(name, _)| name.parse() == Ok(version))
         .and_then(|(_, digest)| digest.parse().ok())
 }
 
-/// Returns the version whose linux-amd64 tarball has this digest, if the table contains it.
+/// Returns the version whose linux-amd64 tarball has this digest, if the table contains the digest.
 pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
     lines()
         .find(|(_, known)| known.parse() == Ok(digest))

@@ -53,7 +53,7 @@ pub(crate) enum ReleaseError {
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
         path: PathBuf,
-        /// The actual kind of the file.
+        /// A description of the file's size or kind.
         what: String,
     },
     /// The tarball contains a forbidden entry, or lacks a program.

@@ -48,7 +48,7 @@ pub(crate) enum Sums {
     /// second string is the reason.
     Missing(String, String),
     /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
-    /// has no SHA256SUMS next to it.
+    /// has no SHA256SUMS next to it that lists the release.
     NotAsked,
 }
 

@@ -35,7 +35,7 @@ enum Attempt {
     Complete,
     /// Another attempt may succeed, after the pause that the server requested, if any.
     Retry(MirrorError, Option<Duration>),
-    /// Another attempt would not succeed.
+    /// The builder makes no further attempt at this URL.
     GiveUp(MirrorError),
 }
 
@@ -83,9 +83,9 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads a file whose digest is not known from `url` to `path`. The download never resumes
-    /// a partial file, because without a digest, nothing would detect a part of another file.
-    /// Returns the file's size and digest.
+    /// Downloads a file whose digest is not known from `url` to `path`. The download does not
+    /// resume a partial file of an earlier run, because without a digest, nothing would detect a
+    /// part of another file. Returns the file's size and digest.
     pub(crate) fn unverified(
         &self,
         url: &Url,

@@ -7,7 +7,8 @@
 //!
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
 //! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
-//! release. The builder checks all three before it unpacks anything.
+//! release. Before the builder unpacks anything, it compares the recipe's digest with the table
+//! and, for a downloaded release, with SHA256SUMS.
 
 mod address;
 mod answer;
@@ -208,9 +209,9 @@ fn from_file(
     Ok(release(wanted, file, size, Origin::File, sums))
 }
 
-/// Tries the mirrors in order. A mirror is skipped if its file does not have the recipe's digest.
-/// The build stops if a mirror's SHA256SUMS states another digest, because the contradiction is not
-/// a network fault.
+/// Tries the mirrors in order, until a mirror provides a file with the recipe's digest. The build
+/// stops if a mirror's SHA256SUMS states another digest, because the contradiction is not a network
+/// fault.
 fn from_mirrors(
     wanted: &ReleaseRequest<'_>,
     slot: &CacheEntry,

@@ -87,9 +87,9 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// Returns the programs that an earlier build unpacked, provided that every byte still matches the
-/// list of digests. The programs are written without fsync, because the digests reveal any damage
-/// after a power failure.
+/// Returns the programs that an earlier build unpacked, provided that each program that is not
+/// `shelved` still matches the list of digests. The programs are written without fsync, because the
+/// digests reveal any damage after a power failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,

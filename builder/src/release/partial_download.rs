@@ -9,7 +9,8 @@ use url::Url;
 use super::error::ReleaseError;
 
 /// The incomplete file `….part`, and the file `….part.from` with the URL and the ETag of the bytes.
-/// The holder of the release's lock owns both files.
+/// Only the process that has locked the release or the mirror's folder may use `….part` and
+/// `….part.from`.
 #[derive(Debug)]
 pub(crate) struct PartialDownload {
     path: PathBuf,

@@ -32,7 +32,7 @@ pub(crate) struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            // The pauses are only 0.5, 1 and 2 s, because an operator waits for the build, and
+            // The pauses are at most 0.5, 1 and 2 s, because an operator waits for the build, and
             // other mirrors are available.
             tries: 4,
             first_pause: Duration::from_millis(500),

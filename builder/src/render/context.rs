@@ -81,7 +81,7 @@ struct Install {
     family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
-    /// The path on the node of the key that signs the trees' packages.
+    /// The node's file with the key that signs the packages of the installation trees.
     key: &'static str,
     repos: Vec<Repo>,
     servers: Vec<String>,
@@ -96,11 +96,11 @@ struct Install {
     keyboard: String,
     root_password: String,
     console: String,
-    // The keys, as complete lines.
+    // The SSH keys, as complete lines.
     ssh_keys: String,
     packages: String,
     excluded: String,
-    /// The user's units and scripts.
+    /// The recipe's own units and scripts.
     units: Vec<String>,
     post: Vec<String>,
 }
@@ -236,8 +236,8 @@ impl Rendering {
                 .and_then(Update::auto)
                 .map(auto_update),
             renewal: recipe.tls.enrol.as_ref().map(|_| Renewal {
-                // At this interval, the node can try at least twenty times in the last third of a
-                // certificate's lifetime.
+                // At this interval, the node makes at least twenty attempts to renew a certificate
+                // in the last third of the certificate's lifetime.
                 every: (recipe.tls.certificate_life.as_secs() / 60).clamp(1, 600),
             }),
             overlay: overlay.map(|overlay| Overlay {
@@ -334,7 +334,7 @@ fn backup(backup: &backup::Backup) -> Backup {
 fn auto_update(auto: AutoUpdatePolicy) -> AutoUpdate {
     AutoUpdate {
         on_calendar: auto.every.on_calendar(),
-        // docs/recipe.md documents this fraction.
+        // docs/recipe.md documents that the delay is at most a tenth of the interval.
         delay: auto.every.period() / 10,
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn listed(recipe: &Recipe) -> String {
 
 /// Returns the lines that exclude the packages that a node does not need. The lines that the tuning
 /// profile adds are not included. anaconda does not install a package that is both listed and
-/// excluded, so these lines do not exclude packages that the recipe lists.
+/// excluded, so the function omits the packages that the recipe lists.
 pub(super) fn excluded(recipe: &Recipe) -> String {
     let listed = |pattern: &str| {
         recipe

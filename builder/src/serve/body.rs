@@ -1,5 +1,6 @@
-//! The body of an answer: text, or a piece of a file. If the connection allows it, a file is sent
-//! with sendfile(2), which takes a quarter of the time that reading and writing the file takes.
+//! The body of an answer: text, or a piece of a file. If the connection is not encrypted, a file is
+//! sent with sendfile(2), which takes a quarter of the time that reading and writing the file
+//! takes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,7 +31,8 @@ impl Outbox {
     }
 }
 
-/// Some bytes, or a placeholder for the same number of bytes of a file.
+/// Bytes to send, or the number of a file's bytes that the connection must send instead of a
+/// placeholder.
 #[derive(Debug)]
 pub(super) enum Data {
     Bytes(Bytes),
@@ -65,9 +67,9 @@ impl Buf for Data {
 pub(super) enum ResponseBody {
     /// A string.
     Text(Bytes),
-    /// A file that the connection sends itself.
+    /// A piece of a file that the connection sends with sendfile(2).
     Sent(Option<Piece>, Outbox),
-    /// A file that the server must read, because the connection is encrypted.
+    /// A piece of a file that the server must read, because the connection is encrypted.
     Read(Piece),
     /// Events, which are sent as they happen.
     Events(Events),
@@ -103,7 +105,7 @@ impl Body for ResponseBody {
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
             // The file is queued only when hyper polls the body. hyper never polls the body of an
-            // answer to a HEAD request, so a file that is queued earlier would stay in the outbox.
+            // answer to a HEAD request, so a file that was queued earlier would stay in the outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());

@@ -259,7 +259,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .or(header);
     match named {
         Some(host) if !is_host(host) => Err(bad(
-            "the request's Host is not a name or an address with a port",
+            "the request's Host is not a valid host name or address with an optional port",
         )),
         other => Ok(other.map(str::to_owned)),
     }

@@ -28,7 +28,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Arc<[NodeIdentity]>,
     /// The digest of each node's document. A node that is not enrolled yet has no document.
     digests: Arc<BTreeMap<Label, Sha256>>,
-    /// Whether the record contains these digests.
+    /// Whether the record contains the digests of the documents.
     is_noted: Arc<AtomicBool>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
@@ -58,7 +58,7 @@ impl Cluster {
     /// Returns the cluster of an output. Reads the nodes only if a file of a node has changed.
     pub(super) fn cached(out: &Path, state: &Path, cache: &NodeCache) -> Result<Self> {
         // The fingerprints are taken before the files are read, so that the next call detects a
-        // change in between.
+        // file that changes while this call reads the files.
         let fingerprints = fingerprints(out)?;
         let mut kept = cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match &*kept {
@@ -173,8 +173,8 @@ fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
         let document: NodeDocument = serde_json::from_slice(&payload)?;
         return Ok((document.into(), Some(Sha256::of(&payload))));
     }
-    let text =
-        read(out, name, nodes::IDENTITY)?.context("it has neither node.json nor identity.json")?;
+    let text = read(out, name, nodes::IDENTITY)?
+        .context("the node's folder has neither node.json nor identity.json")?;
     Ok((serde_json::from_slice(&envelope(&text)?)?, None))
 }
 

@@ -56,7 +56,7 @@ impl Conditions {
     }
 
     /// Evaluates the conditions for a file with this date, in the order of RFC 9110, 13.2.2. A date
-    /// is evaluated only if the same step has no entity tags.
+    /// is evaluated only if the request has no entity tags for the same step.
     pub(super) fn decide(&self, modified: Option<SystemTime>) -> Precondition {
         // HTTP dates are in whole seconds.
         let modified = modified.map(|time| OffsetDateTime::from(time).unix_timestamp());
@@ -82,7 +82,7 @@ impl Conditions {
 }
 
 /// Converts a date in the format of servers (RFC 9110, 5.6.7) to seconds since 1970. Returns `None`
-/// for any other text. The server then ignores the condition.
+/// for any other text, so that the server ignores the condition.
 fn http_date(text: &str) -> Option<i64> {
     let format =
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
@@ -134,7 +134,7 @@ mod tests {
             // Entity tags take precedence over dates.
             (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, SAME)], Send),
             (&[(IF_MATCH, "*"), (IF_UNMODIFIED_SINCE, BEFORE)], Send),
-            // The first step takes precedence over the second.
+            // `If-Unmodified-Since` takes precedence over `If-None-Match`.
             (
                 &[(IF_UNMODIFIED_SINCE, BEFORE), (IF_NONE_MATCH, "*")],
                 Failed,

@@ -137,8 +137,8 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // A source does not displace a source with the same number of connections, because the
-        // slots would only change owners.
+        // A source displaces only a source that has at least two connections more. With a smaller
+        // difference, the two sources would only swap their numbers of connections.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
             _ => Admission::Refuse,

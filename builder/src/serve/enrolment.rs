@@ -1,7 +1,7 @@
 //! Signs the requests of nodes that generate their keys themselves. The server identifies the
 //! machine in the same way as when it hands out a document. A node's first keys are recorded as its
-//! keys, so that no other machine is ever enrolled in its place unless an operator approves the new
-//! keys.
+//! keys, so that no other machine is ever enrolled in the node's place unless an operator approves
+//! the new keys.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -96,8 +96,8 @@ fn signed(
     Ok(document)
 }
 
-/// Converts an error into the server's answer. The machine repeats its request until an operator
-/// decides.
+/// Converts an error into the server's answer. The machine repeats its request if the error is
+/// temporary, such as a key that waits for an operator's approval.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(

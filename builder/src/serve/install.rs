@@ -1,5 +1,5 @@
-//! Installs a node's machine once: decides what a network boot loader receives, and what the server
-//! records about the installation.
+//! Controls the installation of a node's machine: decides what a network boot loader receives, and
+//! what the server records about the installation.
 
 use std::time::SystemTime;
 
@@ -142,7 +142,7 @@ fn decide(
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
     };
-    let again = format!("Run `builder allow {name} --install` on the server to reinstall it");
+    let again = format!("Run `builder allow {name} --install` on the server to reinstall the node");
     match next {
         NextBoot::Install(attempt) => {
             let image = image_to_install(state, name, &installation)?;

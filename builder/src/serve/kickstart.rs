@@ -50,8 +50,8 @@ fn replaced(state: &ServerState, request: &ClientRequest) -> Result<Option<Refus
 
 /// Returns a kickstart that restarts the machine before anaconda changes a disk. An error status
 /// would leave the machine in dracut, which requests the kickstart only once (anaconda,
-/// dracut/fetch-kickstart-net.sh). `reboot` is for the case that %pre does not restart the machine,
-/// because anaconda executes this command whenever it ends (exitHandler in the program anaconda).
+/// dracut/fetch-kickstart-net.sh). The command `reboot` restarts the machine if %pre does not,
+/// because anaconda executes this command at every exit (exitHandler in the program anaconda).
 fn restart(why: &Refusal) -> String {
     format!(
         "cmdline\n\

@@ -31,7 +31,7 @@ impl FromStr for Listen {
         // Names are refused. A name's address can change, and a machine can have several addresses,
         // so the operator must name the address.
         Err(format!(
-            "`{host}` is not an address of this host; {expected}"
+            "`{host}` is not an address or localhost; {expected}"
         ))
     }
 }

@@ -94,7 +94,7 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
         let received = entries.recv_timeout(BUDGET_PERIOD);
         if let Some(left_out) = budget.begin_period(Instant::now()) {
             let text = format!(
-                "{left_out} more lines were omitted in {} s",
+                "{left_out} more lines were omitted from the log within {} s",
                 BUDGET_PERIOD.as_secs()
             );
             let json_line = format!("{{\"left-out\":{left_out}}}");
@@ -200,7 +200,8 @@ impl Budget {
     /// Decides whether a line may be written. A delivery to a node is logged even if other clients
     /// have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
-        // Only lines that are written enter the table, so the size of the table is limited too.
+        // The table contains only the sources of written lines, so the size of the table is limited
+        // too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
             own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
@@ -244,7 +245,7 @@ mod tests {
         );
         assert!(
             budget.allows(ip(2), false),
-            "another client must have its own lines"
+            "another client must have its own budget of lines"
         );
         assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));

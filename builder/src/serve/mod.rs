@@ -1,14 +1,14 @@
 //! `builder serve`: serves an output over HTTP, so that a machine that boots from the network is
 //! installed and receives its document without an operator. The image is public. The server hands
-//! out a node's document only to the node's machine, and only for a limited time. A network boot
-//! loader (iPXE, grub or pxelinux) installs a machine once.
+//! out a node's document only to the node's machine, and only for a limited time. A machine that
+//! loads iPXE, grub or pxelinux from the network is installed once, and then boots from its disk.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
-//! to the module that answers it: `node_document` answers with a document, `install` with a script
+//! to the module that answers it. `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `reinstallation` lets a node ask to be
 //! installed again. `client_link` asks the kernel how a machine is connected, and `identify`
-//! determines which node the machine is. `power` switches machines on and off. `record` stores the
-//! state that outlives the server, and `board` shows the state.
+//! determines which node the machine is. `power` switches machines on and off. `record` keeps the
+//! state of the nodes across restarts of the server, and `board` shows this state.
 
 mod board;
 mod body;
@@ -256,7 +256,7 @@ fn endpoints(
     Ok(endpoints)
 }
 
-/// Returns the authority that signs requests, if the recipe lets nodes generate their keys.
+/// Reads the recipe, and returns the authority that signs the requests of the recipe's nodes.
 fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
     Ok(CertificateAuthority {
         recipe: RecipeFile::open(recipe_path)?,

@@ -1,5 +1,5 @@
 //! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. Only the kernel can answer, because no table in /proc
+//! route, and the neighbours on that link. The server queries the kernel, because no table in /proc
 //! lists policy routes and link routes.
 
 use std::io;
@@ -34,7 +34,7 @@ const NDA_LLADDR: u16 = 2;
 const INET: u8 = 2;
 /// The rtm_type of an address of this host itself.
 const LOCAL: u8 = 2;
-/// ifi_type and ifi_flags (linux/if_arp.h, linux/if.h).
+/// Values of ifi_type and ifi_flags (linux/if_arp.h, linux/if.h).
 const ETHER: u16 = 1;
 const NOARP_LINK: u32 = 0x80;
 

@@ -73,10 +73,11 @@ fn deliver(
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
     let what = if is_proven {
-        "receives its newer document, because it proved that it has an earlier document"
+        "receives its newest document, because it proved that it already has a document from this \
+         server"
     } else {
-        // After this, no boot loader installs the machine again, even if the machine's report was
-        // lost.
+        // After this change of the record, no boot loader installs the machine again, even if the
+        // machine's report was lost.
         change_installation(state, record, node, &installation, |installation| {
             installation.document(now);
         });

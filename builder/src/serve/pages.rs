@@ -63,8 +63,8 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
-            // The file is opened before the image is compared, because a build may replace the
-            // output in between.
+            // The file is opened before the image is compared, so that the comparison detects a
+            // build that replaces the output between the two steps.
             let opened = files::open(&state.out, &request.path);
             match kickstart::requested(state, request) {
                 Ok(None) => public(state, request, || opened),

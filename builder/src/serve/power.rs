@@ -3,8 +3,8 @@
 //! action as its arguments. The server does not use a shell, and nothing that a machine reports
 //! becomes an argument.
 //!
-//! A failure is shown but has no other effect: the machine is still installed at its next network
-//! boot.
+//! A failed call is shown but has no other effect: the machine is still installed at its next
+//! network boot.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between `off` and `on`. A machine needs a moment to switch off.
 const OFF_PAUSE: Duration = Duration::from_secs(10);
-/// The number of machines that are switched at the same time.
+/// The maximum number of machines that are switched at the same time.
 const WORKERS: usize = 8;
 /// The maximum number of bytes of the command's standard error in a message.
 const MAX_ERROR_BYTES: u64 = 1024;
@@ -61,7 +61,7 @@ impl fmt::Display for Action {
 pub(super) struct PowerResult {
     /// The completed actions, or the failure.
     pub(super) text: String,
-    /// The time of the newest call, as in RFC 3339.
+    /// The time of the newest call, in the format of RFC 3339.
     pub(super) at: String,
     pub(super) failed: bool,
 }
@@ -235,25 +235,25 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
 /// Boots a machine from the network. Returns the completed actions, or the failure.
 ///
 /// A management controller refuses to cycle a machine that is off, and some controllers cannot
-/// cycle a machine. In these cases, the machine is switched off and on instead.
+/// cycle a machine. If the call for `cycle` fails, the machine is switched off and on instead.
 fn boot_from_network(
     call: impl Fn(Action) -> io::Result<()>,
     is_current: impl Fn() -> bool,
     pause: Duration,
 ) -> Result<String, String> {
     let failed = |action: Action| move |error: io::Error| format!("{action} failed: {error}");
-    let begun = "the machine was not switched, because its installation has begun or is no longer \
-                 allowed";
+    let begun = "the machine was not switched off and on, because its installation has begun or is \
+                 no longer allowed";
     if !is_current() {
         return Ok(begun.to_owned());
     }
-    // If this call fails, a cycled machine would boot from its disk, so the machine is not cycled.
+    // If this call fails, the machine is not cycled, because it would boot from its disk.
     call(Action::Netboot).map_err(failed(Action::Netboot))?;
     if !is_current() {
         return Ok(begun.to_owned());
     }
     let Err(cycle) = call(Action::Cycle).map_err(failed(Action::Cycle)) else {
-        return Ok("netboot and cycle are done".to_owned());
+        return Ok("`netboot` and `cycle` succeeded".to_owned());
     };
     if !is_current() {
         return Ok(begun.to_owned());
@@ -263,7 +263,7 @@ fn boot_from_network(
     }
     std::thread::sleep(pause);
     call(Action::On)
-        .map(|()| format!("netboot, off and on are done; {cycle}"))
+        .map(|()| format!("`netboot`, `off` and `on` succeeded; {cycle}"))
         .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
 }
 

@@ -1,5 +1,5 @@
 //! The reasons why a request is refused. Each reason has a stable id, which programs can use. The
-//! wording can change at any time. docs/exit-codes.md explains each id.
+//! wording of a reason can change at any time. docs/exit-codes.md explains each id.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use hyper::StatusCode;
 use serde::{Serialize, Serializer};
 
-/// The id of a refusal. `clap` derives the kebab-case spelling: `WrongCard` becomes `wrong-card`.
+/// The id of a refusal. `clap` derives the kebab-case spelling, so `WrongCard` becomes
+/// `wrong-card`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RefusalId {
     // Reasons about the request itself.
@@ -144,7 +145,7 @@ mod tests {
         let table = PAGE
             .split("\n## Ids of builder serve")
             .nth(1)
-            .expect("the page has the table");
+            .expect("docs/exit-codes.md contains the table");
         let table = table.split("\n## ").next().unwrap_or_default();
         let documented: BTreeSet<&str> = table
             .lines()

@@ -2,8 +2,8 @@
 //! has the turn of its cluster, so the nodes are installed one at a time.
 //!
 //! The server identifies the machine in the same way as when it hands out a document. The machine
-//! must also send the digest of one of the node's documents, to prove that it is the node. The
-//! permission has the same effect as `builder allow NAME --install`.
+//! must also send the digest of one of the node's documents, to prove that it is the node. A
+//! permitted request has the same effect as `builder allow NAME --install`.
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
@@ -46,7 +46,7 @@ fn decide(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswe
         state.log.error(&error);
         Refusal::unavailable(
             RefusalId::Unrecorded,
-            "the server cannot read or write its record; its console shows why. Ask again",
+            "the server cannot read or write its record; the server's console shows why. Ask again",
         )
     };
     let record = &cluster.record;
@@ -62,8 +62,8 @@ fn decide(state: &ServerState, request: &ClientRequest) -> Result<ReinstallAnswe
         let recorded = record.installation(name).map_err(unrecorded)?;
         let asked = Installation::asked_by_node(recorded, image, now());
         record.put_installation(name, &asked).map_err(unrecorded)?;
-        let what = "asks to be installed again: will be installed at its next network boot, which \
-                    erases its disk except etcd's volume";
+        let what = "asks to be installed again: its next network boot installs it, and erases its \
+                    disk except etcd's volume";
         state.log_event(request, Some(name), what);
     }
     Ok(answer(state))
@@ -115,7 +115,8 @@ fn check_permitted(
     let named: Option<Sha256> = request
         .form_value(IMAGE_FIELD)
         .and_then(|digest| digest.parse().ok());
-    let release = image_release::read(&state.out)?.context("the output has no release.json")?;
+    let release = image_release::read(&state.out)?
+        .context("the output folder does not contain release.json")?;
     if named != Some(release.image) {
         let why = format!(
             "this server installs the image with the serial {}, but {name} expects another image. \

@@ -57,8 +57,8 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             .headers
             .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
-    // If the request itself is malformed, the server cannot determine where the next request
-    // begins.
+    // The server may not have read the body of a malformed request, or of a request with a refused
+    // method, so it cannot determine where the next request begins.
     reply.close = matches!(
         refusal.status,
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED

@@ -34,7 +34,7 @@ use crate::exit::with_causes;
 /// The time limit for a client to send its request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The permits of the threads that answer certificate requests. While a build uses the PKI folder,
-/// each of these threads waits, so the other threads must remain for all other requests.
+/// these threads wait, so their number is limited, and other threads remain for all other requests.
 static SIGNERS: Semaphore = Semaphore::const_new(4);
 /// How long a certificate request waits for one of these threads. firstboot waits 20 s for the
 /// answer.
@@ -209,7 +209,7 @@ async fn connection(
 }
 
 /// Answers all requests of one connection. `outbox` is present if the connection can send files
-/// itself.
+/// with sendfile(2).
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     state: Arc<ServerState>,
@@ -250,7 +250,10 @@ async fn respond(
                 Ok(Some(body)) => Ok(request.with_body(&body)),
                 _ => Err(Refusal::bad_request(
                     RefusalId::Body,
-                    format!("the body is truncated, or longer than {MAX_BODY_BYTES} bytes"),
+                    format!(
+                        "the body of the request is incomplete, or longer than {MAX_BODY_BYTES} \
+                         bytes"
+                    ),
                 )),
             }
         }
@@ -269,8 +272,8 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Waits, without a thread, until a thread may answer a certificate request. Other requests need no
-/// permit.
+/// Waits, without occupying a thread, until a thread may answer a certificate request. Other
+/// requests need no permit.
 async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
     if !pages::signs(request) {
         return Ok(None);
@@ -284,8 +287,8 @@ async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'stati
     }
 }
 
-/// Builds the answer in a thread, because this may block on the disk. The thread keeps the permit,
-/// even if the client disconnects.
+/// Builds the answer in a separate thread, because building the answer may block on the disk. The
+/// thread keeps the permit, even if the client disconnects.
 async fn answer(
     state: Arc<ServerState>,
     request: ClientRequest,

@@ -178,7 +178,7 @@ impl ServerState {
 }
 
 /// Lists the information that an operator needs before the first request: how the server identifies
-/// each node, and what would prevent the identification.
+/// each node, and what prevents the identification.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],
@@ -195,8 +195,9 @@ pub(super) fn startup_notes(
     }
     if listening.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
-            "warning: only this host can connect. A proxy in front of the server would hide which \
-             machine asks, so no machine receives a document"
+            "warning: the server listens only on loopback addresses, so only this host can connect. \
+             Even with a proxy, no machine receives a document, because the proxy hides which \
+             machine asks"
                 .to_owned(),
         );
     } else if in_container() {
@@ -224,7 +225,8 @@ pub(super) fn startup_notes(
         .collect();
     if installs && !new.is_empty() {
         lines.push(format!(
-            "not installed until you run `builder allow --all --install`, which erases their disks: {}",
+            "the following machines are not installed until you run `builder allow --all \
+             --install`, which erases their disks: {}",
             new.join(", ")
         ));
     }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::pki::{ClientFiles, newest_client};
 use crate::{check, image_release, manifest};
 
-/// The path in the overlay of the cluster's description.
+/// The path of the cluster's description in the overlay.
 const CLUSTER: &str = "etc/firstboot/cluster.json";
 
 /// The facts that are known before any member is queried.

@@ -45,8 +45,8 @@ pub(crate) struct Options {
     /// Compare the members' data, which blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Repeat until interrupted. Redraw the report on a terminal, and otherwise print one line per
-    /// repetition
+    /// Repeat until interrupted. On a terminal, redraw the report; in a pipe or a file, print one
+    /// line per repetition
     #[arg(long)]
     watch: bool,
     /// The interval between two repetitions, in seconds
@@ -101,7 +101,8 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::NoQuorum => Err(exit_error(
             Exit::NoQuorum,
             format!(
-                "too few members answer for a quorum; unresponsive or faulty: {}",
+                "the members that answer are too few for a quorum; unresponsive or faulty members: \
+                 {}",
                 faulty.join(", ")
             ),
         )),

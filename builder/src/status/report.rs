@@ -22,7 +22,7 @@ use super::ClusterAccess;
 pub(crate) struct Report {
     /// The cluster's name.
     pub(crate) cluster: String,
-    /// The time, as in RFC 3339.
+    /// The time, in the format of RFC 3339.
     pub(crate) at: String,
     /// The verdict on the whole cluster.
     pub(crate) verdict: Verdict,
@@ -129,8 +129,8 @@ impl Report {
         }
     }
 
-    /// Queries all members of the newest image, for a caller that repeats the query while images
-    /// are built.
+    /// Queries all members that the newest image lists, for a caller that repeats the query while
+    /// images are built.
     pub(crate) async fn ask_again(access: &mut ClusterAccess, comparison: DataComparison) -> Self {
         let refreshed = access.refresh();
         let mut report = Self::ask(access, comparison).await;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Place {
     /// `/etc/sysctl.d/95-etcd.conf`.
     Sysctl,
-    /// The mount options of XFS volumes: `/etc/fstab`, the kickstart's `part` and, for `/`,
-    /// `rootflags=`.
+    /// The mount options of XFS volumes, in `/etc/fstab`, in the kickstart's `part` and, for `/`,
+    /// in `rootflags=`.
     Mount,
     /// The kernel's command line.
     Kernel,
@@ -41,7 +41,8 @@ impl Place {
     }
 }
 
-/// A key, its value in the image, and its values in the guide and the other profile.
+/// A key, its value in the image, and its values in the guide (docs/guide.md) and in the other
+/// profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
     pub(crate) place: Place,

@@ -164,13 +164,13 @@ fn extent(
         );
         return None;
     }
-    // bbolt computes the length of the list, and then removes the list's own pages from the list.
-    // Therefore, the list may contain fewer ids than fit into its pages: one id fewer for each of
-    // those pages.
+    // bbolt computes the length of the list, and then removes the list's own pages from the list,
+    // so the list may contain fewer ids than fit into its pages: one id fewer for each of those
+    // pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(
-            "an overflow of {} pages, because the list contains {count} pages",
+            "an overflow of {} pages, because the list contains the ids of {count} pages",
             needed - 1
         );
         faults.add(Some(id), start + 12, expected, header.overflow.to_string());

@@ -15,8 +15,8 @@ const DEEPEST: usize = 64;
 /// The maximum length of a page with its overflow. Pages with buckets and small values are far
 /// shorter.
 const LONGEST: u64 = 16 << 20;
-/// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
-/// a leaf page follows.
+/// The length of a bucket's value: the id of the root page (8 bytes) and the sequence number (8).
+/// If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
 /// Returns the value of a key in a top-level bucket of a database to which no process is writing,
@@ -89,7 +89,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
 
     fn load(&self, id: u64) -> io::Result<Vec<u8>> {
         if id < 2 || id >= self.count {
-            return Err(damaged("a page is out of range"));
+            return Err(damaged("the number of a page is out of range"));
         }
         let mut head = [0; HEADER];
         self.file.read_exact_at(&mut head, id * self.size)?;
@@ -100,7 +100,9 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             || pages > self.count - id
             || pages * self.size > LONGEST
         {
-            return Err(damaged("a page's header does not match its position"));
+            return Err(damaged(
+                "a page's header has an unexpected id, kind or length",
+            ));
         }
         let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, id * self.size)?;

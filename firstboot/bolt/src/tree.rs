@@ -14,14 +14,14 @@ use crate::types::{Entry, Offset, Path, Visitor};
 /// The maximum depth of a tree, including nested buckets. Real trees are much shallower, because a
 /// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
-/// The maximum total length of the pages from the root to the current page. One page can hold two
-/// long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5 MiB,
-/// and warns if it is configured to accept more than 10 MiB.
+/// The maximum total length of the pages from the root to the current page. One page can contain
+/// two long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5
+/// MiB, and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// The maximum length of a buffer that the walk reuses.
 const SPARE: usize = 64 << 10;
-/// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
-/// a leaf page follows.
+/// The length of a bucket's value: the id of the root page (8 bytes) and the sequence number (8).
+/// If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
@@ -123,7 +123,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(0));
             self.wrong(
                 inside(start, node.key_at(0)),
-                format!("keys from {} on, as its parent page states", shown(min)),
+                format!("no key below {}, as the parent page states", shown(min)),
                 key,
             );
             return Ok(());
@@ -134,7 +134,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(last));
             self.wrong(
                 inside(start, node.key_at(last)),
-                format!("keys below {}, as its parent page states", shown(max)),
+                format!("only keys below {}, as the parent page states", shown(max)),
                 key,
             );
             return Ok(());
@@ -200,7 +200,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             if value.len() != BUCKET {
                 self.wrong(
                     at,
-                    format!("a bucket of {BUCKET} bytes, because its pages are elsewhere"),
+                    format!("a bucket of {BUCKET} bytes, because the bucket is not inline"),
                     value.len().to_string(),
                 );
                 return Ok(());
@@ -267,7 +267,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         if header.id != 0 || header.overflow != 0 {
             self.wrong(
                 start,
-                "an inline page's id 0 and overflow 0",
+                "an inline page with the id 0 and the overflow 0",
                 format!("{} and {}", header.id, header.overflow),
             );
             return Ok(());
@@ -275,7 +275,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         match Node::parse(bytes) {
             Ok(_) if header.extent(bytes) != bytes.len() as u64 => {
                 let expected = format!(
-                    "an inline page of {} bytes, which its elements require",
+                    "an inline page of {} bytes, because the last element ends at this byte",
                     header.extent(bytes)
                 );
                 self.wrong(start, expected, bytes.len().to_string());

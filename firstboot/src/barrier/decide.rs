@@ -10,9 +10,10 @@
 //! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
 //! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
 //! every other node starts as a member of that cluster, but only if the node's own disk accepted
-//! the cluster's proposal under the disk's current nonce. A disk that has accepted the proposal has
-//! never voted. The clusters of two proposals could both exist only if a node changed from one
-//! proposal to the other proposal and back.
+//! the cluster's proposal under the disk's current nonce. Before etcd first starts on a disk that
+//! accepted the proposal, this disk has not voted in the proposal's cluster. The clusters of two
+//! proposals could both exist only if a node changed from one proposal to the other proposal and
+//! back.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -207,8 +208,9 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // Either the other member withdrew its agreement, or this node has not accepted a
-            // proposal. The code above has already handled a member that started with the new data.
+            // If this node has accepted a proposal in which the other member takes part, the other
+            // member withdrew its agreement. The code above has already handled a member that
+            // started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

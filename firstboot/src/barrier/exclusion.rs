@@ -55,7 +55,7 @@ fn obstacle(
         ));
     }
     // A member that accepted a proposal may have bootstrapped a cluster with the members of that
-    // proposal. The members that are now excluded must not form a quorum of that cluster.
+    // proposal. The members that are now excluded must not form a quorum of such a cluster.
     let before: BTreeSet<&Label> = state
         .accepted_ever
         .iter()
@@ -68,8 +68,9 @@ fn obstacle(
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
-            "this node was ready to bootstrap with {}. The members to exclude may have \
-             bootstrapped that cluster and may have its quorum. Start them or reinstall them first",
+            "this node was ready to bootstrap a cluster with {}. The members to exclude may have \
+             bootstrapped this cluster, and may have its quorum. Start or reinstall these members \
+             first",
             before.join(", ")
         )
     })

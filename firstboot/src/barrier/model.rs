@@ -5,7 +5,7 @@
 //! effect as a late decision. A probe of one peer and a decision are separate events in the model,
 //! and any event can happen on other nodes between them. Lost messages, partitions and slow nodes
 //! are modelled as probes that do not happen. A crash deletes a node's observations but not its
-//! journal. A wipe deletes both.
+//! journal. A wipe deletes the observations and the journal.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,10 +28,10 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// For each node, the order that a slow operator has not given yet.
+    /// For each node, the order to restore that the operator has not given to the node yet.
     orders: Vec<u8>,
     /// For each proposal, the nodes that have ever accepted the proposal. The value is the number
-    /// of an entry in a table. Only the checks use this value.
+    /// of an entry in a table, and only the checks use it.
     ever_accepted: u32,
 }
 
@@ -229,7 +229,7 @@ impl Explorer {
                     .unwrap();
                 assert_eq!(
                     self.proposals.values[proposal].1, after.ordered,
-                    "the node restored a different snapshot from the one in its order"
+                    "the node restored a snapshot other than the snapshot in its order"
                 );
                 after.started = Some(u8::try_from(proposal).unwrap());
                 // The node archives its previous data.

@@ -96,22 +96,23 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this disk is empty, but the cluster is running, or was running when last observed, so this node must not bootstrap a \
-                 new one: {parts}"
+                "this disk is empty, but the cluster is running, or was running when last observed, \
+                 so this node must not bootstrap a new cluster: {parts}"
             ));
         }
         ReasonId::MembersNotReady.because(if local.only_joins {
             format!(
-                "this node was a member and its data is lost, so it only joins a running cluster, \
-                 and no member is running: {parts}. Start a member that has its data. If no member has \
-                 data, restore a snapshot with `firstboot restore`, or reinstall all nodes to \
-                 bootstrap an empty cluster"
+                "this node was a member and its data is lost, so this node only joins a running \
+                 cluster, but no member is running: {parts}. Start a member that has its data. If \
+                 no member has data, restore a snapshot with `firstboot restore`, or reinstall all \
+                 nodes to bootstrap an empty cluster"
             )
         } else if local.mode.is_new() {
             format!("waiting until all initial members agree: {parts}")
         } else {
             format!(
-                "ordered to {}; waiting for the other members to get the same order: {parts}",
+                "this node was ordered to {}, and is waiting until the other members have the same \
+                 order: {parts}",
                 local.mode
             )
         })

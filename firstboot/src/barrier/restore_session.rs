@@ -91,7 +91,7 @@ impl RestoreSession {
         })
     }
 
-    /// Prepares the data. Meanwhile, the server continues to answer the other members.
+    /// Prepares the data in another thread, while the server continues to answer the other members.
     pub(crate) async fn ensure_data(&self, proposal: &Proposal) -> Result<()> {
         let (ensure_data, proposal) = (self.ensure_data.clone(), proposal.clone());
         tokio::task::spawn_blocking(move || ensure_data(&proposal))
@@ -105,7 +105,7 @@ impl RestoreSession {
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
             Cancellation::Abandon(
-                "the restore was cancelled: not all members were ready within --deadline"
+                "the restore was cancelled: not all members were ready before --deadline expired"
                     .to_owned(),
             )
         };

@@ -165,8 +165,8 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
                     .abort_handle()
                 });
             }
-            // Wait, because the process may have no free file descriptor. The other possible cause
-            // is a client that closed its connection before the server accepted it.
+            // Wait a moment: `accept` fails if the process has no free file descriptor, or if a
+            // client closed its connection before the server accepted the connection.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }

@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
 /// The maximum time for which the other members wait for the first member. Without a start order,
-/// the members would wait for each other for the same time.
+/// the members would wait for each other for just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);

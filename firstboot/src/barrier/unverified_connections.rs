@@ -1,10 +1,10 @@
 //! Limits the number of connections whose client has not presented a verified certificate. Any
-//! client can open such connections, but a flood of them must not keep a peer out. A list of
-//! allowed addresses is not a solution, because a peer may be behind NAT or have a new address.
-//! Therefore, the server always accepts the newest connection. If there are too many connections,
-//! the server closes the oldest connection of the source that has the most connections. A peer's
-//! handshake takes only milliseconds, so too few connections arrive from the same address in this
-//! time to displace the peer's connection.
+//! client can open unverified connections, but a flood of unverified connections must not keep a
+//! peer out. A list of allowed addresses is not a solution, because a peer may be behind NAT or
+//! have a new address. Therefore, the server always accepts the newest connection. If there are too
+//! many connections, the server closes the oldest connection of the source that has the most
+//! connections. A peer's handshake takes only milliseconds, so too few connections arrive from the
+//! same address in this time to displace the peer's connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(list().all.len(), LIMIT);
         assert!(
             list().all[0].from == peer && !list().all[0].task.is_finished(),
-            "the only connection of its source stays"
+            "the only connection of a source stays open"
         );
         // A connection leaves the list after its client has presented a certificate, or after the
         // connection has ended.

@@ -1,4 +1,4 @@
-//! Decides whether etcd may run on the content of its data directory, as a pure function.
+//! Decides, as a pure function, whether etcd may run on the content of its data directory.
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
@@ -61,7 +61,7 @@ impl UnusableData {
                 "the data belongs to another member, {member:x} of the cluster {cluster:x}"
             )),
             Self::Outdated(what) => ReasonId::DataBehind.because(format!(
-                "the data is older than what this member has acknowledged: {what}"
+                "the data is older than the newest state that this member has acknowledged: {what}"
             )),
         }
     }

@@ -9,7 +9,7 @@
 //! start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
-//! accesses the content only through open directories.
+//! opens the content only relative to directories that are already open.
 
 mod check;
 mod create;

@@ -1,4 +1,4 @@
-//! Defines the recorded facts about this member's data, on which `check` and `progress` rely.
+//! Defines the recorded facts about this member's data, on which `check` and `wal_checkpoint` rely.
 
 use serde::{Deserialize, Serialize};
 

@@ -78,9 +78,9 @@ pub(super) struct Snapshot {
 }
 
 /// The maximum length of a record. etcd does not write longer records, because a record contains
-/// one request, whose limit is 1.5 MiB by default, and etcd itself advises against a limit above 10
-/// MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an attacker could
-/// create a huge sparse file at no cost, and firstboot would read the whole file.
+/// one request, whose maximum size is 1.5 MiB by default, and etcd itself advises against a limit
+/// above 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an
+/// attacker could create a huge sparse file at no cost, and firstboot would read the whole file.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;

@@ -16,8 +16,7 @@ use crate::paths;
 pub(crate) struct WalCheckpoint {
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether etcd was about to start when the record was written, so the WAL may have grown since
-    /// then.
+    /// Whether the record was written before a start of etcd, after which the WAL may have grown.
     running: bool,
     /// The end of the WAL when the record was written.
     #[serde(rename = "log")]
@@ -72,8 +71,8 @@ impl WalCheckpoint {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL. Otherwise, returns an error that
-    /// explains why it cannot.
+    /// Checks that the WAL can have grown from the recorded WAL, and returns the reason if it
+    /// cannot.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {
@@ -88,14 +87,15 @@ impl WalCheckpoint {
         // The term and the committed index never decrease (raft, section 5.1; raftpb.HardState).
         if now.term < before.term || now.commit < before.commit || now.last < before.commit {
             return Err(format!(
-                "its WAL is at term {} with {} committed entries, but was at term {} with {} when etcd last started",
+                "its WAL is at term {} with {} committed entries, but was at term {} with {} \
+                 committed entries when etcd last started",
                 now.term, now.commit, before.term, before.commit
             ));
         }
         // A member votes at most once in a term (raft, section 5.2).
         if now.term == before.term && before.vote != 0 && now.vote != before.vote {
             return Err(format!(
-                "in term {}, its WAL has a vote for {:x}, but this member voted for {:x}",
+                "in term {}, its WAL records a vote for {:x}, but this member voted for {:x}",
                 now.term, now.vote, before.vote
             ));
         }

@@ -1,8 +1,8 @@
 //! Searches etcd's last log lines for the reason why etcd exited. The search performs no I/O.
 //!
-//! etcd logs one JSON object per line (zap), and its last line has the level `fatal` or `panic`.
-//! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If a setting is
-//! wrong, etcd logs only a warning before it exits (server/etcdmain/etcd.go).
+//! etcd logs one JSON object per line (zap), and the last line usually has the level `fatal` or
+//! `panic`. Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If a
+//! setting is wrong, etcd logs only a warning before it exits (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,7 +31,8 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports the exit of etcd. Otherwise, the line is the newest warning.
+    /// Whether the line reports the exit of etcd; if not, the line is a warning or error that may
+    /// explain the exit.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,

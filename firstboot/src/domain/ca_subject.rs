@@ -17,7 +17,7 @@ impl CaSubject {
     }
 
     /// Returns the value of an attribute of a distinguished name. The value directly follows the
-    /// attribute's type (X.520: `id-at` is 55 04).
+    /// attribute's type, an object identifier below `id-at` (55 04 in DER).
     fn attribute(&self, kind: u8) -> Option<String> {
         let kind = [6, 3, 0x55, 4, kind];
         let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;

@@ -1,12 +1,12 @@
-//! Computes the ids that etcd assigns to a new cluster and its members. These ids depend only on
-//! the peer URLs and the token, so firstboot can compute the id of a cluster before the cluster
-//! exists. The computation is that of etcd's server/etcdserver/api/membership (member.go,
-//! cluster.go), and is the same from v3.4 to v3.7.
+//! Computes the ids that etcd assigns to a new cluster and its members. The ids of a cluster and
+//! its members depend only on the peer URLs and the token, so firstboot can compute the id of a
+//! cluster before the cluster exists. The computation is that of etcd's
+//! server/etcdserver/api/membership (member.go, cluster.go), and is the same from v3.4 to v3.7.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// Returns the first eight bytes of a SHA-1 digest, as a number. etcd computes its ids with SHA-1.
-/// The security of the cluster does not depend on these ids.
+/// The security of the cluster does not depend on etcd's ids.
 fn hash(bytes: &[u8]) -> u64 {
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
     digest

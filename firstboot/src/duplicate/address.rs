@@ -1,6 +1,6 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. Its answer contains its hardware address, by which an
-//! operator can find the machine.
+//! answers regardless of its software. The second machine's answer contains its hardware address,
+//! by which an operator can find the machine.
 //!
 //! A copy of this machine may also have the same hardware address. firstboot receives the answer of
 //! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware
@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // If firstboot has already refused this node for another reason, the receiver no longer exists.
-    // In this case, `send` fails, and the result is not needed.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists,
+    // so `send` fails, and the result is not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -72,7 +72,7 @@ impl DuplicateProbe {
     /// Waits for the result of the first packet. Returns the remaining suspicion, if any.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn first_result(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
@@ -83,7 +83,7 @@ impl DuplicateProbe {
     /// Waits for the result of all packets.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn final_result(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
@@ -98,7 +98,7 @@ impl DuplicateProbe {
     /// Does the same as `final_result`, but probes again if the last answer is no longer valid.
     ///
     /// # Errors
-    /// Returns a refusal if another machine has the address.
+    /// Returns a refusal if a machine with another hardware address has this IP address.
     pub(crate) fn current_result(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
             *self = start_probe(self.address);
@@ -107,9 +107,9 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses the node if another machine has this address. Only an operator can decide which of the
-/// two machines is the right machine, so firstboot does not continue by itself, even if the other
-/// machine disappears.
+/// Refuses the node if a machine with another hardware address has this IP address. Only an
+/// operator can decide which of the two machines is the right machine, so firstboot does not
+/// continue by itself, even if the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),

@@ -302,9 +302,9 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Queries the other members. If they no longer list this node's member, returns the message to
-/// report. An etcd that learns of its removal through raft exits with success, and only its log
-/// contains the reason.
+/// Queries the other members. If the other members no longer list this node's member, returns the
+/// message to report. An etcd that learns of its removal through raft exits with success, and only
+/// its log contains the reason.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// The table of all system calls of the kernel, with their verdicts.
+/// The table of all system calls of the kernel, with the treatment of each call.
 const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of socket.
@@ -23,7 +23,7 @@ pub(crate) enum SocketKind {
     Netlink,
 }
 
-/// The verdict on a system call, as in calls.txt.
+/// The treatment of a system call, as in calls.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FilterAction {
     Allow,
@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // Omit a call that has no rules, because the filter would otherwise allow the call
-                // with any arguments.
+                // Omit a call that has no rules, because a filter that lists the call without rules
+                // allows the call with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -54,7 +54,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
     Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
-/// Parses the lines of calls.txt. Each line contains a number, a name and a verdict.
+/// Parses the lines of calls.txt. Each line contains a treatment, and the calls to which the
+/// treatment applies, as `NUMBER:NAME`.
 fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     let mut calls = Vec::new();
     for line in CALLS
@@ -129,7 +130,9 @@ fn matches(name: &str, sockets: &[SocketKind]) -> Result<Vec<SeccompRule>> {
         }
         "socket" => sockets.iter().flat_map(|kind| openable(*kind)).collect(),
         "socketpair" => vec![rule([is(0, libc::AF_UNIX)])],
-        _ => bail!("calls.txt: {name} is marked `match`, but there are no rules for its arguments"),
+        _ => bail!(
+            "calls.txt: {name} is marked `match`, but filter.rs has no rules for its arguments"
+        ),
     }
     .into_iter()
     .collect()

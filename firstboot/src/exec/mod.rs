@@ -37,7 +37,8 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if one of these steps fails.
+/// Loads the filter and executes the program. Returns only if the filter cannot be loaded or the
+/// program cannot be executed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     let filter = filter::compile(sockets).context("cannot compile the filter of system calls")?;
     // Loading the filter also sets no_new_privs. New threads and the executed program inherit the
-    // filter and this flag.
+    // filter and no_new_privs.
     seccompiler::apply_filter(&filter).context(
         "cannot load the filter of system calls: the kernel needs CONFIG_SECCOMP_FILTER",
     )?;

@@ -10,9 +10,10 @@ use nix::errno::Errno;
 use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
-/// Durably gives a file a second name. If another file has that name, this file replaces the other
-/// file in one step. This file also keeps its first name, its owner, its mode and its label. If
-/// both paths are on the same file system, the function does not copy the content.
+/// Durably gives the file `source` the second name `target`. If another file has the name `target`,
+/// `source` replaces that file in one step. `source` also keeps its first name, its owner, its mode
+/// and its label. If the paths are on different file systems, `target` becomes a copy with the same
+/// owner and mode instead.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of the same file would have no effect and keep both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)

@@ -15,7 +15,7 @@ use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
 /// An unfinished file. Dropping this value deletes the file. A file left behind by a crash is
-/// deleted when the next partial file is created in the same folder.
+/// deleted when a partial file with the same name is created in the folder again.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,
@@ -68,8 +68,9 @@ impl PartialFile {
     /// must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // This function uses link(2) and not rename(2), because link(2) never replaces a file.
-        // (renameat2 was introduced in Linux 3.15. Red Hat backported renameat2, but not every file
-        // system in CentOS 7's kernel supports its flags: fs/namei.c, vfs_rename.)
+        // renameat2 is not an alternative: Red Hat backported the call from Linux 3.15, but not
+        // every file system in CentOS 7's kernel supports the call's flags (fs/namei.c,
+        // vfs_rename).
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;

@@ -86,7 +86,7 @@ fn a_file_that_is_far_too_large_is_refused_and_not_read() {
     for error in [read(&path).unwrap_err(), read_if_there(&path).unwrap_err()] {
         let said = format!("{error:#}");
         assert!(
-            said.contains("progress: it is larger than 67108864 bytes"),
+            said.contains("progress: it is larger than the limit of 67108864 bytes"),
             "{said}"
         );
     }

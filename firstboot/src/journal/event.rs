@@ -32,8 +32,8 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because the members reported these nonces. The node
-    /// announces the acceptance next.
+    /// This node has accepted a proposal, because all members reported the proposal's nonces. The
+    /// node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
         /// The nonces of all initial members.
@@ -199,8 +199,8 @@ mod tests {
     use super::*;
     use crate::data::Directories;
 
-    /// Earlier versions wrote lines in this format. After a downgrade of firstboot, they read the
-    /// lines that this version wrote.
+    /// Earlier versions of firstboot wrote lines in this format. After a downgrade, an earlier
+    /// version reads the lines that this version wrote.
     #[test]
     fn the_names_in_a_line_are_the_same_as_in_earlier_versions() {
         let disk_id = DiskId::of(1);

@@ -28,7 +28,7 @@ pub(crate) struct NodeState {
     pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id that etcd assigned when it added this disk to a running cluster.
     pub(crate) added: Option<u64>,
-    /// The cluster to which this disk was added.
+    /// The cluster to which firstboot adds this disk, or has added this disk.
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
@@ -46,7 +46,8 @@ pub(crate) struct NodeState {
     pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
-    /// The operator's order that has not been completed or abandoned yet.
+    /// The operator's order to restore or to roll back, if the order has not been completed or
+    /// abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
     /// The nonces and the mode of each proposal that this node has accepted for the current
     /// order.
@@ -168,7 +169,7 @@ impl NodeState {
         }
     }
 
-    /// Ends the membership, and an order to restore that was given before.
+    /// Ends the membership, and abandons an earlier order to restore.
     fn leave(&mut self, member: u64) {
         self.intent = MembershipIntent::Left(member);
         (self.order, self.swap) = (None, None);
@@ -216,9 +217,9 @@ impl NodeState {
         else {
             return;
         };
-        // The state is `existing`, because etcd must not start with an empty log if the data is
-        // lost before etcd first runs. The other members would mistake the empty log for the
-        // member's old log.
+        // Set the initial cluster state to `existing`, so that etcd does not start with an empty
+        // log if the data is lost before etcd first runs. If etcd started with an empty log, the
+        // other members would mistake this log for the member's old log.
         let start = InitialCluster {
             state: "existing",
             token,
@@ -229,8 +230,8 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // If etcd never reported the previous cluster's id, compute the id from the initial-cluster
-        // settings. That cluster may never have had a quorum.
+        // If etcd never reported the previous cluster's id, for example because that cluster never
+        // had a quorum, compute the id from the initial-cluster settings.
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));

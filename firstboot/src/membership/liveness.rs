@@ -34,8 +34,8 @@ const TRIES: [Duration; 4] = [
     Duration::from_millis(1200),
 ];
 
-/// The number of increases of the member's traffic that show that the member is running. A single
-/// increase may come from the buffers of a member that has been stopped.
+/// The number of increases of the member's traffic after which the member counts as running. A
+/// single increase may come from the buffers of a member that has been stopped.
 const PROOF: u32 = 2;
 
 /// The raft traffic that one member reports.
@@ -98,7 +98,8 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members that would receive traffic from this node's member do not receive any.
+    /// The members to which a running member sends traffic do not receive any traffic from this
+    /// node's member.
     Silent,
     /// Another observation is necessary.
     Unknown,

@@ -90,7 +90,7 @@ impl PeerClient {
 
     /// Sends an HTTP request to a member's client port, on which etcd also accepts the peer
     /// certificate. Returns the body of the response and, if the response contains a date, the time
-    /// of the member's clock in seconds.
+    /// of the member's clock to the second.
     pub(crate) async fn page(
         &self,
         url: &str,

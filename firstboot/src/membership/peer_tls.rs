@@ -1,6 +1,6 @@
-//! Configures TLS for the barrier's connections. They use the node's peer certificate, which etcd
-//! uses later. As in etcd, both sides must present a peer certificate that the cluster's CA signed.
-//! A client certificate is not enough. The connections use TLS 1.2 or later.
+//! Configures TLS for the barrier's connections. These connections use the node's peer certificate,
+//! which etcd uses later. As in etcd, both sides must present a peer certificate that the cluster's
+//! CA signed. A client certificate is not enough. The connections use TLS 1.2 or later.
 
 use std::sync::Arc;
 

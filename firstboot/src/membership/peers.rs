@@ -48,7 +48,7 @@ pub(crate) async fn query_others(
     (peers, clusters)
 }
 
-/// Returns this node's member, if it answers a linearizable read.
+/// Returns the report of this node's member, if the member answers a linearizable read.
 pub(crate) async fn query_own(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -137,7 +137,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // The member has no leader, so a health check would only wait for its timeout.
+        // Skip the health check, which can only time out because the member has no leader.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

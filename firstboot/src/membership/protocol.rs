@@ -87,7 +87,7 @@ pub(crate) fn read(
         serde_json::from_slice(bytes).map_err(|_| "its answer is not from firstboot".to_owned())?;
     if of.format != FORMAT {
         return Err(format!(
-            "its firstboot uses format {}, but this firstboot uses format {FORMAT}",
+            "its firstboot uses the format {}, but firstboot on this node uses the format {FORMAT}",
             of.format
         ));
     }

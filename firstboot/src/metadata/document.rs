@@ -29,7 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(crate) struct FoundDocument {
     /// The location of the document, as messages name it.
     pub(crate) origin: String,
-    /// The envelope, whose signature has not been verified yet.
+    /// The signed document, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,
 }
 

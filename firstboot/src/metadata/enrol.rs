@@ -150,7 +150,7 @@ impl ServerCertVerifier for PinnedServer {
             return Ok(ServerCertVerified::assertion());
         }
         Err(rustls::Error::General(
-            "the server does not hold the key that this image trusts".to_owned(),
+            "the server's certificate does not have the key that this image trusts".to_owned(),
         ))
     }
 

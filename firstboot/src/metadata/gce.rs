@@ -1,5 +1,6 @@
-//! Queries GCE's metadata server. The server requires the header `Metadata-Flavor: Google`, and
-//! includes it in its answers. A server that does not send the header is not GCE's metadata server.
+//! Queries GCE's metadata server. Each request and each answer has the header `Metadata-Flavor`
+//! with the value `Google`. The server refuses a request without this header. A server that does
+//! not send the header is not GCE's metadata server.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};

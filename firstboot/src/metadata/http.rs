@@ -1,6 +1,6 @@
-//! Provides the HTTP client of the metadata sources. The client does not use a proxy, because the
-//! service would then return the document of the proxy's machine. The client does not follow
-//! redirects, because a server could redirect the client to any address.
+//! Provides the HTTP client of the metadata sources. The client does not use a proxy, because a
+//! metadata service answers a request from a proxy with the document of the proxy's machine. The
+//! client does not follow redirects, because a server could redirect the client to any address.
 
 use std::time::Duration;
 
@@ -48,10 +48,10 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `origin` names the
-/// server in error messages.
+/// Sends a request and reads the answer, up to the size limit of a node document. `origin`
+/// identifies the server in error messages.
 pub(super) async fn send(request: RequestBuilder, origin: &str) -> Result<Reply, HttpError> {
-    // Omit the URL from the error, because its query may contain the machine's identifiers.
+    // Omit the URL from the error, because the URL's query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -1,5 +1,5 @@
-//! Parses a document location from the kernel's command line or the firmware:
-//! `firstboot.node=PATH-OR-URL` or, in the syntax of cloud-init's NoCloud,
+//! Parses a document location from the kernel's command line or the firmware. The location is in
+//! `firstboot.node=PATH-OR-URL` or, in the syntax of cloud-init's NoCloud, in
 //! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In NoCloud's syntax, the
 //! document is the file `user-data` at that location.
 

@@ -77,8 +77,8 @@ impl SourceLog {
         };
     }
 
-    /// Records the outcome for a source. Replaces an earlier record that the query has not
-    /// finished.
+    /// Records the outcome for a source. Replaces the source's record with the outcome
+    /// [`Outcome::Asking`], if there is one.
     pub(super) fn note(
         &mut self,
         source: MetadataSource,
@@ -133,7 +133,7 @@ impl SourceLog {
         }
     }
 
-    /// Returns whether both searches ended with the same document.
+    /// Returns whether both logs end with the same document, and neither log contains a refusal.
     fn repeats(&self, before: &Self) -> bool {
         let ended = |log: &Self| log.taken.clone().filter(|_| log.refused.is_none());
         ended(self).is_some() && ended(self) == ended(before)

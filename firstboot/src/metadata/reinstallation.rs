@@ -49,7 +49,7 @@ impl InstallServer<'_> {
         let answer = block_on(async { send(post, &origin).await?.success(&origin, &[]) });
         let failed = |error: anyhow::Error| {
             refused(ReasonId::UpdateInstallRefused.because(format!(
-                "the server does not install this machine again: {error:#}"
+                "the server refuses to install this machine again: {error:#}"
             )))
         };
         match answer {

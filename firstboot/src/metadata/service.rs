@@ -90,7 +90,8 @@ pub(super) fn find(
             );
             let remedy = || {
                 format!(
-                    "this machine runs on {name} ({why}). Set the node's user-data as the machine's user data, or leave {name} out of the recipe's [metadata] sources"
+                    "this machine runs on {name} ({why}). Set the node's file `user-data` as the \
+                     machine's user data, or leave {name} out of the recipe's [metadata] sources"
                 )
             };
             FoundDocument::parse(origin, &bytes)
@@ -116,8 +117,8 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // In this mode, firstboot only compares documents, and a service that refuses the query
-            // has no document to compare.
+            // In the mode `Once`, firstboot only compares documents, and a service that refuses the
+            // query has no document to compare.
             Ok(Err(HttpError::Final(error))) if query.mode == QueryMode::Once => {
                 return Ok(UserData::Nothing(format!(
                     "it refused the request: {error:#}"

@@ -24,7 +24,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// The facts about the machine and the query that a source needs.
+/// The data that a source needs for its query.
 pub(super) struct Query<'a> {
     /// The identifiers of this machine.
     pub(super) machine: &'a Machine,
@@ -99,7 +99,8 @@ impl From<FoundDocument> for SourceResult {
     }
 }
 
-/// Shortens an external identifier for messages to its first printable characters.
+/// Reduces an external identifier to its first printable characters, so that a message can contain
+/// the identifier.
 pub(super) fn shorten(bytes: impl AsRef<[u8]>) -> String {
     let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
     graphic.take(64).map(|byte| char::from(*byte)).collect()

@@ -108,7 +108,7 @@ async fn patiently(url: &Url, origin: &str, query: &Query<'_>) -> Result<Vec<u8>
     }
     let last = PAUSES[PAUSES.len() - 1];
     Err(not_ready(format!(
-        "cannot download {origin}; the last pause between attempts was {last} s"
+        "cannot download {origin}; firstboot gave up {last} s after the last attempt"
     )))
 }
 

@@ -1,6 +1,7 @@
-//! Manages the private keys that this node generated itself. The keys are in one file that only
-//! root can read. No node document and no image replaces this file, and no command prints the keys.
-//! A node document that contains certificates without keys is usable only together with these keys.
+//! Manages the private keys that this node generated itself. The current keys and the next keys are
+//! in two files that only root can read. No node document and no image replaces these files, and no
+//! command prints the keys. A node document that contains certificates without keys is usable only
+//! together with these keys.
 
 pub(crate) mod der;
 
@@ -62,7 +63,9 @@ impl KeySet {
     pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
-                .map_err(|error| anyhow::anyhow!("it is not an ECDSA P-256 key: {error}"))
+                .map_err(|error| {
+                    anyhow::anyhow!("one of its keys is not an ECDSA P-256 key: {error}")
+                })
         };
         let [server, peer, client] = &self.0;
         Ok([open(server)?, open(peer)?, open(client)?])

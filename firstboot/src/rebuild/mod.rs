@@ -57,7 +57,7 @@ impl Rebuild {
         }
     }
 
-    /// Executes steps until one of them must wait or etcd may start. `live_clusters` contains the
+    /// Executes steps until a step must wait or etcd may start. `live_clusters` contains the
     /// clusters whose members answer on their peer ports.
     pub(crate) async fn advance(
         &mut self,
@@ -139,8 +139,7 @@ impl Rebuild {
         };
         Ok(done.err().map(|error| {
             JoinProgress::Wait(
-                ReasonId::EtcdCallFailed
-                    .because(format!("etcd did not make the change: {error:#}")),
+                ReasonId::EtcdCallFailed.because(format!("the request to etcd failed: {error:#}")),
             )
         }))
     }
@@ -157,7 +156,10 @@ fn join(
         token,
         members,
     };
-    say(format!("joining as one of {} members", start.members.len()));
+    say(format!(
+        "etcd joins the cluster as one of {} members",
+        start.members.len()
+    ));
     let InitialCluster { token, members, .. } = start.clone();
     journal.add(Event::Join { token, members })?;
     Ok(start)

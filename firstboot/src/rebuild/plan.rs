@@ -216,8 +216,8 @@ fn unfit(observed: &Observed) -> Option<Reason> {
         .unwrap_or_default();
     if off.abs() > CLOCK {
         return Some(ReasonId::ClockOff.because(format!(
-            "the clocks of all other members differ from this node's clock, the nearest by {off} s. Correct this node's clock; see \
-             `chronyc tracking`"
+            "the clocks of all other members differ from this node's clock; the smallest difference \
+             is {off} s. Correct this node's clock; see `chronyc tracking`"
         )));
     }
     let database = observed

@@ -150,7 +150,7 @@ fn all() -> Result<Vec<ArchivedFolder>> {
 }
 
 /// Parses the time in a folder's name. Returns `None` if the name does not end with a time, because
-/// then firstboot did not create the folder.
+/// firstboot does not create folders with such names.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

@@ -80,7 +80,8 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     })
 }
 
-/// Downloads a snapshot from an object store or a web server, and compares it with its manifest.
+/// Downloads a snapshot from an object store or a web server, and compares the snapshot with its
+/// manifest if there is a manifest.
 pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     block_on(async {
@@ -91,7 +92,8 @@ pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Resul
                 manifest.size, manifest.sha256
             )),
             None => say(format!(
-                "downloading {remote}, which has no manifest to compare it with"
+                "downloading {remote}, whose size and digest are unknown, because it has no \
+                 manifest"
             )),
         }
         let mut file = Spool::begin("fetched")?;

@@ -218,7 +218,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}; the cluster then has the id {:x}",
+        "all members ({}) are ready to {}; the resulting cluster has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster
@@ -226,8 +226,9 @@ fn agree_on_swap(
     Ok(SwapAgreement::Agreed(Box::new(data_swap)))
 }
 
-/// Returns how long to wait for the other members, from the time of the deadline, of the newest
-/// entry in the journal and of the clock. After a boot, the clock may be hours behind that entry.
+/// Returns how long to wait for the other members. `until` is the deadline, `newest` is the time of
+/// the newest entry in the journal, and `now` is the clock's time. After a boot, the clock may be
+/// hours behind the newest entry.
 fn patience(until: u64, newest: u64, now: u64, at_terminal: bool) -> Duration {
     let left = Duration::from_secs(until.saturating_sub(now.max(newest)));
     if at_terminal {

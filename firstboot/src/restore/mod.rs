@@ -1,10 +1,10 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! firstboot verifies the file while etcd is still running. Then etcd stops, and the members agree
-//! on the restore through the barrier, which uses etcd's peer port. If all members have the same
-//! order, each member builds its new data next to the old data and announces that it is ready. Each
-//! member swaps its data only after all members are ready. After a failure before the swap, etcd
-//! runs with its previous data again.
+//! firstboot verifies the file while etcd is still running. After the verification, etcd stops, and
+//! the members agree on the restore through the barrier, which uses etcd's peer port. If all
+//! members have the same order, each member builds its new data next to the old data and announces
+//! that it is ready. Each member swaps its data only after all members are ready. After a failure
+//! before the swap, etcd runs with its previous data again.
 
 mod archive;
 mod build;
@@ -88,8 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // After this process has ended, firstboot.service continues, and starts etcd with either the
     // old or the new data.
     let outcome = operator::with_journal(|journal| {
-        // The node may not have generated its id yet. etcd does not start without the id, and a
-        // node with data does not generate an id later.
+        // The node may not have generated its disk id yet. etcd does not start without the disk id,
+        // and a node with data does not generate a disk id later.
         if NodeState::of(journal).disk_id.is_none() {
             journal::init_disk_id(journal)?;
         }
@@ -112,7 +112,7 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data.
+/// Waits until etcd is healthy with the new data. Returns an error if the restore was abandoned.
 fn finish(outcome: RestoreOutcome, identity: &Identity, patience: Duration) -> Result<()> {
     match outcome {
         RestoreOutcome::Swapped(line) => {

@@ -30,9 +30,9 @@ pub(super) fn mode(
     let raise = !keep_revision && build::can_raise(version);
     if !raise && !keep_revision {
         say(format!(
-            "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later \
-             can), so the watch of a client that has seen a revision later than {} does not \
-             fail. Restart these clients",
+            "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later can), \
+             so the watches of clients that have seen a revision later than {} do not fail. Restart \
+             these clients",
             source.revision
         ));
     }
@@ -172,9 +172,9 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
         // The ids depend on random nonces, so they are not known in advance. Without the nonces,
         // two restores of the same file would create two clusters with the same id.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new cluster, token {cluster}-r-{}-…; the members agree on the rest of the token once \
-             all have the order. firstboot prints the ids, which follow from the token, before it \
-             replaces any data",
+            "a new cluster with the token {cluster}-r-{}-…; the members agree on the rest of the \
+             token when all members have the order. firstboot prints the ids, which follow from the \
+             token, before it replaces any data",
             &short(&snapshot)[..8]
         ),
         _ => "new".to_owned(),
@@ -195,7 +195,8 @@ impl fmt::Display for RestorePlan {
             match (snapshot.raised_above, snapshot.newest_observed) {
                 (Some(above), Some(seen)) => writeln!(
                     f,
-                    "will be raised above {above} (the newest observed is {seen}); older watches fail as compacted"
+                    "will be raised above {above} (the newest observed revision is {seen}); watches \
+                     from older revisions fail"
                 )?,
                 _ => writeln!(f, "with which the cluster continues")?,
             }

@@ -29,7 +29,7 @@ pub(super) fn get(
         (Some(path), _) => plain_snapshot(path, options, identity, patience)?,
         (None, Some(peer)) => download::from(identity, peer, patience)?,
         (None, None) => {
-            let why = "specify a snapshot, or a member to download it from (--from)";
+            let why = "specify a snapshot, or use --from to download the snapshot from a member";
             return Err(refused(ReasonId::RestoreSource.because(why)));
         }
     };

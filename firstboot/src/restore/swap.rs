@@ -28,7 +28,9 @@ fn remaining_renames(
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
         (true, false, _) => Ok(RemainingRenames::Second),
         (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
-        (true, true, None) => Err("other data was created in its place in the meantime"),
+        (true, true, None) => {
+            Err("there was no old data when the restore began, but now there is data")
+        }
         (true, true, Some(true)) => Err("the old data is archived, but other data is in its place"),
         (false, true, Some(false)) => {
             Err("the new data is missing, and the old data is still in its place")

@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(
                 interim_certificates(&document, &held, &none).unwrap(),
                 held,
-                "applying it again changes nothing"
+                "applying the document again changes nothing"
             );
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = test_identity_from(2020).tls;
-        // The CA stays the same. Swapping the two pairs changes both certificates.
+        // Swap the two key pairs, so that both certificates change and the CA stays the same.
         let renewed = NodeTls {
             server: old.peer.clone(),
             peer: old.server.clone(),

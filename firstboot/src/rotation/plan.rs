@@ -1,6 +1,6 @@
-//! Decides how a CA is replaced in a running cluster. The rule is a pure function that maps the CAs
-//! and certificates that each member trusts and presents to the next step of this member. etcd
-//! reads its CAs only when it starts, and its certificates at each handshake
+//! Decides how a CA is replaced in a running cluster. The rule is a pure function. From the CAs and
+//! certificates that each member trusts and presents, the function determines the next step of this
+//! member. etcd reads its CAs only when it starts, and its certificates at each handshake
 //! (client/pkg/transport/listener.go). Therefore, a member restarts once to trust the new CA, and
 //! once more to stop trusting the old CA. No member restarts while another member is down, and no
 //! member presents a certificate that another member does not trust.
@@ -70,7 +70,8 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         return match observed.unhealthy.as_slice() {
             [] => RotationStep::Restart,
             ill => RotationStep::Wait(ReasonId::MembersUnhealthy.because(format!(
-                "etcd must restart to trust {}, but must not restart while {} is not healthy",
+                "etcd must restart to trust {}, but must not restart before these members are \
+                 healthy: {}",
                 list(installed),
                 ill.join(", ")
             ))),

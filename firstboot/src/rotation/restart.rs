@@ -84,7 +84,7 @@ async fn prepare_restart(
     }
     if !ill.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
-            "etcd must restart, but must not restart while {} is not healthy",
+            "etcd must restart, but must not restart before these members are healthy: {}",
             ill.join(", ")
         ))));
     }

@@ -138,10 +138,10 @@ async fn connect(
         CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes())
         .ok()
-        .context("the peer's key is not PEM")?;
+        .context("the key of the peer certificate is not PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     let own = Arc::new(CertifiedKey::new(
-        chain.context("the peer's certificate is not PEM")?,
+        chain.context("the peer certificate is not PEM")?,
         key,
     ));
     let recorder = Arc::new(CaHintRecorder {
@@ -151,7 +151,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session, the server would not name any CAs.
+    // In a resumed session, a server does not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

@@ -99,7 +99,7 @@ impl TrustBundle {
     ///
     /// # Errors
     /// Returns a refusal if two CAs with the same subject have different keys, because firstboot
-    /// could not determine which of them a member trusts.
+    /// cannot determine which of the two CAs a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());

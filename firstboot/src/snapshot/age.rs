@@ -26,7 +26,7 @@ pub(super) use keys::{Identities, MAGIC};
 
 /// The size in bytes of one recipient's stanza in the header. The header's first line and its MAC
 /// together need less space than one stanza.
-const STANZA: u64 = 99;
+const STANZA: u64 = 98;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
 
@@ -71,7 +71,7 @@ impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
             return Err(Error::other(format!(
-                "a header does not have room for {} recipients",
+                "the header of an age file does not have room for {} recipients",
                 recipients.len()
             )));
         }

@@ -74,8 +74,10 @@ impl Flusher {
     /// return it.
     fn end(self) -> io::Result<()> {
         drop(self.orders);
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a bug: the thread that flushes panicked")))
+        self.thread.join().unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "a bug: the thread that flushes the file panicked",
+            ))
+        })
     }
 }

@@ -237,7 +237,7 @@ impl Bucket {
         if let Some(digest) = digest {
             // Amazon returns the digest of the parts' digests together with the number of parts.
             // Other stores omit the number, or return the digest of the whole object. Accept each
-            // of these forms, because each identifies the content.
+            // of these forms, because each form identifies the content.
             let composite = parts.composite();
             let known = [
                 format!("{composite}-{}", parts.count),

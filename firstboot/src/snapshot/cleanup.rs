@@ -34,7 +34,7 @@ pub(super) async fn wait() {
     };
     if tokio::time::timeout(CLEANUP_TIMEOUT, all).await.is_err() {
         eprintln!(
-            "firstboot: could not delete the rest of an upload from the store within {} s",
+            "firstboot: could not delete an incomplete upload from the store within {} s",
             CLEANUP_TIMEOUT.as_secs()
         );
     }

@@ -208,7 +208,7 @@ pub(crate) fn examine(
     if hash != DigestCheck::Optional && hashed {
         match digest {
             TrailingDigest::Good => {}
-            TrailingDigest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "a different digest"),
+            TrailingDigest::Wrong => faults.add(None, pages, "the SHA-256 of all preceding bytes", "a different digest"),
             TrailingDigest::Absent => faults.add(
                 None,
                 size,

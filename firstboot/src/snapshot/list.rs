@@ -69,7 +69,10 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
         let state = match manifest {
             None => "unknown: it has no manifest".to_owned(),
             Some(manifest) if !found.has_stated_size() => {
-                format!("DAMAGED: its manifest states {} bytes", manifest.size)
+                format!(
+                    "DAMAGED: its manifest states a size of {} bytes",
+                    manifest.size
+                )
             }
             Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),
         };
@@ -126,7 +129,7 @@ mod tests {
             "{shown}"
         );
         assert!(
-            lines[2].ends_with("DAMAGED: its manifest states 5 bytes")
+            lines[2].ends_with("DAMAGED: its manifest states a size of 5 bytes")
                 && lines[3].contains("no manifest"),
             "{shown}"
         );

@@ -4,9 +4,10 @@
 //! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
 //! members (`member_comparison`). `take` receives the snapshot (`receive`) and checks its pages
 //! (`examine`). Only after these checks does the snapshot get its name (`target`) and its
-//! `manifest`. A `store` is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it.
-//! `scheduled` ensures that the members take one snapshot for each slot of the schedule. `encode`
-//! compresses a snapshot and encrypts it with `age`; `decode` decrypts and decompresses it.
+//! `manifest`. A `store` is a folder (`dir_store`) or a `bucket`; `list` shows the snapshots in a
+//! store, and `prune` deletes old ones. `scheduled` ensures that the members take one snapshot for
+//! each slot of the schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode`
+//! decrypts and decompresses it.
 
 mod age;
 mod background_sync;
@@ -116,8 +117,8 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
         cleanup::wait().await;
         ended
     });
-    // Do not wait for other threads, which end when the program exits. Dropping the future has
-    // deleted their files.
+    // Do not wait for other threads, because they end when the program exits, and because the files
+    // to which they write were deleted when the future was dropped.
     runtime.shutdown_background();
     match outcome? {
         Ok(exit) => Ok(exit),

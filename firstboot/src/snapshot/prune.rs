@@ -54,9 +54,9 @@ struct Candidate {
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
 /// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
-/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. A
-/// snapshot from a wrong clock does not count either, because every snapshot with a correct time
-/// would be older, and would be deleted at once.
+/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. firstboot
+/// ignores a snapshot whose time comes from a wrong clock. If such a snapshot counted, it would
+/// take the place of a snapshot with a correct time, which firstboot would then delete.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
     let dated = |at: &usize| !is_from_wrong_clock(snapshots[*at].time, now);
     let mut newest_first: Vec<usize> = (0..snapshots.len())
@@ -171,7 +171,8 @@ mod tests {
     const DAY: u64 = 24 * HOUR;
     /// 2026-11-22 00:00 UTC, a Sunday.
     const SUNDAY: u64 = 1_795_305_600;
-    /// A time after all snapshots of these tests, except those from a wrong clock.
+    /// A time after all snapshots of these tests, except the snapshots whose times come from a
+    /// wrong clock.
     const LATER: u64 = SUNDAY + 100_000 * DAY;
 
     fn good(time: u64) -> Candidate {
@@ -222,7 +223,8 @@ mod tests {
         );
     }
 
-    /// If the clock of a member is far ahead, its snapshot must not be the newest of any period.
+    /// A snapshot of a member whose clock is far ahead must not count as the newest snapshot of any
+    /// period.
     #[test]
     fn a_snapshot_from_a_wrong_clock_neither_counts_nor_is_deleted() {
         let (today, future) = (LATER - HOUR, LATER + 400 * DAY);

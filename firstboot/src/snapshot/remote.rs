@@ -86,7 +86,7 @@ impl RemoteSnapshot {
         }
     }
 
-    /// Requests all bytes from this offset.
+    /// Requests all bytes from this offset to the end of the file.
     pub(crate) async fn get(&self, from: u64) -> Result<Response> {
         let (http, url) = match self {
             Self::Object { bucket, name } => (&bucket.http, bucket.signed(name).await?),

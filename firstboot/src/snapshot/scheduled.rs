@@ -143,8 +143,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate, but a snapshot is then especially valuable.
-    // Therefore, each member takes its own snapshot.
+    // Without a quorum, the members cannot coordinate, so each member takes its own snapshot. A
+    // snapshot is especially valuable while the cluster has no quorum.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -204,8 +204,8 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that an operator took, if it is at the recipe's destination. The schedule
-/// then does not take another snapshot for the same slot.
+/// Records a snapshot that an operator took, if the snapshot is at the recipe's destination. The
+/// record prevents a second, scheduled snapshot for the same slot.
 pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,

@@ -80,10 +80,10 @@ impl DatabaseContents {
     /// Returns why an etcd of this version does not start from these contents, or `None` if it
     /// starts.
     ///
-    /// etcd 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. etcd 3.5 refuses
-    /// the data of a cluster that is being downgraded to a different minor version. With every
-    /// other combination, etcd starts. Each minor version was tested with the data of every other
-    /// minor version.
+    /// etcd 3.6 and 3.7 refuse data of a later minor version, and from 3.4.31 on, etcd 3.4 refuses
+    /// data of 3.6 and later. etcd 3.5 refuses the data of a cluster that is being downgraded to a
+    /// different minor version. With every other combination, etcd starts. Each minor version was
+    /// tested with the data of every other minor version.
     pub(crate) fn version_obstacle(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -183,10 +183,10 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Compares the storage version with the cluster version. Returns the expected content if they
-    /// contradict each other. From 3.6 on, etcd migrates the storage as soon as the cluster version
-    /// changes (etcdserver/version/monitor.go). etcd 3.6 does not start if either version is higher
-    /// than the version of etcd itself.
+    /// Compares the storage version with the cluster version. Returns the expected content if the
+    /// two versions contradict each other. From 3.6 on, etcd migrates the storage as soon as the
+    /// cluster version changes (etcdserver/version/monitor.go). etcd 3.6 does not start if either
+    /// version is higher than the version of etcd itself.
     fn versions_fault(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
 
     fn revision(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
         let revision = Revision::parse(entry.key).filter(|revision| revision.main > 0);
-        let revision = revision.ok_or("a revision: 17 bytes, or 18 for a deletion")?;
+        let revision = revision.ok_or("a revision of 17 bytes, or of 18 bytes for a deletion")?;
         self.history.next(revision, entry.place);
         if entry.value.is_empty() && !revision.deletion {
             self.history.empty(revision, entry.place);

@@ -15,8 +15,8 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens a destination. Without a destination, opens the recipe's destination, or else the
-    /// default folder.
+    /// Opens the destination `given`. If no destination is given, opens the recipe's destination,
+    /// or the default folder if the recipe has no `[backup]`.
     pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (given, backup) {
             (Some(given), _) => given.clone(),

@@ -98,7 +98,8 @@ pub(super) async fn take(
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::ensure_absent(&path)?;
-    // The name contains the host, so that it is unique in a folder that several hosts share.
+    // The name of the temporary file contains the host, so that the name is unique in a folder that
+    // several hosts share.
     let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || {
         part.file()
@@ -117,8 +118,8 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
-        // Check for room only if the file is not compressed, because the size of a compressed file
-        // is not known in advance.
+        // Check for room in the folder only if the stored file is not compressed, because the size
+        // of a compressed file is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
         let made = by_spool(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;
@@ -188,8 +189,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before. The check of the revision is necessary because older pages may still form a
-/// consistent database if a page is lost.
+/// reported before the transfer. The check of the revision is necessary because older pages may
+/// still form a consistent database if a page is lost.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,

@@ -3,8 +3,8 @@
 //! computed from the file.
 //!
 //! etcd listens on UNIX sockets in a private folder, so it does not need a port, a network or a
-//! certificate. firstboot queries the peer URL and the metrics, because these do not require a
-//! login, and firstboot does not know the passwords of the users in the snapshot.
+//! certificate. firstboot queries the peer URL and the metrics, which do not require a login,
+//! because firstboot does not know the passwords of the users in the snapshot.
 
 mod count;
 
@@ -78,7 +78,7 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
         tokio::select! {
             said = drill => said,
             () = tokio::time::sleep(limit) => {
-                let text = format!("etcd did not serve {} within {} s", path.display(), limit.as_secs());
+                let text = format!("etcd did not serve the snapshot {} within {} s", path.display(), limit.as_secs());
                 Err(not_ready(ReasonId::TrialTimeout.because(text)))
             }
             _ = interrupt.recv() => bail!("interrupted"),
@@ -144,7 +144,7 @@ fn compare(
             Ok(())
         } else {
             Err(format!(
-                "its {what} is {theirs}, but {own} was computed from the file"
+                "its {what} is {theirs} instead of {own}, which was computed from the file"
             ))
         }
     };
@@ -217,8 +217,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// Returns a command that does not inherit this process's environment, because etcd would read
-/// ETCD_… variables as settings.
+/// Returns a command that does not inherit this process's environment, because etcd reads ETCD_…
+/// variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -19,7 +19,8 @@ use super::bucket::{Bucket, Parts};
 use super::cleanup;
 use super::encode::{Sink, StoredFile};
 
-/// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
+/// The minimum size of a part in S3. With parts of this size, S3's limit of 10,000 parts allows 48
+/// GiB.
 const PART: usize = 5 << 20;
 
 /// The number of parts in memory: one part is filled while the other is sent.
@@ -190,7 +191,7 @@ impl<'a> Upload<'a> {
     /// Uploads the parts until the writer is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
         let State::Known(ToAbort::Parts(multipart)) = &mut self.state else {
-            bail!("a bug: the upload is over")
+            bail!("a bug: the upload has already ended")
         };
         let mut on_their_way = FuturesUnordered::new();
         loop {
@@ -218,7 +219,7 @@ impl<'a> Upload<'a> {
         let State::Known(ToAbort::Parts(mut parts)) =
             std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing))
         else {
-            bail!("a bug: the upload is over")
+            bail!("a bug: the upload has already ended")
         };
         let bucket = self.bucket.clone();
         let completed = async move {
@@ -233,7 +234,8 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    /// Uploads the manifest. After this step, the object is kept.
+    /// Uploads the manifest. After the manifest has been uploaded, a dropped `Upload` no longer
+    /// deletes the object.
     pub(super) async fn upload_manifest(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (ToAbort::Object, bucket.put(&beside, &content).await) };

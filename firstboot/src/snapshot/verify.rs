@@ -31,8 +31,8 @@ pub(crate) struct Options {
     /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Also start a temporary etcd from the snapshot, and compare etcd's revision, number of keys
-    /// and hash with the snapshot's
+    /// Start a temporary etcd from the snapshot, and compare etcd's revision, number of keys and
+    /// hash with the values in the snapshot
     #[arg(long)]
     boot: bool,
     /// Decrypt the snapshot with the secret key in this age identity file
@@ -83,8 +83,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // The file has no name, so no other process can open it, and it disappears when this
-        // process exits.
+        // The file has no name, so the kernel deletes the file when this process exits.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()
@@ -168,7 +167,8 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         rows.push((
             "booted",
             format!(
-                "etcd {etcd} has the same revision, {live_keys} keys and hash {hash_kv:08x}; took {milliseconds} ms"
+                "etcd {etcd} served the same revision with {live_keys} keys and the hash \
+                 {hash_kv:08x} after {milliseconds} ms"
             ),
         ));
     }

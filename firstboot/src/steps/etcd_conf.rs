@@ -48,8 +48,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port. The peer certificates of all nodes contain this
-        // name (step 3.2.4), but the client certificates do not contain it.
+        // Only peers may connect to a peer port. The peer certificates of all nodes contain the
+        // name in `PEER` (step 3.2.4), but the client certificates do not contain this name.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",

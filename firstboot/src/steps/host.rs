@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(
             with_members(&after, &cluster()),
             after,
-            "applying it again changes nothing"
+            "applying the changes again changes nothing"
         );
     }
 

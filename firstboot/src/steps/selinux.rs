@@ -10,8 +10,8 @@ fn enforced() -> bool {
 }
 
 /// Returns the change that labels a folder that no step created, and its content. The caller
-/// ensures that only root can enter the folder. Otherwise, another user could replace a part of a
-/// path with a link, and restorecon would follow the link.
+/// ensures that only root can enter the folder. If another user could enter the folder, that user
+/// could replace a part of a path with a link, and restorecon would follow the link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }

@@ -11,8 +11,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Refuses certificates that would not work on this node. etcd's own log would not contain the
-/// reason.
+/// Refuses certificates that do not work on this node, and returns the reason, which etcd's own log
+/// does not contain.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     check_at(identity, tls, &names, UnixTime::now())
@@ -80,8 +80,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// Returns the changes that install certificates and keys. Only etcd can read the keys of the
-/// server and peer certificates, and only root can read the client's key.
+/// Returns the changes that install certificates and keys. Only root and etcd can read the keys of
+/// the server and peer certificates, and only root can read the client's key.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [

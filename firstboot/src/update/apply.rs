@@ -28,7 +28,7 @@ pub(super) fn apply_effects(
     present: Vec<PathBuf>,
     say: &mut impl FnMut(String),
 ) -> Result<()> {
-    // Under SELinux, the programs would not start without their labels.
+    // Under SELinux, the programs do not start without their labels.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     if changes
         .iter()

@@ -44,7 +44,7 @@ enum Minor {
     Downgrade,
 }
 
-/// A file that would change.
+/// A file that the update changes, adds or removes.
 #[derive(Debug, Serialize)]
 struct Shown {
     path: String,
@@ -145,13 +145,13 @@ impl Report {
             (Some(before), None) => writeln!(text, " instead of {before}"),
             (Some(before), Some(Minor::Upgrade)) => writeln!(
                 text,
-                " instead of {before}: a new minor version. Once every node has it, a rollback \
-                 requires a downgrade of the cluster"
+                " instead of {before}: a new minor version. When every node has this version, a \
+                 rollback requires a downgrade of the cluster"
             ),
             (Some(before), Some(Minor::Downgrade)) => writeln!(
                 text,
-                " instead of {before}: a downgrade. The first node enables the downgrade of the \
-                 cluster"
+                " instead of {before}: a downgrade. The first node to be updated enables the \
+                 downgrade of the cluster"
             ),
         };
         for file in &self.files {

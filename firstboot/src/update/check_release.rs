@@ -15,7 +15,7 @@ pub(super) struct OwnImage {
     pub(super) base: Option<ImageBase>,
     /// The version of the image's etcd.
     pub(super) etcd: EtcdVersion,
-    /// The serial of the last update of this node.
+    /// The serial of the image that this node's last update installed.
     pub(super) updated_to: Option<u64>,
     /// The serial of the image that was the newest when the node's document was written. The node's
     /// own image may be older.
@@ -92,7 +92,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
         return Err(older(
             serial,
-            &format!("this node was updated to the serial {newest}"),
+            &format!("this node was updated to the image with the serial {newest}"),
         ));
     }
     if let Some(newest) = own.document.filter(|newest| serial < *newest) {
@@ -235,8 +235,9 @@ mod tests {
             ..own()
         };
         assert_eq!(says(&new(6, "3.7.1"), &newer), "reinstalls");
-        // An update can downgrade the cluster to 3.5.33, and cancels the downgrade afterwards.
-        // After a reinstallation, no program would cancel the downgrade.
+        // An update can downgrade the cluster to 3.5.33, and cancels the downgrade afterwards. A
+        // reinstallation cannot downgrade the cluster, because no program would cancel the
+        // downgrade after the installation.
         for etcd in ["3.5.33", "3.5.30", "3.4.23"] {
             let said = says(&new(6, etcd), &newer);
             assert!(said.ends_with("[update-minor]"), "{etcd}: {said}");

@@ -26,7 +26,10 @@ use members::keys::UpdateHalt;
 use members::timestamp::now;
 
 /// The command line of `firstboot update`.
-#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each field is an option of the command line"
+)]
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 3 refused; 4 not ready, try again; 7 --check found a newer image or \
@@ -143,8 +146,9 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     if options.check {
         return compare(options, &own, &source, newer.as_ref());
     }
-    // A member with a different CA waits for the other members. An update of the image must not
-    // wait for them, so the node adopts a document with a different CA last.
+    // A member whose document contains a different CA waits for the other members. An update of the
+    // image must not wait for the other members, so the node adopts a document with a different CA
+    // last.
     let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
         newer => (None, newer.as_ref()),

@@ -42,8 +42,8 @@ pub(super) struct NewerDocument {
     /// The changes that the document makes on the node. The list is empty if only the serial of the
     /// document's build differs.
     changes: Vec<String>,
-    /// Whether the set of trusted CAs changes. In this case, the member waits for the other members
-    /// and restarts its etcd.
+    /// Whether the set of trusted CAs changes. If this set changes, the member waits for the other
+    /// members and restarts its etcd.
     pub(super) changes_ca: bool,
 }
 
@@ -205,12 +205,12 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     );
     for added in after.difference(&before) {
         changes.push(format!(
-            "trusts {added}, which restarts etcd on one member at a time"
+            "trusts {added} (this change restarts etcd on one member at a time)"
         ));
     }
     for dropped in before.difference(&after) {
         changes.push(format!(
-            "no longer trusts {dropped}, which restarts etcd on one member at a time"
+            "no longer trusts {dropped} (this change restarts etcd on one member at a time)"
         ));
     }
     if old.store_keys != new.store_keys {

@@ -1,5 +1,6 @@
 //! Determines the actions that the running system needs after a replacement of files. The actions
-//! depend only on the files' paths. In addition, an update always restarts etcd and firstboot.
+//! depend only on the files' paths. An update always restarts etcd and firstboot, regardless of the
+//! files that it replaces.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -155,7 +156,7 @@ impl fmt::Display for Effect {
             Self::RestartUnit(name) => write!(f, "restarts {name} if it is running"),
             Self::AddUnit(name) => write!(f, "enables and starts {name} if the presets enable it"),
             Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
-            Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
+            Self::Reboot(path) => write!(f, "needs a reboot to apply /{path}"),
         }
     }
 }
@@ -186,7 +187,7 @@ mod tests {
             (
                 "etc/sysctl.d/95-etcd.conf",
                 Kind::Removed,
-                "needs a reboot for /etc/sysctl.d/95-etcd.conf",
+                "needs a reboot to apply /etc/sysctl.d/95-etcd.conf",
             ),
             (
                 "usr/lib/tmpfiles.d/etcd.conf",
@@ -205,7 +206,11 @@ mod tests {
                 Kind::Replaced,
                 "restarts journald",
             ),
-            ("etc/fstab", Kind::Replaced, "needs a reboot for /etc/fstab"),
+            (
+                "etc/fstab",
+                Kind::Replaced,
+                "needs a reboot to apply /etc/fstab",
+            ),
             (
                 "etc/systemd/system/own.service",
                 Kind::Added,

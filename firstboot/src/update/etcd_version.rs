@@ -7,9 +7,9 @@
 //! raises the cluster version as soon as every member runs the newer minor version. After
 //! `downgrade enable`, the leader lowers the cluster version if every member answers
 //! (server/etcdserver/version/monitor.go). Each member then migrates its storage. Once one member
-//! runs the older minor version, the leader cannot raise the cluster version. Therefore, firstboot
-//! can then cancel the downgrade, and the other members can change to the older minor version
-//! without another downgrade.
+//! runs the older minor version, the leader cannot raise the cluster version. Therefore, once a
+//! member runs the older minor version, firstboot can cancel the downgrade, and the other members
+//! can change to this minor version without another downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -40,7 +40,8 @@ pub(super) enum NextStep {
 }
 
 /// Returns the reason why a node with this version of etcd must not run alongside the other
-/// members, or `None` if the node may. A node calls this function before it takes its turn.
+/// members, or `None` if the node may run alongside them. A node calls this function before it
+/// takes its turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
     let apart = others
         .iter()

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use recipes::{ImageFile, ImageFileList};
 use serde::{Deserialize, Serialize};
 
-/// The files of an image that are not in its file list: the file list itself in its two forms, and
-/// the installation marker, which contains the digest of the overlay.
+/// The files of an image that are not in its file list: the file list itself, as JSON and as
+/// SHA256SUMS, and the installation marker, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
     "etc/firstboot/SHA256SUMS",

@@ -7,10 +7,10 @@
 //! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
 //! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
 //! worker replaces the files (`replacement`) that `file_changes` lists, and makes the running
-//! system use them (`apply`) with the actions that `effects` lists. Then the worker waits until the
+//! system use them (`apply`) with the actions that `effects` lists. The worker then waits until the
 //! member has passed its health check (`health_check`), or restores the previous image. With
 //! `--reinstall`, the worker instead asks a server to install the machine again (`reinstall`).
-//! `state` stores the progress on the disk, from which the unit continues after a power cut
+//! `state` stores the progress on the disk, so that the unit can continue after a power cut
 //! (`resume`). `follow` shows the unit's messages to the operator. `document` adopts a newer node
 //! document from the same source. `renew` requests a document with new certificates before the
 //! current ones expire, and `renewal_failure` records why a renewal failed. `summary` contains what

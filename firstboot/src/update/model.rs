@@ -53,7 +53,7 @@ struct Scenario {
 #[derive(Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each can be wrong on its own"
+    reason = "each rule can be wrong on its own"
 )]
 struct Rules {
     taking: fn(&UpdateKeys, &UpdateTurn) -> Transaction,
@@ -208,14 +208,18 @@ impl Model {
             world.nodes[at].is_stopped = true;
             world.nodes[at].etcd = false;
             if world.nodes.len() > 2 && !world.has_quorum() {
-                return Err(format!("no quorum after etcd on {} stops", self.names[at]));
+                return Err(format!(
+                    "the cluster has no quorum after etcd on {} stops",
+                    self.names[at]
+                ));
             }
         }
         world.nodes[at].etcd = false;
         Ok(())
     }
 
-    /// Returns the violation in a final state, in which only faults and orders can still happen.
+    /// Returns the violation of a requirement in a final state, if there is one. In a final state,
+    /// only faults and orders can still happen.
     fn wrong_end(&self, world: &World) -> Option<String> {
         for (node, name) in world.nodes.iter().zip(&self.names) {
             if !matches!(node.files, Files::Whole(_)) {

@@ -17,7 +17,7 @@ use members::timestamp::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
-/// The maximum age of a good snapshot, in seconds.
+/// The maximum age, in seconds, of the snapshot that must exist before an update.
 const SNAPSHOT: u64 = 3600;
 
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
@@ -38,7 +38,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 }
 
 /// Returns the reason why this member must not stop now and start again with the etcd version
-/// `target`, or `None` if the member may. If `may_be_ill` is set, this member itself may be
+/// `target`, or `None` if the member may stop. If `may_be_ill` is set, this member itself may be
 /// unhealthy.
 pub(super) async fn obstacle(
     own: &ThisNode,
@@ -67,8 +67,8 @@ pub(super) async fn obstacle(
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);
         ReasonId::UpdateClock.because(format!(
-            "the clock of {name} is {ahead} s ahead of this node's clock: run \
-             `chronyc tracking`"
+            "the clock of {name} differs from this node's clock by {ahead} s: check both clocks \
+             with `chronyc tracking`"
         ))
     }))
 }

@@ -1,10 +1,10 @@
 //! Replaces the files of one image with the files of another image, one by one, and can restore the
 //! old files.
 //!
-//! Each file that differs first gets a second name in the folder of the previous image. Then a
-//! single rename replaces the file, so at any moment, the path refers either to the complete old
-//! file or to the complete new file. After a power cut at any point, firstboot can restore the old
-//! files from the list and the kept files, any number of times.
+//! Each file that differs first gets a second name in the folder of the previous image. A single
+//! rename then replaces the file, so at any moment, the file's path refers either to the complete
+//! old file or to the complete new file. After a power cut at any point, firstboot can restore the
+//! old files from the list and the kept files, any number of times.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,8 @@ impl Replacer {
             let there = files::look(&self.live_path(&path))?;
             if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
                 anyhow::bail!(
-                    "/{path} is {}, but the image has a file at this path. Move it away",
+                    "/{path} is {}, but the image has a file at this path. Move the existing entry \
+                     away",
                     there.kind
                 );
             }
@@ -112,7 +113,9 @@ impl Replacer {
             .filter(|change| change.kind != Kind::Added)
         {
             let kept = self.backup_path(&change.path);
-            let folder = kept.parent().context("a kept file has no folder")?;
+            let folder = kept
+                .parent()
+                .context("the backup path of a file has no folder")?;
             DesiredDir::new(folder, 0o700, ROOT).make()?;
             files::install::install(&self.live_path(&change.path), &kept)?;
         }
@@ -305,7 +308,7 @@ mod tests {
                 assert_eq!(
                     all(&replacer.root),
                     before,
-                    "the files changed when they were kept"
+                    "keeping the previous files changed the node's files"
                 );
                 let first = Replacement {
                     files: replacement.files[..done].to_vec(),

@@ -42,7 +42,8 @@ pub(super) fn resumption(
         {
             Resumption::Continue
         }
-        // The installation would have erased the order, so this is the old system.
+        // An installation erases the order, so a node that still has the order has booted its old
+        // system.
         UpdatePhase::Installing => enter(UpdatePhase::Withdrawing, false),
         // The update ordered this boot, so the boot does not count.
         UpdatePhase::Rebooting => enter(UpdatePhase::CheckingHealth, false),

@@ -37,7 +37,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Returns the source that the operator specifies, or else the recipe's source.
+    /// Returns the source that the operator specifies, or the recipe's source if the operator does
+    /// not specify one.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -127,7 +128,9 @@ fn client(url: &Url) -> Result<Client> {
         match attempt.previous().last() {
             Some(from) if https && from.scheme() == "http" => {
                 let to = attempt.url().clone();
-                attempt.error(format!("it redirects to {to}; name that URL instead"))
+                attempt.error(format!(
+                    "the server redirects to {to}; use that URL instead"
+                ))
             }
             _ => Policy::default().redirect(attempt),
         }
@@ -267,7 +270,9 @@ mod tests {
         let error = format!("{:#}", Source::Server(url).release().unwrap_err());
         server.join().unwrap();
         assert!(
-            error.contains("it redirects to https://b.example/release.json; name that URL instead"),
+            error.contains(
+                "the server redirects to https://b.example/release.json; use that URL instead"
+            ),
             "{error}"
         );
     }

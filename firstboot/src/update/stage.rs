@@ -22,7 +22,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::{paths, system_command};
 
 /// The unit that rolls back an update after a power cut. An update to an image without this unit
-/// could not be rolled back.
+/// cannot be rolled back.
 const UPDATE_UNIT_FILE: &str = "etc/systemd/system/firstboot-update.service";
 /// The free space that an update needs for the unpacked files and the kept files, as a multiple of
 /// the overlay's size.
@@ -194,7 +194,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let broken = |why: String| {
         refused(
             ReasonId::UpdateAltered
-                .because(format!("the image {} is incomplete: {why}", release.serial)),
+                .because(format!("the image {} is damaged: {why}", release.serial)),
         )
     };
     let read =

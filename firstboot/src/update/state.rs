@@ -26,7 +26,7 @@ pub(super) struct UpdateState {
     /// The planned replacement of files. The value is empty until firstboot has made the plan.
     #[serde(rename = "exchange")]
     pub(super) replacement: Replacement,
-    /// Whether the node may have the turn.
+    /// Whether the node may have taken the turn.
     pub(super) turn: bool,
     /// The minor version to which this order may have enabled a downgrade of the cluster. firstboot
     /// cancels the downgrade before it releases the turn.
@@ -43,11 +43,11 @@ pub(super) struct UpdateState {
     pub(super) boots: u32,
     /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether the release is at fault. If it is, no other member tries the release.
+    /// Whether the release is at fault, in which case no other member tries the release.
     pub(super) blame: bool,
 }
 
-/// An order to update this node, which an operator or the timer gave.
+/// An order to update this node, from an operator or from the timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateOrder {
@@ -191,7 +191,8 @@ pub(super) enum UpdateResult {
     /// start with the member's data.
     #[serde(rename = "kept")]
     NewImageKept,
-    /// The node did not start the update before the deadline.
+    /// The node did not start the update before the deadline, or the server did not install the
+    /// machine.
     #[serde(rename = "given-up")]
     Expired,
     /// The node must not install this release.

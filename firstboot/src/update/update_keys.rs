@@ -95,7 +95,8 @@ impl UpdateKeys {
             back,
         ) {
             return TurnDecision::Refuse(ReasonId::UpdateOlder.because(format!(
-                "a member has already started to install the image {}, and this image is {serial}: an older image is never installed",
+                "a member has already started to install the image {}, which is newer than the \
+                 image {serial}: an older image is never installed",
                 newest.serial
             )));
         }

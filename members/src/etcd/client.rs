@@ -187,8 +187,8 @@ impl Client {
         Ok(answer.alarms)
     }
 
-    /// Reads through raft, as `etcdctl endpoint health` does. Only a member with a quorum answers a
-    /// read through raft.
+    /// Reads through raft, as `etcdctl endpoint health` does. A member answers a read through raft
+    /// only if it is connected to a quorum.
     pub async fn healthy(&self) -> Result<()> {
         let request = wire::RangeRequest {
             key: b"health".to_vec(),
@@ -206,8 +206,8 @@ impl Client {
     }
 }
 
-/// Returns the innermost error. tonic wraps an error twice, and only the innermost error contains
-/// the reason.
+/// Returns the text of the innermost error. tonic wraps an error twice, and only the innermost
+/// error contains the reason.
 pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
 }

@@ -64,7 +64,7 @@ impl Credentials {
             .context("the client certificate is not PEM")?;
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .ok()
-            .context("the client's key is not PEM")?;
+            .context("the key of the client certificate is not PEM")?;
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots.clone())

@@ -1,5 +1,6 @@
 //! Accesses the keys through which the nodes of a cluster coordinate, with reads, conditional
-//! writes, and leases. A lease expires when its holder dies.
+//! writes, and leases. A lease expires if its holder does not renew it, for example because the
+//! holder has died.
 
 use std::time::Duration;
 

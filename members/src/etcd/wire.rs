@@ -2,7 +2,7 @@
 //! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that the project does not need are omitted,
 //! and protobuf ignores them.
 
-#![expect(missing_docs, reason = "the messages and fields are upstream's")]
+#![expect(missing_docs, reason = "upstream documents the messages and fields")]
 
 use bytes::Bytes;
 use prost::Message;
@@ -249,8 +249,8 @@ pub(crate) struct Compare {
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // Upstream's file has a `oneof` for this field. With `optional`, prost also encodes the value
-    // 0, as upstream does.
+    // Upstream's file declares this field in a `oneof`. With `optional`, prost also encodes the
+    // value 0, as upstream does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }
@@ -315,8 +315,8 @@ pub(crate) struct LeaseKeepAliveResponse {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseRevokeResponse {}
 
-/// Starts a watch. Upstream's file has a `oneof` for this field. The `oneof` also contains requests
-/// to cancel a watch.
+/// Starts a watch. Upstream's file declares `create` in a `oneof`, which also contains requests to
+/// cancel a watch.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WatchRequest {
     #[prost(message, optional, tag = "1")]
@@ -341,6 +341,7 @@ pub(crate) struct WatchResponse {
     pub(crate) events: Vec<WatchEvent>,
 }
 
-/// A change. The project only needs to know that there was one.
+/// A change of a key. The fields of this message are omitted, because the project only needs to
+/// know that a key has changed.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct WatchEvent {}

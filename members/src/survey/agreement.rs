@@ -72,7 +72,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
                     member
                 };
                 parts.push(format!(
-                    "it lists {} as {}, but the others list it as {}",
+                    "it lists {0} as {1}, but the others list {0} as {2}",
                     known.title(),
                     role(member),
                     role(&other)
@@ -183,7 +183,7 @@ mod tests {
         ];
         let said = errors(&mut rows);
         let expected = "its member list differs from that of etcd-1, etcd-3: it lists etcd-1 as a \
-                        learner at https://10.0.0.1:2380, but the others list it as a voter at \
+                        learner at https://10.0.0.1:2380, but the others list etcd-1 as a voter at \
                         https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [

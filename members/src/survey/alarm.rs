@@ -36,7 +36,7 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             Some(_) => text,
             None => text.map(|text| {
                 format!(
-                    "from {:x}, which is no longer a member: {text}",
+                    "raised by {:x}, which is no longer a member: {text}",
                     alarm.member_id
                 )
             }),
@@ -114,7 +114,7 @@ mod tests {
             rows[0].healthy
                 && rows[1].errors[0]
                     .text
-                    .starts_with("from ab, which is no longer a member: alarm CORRUPT")
+                    .starts_with("raised by ab, which is no longer a member: alarm CORRUPT")
         );
     }
 }

@@ -57,8 +57,8 @@ pub(super) fn advice(validity: Option<Validity>, now: UnixTime) -> Option<Reason
     let days = seconds / DAY;
     (days < WARNING_DAYS && seconds < life / WARNING_PART).then(|| {
         ReasonId::CertificateExpiring.because(format!(
-            "its certificate expires in {days} days, on {}: build a new image, and run `firstboot \
-             update` on the member",
+            "its certificate expires on {} (days left: {days}): build a new image, and run \
+             `firstboot update` on the member",
             date(until)
         ))
     })
@@ -77,8 +77,11 @@ mod tests {
         assert_eq!(advice(None, at(0)), None);
         assert_eq!(of(20_030, 1095), None);
         let said = of(20_029, 1095).unwrap().text;
-        assert!(said.contains("in 29 days, on 2024-11-02"), "{said}");
-        assert!(of(19_000, 1095).unwrap().text.contains("in 0 days"));
+        assert!(
+            said.contains("expires on 2024-11-02 (days left: 29)"),
+            "{said}"
+        );
+        assert!(of(19_000, 1095).unwrap().text.contains("days left: 0"));
         assert_eq!(
             of(20_010, 60),
             None,

@@ -66,7 +66,7 @@ fn add(row: &mut Row, check: Result<KeyState<ImageCheck>>, now: u64) {
         }
         Err(error) => row
             .notes
-            .push(format!("cannot read its image check: {error:#}").into()),
+            .push(format!("cannot read the result of its image check: {error:#}").into()),
     }
 }
 

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Measures the round trip to an endpoint in milliseconds. Returns `None` if the connection fails.
+/// Measures the round trip to an endpoint in milliseconds. Returns `None` if a connection fails.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let address = endpoint.strip_prefix("https://")?;
     let mut quickest = None;
@@ -42,8 +42,9 @@ pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Opt
         return None;
     }
     Some(ReasonId::RoundTripLong.because(format!(
-        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more in \
-         the recipe (now {heartbeat} and {election}), the same on all members",
+        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and \
+         election-timeout-ms = {:.0} or more in the recipe (now {heartbeat} and {election}), with \
+         the same values for all members",
         10.0 * trip
     )))
 }

@@ -124,8 +124,8 @@ impl FirstMemberList {
     }
 }
 
-/// Returns whether a row belongs to a listed member: the member has the same client URL, or the
-/// same address with any scheme and port.
+/// Returns whether a row belongs to a listed member: the row's endpoint is one of the member's
+/// client URLs, or has the same address as one of the member's peer URLs.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint)
         || listed
@@ -146,8 +146,9 @@ fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
         return None;
     }
     Some(ReasonId::PeerUrl.because(format!(
-        "the member list has {} as its peer URL, but its etcd serves {right}, so the other members cannot reach it. Run `etcdctl \
-         member update {:x} --peer-urls={right}`",
+        "the member list has {} as this member's peer URL, but etcd on this member serves {right}, \
+         so the other members cannot reach it. Run `etcdctl member update {:x} \
+         --peer-urls={right}`",
         listed.peer_urls.join(", "),
         listed.id
     )))
@@ -255,7 +256,9 @@ mod tests {
             assert_eq!(roster.strangers(&rows), [], "{wrong}");
             let said = remarks(&rows[0]);
             assert!(
-                said.starts_with(&format!("the member list has {wrong} as its peer URL")),
+                said.starts_with(&format!(
+                    "the member list has {wrong} as this member's peer URL"
+                )),
                 "{said}"
             );
             assert!(

@@ -44,7 +44,7 @@ pub enum DataComparison {
 pub enum Verdict {
     /// Every member is a healthy voter.
     Healthy,
-    /// The cluster has its quorum, but not every member is healthy.
+    /// The cluster has its quorum, but not every member is a healthy voter.
     Degraded,
     /// The cluster has no quorum, or no member answered.
     NoQuorum,

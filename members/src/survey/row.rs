@@ -7,10 +7,13 @@ use crate::keys::ImageCheck;
 use crate::reason::Reason;
 
 /// The state of one member.
-#[expect(clippy::struct_excessive_bools, reason = "each is a key of the JSON")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each field is a key of the JSON"
+)]
 #[expect(
     missing_docs,
-    reason = "each is a key of the JSON, which the documentation describes"
+    reason = "each field is a key of the JSON, and the documentation describes the keys"
 )]
 #[derive(Debug, Default, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]

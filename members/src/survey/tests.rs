@@ -1,4 +1,4 @@
-//! Tests the verdict and the table.
+//! Tests the verdict on the cluster's state, and the table of the members.
 
 use super::*;
 

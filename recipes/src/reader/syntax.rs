@@ -116,7 +116,7 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
             Some((key, value)) => format!(
-                "write {}, below a line [[node]] if it describes a node",
+                "write {}; if the key describes a node, put the key below a line [[node]]",
                 written(key, value)
             ),
             None => format!("write a list, such as key = [\"{}\"]", unquoted(item)),
@@ -253,7 +253,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     };
     match first {
         Some((number, _)) => finding
-            .label(format!("the first is on line {number}"))
+            .label(format!("the first occurrence is on line {number}"))
             .help("remove one of the two"),
         None => finding,
     }
@@ -312,8 +312,8 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// Returns the word at this position in the file. A comma, a bracket or the end of the line
-    /// ends the word.
+    /// Returns the word at this position in the file. A comma, a closing bracket or brace, a `#` or
+    /// the end of the line ends the word.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)

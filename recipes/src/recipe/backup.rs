@@ -77,7 +77,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     if bucket && !named {
         let finding = Diagnostic::error(table.header(), "the bucket's store is not specified");
         table.report(finding.help(
-            "under [backup.s3], set `region` for Amazon's store, or `endpoint` for any other",
+            "under [backup.s3], set `region` for Amazon's store, or `endpoint` for any other store",
         ));
     }
     table.finish();
@@ -131,7 +131,7 @@ fn read_keep(table: &Table<'_>) -> RetentionPolicy {
     };
     table.finish();
     if [keep.hourly, keep.daily, keep.weekly, keep.monthly] == [0; 4] {
-        let finding = Diagnostic::error(table.header(), "no snapshot would be kept");
+        let finding = Diagnostic::error(table.header(), "these settings keep no snapshot");
         table.report(
             finding.help("set at least one of `hourly`, `daily`, `weekly` and `monthly` above 0"),
         );

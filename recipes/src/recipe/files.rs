@@ -39,7 +39,8 @@ pub struct OverlayFile {
     pub span: Range<usize>,
 }
 
-/// Paths that belong to the image itself. The user cannot replace the files below these paths.
+/// The beginnings of the paths that belong to the image itself. The user cannot add a file whose
+/// path begins with one of these texts.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",
@@ -114,7 +115,7 @@ pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFil
         let finding = Diagnostic::error(
             span,
             format!(
-                "`{}` leads out of the recipe's folder",
+                "`{}` is not a path inside the recipe's folder",
                 value.escape_debug()
             ),
         );

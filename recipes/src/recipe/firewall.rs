@@ -90,8 +90,8 @@ fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
         .collect();
     if !names.is_empty() {
         let message = format!("`peers` excludes {}", names.join(", "));
-        let finding =
-            Diagnostic::error(place, message).label("the other members' firewalls would reject it");
+        let finding = Diagnostic::error(place, message)
+            .label("the firewalls of the other members reject connections from an excluded node");
         table
             .report(finding.help("add every node's address, or the network that the nodes are on"));
     }

@@ -162,8 +162,8 @@ fn check_access(root: &Table<'_>, install: &Install) {
     }
 }
 
-/// Checks that etcd's volume has room for two databases of the full quota, because a snapshot from
-/// the leader is stored next to the old database.
+/// Checks that etcd's volume has room for two databases that are as large as the quota, because a
+/// snapshot from the leader is stored next to the old database.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
     let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
     else {
@@ -181,8 +181,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01. The clock of every node is later than this date, so tar does not warn about files
-/// from the future.
+/// 2000-01-01. The clock of every node shows a later date, so tar does not warn about files from
+/// the future.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

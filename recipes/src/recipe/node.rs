@@ -56,7 +56,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// Reads the valid nodes, each with its position.
+/// Reads the valid nodes, each with the position of its address.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
@@ -231,8 +231,10 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         );
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if is_guessed {
-            finding = finding
-                .help("the network was guessed from the first node; set `cidr` under [network]");
+            finding = finding.help(
+                "the network was derived from the address of the first node; set `cidr` under \
+                 [network]",
+            );
         }
         root.report(finding);
     }
@@ -250,12 +252,15 @@ fn check_gateway(
         .find(|node| node.value.address == gateway.value);
     if let Some(node) = taken {
         let message = format!(
-            "the gateway {} is the node {}",
+            "the gateway {} is the address of the node {}",
             gateway.value, node.value.name
         );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     } else if !is_host(cidr, gateway.value) {
-        let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
+        let message = format!(
+            "the gateway {} is not an address of a host in the network {cidr}",
+            gateway.value
+        );
         root.report(Diagnostic::error(gateway.span.clone(), message));
     }
 }

@@ -116,7 +116,8 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` would end the key.
+            // A key must not contain `=`, because the first `=` on a line of a sysctl file ends the
+            // key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
@@ -218,7 +219,7 @@ pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy
             if sources.is_empty() {
                 table.report(Diagnostic::error(
                     table.header(),
-                    "`sources` is empty: no node could learn its identity",
+                    "`sources` is empty, so no node can find its document",
                 ));
             }
         }

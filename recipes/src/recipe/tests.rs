@@ -149,7 +149,7 @@ fn an_invalid_value_is_reported_with_the_reason() {
     );
     refused(
         &changed("https://github.com", "ftp://github.com"),
-        "expected http:// or https://",
+        "expected a URL with http:// or https://",
     );
     refused(
         &changed("[etcd]", "[etcd]\nquota = \"1 KiB\""),
@@ -217,7 +217,7 @@ fn a_contradiction_names_both_sides() {
     );
     refused(
         &changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""),
-        "is the node etcd-2",
+        "is the address of the node etcd-2",
     );
     let room = "[install.partitions]\netcd = \"4 GiB\"\n[firewall]";
     refused(
@@ -337,7 +337,7 @@ fn user_files_must_be_in_the_recipes_folder_and_not_replace_image_files() {
     for escape in ["../x", "/etc/passwd", "a/../../x", "", "a//b", "./a"] {
         refused(
             &files(&format!("\"/etc/motd\" = \"{escape}\"")),
-            "leads out of the recipe's folder",
+            "is not a path inside the recipe's folder",
         );
     }
     for place in [
@@ -370,7 +370,7 @@ fn user_files_must_be_in_the_recipes_folder_and_not_replace_image_files() {
     );
     refused(
         &format!("{GOOD}\n[files]\npost = [\"../a\"]\n"),
-        "leads out of the recipe's folder",
+        "is not a path inside the recipe's folder",
     );
 }
 

@@ -27,7 +27,7 @@ pub struct Tls {
     /// The lifetime of a node's certificates.
     pub certificate_life: Duration,
     /// The remaining lifetime below which a certificate is renewed. The next build renews the
-    /// certificate, or the `enrol` server renews it when the node requests it.
+    /// certificate, or the `enrol` server renews the certificate at the node's request.
     pub renew_before: Duration,
 }
 

@@ -99,8 +99,8 @@ text!(
 );
 
 text!(
-    /// A password hashed by crypt(3). glibc 2.17 supports MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
-    /// (`$6$`): crypt/crypt-entry.c.
+    /// A password hashed by crypt(3) with SHA-256 (`$5$`) or SHA-512 (`$6$`). glibc 2.17 supports
+    /// both and MD5 (crypt/crypt-entry.c), but this type refuses MD5.
     CryptHash,
     "expected a hash from `openssl passwd -6`, which begins with $6$ (or $5$); do not write the \
      password itself",
@@ -131,11 +131,12 @@ impl FromStr for Base {
         let url =
             Url::parse(&format!("{text}{slash}")).map_err(|error| format!("not a URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err("expected http:// or https:// and a host".to_owned());
+            return Err("expected a URL with http:// or https:// and a host".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
-                "a user name or password in the URL would be readable in the image".to_owned(),
+                "the image is public, so the URL must not contain a user name or password"
+                    .to_owned(),
             );
         }
         if url.query().is_some() || url.fragment().is_some() {

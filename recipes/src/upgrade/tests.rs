@@ -139,7 +139,7 @@ fn the_version_that_last_used_the_data_counts() {
         "3.6.14",
         EtcdStart::WithData(Some(version("3.5.1"))),
         &off,
-        "the last version on this node's data is etcd 3.5.1",
+        "the version that last used this node's data is etcd 3.5.1",
     );
     says(
         "3.6.14",
@@ -179,7 +179,7 @@ fn a_roll_changes_the_minor_version_by_one_and_back_if_etcd_can_downgrade() {
         assert_eq!(said(from, to), expected, "{from} to {to}");
     }
     for (from, to, expected) in [
-        ("3.5.1", "3.6.14", "a node of the old image is etcd 3.5.1"),
+        ("3.5.1", "3.6.14", "a node with the old image is etcd 3.5.1"),
         ("3.6.14", "3.5.31", "every 3.5 member runs 3.5.32"),
         ("3.7.1", "3.6.10", "runs 3.6.11 or later"),
         (

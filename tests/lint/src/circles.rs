@@ -123,8 +123,8 @@ fn resolve(
     used: &Segments,
     depth: usize,
 ) -> Option<(ModulePath, String)> {
-    // Without this check, two modules that re-export each other's names by globs would cause an
-    // endless recursion.
+    // Limit the depth, because two modules that re-export each other's names by globs would
+    // otherwise cause an endless recursion.
     if depth > 16 {
         return None;
     }
@@ -164,8 +164,8 @@ fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePa
         _ => {}
     }
     let imports = &map.modules.get(from)?.imports;
-    // An alias with the name of its own target (`use serde::Serialize` as Serialize) refers to a
-    // different crate.
+    // If an alias has the same name as the first segment of its path (`use anyhow::anyhow`), that
+    // segment is the name of a different crate.
     let own = imports.children.contains(first)
         || imports
             .aliases

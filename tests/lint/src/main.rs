@@ -1,7 +1,7 @@
 //! Checks the source tree for faults that neither rustc nor clippy reports.
 //!
 //! - Imports point in one direction: no files of a crate import each other in a cycle.
-//! - No source file has more than [`LONGEST_FILE`] lines.
+//! - No Rust file has more than [`LONGEST_FILE`] lines.
 //!
 //! Usage: `lint WORKSPACE`. Prints one line for each fault, and exits with 1 if it finds a fault.
 

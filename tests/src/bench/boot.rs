@@ -66,7 +66,7 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Checks every member in the same way in both setups: through etcd's own health endpoint, every 20
+/// Waits until every member is healthy. In both setups, queries etcd's own health endpoint every 20
 /// ms.
 fn wait_until_healthy(provisioning: &Provisioning) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(120);

@@ -35,7 +35,8 @@ const SETTINGS: &str = "datasource_list: [ NoCloud ]\nnetwork: { config: disable
 const FEW: &str = "cloud_init_modules: [ write-files, set_hostname, update_etc_hosts ]\n\
     cloud_config_modules: []\ncloud_final_modules: []\n";
 
-/// Files that cloud-init itself also writes.
+/// Files whose contents may differ from firstboot's files, because cloud-init also writes them in
+/// its own format.
 const KEPT: [&str; 2] = ["/etc/hostname", "/etc/hosts"];
 
 /// A file that firstboot has written: its path, mode and content.

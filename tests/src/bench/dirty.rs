@@ -1,7 +1,7 @@
 //! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! dirty ratios of the guide and of the profile `etcd`. Also measures the number of disk writes
-//! that reads cause with relatime. The benchmark runs in a virtual machine, because the ratios
-//! apply to the whole kernel.
+//! dirty ratios of the guide and of the profile `etcd`. This benchmark also measures how many disk
+//! writes are caused by reading files on a file system that is mounted with relatime. The benchmark
+//! runs in a virtual machine, because the ratios apply to the whole kernel.
 //!
 //! The machine's disk is throttled to the speed of an ordinary disk, because the ratios make no
 //! difference on a disk that absorbs every write immediately.
@@ -38,7 +38,7 @@ const NEIGHBOURS: [(&str, u64, Duration); 2] = [
 const RECORD: usize = 2048;
 /// The interval at which records are due, even if the previous record is not on the disk yet.
 const PACE: Duration = Duration::from_millis(20);
-/// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
+/// The size of the segments of etcd's write-ahead log (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
 /// The time for which one run writes the log.
 const LAP: Duration = Duration::from_secs(24);

@@ -89,8 +89,8 @@ fn enrol_all(addresses: &[Ipv4Addr], requests: &[String]) -> Result<u32> {
     Ok(repeated.into_inner())
 }
 
-/// Sends a request, and returns whether the server has answered with certificates. If not, the
-/// server has asked for the request to be repeated.
+/// Sends a request. Returns true if the server has answered with certificates, and false if the
+/// server has asked the machine to repeat the request.
 fn enrol(own: Ipv4Addr, request: &str, config: &Arc<ClientConfig>) -> Result<bool> {
     let name = ServerName::try_from("enrol")?;
     let connection = ClientConnection::new(Arc::clone(config), name)?;

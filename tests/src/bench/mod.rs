@@ -36,7 +36,7 @@ pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// Returns the median. For an even number of values, returns the lower of the two in the middle, so
+/// Returns the median. For an even number of values, returns the lower of the two middle values, so
 /// that the result is a measured value.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();

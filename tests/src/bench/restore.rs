@@ -24,8 +24,8 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The guide's commands. The guide copies the old data and then removes it. The script moves the
-/// data away instead, because the copy would only make the guide's way slower.
+/// The guide's commands. The guide copies the old data and then removes it. The script only moves
+/// the old data away, because a copy would make the guide's way slower.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -70,7 +70,8 @@ pub fn run(runs: usize) -> Result<String> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&provisioning)?;
 
-    // The first run makes the old data as large as the new data.
+    // After this first restore, which is not measured, the member's data is as large as the
+    // snapshot.
     once(&host, &client, &OURS)?;
     let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {

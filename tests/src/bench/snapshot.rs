@@ -13,7 +13,7 @@ use crate::cluster::{Provisioning, wait_healthy};
 use crate::host::Host;
 use crate::{etcd, programs};
 
-/// The number of keys in one request, which is the maximum in one of etcd's transactions.
+/// The number of keys in one request. By default, etcd permits 128 operations in one transaction.
 const BATCH: u64 = 120;
 
 /// A member with a database for measurements.

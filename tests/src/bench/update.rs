@@ -1,6 +1,7 @@
 //! Measures how long three nodes take to install another patch release of etcd, if all of them get
-//! the order at the same time. Compares this time with that of a script that an operator runs on
-//! one node after another. Also measures the CPU time of a check for a newer image.
+//! the order at the same time. Compares this time with the time of a script that an operator runs
+//! on one node after another. This benchmark also measures the CPU time of a check for a newer
+//! image.
 
 use std::fs;
 use std::path::Path;
@@ -115,8 +116,9 @@ impl Bed {
         for name in NAMES {
             bed.hosts.push(bed.provisioning.node(name)?);
         }
-        // The installer would refuse this overlay, because the kickstart names the builder's
-        // overlay. Therefore the files of the overlay are put onto the installed disks.
+        // The stand-in for the installer refuses a repacked overlay, because the kickstart contains
+        // the digest of the builder's overlay. Therefore, copy the files of the repacked overlay to
+        // the installed disks.
         bed.publish(PATCHES[0])?;
         let out = bed.provisioning.out();
         for host in &mut bed.hosts {

@@ -14,8 +14,8 @@ use crate::{process, s3};
 const ADDRESS: &str = "10.101.15.1:9000";
 const BUCKET: &str = "backups";
 /// Uploads with Amazon's own client library, using the defaults of `aws s3 cp`: parts of 8 MiB, ten
-/// at a time. For both uploads, the store must provide the same digest, which it computes again
-/// when it assembles the parts.
+/// at a time. For both uploads, the store computes the same kind of digest, and computes this
+/// digest again when it assembles the parts.
 const UPLOAD: &str = "import sys, boto3
 store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
                      aws_access_key_id='AKIATEST', aws_secret_access_key='hush')

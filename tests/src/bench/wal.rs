@@ -1,9 +1,9 @@
 //! Measures the effect of the guide's mount options on a write-ahead log in an XFS file system on
 //! this machine. As in etcd, an fdatasync follows each record.
 //!
-//! etcd preallocates its log in files of 64 MB and overwrites them. The benchmark also measures a
-//! growing file, which is the purpose of allocsize, and the disk space that small open files
-//! occupy.
+//! etcd preallocates its log in files of 64 MB and overwrites them. The benchmark also measures
+//! writes to a growing file, for which allocsize is intended, and the disk space that small open
+//! files occupy.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,11 +20,11 @@ use crate::{process, run};
 
 const OPTIONS: [&str; 2] = ["noatime", "noatime,allocsize=64m"];
 const RECORD: usize = 2048;
-/// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
+/// The size of the segments of etcd's write-ahead log (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
 const RECORDS: usize = 300;
-/// The number of log files. The files are written in small pieces and remain open, as on a node
-/// that keeps logs.
+/// The number of small files that grow. The files are written in small pieces and remain open, like
+/// the log files of a node.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
@@ -114,7 +114,7 @@ impl Drop for Volume {
     }
 }
 
-/// Writes a log and returns the duration of each record's write.
+/// Writes a log, and returns the time that each record takes, including the fdatasync.
 fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     let path = folder.join("wal");
     let file = File::create(&path)?;

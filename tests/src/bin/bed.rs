@@ -1,5 +1,6 @@
 //! Runs the tasks of the test bed that a person starts: making an etcd release or the base root,
-//! and cleaning up after runs that were killed.
+//! cleaning up after runs that were killed, and printing what the model of anaconda does with a
+//! kickstart.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -48,7 +48,8 @@ pub struct Member {
 }
 
 impl Client {
-    /// Makes a client in the world's network, with the first node's client certificate.
+    /// Makes a client in the test network's namespace `world`, with the first node's client
+    /// certificate.
     pub fn new(provisioning: &Provisioning) -> Result<Self> {
         Self::with(provisioning, "nodes/etcd-1")
     }

@@ -1,7 +1,8 @@
 //! A client application, which runs outside the nodes and has its own certificate.
 //!
 //! The client uses etcd's JSON gateway, whose answer to a write shows whether the write was done.
-//! The connections stay open, because starting etcdctl would take more time than the write.
+//! The client keeps its connections open instead of starting etcdctl for each write, because the
+//! start of etcdctl takes more time than a write.
 
 mod connection;
 mod registers;

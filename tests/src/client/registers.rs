@@ -87,8 +87,8 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The value that the client read last. A compare-and-set that expects any other value would
-        // always fail.
+        // The value of the key that this client has read or written last. If a compare-and-set
+        // expected any other value, it would almost always fail.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use super::Client;
 
-/// The interval between two polls, which limits the precision of the measured windows.
+/// The interval between two polls, which limits the precision of the measured periods.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A thread that polls the member list until it is stopped.

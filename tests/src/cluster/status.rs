@@ -13,7 +13,7 @@ use crate::host::{Host, POLL_INTERVAL};
 pub struct MemberStatus {
     /// The member's name.
     pub name: String,
-    /// Whether the member answers and the cluster has a quorum.
+    /// Whether the member answers and has no errors.
     pub healthy: bool,
     /// Whether the member is the leader.
     pub leader: bool,
@@ -91,7 +91,8 @@ pub fn wait_minor(host: &Host, version: &str, timeout: Duration) -> Result<()> {
     host.wait_for(&wrong, timeout)
 }
 
-/// Checks that no downgrade is enabled, because new members could not join. A member may be down.
+/// Checks that no downgrade is enabled, because new members cannot join during a downgrade. A
+/// member may be down.
 pub fn no_downgrade(host: &Host) -> Result<()> {
     let ask = ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json --cluster";
     let seen = host.sh(ask)?.stdout;

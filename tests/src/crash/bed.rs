@@ -44,8 +44,8 @@ pub struct Bed {
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// For each host, two disks: the paths that firstboot writes to, and etcd's volume. The list is
-    /// empty if the disks lose nothing.
+    /// For each host, two disks: one with the files of firstboot, of its image and of the operator,
+    /// and one with etcd's volume. The list is empty if no host loses unflushed data.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
     /// The builder's output after the replacement of the CA.
@@ -283,8 +283,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches its point, or until the program that starts it has finished
-    /// without reaching the point.
+    /// Waits until a program reaches the point in its order, or until the program that starts this
+    /// program has finished first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

@@ -89,7 +89,7 @@ impl Process {
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
             // fork, vfork, and a clone with CLONE_VFORK start a program. A clone that starts a
-            // thread does not have that flag.
+            // thread does not have the flag CLONE_VFORK.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())
@@ -126,7 +126,7 @@ impl Process {
         }
     }
 
-    /// Returns the name of a datagram that firstboot sends to systemd.
+    /// Returns the name of a datagram that the program sends to systemd.
     fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];

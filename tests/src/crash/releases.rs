@@ -21,11 +21,11 @@ const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/g
 pub(super) const NEW_MINOR: &str = "3.6.16";
 pub(super) const OLD_MINOR: &str = "3.5.35";
 
-/// Delays the end of firstboot.service until the members have agreed on the newer minor version
-/// (etcd's monitorVersionInterval is 4 s).
+/// Delays the end of the start of firstboot.service until the members have agreed on the newer
+/// minor version (etcd's monitorVersionInterval is 4 s).
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
-/// The releases between which a bed's nodes change.
+/// The kind of images that the nodes of a bed install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateKind {
     /// Images with other files, and with the same etcd.
@@ -140,7 +140,7 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
     provisioning.build(&path).map(drop)
 }
 
-/// The outputs of three builds.
+/// The first image, and the two releases between which a node changes.
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
@@ -148,8 +148,8 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes the releases from the last build. No image has a soak time, because the sweep does not
-    /// test it.
+    /// Makes the first image and the releases from the output of the last build. No image has a
+    /// soak time, because the sweep does not test the soak time.
     pub(super) fn new(provisioning: &Provisioning, roll: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
@@ -210,8 +210,9 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
 /// The file with the environment of the command, which names the offered release.
 const OFFERED: &str = "release.env";
 
-/// Returns the lines of the command's unit that make it install the offered release. All users can
-/// write to the folder of orders, so firstboot would not follow a link in that folder.
+/// Returns the lines of the unit that make `firstboot update` install the offered release. An
+/// environment file and not a link names the release, because firstboot does not follow a link in a
+/// folder that all users can write to.
 pub(super) fn order(orders: &str, tracer: impl Fn(&str) -> String) -> String {
     format!(
         "EnvironmentFile=-{orders}/{OFFERED}\n{}",

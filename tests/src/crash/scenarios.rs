@@ -41,8 +41,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine boots alone and waits for the other machines. The machine receives requests before
-/// it can send any.
+/// One machine boots alone and waits for the other machines. No other machine answers the requests
+/// of this machine until the other machines boot.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -80,7 +80,8 @@ pub const REBUILD: Scenario = Scenario {
     victim: 0,
     traced: Traced::Firstboot,
     setup: |bed| {
-        // Another member is the leader, because an election would take seconds.
+        // Make another member the leader, because an election after the loss of the leader takes
+        // seconds.
         bed.make_healthy(1)?;
         bed.forget(0)
     },

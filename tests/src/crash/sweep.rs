@@ -1,5 +1,5 @@
-//! The sweep runs a scenario once to list its points, and then once more for each point, at which
-//! it kills firstboot.
+//! The sweep runs a scenario once to list its points, and then once more for each point. In each of
+//! these runs, the sweep kills firstboot or cuts the power at the point.
 
 use std::fmt;
 
@@ -200,8 +200,8 @@ pub fn sweep(
 enum Reached {
     /// The run was disturbed at this point, and reached the correct end state.
     Point(Point),
-    /// The run was not disturbed. This earlier point would have replaced the listed point, but has
-    /// already been tested.
+    /// The run was not disturbed. This earlier point is the substitute for the listed point, but
+    /// has already been tested.
     Done(Point),
     /// The run was not disturbed, and no other point replaces the listed point.
     Nothing,

@@ -57,9 +57,9 @@ impl Traced {
         }
     }
 
-    /// Installs the program's unit on a host that is off. Existing units are changed to start the
-    /// program under the tracer. With these changes, systemd restarts firstboot immediately after
-    /// firstboot is killed, and stops any unit immediately.
+    /// On a host that is off, installs the program's unit, or changes the image's unit so that it
+    /// starts the program under the tracer. systemd stops a changed unit with SIGKILL, and restarts
+    /// a changed unit of firstboot 100 ms after firstboot is killed.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start = |command: &str| {
@@ -91,7 +91,8 @@ impl Traced {
                 self.addition(),
                 ADDITION.to_owned() + "RestartSec=100ms\n" + &start("firstboot run"),
             ),
-            // etcd's unit forbids access to everything outside its data.
+            // etcd's unit permits writes only to etcd's data, but the tracer writes to its own
+            // folder.
             Self::Etcd => (
                 self.addition(),
                 ADDITION.to_owned() + "ReadWriteDirectories=/crash/etcd\n" + &start("etcd"),

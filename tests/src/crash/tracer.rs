@@ -103,7 +103,8 @@ impl Tracer {
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
                 WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that died because another thread died sends no further reports.
+                    // Ignore an error, because the thread may have been killed together with the
+                    // other threads of its process.
                     let _ = self.call(pid);
                     (pid, None)
                 }

@@ -1,6 +1,7 @@
-//! The scenarios of an update, and of an update that is rolled back. The command stages the image,
-//! and its unit carries out the order. An operator repeats the command if the command is
-//! interrupted, or if the node rolled the new image back because of the interruption.
+//! The scenarios of an update, and of an update that is rolled back. `firstboot update` stages the
+//! image, and firstboot-update.service carries out the order. Like an operator, the sweep repeats
+//! the command if the command is interrupted, or if the node rolled the new image back because of
+//! the interruption.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -38,7 +39,8 @@ pub(super) const UPDATE: Scenario = Scenario {
     ..ORDER
 };
 
-/// The unit, for an image that fails its health check. The node restores the previous image.
+/// The unit that carries out the order, for an image that fails its health check. The node restores
+/// the previous image.
 pub(super) const ROLLBACK: Scenario = Scenario {
     name: "rollback, the unit",
     traced: Traced::Update,
@@ -59,7 +61,8 @@ firstboot image";
 fn setup(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     reset(host)?;
-    // Another member is the leader, because an election would take seconds.
+    // Make another member the leader, because an election after the loss of the leader takes
+    // seconds.
     bed.make_healthy(OTHERS[0])?;
     clear_keys(host)?;
     offer(&bed.orders(VICTIM, Traced::OrderUpdate), release)

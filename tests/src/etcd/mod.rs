@@ -26,12 +26,13 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// The version in recipes/demo.toml. This release consists of upstream's own programs, so the test
-/// bed does not compile it.
+/// The version in recipes/demo.toml. The release 3.5.1 consists of upstream's own programs, so the
+/// test bed does not compile this release.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
-/// digests does not contain them, so the builder would refuse a release built here.
+/// digests does not contain these releases. If the table contained them, the builder would refuse a
+/// release built here, because the digest of a local build is different.
 const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
 
 /// Returns the newest release that can be made on this machine, and the reason if a newer one

@@ -5,9 +5,9 @@
 //! - 3.4.23: Debian 12's build. This build is dynamically linked against glibc 2.34 or later, so it
 //!   runs on a Debian 12 host but not on CentOS 7. The build shows how 3.4 behaves differently, not
 //!   how upstream ships 3.4.
-//! - any other: built here from the Go module proxy with upstream's flags
-//!   (`CGO_ENABLED=0 -trimpath -s -w`), and therefore static. The dependencies have the versions on
-//!   which all three programs agree, and the binaries contain no git revision.
+//! - any other version: the test bed builds the programs from the Go module proxy with upstream's
+//!   flags (`CGO_ENABLED=0 -trimpath -s -w`), so they are static. The dependencies have the
+//!   versions on which all three programs agree, and the binaries contain no git revision.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -101,8 +101,9 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // A single module for all versions would mix their dependencies. Because each version has its
-    // own module, go.sum contains the digests that were checked.
+    // Each version of etcd has a Go module of its own, because a single module would mix the
+    // dependencies of all versions. The module's go.sum contains the digests of the dependencies,
+    // which Go has checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()

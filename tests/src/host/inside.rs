@@ -16,7 +16,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 impl Host {
     /// Returns a command that runs on the host, in all its namespaces, with the PATH of a login
-    /// shell and no other variables.
+    /// shell, HOME and LANG as its only variables.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = kernel::command("nsenter", &self.ported)?;
         command

@@ -61,13 +61,14 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules, but the namespace still has the old ones,
-        // to which firewalld would add its own. After several power cuts, each packet would have to
-        // pass thousands of rules.
+        // A machine that was off has no firewall rules, but the namespace still has the rules from
+        // before. If the rules stayed, firewalld would add its rules to them, and after several
+        // power cuts, each packet would have to pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
         // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
-        // ENOSYS. With two filters, the filter that was loaded last would decide.
+        // ENOSYS. If both filters were loaded, the filter that was loaded last would decide which
+        // error a call returns.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])

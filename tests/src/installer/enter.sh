@@ -1,11 +1,13 @@
 # shellcheck shell=sh
-# This script runs as the first process of separate namespaces. It makes ROOT look like the installer on a machine, and runs
-# one script of a kickstart in ROOT. The mounts and processes end with the namespaces.
+#
+# This script runs as the first process of separate namespaces. The script makes ROOT look like the file system of an
+# installer on a machine, and runs one script of a kickstart in ROOT. The mounts and processes end with the namespaces.
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
 # TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot.
-# STATUS gets PROGRAM's exit code. HARDWARE contains the kernel's and udev's view of the machine. FILE is mounted on ROOT/PLACE.
+# The exit code of PROGRAM is written to the file STATUS. HARDWARE contains the kernel's and udev's view of the machine.
+# FILE is mounted on ROOT/PLACE.
 set -eu
 root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
 shift 7
@@ -13,7 +15,8 @@ shift 7
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# A write to the real file would affect the test machine. Some kernels do not have this file.
+# A write to the real /proc/sysrq-trigger would affect the test machine. Some kernels do not have
+# /proc/sysrq-trigger.
 if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi

@@ -88,7 +88,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
-        // Also remove sh, which bash then replaces, because the installer does not have dash.
+        // Also remove sh, which can be dash, because the installer's sh is bash.
         if name != "sh" && is_present(&name.to_string_lossy()) {
             continue;
         }

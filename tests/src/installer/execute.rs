@@ -23,7 +23,7 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
-        // An effect on the installer itself is not visible here.
+        // An effect on the installer itself does not change the new system.
         Effect::Installer(_) => Ok(Ok(())),
         Effect::Target(words) => program(words, target),
         Effect::Set { path, key, value } => set(target, path, key, value).map(Ok),
@@ -36,7 +36,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
             let gid = gid.map(|gid| gid.to_string());
             arguments.extend(gid.iter().flat_map(|gid| ["--gid", gid]));
             arguments.push(name);
-            // users.py, createGroup: if the group already exists, anaconda only logs that.
+            // users.py, createGroup: if the group already exists, anaconda only logs this fact.
             inside(target, "groupadd", &arguments).map(|_| Ok(()))
         }
         Effect::User(user) => new_user(target, user).map(Ok),
@@ -50,8 +50,8 @@ fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
         return Ok(Ok(()));
     };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute always tries to run the program. A missing program is an error
-        // only if the kickstart has the command.
+        // Authconfig.execute always tries to run the program. A missing program is an error only if
+        // the kickstart has the command that needs the program.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
@@ -105,7 +105,7 @@ fn chrony(target: &Path, servers: &[String]) -> Result<()> {
 
 /// Models users.py, setRootPassword.
 fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
-    // anaconda hashes a plain-text password; the tests do not need one.
+    // Ignore a plain-text password, which anaconda would hash, because no test needs one.
     if let Some(hash) = password.filter(|text| text.starts_with('$')) {
         inside(target, "usermod", &["--password", hash, "root"])?.ok()?;
     }
@@ -123,8 +123,8 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" interrupts the creation: the account is not locked and does
-    // not own its home directory.
+    // If a group with this name already exists, the error "Error when creating new group"
+    // interrupts the creation: the account is not locked and does not own its home directory.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {
@@ -148,7 +148,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
             "--groups",
             Some(groups.as_str()).filter(|groups| !groups.is_empty()),
         ),
-        // anaconda hashes a plain-text password; the tests do not need one.
+        // Ignore a plain-text password, which anaconda would hash, because no test needs one.
         (
             "--password",
             user.password

@@ -22,7 +22,7 @@ pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<
     fetch_with(cmdline, machine, &|| namespace.command("curl"))
 }
 
-/// Does the same as [`fetch`] with this curl.
+/// Does the same as [`fetch`], but with the given curl.
 pub(super) fn fetch_with(
     cmdline: &str,
     machine: &Machine,

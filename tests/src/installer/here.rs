@@ -1,7 +1,7 @@
 //! Carries out an installation on the machine that runs this program. The machine is a virtual
 //! machine whose disk may be erased.
 //!
-//! The decisions are those of the model of anaconda, as in [`super::Installer`]. Unlike
+//! The model of anaconda makes the decisions, as in [`super::Installer`]. Unlike
 //! [`super::Installer`], this module partitions the disk, runs the scripts in the installer's own
 //! system under its systemd, and restarts the machine.
 

@@ -266,7 +266,7 @@ fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> R
     bail!("Section {kind} does not end with %end.")
 }
 
-/// Checks that the command has these options. CentOS 7's option parser accepts an abbreviated
+/// Checks that the command supports these options. CentOS 7's option parser accepts an abbreviated
 /// option if it is unambiguous.
 fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS

@@ -1,15 +1,15 @@
 //! The stand-in for anaconda, which carries out a kickstart in an existing root file system.
 //!
 //! The module `anaconda` models, function by function, how anaconda handles each command. The
-//! stand-in carries out the steps in anaconda's order: `%pre`, storage, `%pre-install`, packages,
-//! configuration, `%post`, its exit handler. The stand-in makes yum's requests and checks the
-//! answers as yum would, but does not install packages or write to disks. `%onerror` and
-//! `%traceback` do not run, as on CentOS 7 in cmdline mode.
+//! stand-in carries out the steps in anaconda's order: first `%pre`, then storage, `%pre-install`,
+//! packages, configuration, `%post`, and finally the exit handler. The stand-in makes yum's
+//! requests and checks the answers as yum would, but does not install packages or write to disks.
+//! `%onerror` and `%traceback` do not run, as on CentOS 7 in cmdline mode.
 //!
 //! Scripts run in an environment like that of CentOS 7.9's installer: only its programs, its PATH,
 //! bash as sh, the kernel's arguments in /proc/cmdline, the disks that [`Hardware`] describes, and
-//! no name service. The order, the log files, the modes and the copies of the kickstart are those
-//! of anaconda 21.48.22.159.
+//! no name service. The order of the steps, the log files, the modes of the scripts and the copies
+//! of the kickstart are those of anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -185,8 +185,8 @@ impl Installer {
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
-        // At this point, the program `anaconda` registers its exit handler. The storage, source and
-        // software spokes follow.
+        // At this point, the program `anaconda` registers its exit handler, and then runs the
+        // storage, source and software spokes.
         let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
         installation.plan = plan.clone();
         let yum = Yum {
@@ -194,7 +194,7 @@ impl Installer {
             root: &root,
         };
         let available = go_on!(yum.gather(&data)?.map_err(Failure::Late));
-        // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
+        // checkSoftwareSelection (ui/tui/spokes/software.py) runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Failure::Late));
         // Models install.py, doInstall.

@@ -24,7 +24,7 @@ impl From<Failure> for Interruption {
 }
 
 impl Interruption {
-    /// Marks the break as one that happens before anaconda has registered its exit handler.
+    /// Marks the interruption as one that happens before anaconda has registered its exit handler.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Failure(Failure::Late(reason)) => Self::Failure(Failure::Early(reason)),

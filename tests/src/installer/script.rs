@@ -48,7 +48,7 @@ pub enum Ended {
 /// A script that has run.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// The script's kind and position: `%pre at kickstart:4`.
+    /// The script's kind and position, such as `%pre at kickstart:4`.
     pub name: String,
     /// The way in which the script ended.
     pub ended: Ended,
@@ -62,7 +62,7 @@ impl Stage<'_> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda chooses a random name. Tests therefore find the name in the log, or set --log.
+        // anaconda chooses a random name for each script, but the stand-in numbers the scripts.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;
@@ -189,8 +189,8 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's guard gives a person one minute to read the reason. The tests do not need
-        // this pause.
+        // The kickstart's guard waits one minute so that a person can read the reason. The tests do
+        // not need this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section
             .options

@@ -40,7 +40,7 @@ pub(super) fn make(plan: &Plan, target: &Path) -> Result<Vec<Mounted>> {
             .iter()
             .filter(|part| part.disk == *disk)
             .collect();
-        // The partition that grows takes up the rest of the disk.
+        // Make the partition that grows last, because it takes up the rest of the disk.
         parts.sort_by_key(|part| part.grows);
         partition(disk, label, &parts)?;
         for (number, part) in (1..).zip(&parts) {

@@ -59,7 +59,7 @@ pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
                     [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n\n[checksums]\n"
         .to_owned();
     for path in IMAGES {
-        // The file is too large for a single read, so that tests can interrupt its download.
+        // Each file is too large for a single read, so that tests can interrupt the download.
         let digest = write_file(&folder.join(path), path.repeat(5_000).as_bytes())?;
         let _ = writeln!(info, "{path} = sha256:{digest}");
     }

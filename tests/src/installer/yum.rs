@@ -74,7 +74,7 @@ impl Yum<'_> {
             }
         }
         for (_, url) in &repositories {
-            // RepoMDMetaHash: anaconda downloads the file again, and compares the new digest only
+            // RepoMDMetaHash: anaconda downloads repomd.xml again, and compares the new digest only
             // with an earlier digest of the same file.
             self.get(&format!(
                 "{}//repodata/repomd.xml",
@@ -127,7 +127,7 @@ impl Yum<'_> {
         Ok(text.starts_with(b"<"))
     }
 
-    /// Returns the names in the repository's metadata files primary and group.
+    /// Returns the names in the repository's metadata files `primary` and `group`.
     fn metadata(&self, name: &str, url: &str) -> Result<Metadata> {
         let repomd = fs::read_to_string(self.cache().join(name).join("repomd.xml"))?;
         let mut found = Vec::new();

@@ -49,13 +49,13 @@ impl Disk {
         self.unmount()?;
         let mut tree = self.tree().clone();
         tree.cut(loss);
-        // The kernel also needs a new mount, because other hosts' mount namespaces keep the old
-        // mount.
+        // Use a copy of the tree and a new mount, because other hosts' mount namespaces keep the
+        // old mount with the old tree.
         self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
 
-    /// Returns the file system, to inspect or change.
+    /// Returns the file system, so that a test can inspect or change it.
     pub fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,10 +3,10 @@
 //!
 //! The file system is as strict as POSIX allows, and stricter than any real disk: it loses all data
 //! that was not flushed by the file's or the folder's own fsync. The only exception is a rename
-//! between two folders, which is atomic, as on every journalling file system. With names in order,
-//! the file system behaves like XFS and ext4, which write names to a log, so that any flush
-//! includes all earlier names. etcd relies on that order, because it flushes its files, but only a
-//! few of its folders.
+//! between two folders, which is atomic, as on every journalling file system. If names become
+//! durable in order ([`Tree::in_order`]), the file system behaves like XFS and ext4, which write
+//! names to a log, so that any flush includes all earlier names. etcd relies on that order, because
+//! it flushes its files, but only a few of its folders.
 
 mod content;
 

@@ -1,14 +1,17 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The first program of the tree's initramfs, with the role of dracut. With inst.stage2=, this script fetches the installer's root
-# file system and starts the installer. Without this argument, this script mounts the installed system.
+#
+# The first program of the tree's initramfs, in place of dracut. With inst.stage2=, this script
+# fetches the installer's root file system and starts the installer. Without this argument, this
+# script mounts the installed system.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mkdir -p /proc /sys /dev /run /image /system
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
-# The order matters, because each module needs the modules before it. Some kernels have some of the modules built in.
+# The order matters, because each module needs the modules before it. Some kernels have some of
+# these modules built in.
 modules="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover virtio_net libcrc32c crc32c-intel xfs loop squashfs overlay"
 for module in $modules; do
     if [ -e "/modules/$module.ko" ]; then insmod "/modules/$module.ko"; fi
@@ -40,7 +43,8 @@ if [ -z "$stage2" ]; then
     start /system
 fi
 
-# BOOTIF contains the MAC address of the network card (anaconda, dracut/parse-anaconda-net.sh), and ip=dhcp configures it.
+# BOOTIF contains the MAC address of the network card that ip=dhcp configures (anaconda,
+# dracut/parse-anaconda-net.sh).
 interface=
 for path in /sys/class/net/*; do
     if [ "$(tr : - < "$path/address")" = "$card" ]; then interface=${path##*/}; fi

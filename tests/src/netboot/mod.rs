@@ -100,7 +100,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Replaces the disk with an empty one.
+    /// Replaces the disk with an empty disk.
     pub fn blank(&self) -> Result<()> {
         let disk = self.folder.join("disk");
         let _ = fs::remove_file(&disk);
@@ -131,8 +131,8 @@ impl Machine {
         }
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
-        qemu.args(["-m", &MEMORY_MIB.to_string()]);
+        qemu.args(vm::EMULATION);
+        qemu.args(["-smp", "2", "-m", &MEMORY_MIB.to_string()]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.args([
             "-netdev",

@@ -1,10 +1,12 @@
 #!/bin/bash
-# Makes an installation tree for virtual machines: a kernel, an initramfs with the role of dracut, and an installer's root with the
-# role of lorax's. The installer's root is also the content of the packages.
+# Makes an installation tree for virtual machines: a kernel, an initramfs in place of dracut's, and
+# an installer's root file system in place of lorax's. The installer copies its own root file system
+# to the disk, instead of installing packages.
 #
 #   tree.sh TREE BASE KERNEL GRUB TOOLS BUSYBOX INIT ANACONDA
 #
-# KERNEL, GRUB and TOOLS are unpacked packages: the kernel, grub-pc-bin and grub-common. BUSYBOX, INIT and ANACONDA are programs.
+# KERNEL, GRUB and TOOLS are unpacked packages: the kernel, grub-pc-bin and grub-common. BUSYBOX,
+# INIT and ANACONDA are programs.
 set -euo pipefail
 tree=$1 base=$2 kernel=$3 grub=$4 tools=$5 busybox=$6 init=$7 anaconda=$8
 version=$(basename "$kernel"/lib/modules/*)
@@ -23,7 +25,8 @@ for module in $(sed -n 's/^modules="\(.*\)"$/\1/p' "$init"); do
 done
 (cd "$work/initramfs" && find . | ./bin/busybox cpio -o -H newc 2> /dev/null | gzip -1 > "$tree/images/pxeboot/initrd.img")
 
-# Make the root file system: the base system, the kernel, and the boot loader's two files, which the installer writes to the disk.
+# Make the root file system: the base system, the kernel, and the boot loader's two files, which the
+# installer writes to the disk.
 root=$work/root
 cp -a "$base" "$root"
 # Without KVM, every file takes time to unpack, so remove the files that no node uses.
@@ -48,7 +51,7 @@ CFG
     --output="$root/usr/lib/installer/core.img" biosdisk part_msdos xfs search search_label normal configfile linux echo serial terminal
 cp "$anaconda" "$root/usr/lib/installer/anaconda"
 
-# The installed system gets its address by DHCP. systemd-networkd has the role of NetworkManager.
+# In place of NetworkManager, systemd-networkd gets the installed system's address by DHCP.
 cat > "$root/etc/systemd/network/80-dhcp.network" <<'NETWORK'
 [Match]
 Name=e*
@@ -68,10 +71,11 @@ DefaultDeviceTimeoutSec=15min
 DefaultTimeoutStartSec=15min
 SLOW
 
-# chronyd of CentOS reads /etc/chrony.conf.
+# CentOS's chronyd reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
 
-# The installer's own units, as in anaconda's packages. The installation removes these units from the new system.
+# Write the installer's own units, as in anaconda's packages. The installation removes these units
+# from the new system.
 cat > "$root/etc/systemd/system/anaconda.service" <<'UNIT'
 [Unit]
 Description=Anaconda

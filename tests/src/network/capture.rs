@@ -10,8 +10,8 @@ use anyhow::{Result, ensure};
 use super::Namespace;
 use crate::process::KillOnDrop;
 
-/// Writes each frame with an IPv4 TCP packet from or to one of these ports to a file. The file
-/// contains nothing else.
+/// A program that writes to a file every frame with an IPv4 TCP packet from or to one of these
+/// ports, and no other frames.
 const SCRIPT: &str = r#"
 import socket, sys
 ports = set(int(port) for port in sys.argv[2:])
@@ -36,7 +36,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts to record the traffic on all links of a namespace, into files in this folder.
+    /// Starts to record the traffic of these ports on all links of a namespace, into a file in this
+    /// folder.
     pub fn start(namespace: &Namespace, folder: &Path, ports: &[u16]) -> Result<Self> {
         let (file, log) = (folder.join("packets"), folder.join("capture-log"));
         let mut python = namespace.command("python3");

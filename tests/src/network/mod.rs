@@ -30,8 +30,8 @@ pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. A clone is a second handle. The network is removed when the last
-/// handle is dropped.
+/// A network with its hosts. A clone is a second handle to the same network. The network is removed
+/// when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
 
@@ -51,7 +51,7 @@ struct State {
 }
 
 impl State {
-    /// Returns the last byte of the next host's addresses.
+    /// Returns the last byte of the next host's IP address and MAC address.
     fn next(&self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len()).ok();
         number
@@ -313,7 +313,7 @@ impl Network {
         Ok(())
     }
 
-    /// Limits the traffic to the host to `rate` (in tc's notation: `1mbit`, `200kbit`).
+    /// Limits the traffic to the host to `rate`, in tc's notation, such as `200kbit`.
     pub fn limit_rate(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");

@@ -40,7 +40,7 @@ impl Namespace {
         PathBuf::from("/run/netns").join(&self.0)
     }
 
-    /// Returns a command that runs in this network namespace, and otherwise in the test machine's
+    /// Returns a command that runs in this network namespace, and otherwise in the test program's
     /// own namespaces.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

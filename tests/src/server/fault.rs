@@ -6,7 +6,7 @@ use std::time::Duration;
 /// possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Answer with this status, such as 404, and without the file.
+    /// Answer with this status, such as 404, without the file.
     Status(u16),
     /// Answer with this status this many times, and then normally.
     StatusTimes(u16, u32),

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 file server that can inject faults.
 //!
 //! The server serves a folder with GET and HEAD, including Range and Content-Length. A request with
-//! any other method is recorded and answered with 204, so that a script's report can be read back.
+//! any other method is recorded and answered with 204, so that a test can read a script's report.
 //! Each connection carries only one request, so a client must handle `Connection: close`, and a
 //! fault cannot affect the next request.
 
@@ -112,8 +112,7 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Locks the mutex, even after another thread has panicked while holding it. The data behind the
-/// mutex stays consistent, because threads only append to it.
+/// Locks the mutex, even if another thread has panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
@@ -125,7 +124,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // Errors of a connection are ignored, because its client reports them to the test.
+                // Ignore a connection's errors, because the client reports them to the test.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

@@ -74,7 +74,7 @@ impl Request {
             .header("content-length")
             .and_then(|value| value.parse().ok())
             .unwrap_or(0);
-        // Before it sends a larger body, curl waits a second for this response.
+        // curl waits up to a second for this response before it sends a large body.
         if length > 0 && request.header("expect").is_some() {
             use std::io::Write as _;
             let mut connection = connection;

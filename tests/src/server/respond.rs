@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::{Fault, Request};
 
-/// The size of the pieces in which the body is sent, so that a fault in the middle of the body
-/// takes effect at the exact byte.
+/// The maximum size of the pieces in which the body is sent.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) fn respond(
@@ -137,8 +136,8 @@ fn body(
     Ok(())
 }
 
-/// Returns the number of bytes to send in one piece. If the answer is slowed down, the piece
-/// contains the bytes for a tenth of a second.
+/// Returns the maximum number of bytes to send in one piece. If the answer is slowed down, the
+/// piece contains the bytes for a tenth of a second.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),

@@ -1,4 +1,4 @@
-//! The unit of work of a lane: one end-to-end test, or all tests of a program.
+//! A job, which is the unit of work of the suite: one end-to-end test, or all tests of a program.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ const JOB_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
-/// The jobs that take the longest, in descending order.
+/// The jobs that take the longest, in descending order of their time.
 const LONGEST_JOBS: [&str; 24] = [
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "serve::short_lived_certificates_are_renewed_while_clients_write",
@@ -119,14 +119,15 @@ fn names(program: &Program) -> Result<Vec<String>> {
     )?
     .ok()?;
     let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
-    // In the list, a trial's kind precedes its name.
+    // In the output of `--list`, a trial's kind precedes the trial's name.
     Ok(names
         .map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned())
         .collect())
 }
 
 impl Job {
-    /// Returns the job's name: `bootstrap::two_wait`, or just the program's own name.
+    /// Returns the job's name, such as `bootstrap::two_wait`, or only the program's name if the job
+    /// runs all tests of the program.
     pub(super) fn name(&self) -> String {
         match &self.test {
             Some(test) => format!("{}::{test}", self.program.name),
@@ -194,7 +195,8 @@ impl Job {
         run::share_with(&mut command);
         if self.program.is_unit {
             // The harness of a stable compiler reports times only if this variable is set. The
-            // variable has no effect on compilation here.
+            // variable does not affect the compilation, because the test programs are already
+            // built.
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);
@@ -215,7 +217,7 @@ impl Job {
     }
 }
 
-/// Parses the output of `--report-time`, whose lines look like this: `test a::b ... ok <0.012s>`.
+/// Parses the output of `--report-time`, with lines such as `test a::b ... ok <0.012s>`.
 fn unit_times(output: &str) -> Vec<(String, Duration)> {
     let time = |line: &str| {
         let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;

@@ -3,7 +3,7 @@
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
-//! programs and passes on cargo's messages about them.
+//! programs, and passes cargo's messages about these programs to the suite.
 
 mod job;
 mod programs;

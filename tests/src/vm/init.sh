@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
+#
 # The first program of a test's virtual machine. The script loads the modules for the disk and the
 # network, mounts the root file system, and starts the init program.
 /bin/busybox mkdir -p /proc /sys /dev /root

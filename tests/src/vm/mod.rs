@@ -26,6 +26,9 @@ use crate::{cache, packages, process, run};
 /// The kernel's metapackage; its only dependency is the package that contains the kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
 const INIT: &str = include_str!("init.sh");
+/// The QEMU arguments that select emulation. KVM is not used, because a machine can offer /dev/kvm
+/// although its guests do not start.
+pub const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "max"];
 
 /// A machine that is switched off, with its own disk.
 #[derive(Debug)]
@@ -108,39 +111,29 @@ impl Vm {
         let kernel = kernel()?;
         let console = self.folder.join("console");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-no-reboot",
-            "-nodefaults",
-        ])
-        .args(["-display", "none", "-serial", "stdio", "-kernel"])
-        .arg(kernel.join("vmlinuz"))
-        .arg("-initrd")
-        .arg(kernel.join("initrd"))
-        .args([
-            "-append",
-            &format!("console=ttyS0 panic=-1 {words}"),
-            "-drive",
-        ])
-        .arg(format!(
-            "file={},format=raw,if=virtio,cache=none{}",
-            self.disk.device().display(),
-            self.throttle
-        ))
-        // The machine's network contains only the guest's own address.
-        .args([
-            "-netdev",
-            &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
-        ])
-        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
-        .args(&self.more);
+        qemu.args(EMULATION)
+            .args(["-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults"])
+            .args(["-display", "none", "-serial", "stdio", "-kernel"])
+            .arg(kernel.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(kernel.join("initrd"))
+            .args([
+                "-append",
+                &format!("console=ttyS0 panic=-1 {words}"),
+                "-drive",
+            ])
+            .arg(format!(
+                "file={},format=raw,if=virtio,cache=none{}",
+                self.disk.device().display(),
+                self.throttle
+            ))
+            // The machine's network contains only the guest's own address.
+            .args([
+                "-netdev",
+                &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
+            ])
+            .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
+            .args(&self.more);
         let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
         let end = Instant::now() + timeout;
         while machine.ended()?.is_none() {

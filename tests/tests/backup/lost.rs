@@ -75,8 +75,8 @@ fn free(db: &[u8]) -> Result<u64> {
         .context("there is no unreferenced page")
 }
 
-/// Tests a running member that still has in memory the data that its file has lost. Afterwards, the
-/// member is unusable.
+/// Tests a running member that still has in memory the data that its file has lost. The test leaves
+/// the member unusable.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
@@ -102,8 +102,8 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let file = File::options().write(true).open(host.path(DB))?;
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
-    // Name the member explicitly. Otherwise, firstboot first compares the members' data, and stops
-    // because the data differs.
+    // Name the member explicitly. Without `--endpoint`, firstboot first compares the members' data,
+    // and stops because the data differs.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&[
         "firstboot",

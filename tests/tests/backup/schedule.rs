@@ -145,7 +145,7 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
 }
 
 /// Checks that the unit's state and exit code report a disk that cannot be written to. The status
-/// also reports the disk, because no other member takes the snapshot.
+/// reports that the snapshot is overdue, because no other member has taken it.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

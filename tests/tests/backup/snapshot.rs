@@ -127,7 +127,7 @@ fn pruned(host: &Host) -> Result<()> {
         .filter_map(|one| one["name"].as_str())
         .max();
     let newest = newest.context("none")?.to_owned();
-    // A newer snapshot that is incomplete does not count as the newest good one.
+    // A newer snapshot that is incomplete does not count as the newest good snapshot.
     let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
     let tear = format!(
         "cd {OWN} && head -c 5000 {newest} > {torn} && sed 's/{newest}/{torn}/' {newest}.json > {torn}.json"

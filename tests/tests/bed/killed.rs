@@ -23,8 +23,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
 ];
 
-/// The environment variable that is set only in the run that will be killed. That run is not a test
-/// of its own, so the program lists it only if this variable is set.
+/// The environment variable that is set only in the run that will be killed. Only that run lists
+/// the trial `victim`, which tests nothing by itself.
 const VICTIM: &str = "BED_VICTIM";
 
 /// The number of times that several runs start at the same time.

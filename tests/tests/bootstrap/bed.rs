@@ -70,7 +70,7 @@ impl Bed {
         })
     }
 
-    /// Installs new nodes from the current image until the bed has the given number.
+    /// Installs new nodes from the current image until the bed has the given number of nodes.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
             self.hosts
@@ -80,7 +80,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Rebuilds the image for the given number of nodes, and installs the new nodes from it.
+    /// Rebuilds the image for the given number of nodes, and installs the new nodes from this
+    /// image.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
@@ -100,8 +101,8 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Rebuilds the image from this recipe, and installs new nodes from it until the bed has the
-    /// given number.
+    /// Rebuilds the image from this recipe, and installs new nodes from the image until the bed has
+    /// the given number of nodes.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         self.install_up_to(count)
@@ -297,7 +298,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     }
 }
 
-/// Checks that etcd is not running and has never run, so it has no data.
+/// Checks that etcd is not running and has no data.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
     let state = host
         .run(&["systemctl", "is-active", "etcd.service"])?

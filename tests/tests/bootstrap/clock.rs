@@ -21,9 +21,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Sets a wrong clock while the machine is off. First, the clock is so far behind that the
-/// machine's own certificates are not valid yet. Then the clock is ahead, which only a comparison
-/// with the members' clocks reveals.
+/// Sets a wrong clock while the machine is off. The first wrong clock is so far behind that the
+/// machine's own certificates are not valid yet. The second wrong clock is ahead, which only a
+/// comparison with the members' clocks reveals.
 fn off() -> Result<()> {
     let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")), UpdateKind::Files)?;
     bed.make_healthy(0)?;
@@ -45,7 +45,11 @@ fn off() -> Result<()> {
     clock::set_off(&orders, 3600)?;
     wait_said(
         &bed.hosts[2],
-        &["the nearest by -3600 s", "[clock-off]", "chronyc tracking"],
+        &[
+            "the smallest difference is -3600 s",
+            "[clock-off]",
+            "chronyc tracking",
+        ],
     )?;
     ensure!(
         etcdctl(&bed.hosts[0], "member list")? == before,

@@ -34,8 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three members, the third of which has been rebuilt once, so its etcd.conf is that of a
-/// joined member.
+/// Makes three members. The third member has been rebuilt once, so it has the etcd.conf of a joined
+/// member.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -142,9 +142,9 @@ fn journals(host: &Host) -> Result<String> {
     ))
 }
 
-/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then member 3 loses its data,
-/// member 2 is cut off, and member 1 is the first member to come back. Members 1 and 3 do not have
-/// the ten writes, so they must not become a quorum.
+/// Members 2 and 3 acknowledge ten writes while member 1 is off. After these writes, member 3 loses
+/// its data, member 2 is cut off, and member 1 is the first member to come back. Members 1 and 3 do
+/// not have the ten writes, so they must not become a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;

@@ -23,8 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With initial-corrupt-check, etcd would correctly refuse to start again. On nodes that were
-    // upgraded from an older image, the check is disabled.
+    // Disable `initial-corrupt-check`, as on nodes that were upgraded from an older image. With
+    // this check, etcd would correctly refuse to start again.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;

@@ -52,7 +52,7 @@ fn reinstalled() -> Result<()> {
     refused(&bed, &disk)?;
     installed(&mut bed, &disk, &journal)?;
 
-    // An installation that ends before it formats / leaves this folder behind.
+    // An installation that ends before it formats the root file system leaves this folder behind.
     disk.volume.sh("mkdir firstboot-kept")?;
     writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     bed.hosts[0].boot()?;

@@ -105,8 +105,8 @@ fn leave() -> Result<()> {
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
     // Kill the program at its eighth flush. For each of two locks, the program flushes the locks'
-    // folder and its parent (flushes 1 to 4). Then the program flushes the journal and its folder,
-    // first when it opens the journal (5 and 6), and again after it has written the new line (7 and
+    // folder and its parent (flushes 1 to 4). The program flushes the journal and its folder when
+    // it opens the journal (flushes 5 and 6), and again after it has written the new line (7 and
     // 8).
     let killed = killed_at_flush(&bed.hosts[leads], 8, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
@@ -154,7 +154,7 @@ fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Resul
     Ok(())
 }
 
-/// Checks that the node is not a member, that etcd is down, and that its data is archived.
+/// Checks that the node is not a member, that etcd is down, and that etcd's data is archived.
 fn check_left(host: &Host, other: &Host) -> Result<()> {
     host.wait_for(
         "systemctl is-failed --quiet firstboot.service",

@@ -194,7 +194,7 @@ fn listed_wrong() -> Result<()> {
         host,
         &format!("member update {third} --peer-urls=http://10.101.15.103:2380"),
     )?;
-    let wrong = "the member list has http://10.101.15.103:2380 as its peer URL";
+    let wrong = "the member list has http://10.101.15.103:2380 as this member's peer URL";
     let shown = degraded(host, "etcd-3", &[wrong, "[peer-url]"])?;
     ensure!(
         shown

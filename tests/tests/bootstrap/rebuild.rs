@@ -115,7 +115,7 @@ fn one_of_three() -> Result<()> {
 }
 
 /// A rebuild is safe only if the other members are known to form a quorum, and if there is space
-/// for their data. Until then, the old member stays unchanged.
+/// for their data. Until both conditions are met, the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

@@ -52,7 +52,7 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // The power fails during the rejoin. Afterwards, the old data still exists.
+    // The power fails during the rejoin. After the power failure, the old data still exists.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;

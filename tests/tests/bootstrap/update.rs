@@ -20,7 +20,7 @@ use tests::run;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
-/// A patch release of the demo's etcd.
+/// A newer patch release of the minor version that the demo uses.
 const PATCH: &str = "3.5.35";
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -77,8 +77,8 @@ fn publish(
     image.pack(serial, &bed.provisioning.signing_key()?)
 }
 
-/// Makes systemd kill etcd 8 s after each start. By then, the members have agreed on the cluster
-/// version. A script could not kill etcd, because the system-call filter forbids fork.
+/// Makes systemd kill etcd 8 s after each start, when the members have already agreed on the
+/// cluster version. A script could not kill etcd, because the system-call filter forbids fork.
 fn kill_after_8_s(image: &Repack) -> Result<()> {
     let unit = image.path("etc/systemd/system/etcd.service");
     let text = fs::read_to_string(&unit)?;
@@ -164,8 +164,8 @@ fn there_and_back() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// Updates all nodes. The command must print the words `check` with `--check`, and the words
-/// `first` on the first node only.
+/// Updates all nodes. `firstboot update --check` must print the words `check`, and `firstboot
+/// update` must print the words `first` on the first node only.
 fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Result<()> {
     publish(bed, serial, version, |_| Ok(()))?;
     ends(&update(&bed.hosts[1], "--check")?, 7, &[check])?;

@@ -36,7 +36,7 @@ fn reboots() -> Result<()> {
     ensure!(
         check
             .stdout
-            .contains("needs a reboot for /etc/fstab\nreboots the node\n"),
+            .contains("needs a reboot to apply /etc/fstab\nreboots the node\n"),
         "--check says: {check:?}"
     );
     order(&bed)?;

@@ -110,8 +110,8 @@ fn upgrade() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The number of writes between two steps. The number exceeds the number of entries that the log
-/// keeps, so that each new member starts from a snapshot.
+/// The number of writes between two steps. There are more writes than entries that the log keeps,
+/// so that each new member starts from a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
@@ -178,7 +178,8 @@ fn steps() -> Result<()> {
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    // `firstboot status` lists the alarms, which adds an entry to the log.
+    // Wait for the message of firstboot, because `firstboot status` lists the alarms, which adds an
+    // entry to etcd's raft log.
     let healthy = |host: &Host| {
         let said = "journalctl --no-pager -b -u firstboot | grep -q 'is a healthy member of'";
         host.wait_for(said, CONVERGENCE_TIMEOUT)
@@ -210,7 +211,10 @@ fn data() -> Result<()> {
     with(&mut bed, NEW)?;
     wait_said(
         &bed.hosts[2],
-        &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run alongside it"],
+        &[
+            "the version that last used this node's data is etcd 3.5.1, and 3.6.16 cannot run \
+             alongside it",
+        ],
     )?;
     let state = bed.hosts[2]
         .run(&["systemctl", "is-active", "etcd"])?

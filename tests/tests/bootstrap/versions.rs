@@ -51,7 +51,7 @@ fn path(version: &str) -> Result<()> {
             seen.iter().all(|member| member.version == version),
             "not {version}: {seen:?}"
         );
-        // etcd only warns about an unknown setting.
+        // etcd only warns about an unknown setting, so search etcd's log for this warning.
         let unknown = host.journal("etcd")?;
         let unknown: Vec<&str> = unknown
             .lines()

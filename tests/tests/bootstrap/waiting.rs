@@ -144,7 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks how much memory and CPU time waiting has cost the node so far.
+/// Checks firstboot's peak memory during the wait, and prints firstboot's CPU time.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",

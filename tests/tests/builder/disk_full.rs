@@ -99,8 +99,8 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case, the existing output is complete, and the build leaves no other file
-        // behind.
+        // Whether the build succeeds or fails, the output is complete and unchanged, and the build
+        // leaves no other file behind.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"

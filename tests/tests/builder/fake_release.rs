@@ -62,8 +62,8 @@ pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
 pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     let length = size as u64;
-    // e_ident; ET_EXEC, EM_X86_64, version, entry, program headers, no sections; then one segment,
-    // readable and executable.
+    // The ELF header without sections (e_ident, ET_EXEC, EM_X86_64, version, entry, program
+    // headers), and then one segment, which is readable and executable.
     bytes.extend([0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([2, 0, 62, 0, 1, 0, 0, 0]);
     for word in [0x40_1000u64, 64, 0] {

@@ -193,7 +193,8 @@ fn killed() -> Result<()> {
         left.len() == 2 && left[0].starts_with(".out.new-"),
         "there are no files to clean up: {left:?}"
     );
-    // A build cleans up at its start, even if it later fails. This build is fast.
+    // A build cleans up at its start, even if it later fails. Use a small release, so that this
+    // build is fast.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);

@@ -51,7 +51,7 @@ fn authority() -> Result<()> {
         &workshop,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    // `check` also opens these files, and a refused build leaves no folder behind.
+    // `builder check` also opens the files of the CA, and a refused build leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
         check_output(
@@ -67,7 +67,7 @@ fn authority() -> Result<()> {
     refused(&[
         "our-ca.crt",
         "is missing",
-        "put the certificate there, in PEM",
+        "put the certificate into this file, in PEM",
     ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     refused(&["our-ca.key", "is missing", ":36:10"])?;
@@ -176,7 +176,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         1,
         &[
             "nodes/etcd-1/server.crt",
-            "it does not match the key next to it",
+            "it does not match the private key in the same folder",
         ],
     )?;
     fs::write(
@@ -344,7 +344,7 @@ fn two_clusters() -> Result<()> {
 }
 
 /// Checks that a cluster with different addresses keeps its PKI folder if the operator assigns the
-/// folder to it.
+/// folder to the cluster.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

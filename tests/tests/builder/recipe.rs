@@ -87,7 +87,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "https://github.com",
         "ftp://github.com",
         "27:5",
-        &["expected http:// or https://"],
+        &["expected a URL with http:// or https://"],
     ),
     (
         "10.101.15.0/24\"]",
@@ -120,7 +120,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
         "gateway = \"10.101.15.1\"",
         "gateway = \"10.101.15.102\"",
         "21:11",
-        &["is the node etcd-2"],
+        &["is the address of the node etcd-2"],
     ),
     (
         "sha256 =",

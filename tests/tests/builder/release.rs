@@ -260,8 +260,8 @@ fn damaged_cache() -> Result<()> {
         .iter()
         .find(|name| name.len() == 64)
         .context("nothing is unpacked in the cache")?;
-    // The test damages the compressed form, the program and the tarball: first each file alone, and
-    // then all three together.
+    // The test damages the compressed form, the program and the tarball: first each file alone,
+    // then two pairs of them, and finally all three together.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {

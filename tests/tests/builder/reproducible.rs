@@ -49,7 +49,7 @@ fn upstream() -> Result<()> {
         fs::create_dir(&own)?;
         fs::copy(programs::recipe("demo"), own.join("demo.toml"))?;
         let mut command = Command::new(programs::builder()?);
-        // The paths are relative, so that the folder is the only difference.
+        // The paths are relative, so that both builds have the same arguments in different folders.
         command.args([
             "build",
             "demo.toml",

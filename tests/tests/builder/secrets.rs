@@ -56,7 +56,8 @@ fn no_secret() -> Result<()> {
             .context("the key is empty")?;
         needles.push(line.to_owned());
     }
-    // The programs consist of noise, which contains no text and would take long to search.
+    // Omit the programs, because they consist of noise, which contains no text and takes long to
+    // search.
     let image = workshop.out().join("image");
     let mut texts = vec![(
         "the unpacked overlay".to_owned(),

@@ -120,7 +120,7 @@ fn wrong() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         3,
-        &["files/motd.sh:1", "bash cannot parse this"],
+        &["files/motd.sh:1", "bash cannot parse the script"],
     )?;
     fs::write(workshop.path("files/motd.sh"), "true\n")?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;

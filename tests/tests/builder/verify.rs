@@ -54,7 +54,8 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies a changed output, and checks the exit code and that a line starts with the name.
+/// Verifies a changed output, and checks the exit code and that a line starts with the name of the
+/// changed file.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     check_output(&ran, 4, &["NOT verified", "differs from what was built"])
@@ -195,7 +196,7 @@ fn signature() -> Result<()> {
     check_output(
         &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
         0,
-        &["good, by the given key"],
+        &["good, made with the given key"],
     )?;
     // The image is unchanged, so the report does not claim that any of its files differ.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
@@ -203,7 +204,7 @@ fn signature() -> Result<()> {
         &ran,
         4,
         &[
-            "not by the given key",
+            "not with the given key",
             "NOT verified",
             "is as it was built, but it is signed by the key",
             "name the signing.pub of",
@@ -330,7 +331,7 @@ fn pki() -> Result<()> {
     fs::set_permissions(&key, Permissions::from_mode(0o640))?;
     problem("the mode of its key is 0640, which gives other users access; expected 0600")?;
     fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
-    problem("it does not match the key next to it")?;
+    problem("it does not match the private key in the same folder")?;
     fs::remove_file(&key)?;
     problem("its private key is missing")?;
     fs::write(&cert, "no certificate")?;
@@ -341,8 +342,8 @@ fn pki() -> Result<()> {
     next_build_renews(&workshop, &cert, &key)
 }
 
-/// Checks that the next build replaces an expired certificate and keeps the old one. If other users
-/// can read a key, the build stops.
+/// Checks that the next build replaces an expired certificate and archives it, and that a build
+/// stops if other users can read a key.
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;

@@ -103,7 +103,8 @@ fn openstack() -> Result<()> {
         Cloud::Openstack,
         Some(user_data(&ours, "etcd-1")?),
     )?;
-    // Nova fails, and Neutron does not have the port yet.
+    // The service first answers 503, because Nova fails, and then 404, because Neutron does not
+    // have the port yet.
     service.state().failures = vec![404, 503];
     let mut host = machine(&ours)?;
     has_firmware(&host, "product_name", "OpenStack Nova")?;
@@ -181,7 +182,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // The node is set up after it has stored its own copy of the document.
+    // Wait until the node has stored its own copy of the document, because the node is then set up.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),

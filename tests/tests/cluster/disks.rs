@@ -62,7 +62,7 @@ fn boot_sector(image: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(image, bytes).context("cannot write the image")
 }
 
-/// The name of a tool, and the function that makes a disk image from a tree.
+/// The name of a tool, the label of the disk, and the function that makes a disk image from a tree.
 type Maker = (
     &'static str,
     &'static str,

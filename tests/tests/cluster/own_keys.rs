@@ -161,8 +161,8 @@ fn new_key(ours: &Operator, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Reinstalls a node whose keys were lost with its disk. The old document is useless, and the CA
-/// signs the new keys after an operator has approved them.
+/// Reinstalls a node whose keys were lost with its disk. The node cannot use the old document, and
+/// the CA signs the new keys after an operator has approved them.
 fn reinstalled(ours: &Operator, host: &mut Host) -> Result<()> {
     let old = host.read(DOCUMENT)?;
     host.cut_power()?;

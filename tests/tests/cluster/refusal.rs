@@ -56,7 +56,7 @@ pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
-/// Boots a host whose firstboot must refuse with this text, and then cuts its power.
+/// Boots a host whose firstboot must refuse with this text, and then cuts the host's power.
 pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");

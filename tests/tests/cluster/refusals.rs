@@ -79,7 +79,7 @@ fn documents() -> Result<()> {
     replace_document(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;
 
-    // A different build of the same recipe has a different key.
+    // A different build of the same recipe has a different signing key.
     let stranger = tempfile::tempdir()?;
     let theirs = stranger.path().join("out");
     let built = tests::programs::run_builder(&[

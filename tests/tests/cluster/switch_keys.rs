@@ -49,7 +49,7 @@ fn switched() -> Result<()> {
     let client = Client::operator(&ours)?;
     let writers = Writers::start(&client, &addresses, "switch/");
 
-    // Step 1 changes nothing on the nodes.
+    // Step 1 of docs/certificates.md changes nothing on the nodes.
     fs::write(&recipe, text + "\n[tls]\nkeys = \"node\"\n")?;
     ours.build(&recipe)?;
     let before = etcd_processes(&hosts)?;
@@ -77,7 +77,7 @@ fn switched() -> Result<()> {
         certificates(&hosts)? == new,
         "the update of the image replaced a certificate"
     );
-    // Step 4, and a boot without the old documents.
+    // Carry out step 4 of docs/certificates.md, and boot a node without its old document.
     for host in &hosts {
         host.check(&["rm", "-r", "/var/lib/cloud/seed/nocloud"])?;
     }

@@ -64,8 +64,8 @@ fn unrecorded_data() -> Result<()> {
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // The operator moves the data away, as the refusal advises. Then a copy of the old volume is
-    // attached to the node, whose journal now has a new disk id.
+    // The operator moves the data away, as the refusal advises. After the node's journal has
+    // recorded a new disk id, a copy of the old volume is attached to the node.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),

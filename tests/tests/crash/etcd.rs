@@ -81,7 +81,7 @@ fn half_born() -> Result<()> {
     Ok(())
 }
 
-/// Cuts the power between etcd's start as a learner and the end of firstboot.
+/// Cuts the power between etcd's start as a learner and the end of firstboot's run.
 fn promotion() -> Result<()> {
     let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
     let victim = REBUILD.victim;

@@ -1,5 +1,5 @@
-//! Tests that firstboot finishes the same job if it is killed at any of its points, even if the
-//! power fails and the disk loses all unflushed data.
+//! Tests that firstboot finishes the same job if it is killed at any point, even if the power fails
+//! and the disk loses all unflushed data.
 
 use std::collections::BTreeSet;
 
@@ -177,9 +177,9 @@ impl Settings {
         })
     }
 
-    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`,
-    /// these are one in `step` scenarios, starting with the number `first`. A kill and a power cut
-    /// each cover every second scenario, so each scenario is disturbed in one of these ways.
+    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`, the
+    /// run covers one in `step` scenarios, starting with the number `first`. A kill and a power cut
+    /// each cover every second scenario, so each scenario is disturbed in one of these two ways.
     fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();

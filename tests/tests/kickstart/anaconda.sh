@@ -1,6 +1,7 @@
 #!/bin/bash
-# A stand-in for anaconda on a machine with a real systemd. The script runs the kickstart's scripts, and ends at the stage in
-# /ks/stage in the same way as anaconda 21.48.22.159. /ks/end contains the kickstart's last command.
+# A stand-in for anaconda on a machine with a real systemd. The script runs the kickstart's scripts,
+# and ends at the stage in /ks/stage in the same way as anaconda 21.48.22.159. /ks/end contains the
+# kickstart's last command.
 export PATH=/ks/bin:$PATH
 stage=$(cat /ks/stage)
 echo $$ > /run/anaconda.pid
@@ -11,17 +12,18 @@ mount --bind /ks/hardware/block /sys/block
 mount --bind /ks/hardware/firmware /sys/firmware
 mkdir -p /mnt/sysimage/etc/firstboot /mnt/sysimage/var/log/anaconda
 
-# Models exitHandler of the program anaconda, which anaconda registers after it has read the kickstart.
+# Models exitHandler of the program anaconda, which anaconda registers after it has read the
+# kickstart.
 leave() {
     systemctl --no-wall "$(cat /ks/end)"
     sleep 600
 }
 
-# kickstart.py, preScriptPass: a script that fails ends the program.
 if [ "$stage" = unguarded ]; then
     systemctl() { [ "$1" != start ]; }
     export -f systemctl
 fi
+# kickstart.py, preScriptPass: a script that fails ends the program.
 bash /ks/pre || exit 1
 case $stage in
     parse)
@@ -33,7 +35,8 @@ case $stage in
         kill -KILL $$
         ;;
     storage)
-        # exception.py, handleException, in cmdline mode: a message, three minutes, exit(1).
+        # In cmdline mode, handleException (exception.py) prints a message, waits for three minutes,
+        # and exits with code 1.
         echo '03:00:00,000 ERR anaconda: CmdlineError: The following mandatory spokes are not completed' >> /tmp/anaconda.log
         leave
         ;;

@@ -86,7 +86,7 @@ fn kept() -> Result<()> {
     machine.append_event(r#""event":"rejoin","member":1"#)?;
     machine.keeps(&KEPT)?;
 
-    // The next machines have UEFI, and a BIOS that boots from GPT.
+    // This machine has UEFI, and an EFI system partition.
     let machine = rendered.node("uefi")?;
     machine.firmware_is_uefi()?;
     machine.partition(
@@ -256,7 +256,7 @@ fn too_small() -> Result<()> {
         machine.resize(number, (wanted - 8) * 2048)?;
         machine.keeps(&KEPT).context("an aligned partition")?;
     }
-    // The recipe requires larger partitions than the disk has space for.
+    // The recipe requires a larger partition for etcd than the machine has.
     let rendered = Rendered::with("partitions = { etcd = \"16 GiB\" }")?;
     let why = rendered.node("grown")?.refuses("keep-size")?;
     ensure!(
@@ -267,7 +267,8 @@ fn too_small() -> Result<()> {
     rendered.node("shrunk")?.keeps(&KEPT)
 }
 
-/// `%post` checks the owner, because the installer has no command that shows the owner.
+/// `%post` checks the owner of the data, because the installer has no command that shows a file's
+/// owner.
 fn other_owner() -> Result<()> {
     let rendered = Rendered::new()?;
     let machine = rendered.node("owner")?;
@@ -318,7 +319,7 @@ fn interrupted() -> Result<()> {
     let machine = rendered.node("formatting")?;
     machine.keeps(&KEPT)?;
     let journal = machine.read(VOLUME, "firstboot-kept/journal")?;
-    // anaconda has erased the file systems, and has not made any yet.
+    // anaconda has erased the old file systems, and has not made new file systems yet.
     for part in ["sda1", ROOT] {
         machine.unmountable(part)?;
         for field in ["LABEL", "TYPE", "UUID"] {

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# Simulates devices for the %pre script of a recipe with `data = "keep"`. pre.sh sources this file. $folder/devices/NAME
-# contains a file for each field that blkid would print, the folder `files` if the device can be mounted, and `damaged` if
-# xfs_repair finds damage. With CUT=N, the script is killed at its Nth change of a device.
+#
+# Simulates devices for the %pre script of a recipe with `data = "keep"`. pre.sh sources this file.
+# $folder/devices/NAME contains a file for each field that blkid would print, the folder `files` if
+# the device can be mounted, and `damaged` if xfs_repair finds damage. With CUT=N, the script is
+# killed at its Nth change of a device.
 folder=${folder:?pre.sh sets it}
 changes=0
 
@@ -36,7 +38,7 @@ sync() { cut_power; }
 rm() { cut_power && command rm "$@"; }
 mkdir() { cut_power && command mkdir "$@"; }
 mv() { cut_power && command mv "$@"; }
-# The guard switches the machine off.
+# Exit when the script stops the guard, because the real guard then switches the machine off.
 systemctl() {
     if [ "$1" = stop ]; then exit 1; fi
 }

@@ -76,7 +76,7 @@ impl Planned {
         Ok(Some(planned))
     }
 
-    /// Returns the scripts that the test bed's own implementation of 7.9's rules finds.
+    /// Returns the kickstart's scripts, as the stand-in installer's own parser reads them.
     pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
         let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
         let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);

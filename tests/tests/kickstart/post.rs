@@ -120,7 +120,7 @@ fn not_bootable() -> Result<()> {
         if let Some(file) = file {
             host.write(file, b"x", 0o600)?;
         }
-        // A real installation starts with an empty disk.
+        // Remove the work folder, because a real installation starts with an empty disk.
         if host.path(WORK).exists() {
             fs::remove_dir_all(host.path(WORK))?;
         }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Runs as root in the virtual machine, waits for etcd, and prints the actions that SELinux allows to etcd. Then the script
-# switches the machine off.
+#
+# Runs as root in the virtual machine, waits for etcd, and prints the actions that SELinux allows to
+# etcd. At its end, the script switches the machine off.
 exec > /root/result 2>&1
 for _ in $(seq 240); do
     if systemctl is-active --quiet etcd; then break; fi
@@ -20,7 +21,7 @@ done
 echo "domain: $(tr -d '\0' < "/proc/$(systemctl show -p MainPID --value etcd)/attr/current")"
 # shellcheck source=/dev/null
 . /etc/profile.d/etcdctl.sh
-# etcd must first elect itself leader again, which is slow in this machine.
+# etcd must first elect itself leader again, which is slow on this machine.
 slow=(--command-timeout=120s --dial-timeout=60s)
 etcdctl "${slow[@]}" put key value
 echo "read: $(etcdctl "${slow[@]}" get key --print-value-only)"
@@ -32,7 +33,8 @@ cat < /dev/null > /dev/tcp/127.0.0.1/2381 && echo 'metrics answer'
 denials() { journalctl --boot --no-pager --output=cat --quiet --grep='avc: .*denied.*:etcd_t:'; }
 denials > /root/avc
 
-# Runs another program in the same domain as root. An action that is refused now but was allowed before is refused by SELinux.
+# Runs busybox as the given user. After the chcon below, busybox runs in etcd's domain. Root can
+# read /etc/shadow before the chcon but not after it, which shows that SELinux refuses the access.
 attempt() {
     local name=$1 user=$2
     shift 2

@@ -1,5 +1,6 @@
-//! Tests hostile files that etcd's user can create on etcd's volume. firstboot, which runs as root,
-//! does not follow these files, changes nothing outside the volume, and never hangs.
+//! Tests firstboot with hostile files that etcd's user can create on etcd's volume. Although
+//! firstboot runs as root, it follows none of these files, changes nothing outside the volume, and
+//! never hangs.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -50,7 +51,8 @@ const KINDS: [(&str, &str); 10] = [
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// An endless device, as in a restored backup. Only root can create a device.
+/// A device that never ends when it is read (/dev/zero), as a restored backup might contain. Only
+/// root can create a device.
 const DEVICE: &str = "a device";
 
 /// Every path that firstboot uses and to which etcd can write, or could write in earlier versions.
@@ -89,8 +91,9 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// A script that restores the initial state before the next attack. The data is a copy. The journal
-/// is from an earlier version of firstboot, which relies on the ids in the WAL.
+/// A script that restores the initial state before the next attack: a copy of the volume, and a
+/// journal as an earlier version of firstboot wrote it. With such a journal, firstboot relies on
+/// the ids in the WAL.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 
@@ -144,7 +147,8 @@ fn takes_over_older(host: &Host) -> Result<()> {
         "-c",
         "chown etcd:etcd /var/lib/etcd /var/lib/etcd/aside && chmod 0700 /var/lib/etcd /var/lib/etcd/aside",
     ])?;
-    // The journal has no record of the data.
+    // Remove the record of the data from the journal, because earlier versions did not record the
+    // data.
     host.check(&[
         "sed",
         "-i",
@@ -216,7 +220,7 @@ fn planted() -> Result<()> {
         );
         host.sh(CLEAR)?;
     }
-    // The initial state before each attack is valid member data.
+    // Check that the initial state of all attacks is the valid data of a member.
     host.check(&["systemctl", "start", "firstboot"])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
         .context("the saved volume is unusable, so the test proves nothing")?;

@@ -17,8 +17,7 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would cause the same answer. These directives are removed in both
-    /// runs.
+    /// Other directives with the same effect, which are removed in both runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
     /// The answer to each attempt if the directive is set. The answer must differ if the directive
@@ -39,8 +38,8 @@ const fn case(
     }
 }
 
-/// `firstboot exec` also sets no_new_privs, and blocks the processes that the attempts start. For a
-/// user without capabilities and with PrivateDevices=, newer versions of systemd also set
+/// `firstboot exec` also sets no_new_privs, and blocks the processes that the attempts start. If a
+/// unit has PrivateDevices= and its user has no capabilities, newer versions of systemd also set
 /// no_new_privs, but systemd 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
@@ -291,7 +290,7 @@ fn running_member(host: &Host) -> Result<()> {
     has_limits(host, pid.trim())
 }
 
-/// Checks that etcd dumps no memory, and that etcd may not open more files than the test bed's own
+/// Checks that etcd cannot dump core, and that etcd may not open more files than the test bed's own
 /// machine allows.
 fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
@@ -369,8 +368,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is also {found} without {directive}=, so the attempt proves nothing"
         );
-        // Without the directive, the attempt must succeed. For attempts of these kinds, it is
-        // enough that the result differs.
+        // Without the directive, the attempt must succeed, except for attempts of these kinds,
+        // whose result must only differ.
         let hidden = [
             "opened",
             "pair",

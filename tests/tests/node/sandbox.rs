@@ -46,11 +46,11 @@ const NO_PROTECTION: [&str; 15] = [
 pub(crate) struct Sandbox {
     unit: String,
     lines: Vec<String>,
-    /// The prefix of the program: `firstboot exec` with its options, or nothing.
+    /// The prefix of the program, which is `firstboot exec` with its options, or empty.
     exec: String,
 }
 
-/// The result of each attempt, as the probe prints it: `done` or `refused ERRNO`.
+/// The result of each attempt as the probe prints it, which is `done` or `refused ERRNO`.
 pub(crate) type Answers = BTreeMap<String, String>;
 
 impl Sandbox {

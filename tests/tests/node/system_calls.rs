@@ -10,15 +10,15 @@ use crate::sandbox::{EXEC, Sandbox};
 
 /// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
-    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules the kernel would load for a
-    // socket.
+    // Sockets for AF_PACKET, AF_ALG, AF_VSOCK, raw IP, SCTP and DCCP. A socket for SCTP or DCCP
+    // would make the kernel load a module.
     "opened=17=3=0",
     "opened=38=5=0",
     "opened=40=1=0",
     "opened=2=3=1",
     "opened=2=1=132",
     "opened=10=6=33",
-    // All netlink protocols except routes: the firewall, audit, udev's events.
+    // Netlink sockets for the firewall, for audit, and for udev's events.
     "opened=16=3=12",
     "opened=16=3=9",
     "opened=16=3=15",
@@ -34,8 +34,8 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "request=0x5412",
 ];
 
-/// The calls that `firstboot exec` also forbids to the snapshot: systemd's and the journal's
-/// sockets, and routes.
+/// The calls that `firstboot exec` also forbids to the snapshot unit, which are Unix sockets (to
+/// reach systemd and its journal) and netlink sockets for routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
 /// The system calls that `firstboot exec` allows, which are sufficient for a server.
@@ -56,8 +56,9 @@ const SERVER: [&str; 9] = [
 /// The verdict of `firstboot exec` on each of the kernel's system calls.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// The refused calls whose refusal may not be visible, because Linux 6 no longer has these calls,
-/// never had them, or is built without modules, kexec or ports.
+/// The refused calls that can fail with ENOSYS even without `firstboot exec`, because Linux 6 no
+/// longer has these calls, never had them, or is built without support for modules, kexec or I/O
+/// ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -100,8 +101,8 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is refused, and that no other filter refuses the
-/// call.
+/// Checks that every call that calls.txt refuses is refused, and that most of these calls are
+/// refused only by `firstboot exec`.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS
@@ -117,8 +118,8 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &attempts)? {
         ensure!(found == NONE, "{attempt} is {found}");
     }
-    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork would actually
-    // start a process.
+    // Skip the calls newer than Linux 3.10, which the test bed also refuses, and fork and vfork,
+    // which would start a process.
     let shows = |call: &&(&str, &str)| {
         let (number, name) = *call;
         number
@@ -164,14 +165,15 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A program for i386 that exits successfully: ELF header, program header, `exit(0)` with `int
-/// 0x80`.
+/// A program for i386 that exits successfully, with an ELF header, a program header, and `exit(0)`
+/// by `int 0x80`.
 const I386: [u8; 91] = {
     let mut file = [0; 91];
     let parts: [(usize, &[u8]); 9] = [
         (0, b"\x7fELF\x01\x01\x01"),
         (16, &[2, 0, 3, 0, 1, 0, 0, 0]),
-        // The entry point and the program headers; the headers' size and number.
+        // The entry point and the offset of the program headers, and then the sizes of the headers
+        // and the number of program headers.
         (24, &[0x54, 0x80, 0x04, 0x08, 52, 0, 0, 0]),
         (40, &[52, 0, 32, 0, 1, 0]),
         (52, &[1, 0, 0, 0]),

@@ -78,7 +78,8 @@ fn three() -> Result<()> {
     etcdctl(&bed.hosts[0], "put answer 42")?;
     snapshot(&bed, 0)?;
 
-    // Otherwise, the first member would return to the other two members while they run.
+    // Stop all members before any data is deleted. If the other two members ran, the first member
+    // would join them again.
     for host in &bed.hosts {
         host.check(&["systemctl", "stop", "firstboot", "etcd"])?;
     }

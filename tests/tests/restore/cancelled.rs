@@ -95,8 +95,8 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    // These orders name a file that is not a snapshot, a name that is not a member, or data that
-    // does not exist.
+    // These orders are invalid: a file that is not a snapshot, a name that is not a member, too few
+    // remaining members, and a rollback without archived data.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
@@ -128,8 +128,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the other members, which do not have the order yet. Meanwhile, its disk
-    // fills up.
+    // The member waits for the other members, which do not have the order yet. While the member
+    // waits, the member's disk fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting

@@ -16,7 +16,7 @@ use crate::orders::all_restore;
 
 const VERSION: &str = "3.5.1";
 const SNAPSHOT: &str = "/snapshots/large.db";
-/// The size in `make test`, in MiB. `ETCD_IMAGE_RESTORE_MIB` overrides this size.
+/// The default size of the snapshot, in MiB. `ETCD_IMAGE_RESTORE_MIB` overrides this size.
 const MIB: u64 = 128;
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -19,8 +19,8 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// The number of attempts. If etcdutl finishes before the test sends the signal, the test tries
-/// again.
+/// The maximum number of attempts to signal etcdutl. If etcdutl finishes before the test sends the
+/// signal, the test tries again.
 const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -29,8 +29,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // Test one version of etcd with which a restore can raise the revision, and one version with
-    // which it cannot. For the other versions, the life-cycle test already includes a restore.
+    // `make test` covers one version of etcd with which a restore can raise the revision, and one
+    // version with which a restore cannot. For the other versions, the life-cycle test already
+    // includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -97,8 +98,8 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// Takes a snapshot with authentication enabled, an alarm and a learner. Afterwards, authentication
-/// is disabled in the cluster, and the alarm and the learner are removed.
+/// Takes a snapshot with authentication enabled, an alarm and a learner. Finally disables
+/// authentication, and removes the alarm and the learner from the cluster.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
@@ -356,8 +357,8 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         json[0]["rollback"] == true && listed.contains(json[0]["path"].as_str().unwrap_or("-")),
         "{json}"
     );
-    // The member is healthy before its firstboot has finished, and firstboot holds the lock until
-    // then.
+    // Retry the command, because the member is healthy before firstboot has finished, and firstboot
+    // holds the lock until it has finished.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,

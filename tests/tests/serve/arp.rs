@@ -335,7 +335,8 @@ fn hidden() -> Result<()> {
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
         server.wait_for_output(
-            "warning: only this host can connect. A proxy in front of the server would hide which machine asks",
+            "warning: the server listens only on loopback addresses, so only this host can connect. \
+             Even with a proxy, no machine receives a document",
         )?;
         let (status, _) = curl(
             ours.network.world(),

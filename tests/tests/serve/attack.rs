@@ -1,5 +1,5 @@
-//! Tests hostile requests. No hostile request reopens the time window of a document, reads a
-//! different file, or hides a second request.
+//! Tests hostile requests. No hostile request reopens the time window of a document, reads a file
+//! that is not public, or hides a second request.
 
 mod log;
 
@@ -278,7 +278,7 @@ fn stops_and_listens() -> Result<()> {
     refused(
         &["--listen", "builder.example:80"],
         2,
-        "`builder.example` is not an address of this host",
+        "`builder.example` is not an address or localhost",
     )?;
     refused(
         &["--state", "/etc/passwd"],

@@ -176,7 +176,7 @@ impl Server {
         self.process.id()
     }
 
-    /// Sends the server a signal and returns its exit code.
+    /// Sends the server a signal, and returns the server's exit code and output.
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
         // `setpriv` and `nsenter` replace themselves with the builder, which therefore has their
         // pid.

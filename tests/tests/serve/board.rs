@@ -49,7 +49,7 @@ pub(crate) fn shows(from: &Link, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks that an open page receives a change.
+/// Checks that the board sends a change to an open page.
 pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut stream = connect(&from.namespace)?;
     let request = format!(
@@ -161,8 +161,8 @@ pub(crate) fn power() -> Result<[String; 2]> {
 /// Allows the installation of two machines. The server boots one machine from the network. The
 /// management controller of the other machine does not answer, which the board shows.
 pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<()> {
-    // Empty the record, because an earlier failed attempt has also booted the machine from the
-    // network.
+    // Empty the record of power commands, because the server has already booted the machine from
+    // the network after an earlier failed attempt.
     fs::write(notes, "")?;
     allow(ours, &["etcd-1", "etcd-2", "--install"])?;
     let expected = ["2:etcd-1:cycle", "2:etcd-1:netboot", "2:etcd-2:netboot"];
@@ -178,7 +178,7 @@ pub(crate) fn switches(ours: &Provisioning, from: &Link, notes: &str) -> Result<
         std::thread::sleep(Duration::from_millis(100));
     }
     for text in [
-        "power: netboot and cycle are done, ",
+        "power: `netboot` and `cycle` succeeded, ",
         "power failed</span> netboot failed: the command failed (exit status: 1): no route to the BMC, ",
     ] {
         shows(from, text)?;

@@ -275,7 +275,8 @@ fn hostile() -> Result<()> {
 }
 
 /// Many machines request certificates while another program uses the PKI folder. The server still
-/// answers other requests, and each machine gets its certificates or must ask again.
+/// answers other requests, and each machine either gets its certificates or is told that the folder
+/// is busy and must ask again.
 fn during_a_build() -> Result<()> {
     let (ours, recipe) = built_with("")?;
     let _server = served(&ours, &recipe, &[])?;

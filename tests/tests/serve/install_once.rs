@@ -105,7 +105,7 @@ fn stages() -> Result<()> {
         .wait_for_output("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
 
     board::switches(&ours, &one, &notes)?;
-    server.wait_for_output("server etcd-1: power: netboot and cycle are done")?;
+    server.wait_for_output("server etcd-1: power: `netboot` and `cycle` succeeded")?;
     board::follows(&one, || allow(&ours, &["etcd-1", "--install"]).map(drop))?;
     let again = script(&one)?;
     ensure!(

@@ -100,9 +100,8 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Boots three machines from the network, and checks that they become a cluster. Then one machine
-/// is lost, and is installed again after the operator allows it. The server hands out each document
-/// only once, but sends the document again to a machine that lost the answer.
+/// Boots three machines from the network, and checks that the machines become a cluster. With
+/// `--open 0`, the server hands out each document only once, unless the operator allows it again.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -170,8 +169,8 @@ fn report_again(server: &Server, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that, after the operator allows it, the server hands the document out again to a machine
-/// that has lost its disk.
+/// Checks that the server hands the document out again to a machine that has lost its data, but
+/// only after the operator has allowed this.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;
@@ -323,8 +322,8 @@ fn whole() -> Result<()> {
         ("https", &["--tls-cert", &cert, "--tls-key", &key]),
     ] {
         let _server = Server::start(&ours, options)?;
-        // The script downloads a whole file, a resumed file, a middle part, several files on one
-        // connection, and many files at the same time.
+        // The script downloads a whole file, a resumed file, a middle part, the last bytes, several
+        // files on one connection, and many files at the same time.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
              get -o whole \"$1/overlay.tar.gz\"\n\
              head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\

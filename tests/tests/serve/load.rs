@@ -138,7 +138,7 @@ fn slow() -> Result<()> {
     let begun = Instant::now();
     let mut until = |seconds: u64| -> Result<()> {
         while begun.elapsed() < Duration::from_secs(seconds) {
-            // The client sends one more byte each time, and never ends the request.
+            // In each iteration, a slow client sends one more byte of a request that never ends.
             let _ = drip.write_all(b"a");
             steady.read_exact(&mut [0; 6000])?;
             taken += 6000;

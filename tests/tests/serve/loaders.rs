@@ -78,7 +78,7 @@ fn grub() -> Result<()> {
     for page in ["loaders/grub.cfg", "loaders/any/grub.cfg", "grub/grub.cfg"] {
         expect(&one.namespace, page, 200, &asks)?;
     }
-    // Debian's grub omits the port.
+    // Debian's grub omits the port in the header Host.
     let bare = SERVER.split(':').next().unwrap_or_default();
     let first = format!("GET /grub/grub.cfg HTTP/1.1\r\nHost: {bare}\r\n\r\n");
     let said = raw(&one.namespace, &first)?;

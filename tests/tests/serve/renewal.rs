@@ -79,7 +79,8 @@ fn renewal() -> Result<()> {
     is_written(writers, &client, &addresses, "renew/")?;
     keeps_after_a_boot(&mut hosts[1])?;
     server.wait_for_output(
-        "etcd-1: receives its newer document, because it proved that it has an earlier document",
+        "etcd-1: receives its newest document, because it proved that it already has a document \
+         from this server",
     )?;
 
     new_ca(&ours, &hosts)?;
@@ -109,7 +110,7 @@ fn start(ours: &Provisioning) -> Result<Vec<Host>> {
 }
 
 /// Checks that the machine's MAC address and IP address are not enough without the previous
-/// document, and that a plain file server hands out no documents.
+/// document, and that no document is available as a plain file.
 fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     let page = document_of(&host.link().mac);
     let from = &host.link().namespace;
@@ -212,7 +213,10 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     let writers = Writers::start(&client, &addresses, "rotate/");
     build(ours, "")?;
     let check = update(&hosts[0], "--check")?;
-    let words = ["trusts ", "which restarts etcd on one member at a time"];
+    let words = [
+        "trusts ",
+        "this change restarts etcd on one member at a time",
+    ];
     ends(&check, 7, &words, &[])?;
     roll(ours, hosts, "")?;
     is_written(writers, &client, &addresses, "rotate/")?;
@@ -233,8 +237,8 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Runs `firstboot update` on one node after another. The first nodes then wait in the background
-/// until all members have their documents.
+/// Runs `firstboot update` on one node after another. The nodes that are updated first wait in the
+/// background until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
         ends(&update(host, words)?, 0, &["adopts its node document"], &[])?;

@@ -1,6 +1,6 @@
 //! Tests nodes whose certificates are valid only for minutes. A server signs the nodes' requests
 //! for new certificates, under load, without an operator, and without a restart of etcd. No private
-//! key leaves its files.
+//! key appears outside the files in which it is stored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -241,7 +241,7 @@ fn no_key_is_anywhere(
             "etcd's log has no debug messages"
         );
         fs::write(copies.join(format!("{}-journal", host.name())), journal)?;
-        // /run is a tmpfs, which is visible only inside the host.
+        // Copy the content of /run, a tmpfs that is visible only inside the host.
         let run = "grep -raF -D skip '' /run --exclude-dir=lock 2>/dev/null || true";
         let run = host.check(&["sh", "-c", run])?;
         fs::write(copies.join(format!("{}-run", host.name())), run)?;

@@ -238,7 +238,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Damages pages so that bbolt accepts them but etcd would not.
+/// Damages records in a way that bbolt accepts but etcd does not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     // The bucket `key` is the largest bucket, and its leaves contain revisions.

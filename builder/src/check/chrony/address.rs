@@ -72,14 +72,18 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(refused(
             place,
             message,
-            "write a network such as 10.0.0.0/24; DNS may not answer yet when chronyd starts",
+            "write a network such as 10.0.0.0/24; do not write a name, because DNS may not answer yet when chronyd starts",
         ));
     }
     let bits = bits?;
     if number(bits.text) {
-        // chronyd reads the number and ignores the words after it.
+        // chronyd reads the prefix length, and ignores all words that follow.
         let extra = words(bits).nth(1)?;
-        let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
+        let finding = Finding::warning(
+            "chrony/words",
+            extra,
+            format!("the directive {name} has too many words"),
+        );
         return Some(
             finding
                 .effect("chronyd ignores the additional words")
@@ -107,7 +111,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
     let many = || {
         refused(
             extra,
-            format!("too many words for {name}"),
+            format!("the directive {name} has too many words"),
             "write one line for each network",
         )
     };

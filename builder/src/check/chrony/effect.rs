@@ -15,15 +15,13 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         return None;
     }
     let message = format!("chronyd needs the file {}", rest.text);
-    let likely = ["/etc/", "/run/", "/usr/", "/var/"]
-        .iter()
-        .any(|folder| rest.text.starts_with(folder));
-    let finding = if likely {
+    // systemd starts chronyd in the folder `/`.
+    let finding = if rest.text.starts_with('/') {
         Finding::warning("chrony/include", rest, message)
             .effect("chronyd does not start if the file is missing")
     } else {
         Finding::error("chrony/include", rest, message)
-            .effect("chronyd does not start, because the file does not exist")
+            .effect("chronyd looks for the file in the folder /, and does not start")
     };
     Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }
@@ -44,7 +42,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 host,
                 format!("`{}` is not a host", host.text),
             )
-            .effect("chronyd starts, and keeps trying to resolve that name")
+            .effect("chronyd starts, and keeps trying to resolve the name")
             .fix("write a name or an address, without http:// or a port"),
         );
     }
@@ -57,10 +55,10 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "chrony/option",
                     word,
-                    format!("maxsources has no effect on {kind}"),
+                    format!("the option maxsources has no effect on {kind}"),
                 )
-                .effect("chronyd uses one address of the name")
-                .fix("write pool, or remove maxsources"),
+                .effect("chronyd uses only one of the name's addresses")
+                .fix("write pool instead of server or peer, or remove maxsources"),
             );
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         let finding = Finding::warning(
             "chrony/refclock",
             option,
-            "tai requires the directive leapsectz",
+            "the option tai requires the directive leapsectz",
         )
         .effect(effect::STOPS);
         out.push(finding.fix("add leapsectz right/UTC"));
@@ -94,7 +94,7 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
         _ if ["sourcedir", "confdir"].contains(&name) => {
-            finding.fix("a later release added this directive; write include FILE instead")
+            finding.fix("a later release added this directive; write `include FILE` instead")
         }
         _ if tables::CHRONY_LATER.contains(name) => {
             finding.fix("a later release added this directive; remove it")
@@ -166,7 +166,7 @@ fn directive(
             if Scan::Float.take(rest.text).is_none() {
                 out.push(wrong(
                     place,
-                    format!("the first word of {name} must be a number"),
+                    format!("the first word after {name} must be a number"),
                     "write the threshold in seconds",
                 ));
             }
@@ -196,7 +196,11 @@ fn exactly(
         }
         let extra = words(rest).nth(most)?;
         return Some(comment_or_else(extra, || {
-            wrong(extra, format!("too many words for {name}"), "remove them")
+            wrong(
+                extra,
+                format!("the directive {name} has too many words"),
+                "remove them",
+            )
         }));
     };
     let mut left = rest;
@@ -284,7 +288,8 @@ fn unknown_option(
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding.fix("chrony 4.0 added NTS; remove it, or use the option key"),
+        _ if name == "nts" => finding
+            .fix("chrony 4.0 added NTS; remove the option nts, or write the option key instead"),
         _ if tables::CHRONY_LATER.contains(name) => {
             finding.fix("a later release added this option; remove it")
         }

@@ -100,7 +100,8 @@ impl Scan {
     }
 }
 
-/// Returns the length of a word's first four bytes, or less if the fourth byte splits a character.
+/// Returns the length of the longest prefix of a word that has at most four bytes and ends at a
+/// character boundary.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
@@ -204,7 +205,7 @@ mod tests {
         ("  7 8", Some(3)),
     ];
 
-    /// Compares the lengths with the results of glibc's sscanf in a test program.
+    /// The expected lengths are the results of glibc's sscanf in a test program.
     #[test]
     fn numbers_are_read_as_glibc_reads_them() {
         for &(text, length) in FLOATS {

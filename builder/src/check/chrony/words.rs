@@ -32,8 +32,8 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     })
 }
 
-/// Returns a finding about a comment if the word begins a comment. Otherwise, returns the finding
-/// from `other`.
+/// Returns a finding about a comment if the word begins a comment, and otherwise the finding from
+/// `other`.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment follows a directive".to_owned();

@@ -36,7 +36,9 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
             .split_once('=')
             .filter(|(_, value)| !value.text.contains('='));
         let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
-            out.push(wrong(line, "the line is not KEY=VALUE").fix("write KEY=VALUE"));
+            out.push(
+                wrong(line, "the line does not have the form KEY=VALUE").fix("write KEY=VALUE"),
+            );
             continue;
         };
         let Some((name, words)) = KEYS.iter().find(|(known, _)| *known == key.text) else {
@@ -61,7 +63,7 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
         ("DefaultZone", "firewalld uses the public zone"),
         (
             "MinimalMark",
-            "firewalld fails, and uses its own defaults instead of this file",
+            "firewalld cannot read the file, and uses its own defaults for all settings",
         ),
     ] {
         if !seen.contains(missing) {

@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) node: Node<'a, 'a>,
-    /// The position of the name in its opening tag.
+    /// The position of the element's name in the opening tag.
     pub(super) span: Range<usize>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Element<'a> {
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} no longer has any effect");
         Finding::warning("firewalld/deprecated", self.place(attribute), message)
-            .effect(IGNORED)
+            .effect("firewalld ignores this attribute")
             .fix(instead)
     }
 

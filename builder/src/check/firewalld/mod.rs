@@ -98,7 +98,7 @@ fn encoding(text: &str) -> Option<Finding> {
     let finding = Finding::error(
         "firewalld/xml",
         start..start + 6,
-        "the file is not encoded in UTF-16",
+        "the file declares UTF-16, but is not encoded in UTF-16",
     );
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
 }
@@ -220,7 +220,7 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
         let finding = Finding::error(
             "firewalld/attribute",
             at.span.clone(),
-            format!("<{name}> has no attribute xmlns"),
+            format!("firewalld does not support the attribute xmlns of <{name}>"),
         );
         out.push(finding.effect(REFUSED).fix("remove it"));
     }
@@ -234,14 +234,14 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             let finding = Finding::error(
                 "firewalld/attribute",
                 attribute.range_qname(),
-                format!("in firewalld 0.6.3, <{name}> has no attribute {own}"),
+                format!("firewalld 0.6.3 does not support the attribute {own} of <{name}>"),
             )
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("firewalld 0.7 added priorities; remove the attribute, because drop and reject always come before accept"),
+                    .fix("firewalld 0.7 added priorities; remove the attribute, because firewalld 0.6.3 always applies drop and reject before accept"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("a later release added priorities of zones; remove the attribute")
+                    finding.fix("a later release added the priorities of zones; remove the attribute")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
                 _ => finding.fix("remove it"),
@@ -264,16 +264,17 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
 
 fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
     let name = at.name();
-    let message = format!("firewalld 0.6.3 has no <{name}> here");
+    let message = format!("firewalld 0.6.3 does not support <{name}> here");
     let finding = Finding::error("firewalld/element", at.span.clone(), message).effect(REFUSED);
     match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
-        ("forward", _) => finding.fix("firewalld 0.9 added forwarding within a zone; remove it"),
+        ("forward", _) => {
+            finding.fix("firewalld 0.9 added forwarding within a zone; remove the element")
+        }
         ("policy" | "ingress-zone" | "egress-zone", _) => {
             finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
-        ("include" | "helper", _) => {
-            finding.fix("a later release added this element; write the ports, or a <module>")
-        }
+        ("include" | "helper", _) => finding
+            .fix("a later release added this element; write the ports, or a <module>, instead"),
         ("tcp-mss-clamp" | "nflog", _) => {
             finding.fix("a later release added this element; remove it")
         }

@@ -48,8 +48,8 @@ impl Kind {
         })
     }
 
-    /// Returns the elements and attributes of this kind. An attribute that firewalld's reader
-    /// requests is listed as required even if firewalld's table does not list it.
+    /// Returns the elements and attributes of this kind. If firewalld's reader needs an attribute,
+    /// the schema lists the attribute as required, even if firewalld's own table does not.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,

@@ -52,7 +52,7 @@ impl Reader for Service {
             {
                 out.push(at.deprecated(
                     "name",
-                    "remove the attribute; firewalld uses the file name as the name",
+                    "remove the attribute; firewalld uses the name of the file instead",
                 ));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),
@@ -67,7 +67,7 @@ impl Reader for Service {
                     ("ipv6", is_network6),
                 ] {
                     if at.get(family).is_some() {
-                        at.expect(family, good, "an address or network of that family", out);
+                        at.expect(family, good, "an address or network of this family", out);
                         self.seen.add(at, format!("destination {family}"), out);
                     }
                 }

@@ -123,7 +123,7 @@ pub(super) fn is_uint32(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
+    /// The expected ranges are the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
     fn ports_are_read_as_firewalld_reads_them() {
         for (text, range) in [

@@ -98,7 +98,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
     {
         out.push(at.deprecated(
             name,
-            "remove the attribute; firewalld uses the file name as the zone's name",
+            "remove the attribute; firewalld ignores name and immutable, and uses the file name as the zone's name",
         ));
     }
 }
@@ -126,13 +126,18 @@ impl Zone {
         if name == "masquerade"
             && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str())
         {
-            out.push(at.deprecated("enabled", "remove <masquerade>"));
+            let message = "masquerading is off without this element";
+            let finding = Finding::warning("firewalld/deprecated", at.place("enabled"), message);
+            out.push(finding.effect(IGNORED).fix("remove <masquerade>"));
             return;
         }
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
                 let message = "the rule has more than one service, port or similar element";
-                self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
+                self.break_off(
+                    at.misplaced(message, RULE, "write one rule for each element"),
+                    out,
+                );
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
             }
@@ -171,7 +176,11 @@ impl Zone {
             if rule.source.is_some() {
                 let message = "the rule has more than one source";
                 self.break_off(
-                    at.misplaced(message, RULE, "write one rule for each, or name an ipset"),
+                    at.misplaced(
+                        message,
+                        RULE,
+                        "write one rule for each source, or name an ipset",
+                    ),
                     out,
                 );
                 return;
@@ -191,7 +200,8 @@ impl Zone {
             return;
         }
         match item::source(at, out) {
-            // firewalld tries to log a warning, and fails because the source has no address.
+            // firewalld tries to log a warning about the duplicate ipset, and fails because the
+            // source has no address.
             Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
                 out.push(at.misplaced(
                     format!("the source ipset {ipset} is listed twice"),
@@ -218,7 +228,7 @@ impl Zone {
             out.push(at.misplaced(
                 "the rule has more than one destination",
                 IGNORED,
-                "write one rule for each",
+                "write one rule for each destination",
             ));
             return;
         }
@@ -243,7 +253,7 @@ impl Zone {
                 at.misplaced(
                     "the rule has more than one action",
                     RULE,
-                    "write one rule for each",
+                    "write one rule for each action",
                 ),
                 out,
             );
@@ -264,7 +274,7 @@ impl Zone {
         };
         if rule.log.is_some() {
             out.push(at.misplaced(
-                "the rule has more than one log",
+                "the rule has more than one <log>",
                 IGNORED,
                 "remove one of them",
             ));
@@ -300,7 +310,7 @@ impl Zone {
         if rule.audit.is_some() {
             self.break_off(
                 at.misplaced(
-                    "the rule has more than one audit",
+                    "the rule has more than one <audit>",
                     RULE,
                     "remove one of them",
                 ),
@@ -321,12 +331,12 @@ impl Zone {
         });
         match slot {
             None => {
-                let message = "<limit> is outside of an action, log or audit";
+                let message = "<limit> is not inside an action, a <log> or an <audit>";
                 self.break_off(
                     at.misplaced(
                         message,
                         if inside { RULE } else { REST },
-                        "put the limit into one of these elements",
+                        "put <limit> into an action, a <log> or an <audit>",
                     ),
                     out,
                 );
@@ -334,7 +344,7 @@ impl Zone {
             Some(Some(_)) => {
                 self.break_off(
                     at.misplaced(
-                        "the element has more than one limit",
+                        "the element has more than one <limit>",
                         RULE,
                         "remove one of them",
                     ),

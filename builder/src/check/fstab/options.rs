@@ -225,7 +225,7 @@ fn size(value: &str) -> Option<u64> {
     u64::try_from(number).ok()?.checked_shl(shift)
 }
 
-/// Formats a number of bytes as XFS options write it.
+/// Formats a number of bytes as the value of an XFS option, such as `64k`.
 pub(super) fn shown(bytes: u64) -> String {
     let units = [(1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k")];
     let unit = units.iter().find(|(unit, _)| bytes.is_multiple_of(*unit));

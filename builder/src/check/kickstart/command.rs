@@ -201,18 +201,18 @@ fn unknown(command: &Token) -> Finding {
     let finding = Finding::error(
         "kickstart/command",
         command.span.clone(),
-        format!("CentOS 7 has no command {name}"),
+        format!("kickstart in CentOS 7 has no command {name}"),
     );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
-        "authselect" => "RHEL 8 added authselect; write authconfig",
+        "authselect" => "RHEL 8 added authselect; write authconfig instead",
         "timesource" => {
             "RHEL 8.4 added timesource; add a chrony.conf, or write timezone --ntpservers="
         }
         "module" => "RHEL 8 added modules; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
         "ostreecontainer" | "bootc" => {
-            "a later release added this command; CentOS 7 has ostreesetup"
+            "a later release added this command; write ostreesetup instead"
         }
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
             "remove the command; RHEL 6 or an earlier release dropped it"

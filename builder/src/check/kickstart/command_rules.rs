@@ -106,7 +106,7 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "kickstart/services",
                     line.span(),
-                    format!("services cannot enable a .{kind} unit"),
+                    format!("the command services cannot enable a .{kind} unit"),
                 )
                 .effect(format!(
                     "anaconda tries to enable {name}.service, and ignores the failure"
@@ -176,7 +176,7 @@ fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/filesystem",
                 given.span.clone(),
-                format!("x86 does not support the disk label `{label}`"),
+                format!("anaconda does not create the disk label `{label}` on x86"),
             )
             .effect("anaconda stops")
             .fix("write gpt, or msdos on a BIOS machine"),
@@ -191,7 +191,7 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
             "anaconda writes an empty address, so the interface has no address",
         ),
         ("--netmask", "anaconda writes an empty netmask"),
-        ("--device", "anaconda configures the interface used to boot"),
+        ("--device", "anaconda configures the boot interface"),
     ] {
         if !line.has(missing) {
             let message = format!("the static address has no {missing}=");
@@ -262,7 +262,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "anaconda does not check the server's certificate",
             )
             .effect(
-                "CentOS 7 does not check package signatures either, so an attacker on the network path can become root",
+                "anaconda does not check package signatures either, so an attacker on the network path can become root",
             )
             .fix("pass the server's CA with --sslcacert="),
         );
@@ -274,7 +274,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
                 line.span(),
                 "liveimg has no --checksum=",
             )
-            .effect("anaconda unpacks any downloaded file as the system")
+            .effect("anaconda unpacks the downloaded file without verifying it")
             .fix("write --checksum= and the SHA-256 of the image"),
         );
     }
@@ -292,7 +292,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "the CentOS 7 mirrors were shut down in July 2024",
             )
             .effect("the server no longer exists")
-            .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
+            .fix("write --url= (for repo: --baseurl=) with https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
         );
     }
 }
@@ -320,13 +320,13 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
     if let Some(secret) = line.find("--passphrase") {
         out.push(clear(
             secret,
-            "use --escrowcert, or encrypt after the installation",
+            "use --escrowcert, or encrypt the volume after the installation",
         ));
     }
     if let Some(given) = line.find("--fstype") {
         let kind = given.value.as_deref().unwrap_or_default();
         if !kind.is_empty() && !FILE_SYSTEMS.contains(&kind) {
-            let message = format!("CentOS 7 does not create the file system `{kind}`");
+            let message = format!("anaconda 21 cannot create file systems of type `{kind}`");
             let finding = Finding::warning("kickstart/filesystem", given.span.clone(), message);
             out.push(
                 finding

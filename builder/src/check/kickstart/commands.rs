@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::check::text::TextSpan;
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. It skips the contents of quotes, arrays, arithmetic, comments and
+/// the complete shell grammar. The scanner skips the contents of quotes, arrays, arithmetic, comments and
 /// heredocs, and any command that is the value of a variable.
 pub(super) fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut scanner = Scanner::default();

@@ -8,9 +8,10 @@ use super::line::Line;
 use super::storage;
 use crate::check::finding::Finding;
 
-/// Checks the commands together.
+/// Checks the commands of a kickstart together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    // An included part need not be complete, because it contains only its own commands.
+    // Check only a complete kickstart. A file without sections may be a part of another kickstart,
+    // and the commands of included files are unknown.
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);
@@ -31,8 +32,8 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         if let Some(name) = line.value("--name").filter(twice) {
             out.push(
                 Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is created twice"))
-                    .effect("anaconda creates the account, fails at its group, and then sets neither the password nor the lock")
-                    .fix("remove the command group; user --gid= creates the group"),
+                    .effect("anaconda creates the account, fails to create the group, and then neither sets the password nor locks the account")
+                    .fix("remove the command `group`, because `user --gid=` creates the group"),
             );
         }
     }
@@ -74,7 +75,7 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                     format!("the command {name} is missing"),
                 )
                 .effect(
-                    "cmdline mode ends with an error; text and graphical mode wait for an answer",
+                    "anaconda ends with an error in cmdline mode, and waits for an answer in text and graphical mode",
                 )
                 .fix(format!("add {name}")),
             );
@@ -141,7 +142,7 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                     line.span(),
                     format!("nothing in the kickstart creates the volume group {group}"),
                 )
-                .effect("anaconda stops unless the disks already have a volume group of that name")
+                .effect("anaconda stops unless the disks already contain this volume group")
                 .fix(format!("add volgroup {group} pv.01")),
             );
         }

@@ -54,7 +54,7 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
                     .effect(
-                        "anaconda enables units before %post and ignores the failure, so the unit stays disabled",
+                        "anaconda enables units before %post and ignores missing units, so the unit stays disabled",
                     )
                     .fix(format!("write `enable {unit}` into a preset file")),
             );
@@ -104,7 +104,9 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
                 "--nontp is used together with a chrony.conf in the overlay",
             )
             .effect("anaconda disables chronyd before %post, so the node's clock drifts")
-            .fix("remove --nontp; anaconda then enables chronyd and does not change its file"),
+            .fix(
+                "remove --nontp, so that anaconda enables chronyd and does not change chrony.conf",
+            ),
         );
     }
 }

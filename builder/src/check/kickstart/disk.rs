@@ -35,10 +35,10 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/disk-name",
                 given.span.clone(),
-                format!("the name {name} depends on the kind of disk and on the order of discovery"),
+                format!("the name {name} depends on the kind of disk and on the order in which the kernel finds the disks"),
             )
             .effect("anaconda stops if no disk has this name; virtio disks are named vda, vdb, …, and NVMe disks nvme0n1, nvme1n1, …")
-            .fix("write /dev/disk/by-path/…, or let %pre find the disk, and %include the file that it writes"),
+            .fix("write /dev/disk/by-path/…, or let %pre find the disk and write a file, and use %include with that file"),
         );
     }
 }

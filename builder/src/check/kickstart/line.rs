@@ -43,7 +43,8 @@ impl<'a> Line<'a> {
         self.name.span.clone()
     }
 
-    /// Returns whether the line is one of these commands, under any of the command's names.
+    /// Returns whether the line is one of these commands. `names` contains the first name of each
+    /// command, but the line can use any of the command's names.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.command.name)
     }
@@ -78,11 +79,11 @@ impl<'a> Line<'a> {
 /// The parts of earlier commands that pykickstart remembers.
 #[derive(Debug, Default)]
 pub(super) struct EarlierLines {
-    /// The commands, each by its first name.
+    /// The commands on earlier lines, each by the first of its names.
     pub(super) commands: BTreeSet<&'static str>,
     /// The values that still apply, each with its command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options on a command's earlier lines, all of which optparse remembers.
+    /// The options on earlier lines, each with its command. optparse remembers all these options.
     seen: BTreeSet<(&'static str, &'static str)>,
     /// The names that must be unique, each with its command.
     pub(super) names: BTreeSet<(&'static str, String)>,
@@ -117,7 +118,8 @@ impl EarlierLines {
             .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
         let own = match option.value_type {
-            // The callback for this form sets a value only once, so the first value applies.
+            // pykickstart's callback for a `Lenient` option sets the value only once, so the first
+            // valid value applies.
             KsType::Lenient(words) => own.find(|value| {
                 words
                     .split('|')

@@ -48,7 +48,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     for (at, found) in text.match_indices("PRIVATE KEY-----") {
         out.push(
             Finding::error("kickstart/secret", at..at + found.len(), "the kickstart contains a private key")
-                .effect("any client can fetch the kickstart, and the installer keeps a copy in /root and the output of its scripts in logs")
+                .effect("any client can fetch the kickstart, and the installer keeps a copy in /root and writes the output of scripts to logs")
                 .fix("deliver the key in the node document"),
         );
     }

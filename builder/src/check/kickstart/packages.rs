@@ -9,7 +9,8 @@ use super::{command, options, table};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Checks the section's lines, and the rules for its header that go beyond the form of the options.
+/// Checks the lines of a `%packages` section, and the options in its header that pykickstart
+/// accepts but that are deprecated or harmful.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = section.header.find("--nobase") {
         out.push(

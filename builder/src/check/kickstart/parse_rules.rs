@@ -25,7 +25,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
             stops_anaconda(
                 "kickstart/command",
                 line,
-                "CentOS 7 has no command method",
+                "kickstart in CentOS 7 has no command method",
                 "write url, nfs, harddrive or cdrom",
             )
             .effect("anaconda crashes, because the command has a name but no parser"),
@@ -140,8 +140,8 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type. If both --nolvm and --type are present, the first of the two
-    // options applies.
+    // Like --type, the option --nolvm sets the type. If both --nolvm and --type are present, the
+    // first of the two options applies.
     let first = line
         .given
         .iter()
@@ -212,8 +212,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies its rule for names that begin with vlan last, so that rule decides which
-    // number is used.
+    // pykickstart applies its rule for names that begin with vlan last, so the number according to
+    // that rule replaces the number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
@@ -326,7 +326,10 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
     if let Some(origin) = line.words.first() {
         let parts: Vec<&str> = origin.value.split('/').collect();
         if parts.len() != 2 || parts.contains(&"") {
-            let message = format!("`{}` is not VOLUME-GROUP/VOLUME", origin.value);
+            let message = format!(
+                "`{}` does not have the form VOLUME-GROUP/VOLUME",
+                origin.value
+            );
             let finding = Finding::error("kickstart/option-value", origin.span.clone(), message);
             out.push(
                 finding
@@ -350,11 +353,14 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
 }
 
 /// Reports a second key or password for the same user. pykickstart tries to print a warning, but
-/// crashes because it reads an attribute that the command's data lacks (commands/sshkey.py,
-/// sshpw.py: `ud.name`).
+/// crashes because it reads an attribute that the command's data lacks (`ud.name` in
+/// commands/sshkey.py and sshpw.py).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
-    let message = format!("this is a second {} for the user {user}", line.command.name);
+    let message = format!(
+        "the kickstart contains a second {} for the user {user}",
+        line.command.name
+    );
     if !earlier.names.insert((line.command.name, user)) {
         let finding = Finding::error("kickstart/twice", line.span(), message);
         out.push(
@@ -362,7 +368,7 @@ fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Fin
                 .effect("anaconda crashes: AttributeError")
                 .fix(match line.command.name {
                     "sshkey" => {
-                        "keep one key, and write the others into ~/.ssh/authorized_keys in %post"
+                        "keep one key, and let %post write the other keys into ~/.ssh/authorized_keys"
                     }
                     _ => "keep only one",
                 }),

@@ -22,7 +22,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         Some(stops_anaconda("kickstart/words", line, message, instead))
     };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
-        return refuse("this is a second realm join", "keep only one");
+        return refuse(
+            "the kickstart contains a second realm join",
+            "keep only one",
+        );
     }
     // pykickstart removes as many characters from the start of the line as the command's name has,
     // even if the line is indented. pykickstart does not recognize comments in this line.
@@ -34,7 +37,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         .trim();
     let quoted = split(TextSpan::whole(raw), false);
     let Ok((words, _)) = quoted else {
-        return refuse("a quote in realm is not closed", "close the quote");
+        return refuse("the command realm has an unclosed quote", "close the quote");
     };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {
@@ -48,7 +51,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         }
         Some((other, _)) => {
             let message = format!(
-                "CentOS 7 has no realm {other}; it has only realm join, at the beginning of a line"
+                "kickstart in CentOS 7 supports only `realm join`, at the beginning of a line, and not `realm {other}`"
             );
             refuse(&message, "write realm join REALM")
         }
@@ -96,6 +99,6 @@ fn join(mut words: &[&str]) -> Result<(), String> {
     if words.len() == 1 {
         Ok(())
     } else {
-        Err("realm join accepts one realm".to_owned())
+        Err("realm join requires exactly one realm".to_owned())
     }
 }

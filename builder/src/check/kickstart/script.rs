@@ -94,19 +94,21 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         let instead = match name {
             "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
             | "sum" => "use sha256sum with a pinned digest",
-            "stat" => "use ls -l, or test the file with [",
-            "diff" | "cmp" => "compare the output of sha256sum",
+            "stat" => "use ls -l, or test the file with the command [",
+            "diff" | "cmp" => "compare the digests that sha256sum prints",
             "base64" => "use python -c 'import base64 …'",
             "timeout" => "use curl --max-time, or run the command in the background and kill it",
             "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {
                 "use the commands user, group and rootpw, or a %post in the chroot"
             }
             "perl" => "use awk, sed or python (2.7)",
-            "whoami" | "logname" | "who" | "users" => "the script runs as root",
+            "whoami" | "logname" | "who" | "users" => {
+                "omit the command, because the script runs as root"
+            }
             "hostid" | "nproc" => "read /proc",
             "install" => "use mkdir, cp, chmod and chown",
             "su" | "runuser" => "run the command in a %post in the chroot",
-            _ => "run the command in a %post in the chroot, or avoid it",
+            _ => "run the command in a %post in the chroot, or avoid the command",
         };
         out.push(
             Finding::error(

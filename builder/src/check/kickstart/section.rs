@@ -44,8 +44,9 @@ fn is_script(name: &str) -> bool {
     !["%packages", "%addon", "%anaconda"].contains(&name)
 }
 
-/// Reads a section whose header is `words`, up to its end. Also returns whether the section
-/// includes other files.
+/// Reads the section whose header is `words`, up to the section's end. Returns the section, or
+/// `None` if CentOS 7 does not have a section of this name, and whether the section includes other
+/// files.
 pub(super) fn read<'a>(
     whole: TextSpan<'a>,
     line: TextSpan<'a>,
@@ -81,7 +82,7 @@ pub(super) fn read<'a>(
 
 fn unknown(first: &Token) -> Finding {
     let message = format!(
-        "CentOS 7 does not have the section {}",
+        "kickstart in CentOS 7 does not have the section {}",
         first.value.escape_debug()
     );
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
@@ -149,7 +150,7 @@ fn body<'a>(
                     format!("{other} begins before {name} has ended"),
                 )
                 .effect("anaconda stops: the section does not end with %end")
-                .fix("write %end on its own line before this header; within a script, break up the word"),
+                .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post"),
             ),
             _ => {}
         }

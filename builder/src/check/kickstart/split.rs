@@ -27,7 +27,7 @@ pub(in crate::check) enum SplitError {
 /// The characters that shlex counts as white space.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Splits a line into words. Also returns the position of a comment that cuts off a word.
+/// Splits a line into words. Returns the words, and the position of a comment that cuts off a word.
 /// `comments` is true if # begins a comment.
 pub(super) fn split(
     line: TextSpan<'_>,

@@ -101,7 +101,7 @@ fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the volumes of a group in the kickstart. The value for a volume is true if the volume
-/// has the flag (thin, or a pool) or already exists.
+/// has the option `flag` (`--thin` or `--thinpool`) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));
@@ -189,7 +189,9 @@ fn extent(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let wrong = |kib: &u64| *kib != 0 && (!kib.is_power_of_two() || *kib > 16 << 20);
     if let Some(kib) = line.find("--pesize").and_then(kib).filter(wrong) {
-        let message = format!("the physical extents have a size of {kib} KiB");
-        out.push(refused(line, message).fix("write a power of two, such as 4096"));
+        let message = format!(
+            "the size of the physical extents, {kib} KiB, is not a power of two up to 16 GiB"
+        );
+        out.push(refused(line, message).fix("write a power of two in KiB, such as 4096"));
     }
 }

@@ -67,7 +67,7 @@ pub(super) enum KsType {
 /// A rule about the options and commands that may be combined.
 #[derive(Debug)]
 pub(super) enum KsRule {
-    /// One of these options must have a value.
+    /// At least one of these options must have a value.
     Any(Vec<&'static str>),
     /// Exactly one of these options must be given.
     One(Vec<&'static str>),

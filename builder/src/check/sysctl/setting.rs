@@ -41,7 +41,9 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
                     line,
                     "the line is neither a comment nor KEY = VALUE",
                 )
-                .effect("systemd-sysctl ignores the line, and fails at the end")
+                .effect(
+                    "systemd-sysctl ignores the line, and exits with an error after the last line",
+                )
                 .fix("write KEY = VALUE on one line; a line cannot be continued"),
             );
             continue;

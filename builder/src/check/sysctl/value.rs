@@ -33,7 +33,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     if value_type == Some("ports") {
         return Some(comment.map_or_else(
             || {
-                let message = "this is not a list of ports".to_owned();
+                let message = "the value is not a list of ports".to_owned();
                 let expected = "ports and ranges without spaces, as in 2379-2381,10250";
                 wrong_value(setting, message, REFUSED, expected)
             },
@@ -68,7 +68,7 @@ fn numbers(
     let Some(found) = found else {
         let first_is_number = read.first().is_some_and(|word| number(word.text).is_some());
         let effect = if first_is_number {
-            "the kernel reads the numbers at the start, and refuses or ignores the rest"
+            "the kernel reads the numbers at the start of the value, and refuses or ignores the rest"
         } else {
             REFUSED
         };
@@ -150,7 +150,7 @@ fn ignored_comment(place: TextSpan<'_>) -> Finding {
         .fix(OWN_LINE)
 }
 
-/// Checks numbers of a type that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers`
+/// Checks numbers of a type that has bounds (`range`, `rising COUNT` or `LOW:HIGH`). `numbers`
 /// contains at most as many numbers as the type allows.
 fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> Option<Finding> {
     let value = setting.value;
@@ -163,7 +163,7 @@ fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> O
                 setting.key,
                 numbers.len()
             ),
-            "the missing numbers keep their values",
+            "the missing numbers keep their previous values",
             &format!("{count} numbers"),
         ));
     }
@@ -174,9 +174,9 @@ fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> O
     {
         return Some(wrong_value(
             setting,
-            "this is not a range of ports".into(),
+            "the value is not a range of ports".into(),
             REFUSED,
-            "two ports, the second not below the first",
+            "two ports from 1 to 65535, where the second is not below the first",
         ));
     }
     if value_type.starts_with("rising ") && !numbers.is_sorted() {
@@ -185,7 +185,7 @@ fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> O
         return Some(
             finding
                 .effect(
-                    "the kernel accepts the numbers unchanged, so no value can lie between them",
+                    "the kernel accepts the numbers in any order, so a lower limit can exceed an upper limit",
                 )
                 .fix("write the numbers from low to high"),
         );
@@ -308,6 +308,6 @@ mod tests {
             );
         }
         let one = said("net.ipv4.ip_local_port_range = 33000");
-        assert!(one.contains("keep their values"), "{one}");
+        assert!(one.contains("keep their previous values"), "{one}");
     }
 }

@@ -6,8 +6,8 @@ use super::time;
 use super::words::Extract;
 use crate::check::text::TextSpan;
 
-/// Parses bytes, written as numbers with the suffixes E, P, T, G, M, K and B in this order
-/// (`parse_size`). `base` is 1024 or 1000.
+/// Parses a number of bytes, written as one or more numbers with the suffixes E, P, T, G, M, K and
+/// B in this order (`parse_size`). `base` is 1024 or 1000.
 pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     const SUFFIXES: [&str; 8] = ["E", "P", "T", "G", "M", "K", "B", ""];
     let (mut rest, mut first, mut sum) = (text, 0, 0u64);
@@ -117,8 +117,9 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
     }
 }
 
-/// Returns whether a value of `CPUQuota=` is valid. The value may be empty. Otherwise, it must
-/// begin with a number above 0 and end with a %, with any text between them (`sscanf` with %lf).
+/// Returns whether a value of `CPUQuota=` is valid. The value may be empty. A value that is not
+/// empty must begin with a number above 0 and end with a %, with any text between the number and
+/// the % (`sscanf` with %lf).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty()
         || (text.ends_with('%')

@@ -39,8 +39,8 @@ pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('E', "/etc"),
     ('T', "/tmp"),
     ('V', "/var/tmp"),
-    ('j', "the last part of the name"),
-    ('J', "the last part of the name"),
+    ('j', "the part of the unit's name after the last -"),
+    ('J', "the part of the unit's name after the last -"),
     ('l', "%H"),
 ];
 

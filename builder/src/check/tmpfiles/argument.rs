@@ -26,11 +26,11 @@ pub(super) fn check(
         )
     };
     match (letter, argument) {
-        ('w', None) => needed("write the text after the age"),
-        ('b' | 'c', None) => needed("write MAJOR:MINOR after the age"),
-        ('t' | 'T', None) => needed("write NAME=VALUE after the age"),
-        ('a' | 'A', None) => needed("write an ACL after the age, as in u:etcd:r-x"),
-        ('h' | 'H', None) => needed("write attributes after the age, as in +C"),
+        ('w', None) => needed("write the text for the file in the field after the age"),
+        ('b' | 'c', None) => needed("write MAJOR:MINOR in the field after the age"),
+        ('t' | 'T', None) => needed("write NAME=VALUE in the field after the age"),
+        ('a' | 'A', None) => needed("write an ACL such as u:etcd:r-x in the field after the age"),
+        ('h' | 'H', None) => needed("write attributes such as +C in the field after the age"),
         ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
             let message = format!("a line of type {letter} accepts no argument");
             Some(
@@ -42,12 +42,12 @@ pub(super) fn check(
         ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => Some(wrong(
             argument,
             "an absolute path",
-            "write the absolute path to copy from",
+            "write the absolute path of the source",
         )),
         ('b' | 'c', Some(argument)) if !is_device(unquoted(argument.text)) => Some(wrong(
             argument,
             "MAJOR:MINOR",
-            "write two numbers, as in 1:3",
+            "write the major and minor numbers, as in 1:3",
         )),
         ('h' | 'H', Some(argument)) => attributes(argument),
         ('a' | 'A', Some(argument)) => acl(argument),
@@ -86,7 +86,7 @@ fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
         wrong(
             argument,
             "a set of attributes",
-            "write +, - or =, and letters of chattr(1), as in +C",
+            "write +, - or =, followed by letters of chattr(1), as in +C",
         )
     })
 }
@@ -165,8 +165,11 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
             .split_once('=')
             .is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
         {
-            let finding =
-                Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
+            let finding = Finding::error(
+                RULE,
+                place,
+                format!("`{}` does not have the form NAME=VALUE", place.text),
+            );
             return Some(
                 finding
                     .effect("systemd-tmpfiles ignores the word")

@@ -22,7 +22,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                     value,
                     "a second CapabilityBoundingSet= has a ~",
                 )
-                .effect("systemd adds all other capabilities to the set, which restores what earlier lines removed")
+                .effect("systemd adds all other capabilities to the set, which restores the capabilities that earlier lines removed")
                 .fix("write one line with all capabilities to remove"),
             );
         }

@@ -22,7 +22,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Checks a set of capabilities by names or numbers. A ~ before the set means all capabilities
-/// except these (`config_parse_capability_set`).
+/// except those in the set (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
@@ -42,8 +42,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // This is only a warning, because systemd 219's own journald unit names this
-            // capability.
+            // The finding is only a warning, because systemd 219's own journald unit names
+            // CAP_AUDIT_READ.
             let finding = Finding::warning(
                 "unit/capability",
                 place,

@@ -20,7 +20,7 @@ pub(super) fn check(
     } else {
         "systemd refuses to load the unit"
     };
-    let expected = "write numbers below 1024 and ranges of them, as in 0 2-3";
+    let expected = "write numbers below 1024, or ranges of such numbers, as in 0 2-3";
     loop {
         let (text, place) = match words.next() {
             Ok(Some(word)) => word,
@@ -48,7 +48,10 @@ pub(super) fn check(
                 let finding = Finding::error(
                     "unit/value-form",
                     place,
-                    format!("`{}` is not a range of CPUs", place.text),
+                    format!(
+                        "`{}` is neither a CPU number nor a range of CPUs",
+                        place.text
+                    ),
                 );
                 out.push(finding.effect(what).fix(expected));
                 return 0;

@@ -57,7 +57,7 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
 }
 
 /// Checks the units of `files` against each other, and returns each finding with its file. `whole`
-/// is true if the node has no other units except CentOS's own units.
+/// is true if the node has no units except those in `files` and CentOS's own units.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
@@ -144,8 +144,10 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     Some((
         *file,
         finding
-            .effect("systemd uses the first Unit=, in the unit itself, and ignores this line")
-            .fix("change Unit= in the unit itself"),
+            .effect(
+                "systemd uses Unit= of the unit file itself, and ignores this line of the drop-in",
+            )
+            .fix("change Unit= in the unit file itself"),
     ))
 }
 
@@ -212,7 +214,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if the unit can be missing"),
+                    .fix("add the unit, or write Wants= if the unit is optional"),
             ));
         }
     }

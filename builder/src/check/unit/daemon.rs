@@ -44,7 +44,10 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
             Finding::error(
                 "unit/section",
                 *other,
-                format!("this file has no section [{}]", other.text),
+                format!(
+                    "systemd does not support the section [{}] in this file",
+                    other.text
+                ),
             )
             .effect("systemd ignores the section and everything in it")
             .fix(format!("write [{section}]")),
@@ -73,9 +76,11 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
                 (Some(instead), _) => {
                     finding(format!("{key}= is newer than systemd 219")).fix(*instead)
                 }
-                (None, Some(near)) => finding(format!("systemd 219 has no {key}= here"))
+                (None, Some(near)) => finding(format!("systemd 219 does not support {key}="))
                     .fix(format!("did you mean {near}=?")),
-                (None, None) => finding(format!("systemd 219 has no {key}= here")).fix("remove it"),
+                (None, None) => {
+                    finding(format!("systemd 219 does not support {key}=")).fix("remove it")
+                }
             },
         );
     }

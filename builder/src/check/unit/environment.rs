@@ -65,12 +65,12 @@ pub(super) fn assignments(
         let finding = Finding::error(
             "unit/environment",
             place,
-            format!("`{shown}` is not NAME=VALUE"),
+            format!("`{shown}` does not have the form NAME=VALUE"),
         );
         finding.effect("systemd ignores the word").fix(if within {
             WITHIN
         } else {
-            "write NAME=VALUE; if the value contains blanks, quote both, as in \"NAME=a b\""
+            "write NAME=VALUE; if the value contains blanks, quote the name and the value together, as in \"NAME=a b\""
         })
     };
     match expanded(assignment, context, out) {

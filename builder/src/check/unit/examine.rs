@@ -15,7 +15,7 @@ use crate::check::text::TextSpan;
 /// The parts of one unit file that systemd 219 reads.
 #[derive(Debug, Default)]
 pub(in crate::check) struct Examined<'a> {
-    /// The headers of its sections.
+    /// The headers of the file's sections.
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) findings: Vec<Finding>,
@@ -112,7 +112,10 @@ fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
     let finding = Finding::error(
         "unit/section",
         section,
-        format!("this unit has no section [{}]", section.text),
+        format!(
+            "units of this type do not have a section [{}]",
+            section.text
+        ),
     );
     let finding = finding.effect("systemd ignores the section and everything in it");
     let known = ["Unit", "Install", own];

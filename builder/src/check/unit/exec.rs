@@ -128,12 +128,12 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
             program.slice(0..1),
             "systemd 219 accepts each prefix only once",
         );
-        return finding.fix("write - and @ once each, and the absolute path directly after them");
+        return finding.fix("write - and @ at most once each, directly before the absolute path");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {
             '+' | '!' if key != "ExecStart" => {
-                "write PermissionsStartOnly=yes, with which all commands except ExecStart= run as root"
+                "write PermissionsStartOnly=yes, so that all commands except ExecStart= run as root"
             }
             '+' | '!' => {
                 "move the command that needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes"

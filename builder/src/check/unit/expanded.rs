@@ -11,7 +11,7 @@ use crate::check::systemd::words::is_utf8;
 const PATH: &str = "an absolute path, which begins with /";
 const ADDRESS: &str =
     "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
-const INTERFACE: &str = "an IP address before the port; systemd 219 looks up an interface while it reads the unit, before the network is up";
+const INTERFACE: &str = "an IP address before the port, because systemd 219 looks up an interface before the network is up";
 
 /// The values of one type that systemd 219 accepts.
 struct AcceptedValues<'a> {

@@ -67,7 +67,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
                 finding.fix("systemd 219 expands only %n, %N, %p and %i in the names of units")
             }
             None if name::type_of(word.text).is_some() => finding.fix(
-                "a name consists of letters, digits, :-_.\\ and one @; `systemd-escape` encodes other characters",
+                "a unit's name consists of letters, digits, :-_.\\ and at most one @; `systemd-escape` encodes other characters",
             ),
             None => finding.fix(format!(
                 "add the type, as in {}.service",
@@ -173,7 +173,7 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     if !right {
         out.push(
             refuse_word("unit/value-form", word, "a path without . and ..")
-                .fix("write the path without them"),
+                .fix("write the path without . and .."),
         );
     }
     right
@@ -194,7 +194,7 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
             );
             out.push(
                 finding
-                    .effect("systemd ignores this path and everything after it")
+                    .effect("systemd ignores this path and all later paths")
                     .fix("begin the path with /"),
             );
             return at;
@@ -217,16 +217,15 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
             word,
             "an exit code from 0 to 255 or a signal",
         );
-        out.push(
-            finding
-                .fix("write numbers or names of signals; systemd 219 has no names of exit codes"),
-        );
+        out.push(finding.fix(
+            "write numbers, or names of signals; systemd 219 does not support names of exit codes",
+        ));
     }
     right
 }
 
-/// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag wins. systemd 219 compares
-/// `private` with the whole rest of the line.
+/// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag applies. systemd 219
+/// compares `private` with the whole rest of the line.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let words: Vec<&str> = assignment
         .value

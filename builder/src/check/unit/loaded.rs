@@ -21,7 +21,8 @@ pub(super) struct Unit<'a> {
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
-    /// A line of the unit's own file that systemd 219 drops, because the file ends within the line.
+    /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
+    /// last line because the file ends within that line.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 

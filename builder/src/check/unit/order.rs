@@ -101,7 +101,8 @@ const BARE: [&str; 17] = [
     "umount.target",
 ];
 
-/// The line that states an ordering, if there is one.
+/// The file and the position of the text that states an ordering, or `None` for an ordering without
+/// such text.
 type Said = Option<(usize, Range<usize>)>;
 
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
@@ -124,7 +125,8 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
     }
 }
 
-/// Returns the unit that a timer, a path or a socket starts, and the line that names the unit.
+/// Returns the unit that a timer, a path or a socket starts, and the position of the unit's name,
+/// or of the section if the section names no unit.
 fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
     let (base, kind) = id.rsplit_once('.')?;
     let (section, key) = match kind {
@@ -178,8 +180,8 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // A unit is ordered before the unit that it triggers. This order matters if something else
-        // also starts the triggered unit.
+        // A unit is ordered before the unit that it triggers. The order matters only if something
+        // else also starts the triggered unit.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
@@ -256,7 +258,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .effect("systemd leaves out one of the units, and not always the same unit")
+                .effect("systemd does not start one of the units, which can be a different unit at each boot")
                 .fix("remove one of the orderings; a unit that runs before basic.target needs DefaultDependencies=no"),
         ));
     }

@@ -1,6 +1,6 @@
 //! Reads a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
-//! sections and assignments. A line can be long, because Red Hat's 219-48 no longer reads it in
-//! pieces of 2047 bytes (#1503106; changelog of its systemd.spec).
+//! sections and assignments. A line can be longer than 2047 bytes, because Red Hat's systemd 219-48
+//! no longer reads lines in pieces of that length (#1503106; changelog of its systemd.spec).
 
 use std::ops::Range;
 
@@ -59,7 +59,8 @@ fn comment(line: &str) -> bool {
 pub(in crate::check) struct JoinedLines {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, if it ends with a continuation. systemd 219 never reads this line.
+    /// The position of the file's last backslash, if the file ends within a continued line. systemd
+    /// 219 never reads that line.
     pub(super) dropped: Option<Range<usize>>,
 }
 
@@ -118,7 +119,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
                 "a comment is in the middle of a value",
             )
             .effect("systemd 219 reads the comment as part of the value; later releases skip the comment")
-            .fix("move the comment above the first line"),
+            .fix("move the comment above the setting"),
         );
     }
     if line.text.strip_suffix('\r').is_some_and(continues) {
@@ -212,7 +213,7 @@ fn without_section(line: TextSpan<'_>) -> Finding {
         "the setting is before the first section",
     )
     .effect("systemd ignores the line")
-    .fix("put the setting under [Unit], [Service] or [Install]")
+    .fix("put the setting below the header of its section, such as [Service]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
@@ -223,7 +224,7 @@ fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     );
     finding
         .effect(reader.stops())
-        .fix("end the previous line with a \\ if this line belongs to it")
+        .fix("if this line belongs to the previous line, end the previous line with a \\")
 }
 
 fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
@@ -236,7 +237,7 @@ fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
         _ => Finding::error("unit/include", line, ".include is not allowed here")
             .effect("systemd ignores the line"),
     }
-    .fix("use a drop-in: NAME.service.d/10-own.conf")
+    .fix("write a drop-in such as NAME.service.d/10-own.conf instead")
 }
 
 #[cfg(test)]

@@ -101,7 +101,11 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let starts = commands(unit, "ExecStart");
     let (name, kind_at) = kind(unit);
     if let (Some((file, at)), "forking", None) = (kind_at, name, unit.last("Service", "PIDFile")) {
-        let finding = Finding::warning("unit/forking", at, "Type=forking has no PIDFile=");
+        let finding = Finding::warning(
+            "unit/forking",
+            at,
+            "the service has Type=forking, but no PIDFile=",
+        );
         out.push((
             file,
             finding
@@ -132,7 +136,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         let finding = Finding::warning(
             "unit/hidden-program",
             at,
-            "ExecStart= is in a folder that ProtectHome= hides",
+            "the program of ExecStart= is in a folder that ProtectHome= hides",
         );
         out.push((
             file,

@@ -13,8 +13,8 @@ use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive of this type, and returns how much of the value systemd 219
-/// accepts: the number of commands or words, or else 1 or 0. A value is a list (`list`), has its
-/// own parser, or is a single value.
+/// accepts: the number of commands or words, or, for a single value, 1 if systemd accepts the value
+/// and 0 if not. A value is a list (`list`), has its own parser, or is a single value.
 pub(super) fn check(
     value_type: &str,
     assignment: &Assignment<'_>,
@@ -127,9 +127,11 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
     })
     .map(|finding| match assignment.key.text {
         "ProtectSystem" | "ProtectHome" => {
-            finding.effect("systemd ignores the line, so nothing is protected")
+            finding.effect("systemd ignores the line, so the line protects nothing")
         }
-        "Type" => finding.effect("systemd ignores the line, and the other lines decide the type"),
+        "Type" => finding.effect(
+            "systemd ignores the line, and the other settings decide the type of the service",
+        ),
         _ => finding,
     })
 }

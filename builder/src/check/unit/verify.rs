@@ -307,7 +307,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     what.is_none().then(|| {
         refused(
             None,
-            "the mount has no What=".into(),
+            "the mount unit has no What=".into(),
             "set What= to the device or directory to mount",
         )
     })
@@ -350,14 +350,14 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     (own != parent).then(|| {
         refused(
             Some(at),
-            format!("by its name, {id} is below {parent}, not below {own}"),
+            format!("according to its name, {id} is below {parent}, not below {own}"),
             "remove Slice=",
         )
     })
 }
 
-/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because each of these units
-/// would stop the others (`unit_load`).
+/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because the start of each of
+/// these units stops the others (`unit_load`).
 fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"

@@ -98,7 +98,7 @@ fn a_client_certificate_replaces_no_other_file_of_the_pki() {
         "clients/bob",
     ] {
         let error = issue(&dir.join(out)).unwrap_err().to_string();
-        assert!(error.contains("it is in the PKI folder"), "{out}: {error}");
+        assert!(error.contains("inside the PKI folder"), "{out}: {error}");
     }
     assert_eq!(fs::read(dir.join("ca.crt")).unwrap(), ca);
 }

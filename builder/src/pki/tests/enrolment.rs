@@ -249,8 +249,9 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
             && events.len() == 3,
         "{events:?}"
     );
-    // A certificate with a longer lifetime would begin earlier, and the nodes would treat its
-    // document as older.
+    // The start of a certificate with a longer lifetime is backdated further, but the new
+    // certificate must begin later than the second certificate, because nodes treat a document
+    // whose certificates begin earlier as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime of its certificate.

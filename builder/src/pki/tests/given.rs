@@ -205,7 +205,10 @@ fn ready_made_certificates_are_checked_like_the_builders_certificates() {
         );
     };
     fs::copy(other.file(&server("key")), folder.file(&server("key"))).unwrap();
-    fails("another's key", "it does not match the key next to it");
+    fails(
+        "another's key",
+        "it does not match the private key in the same folder",
+    );
     fs::copy(other.file(&server("crt")), folder.file(&server("crt"))).unwrap();
     fails("another authority's", "it is signed by");
     for kind in ["crt", "key"] {

@@ -279,7 +279,8 @@ fn only_the_owner_can_read_the_keys_under_any_umask() {
 #[test]
 #[ignore = "run by only_the_owner_can_read_the_keys_under_any_umask, in its own process"]
 fn child() {
-    // `make test-all` also runs this function as a test of its own, without the variable.
+    // `make test-all` also runs this function as a separate test, without the variable
+    // PKI_TEST_FOLDER.
     let Some(folder) = std::env::var_os("PKI_TEST_FOLDER") else {
         return;
     };

@@ -28,7 +28,7 @@ fn show_lists_every_certificate_with_its_problems_and_no_key() {
     let expected = [
         "mode of its key is 0644",
         "it expired on",
-        "it does not match the key next to it",
+        "it does not match the private key in the same folder",
         "etcd-1/client.crt",
     ];
     for expected in expected {

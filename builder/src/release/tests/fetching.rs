@@ -87,7 +87,7 @@ fn another_build_and_another_mirror_resume_a_partial_download() {
     let whole = Server::with(&bytes, &[Behavior::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The ETag is from another mirror, so the request to this mirror does not contain it.
+    // The ETag is from another mirror, so the request to this mirror has no If-Range.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 
@@ -267,7 +267,8 @@ fn an_unreachable_server_is_named_with_its_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // github.com also redirects to a storage host, and signs a new URL each time.
+    // github.com, like the first server in this test, redirects to a storage host, and signs a new
+    // URL each time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Behavior::Cut(100_000), Behavior::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();

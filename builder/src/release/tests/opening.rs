@@ -59,7 +59,7 @@ fn a_good_release_is_unpacked_once_and_verified_later() {
             0o755
         );
     }
-    // The second call does not even read the tarball.
+    // The programs are in the cache now, so the next call does not read the tarball.
     std::fs::write(bench.cache().join("given.tar.gz"), "gone").unwrap();
     let evidence = Evidence {
         origin: Origin::File,

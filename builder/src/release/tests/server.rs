@@ -1,5 +1,5 @@
 //! An HTTP server on loopback with configurable faults. Each file has a list of behaviours, one for
-//! each request. The last behaviour repeats.
+//! each request. The last behaviour in the list repeats for all further requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -30,7 +30,7 @@ pub(super) enum Behavior {
     Status(u16, &'static str),
     /// The whole file without a stated length. The file ends when the connection ends.
     NoLength,
-    /// An answer with this length in its header.
+    /// An answer whose header states this Content-Length.
     Claim(u64),
     /// An answer with a range that was not requested.
     WrongRange,
@@ -50,7 +50,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// The server. Its thread ends with the test process.
+/// The server, whose thread ends with the test process.
 pub(super) struct Server {
     url: Url,
     state: Arc<Mutex<State>>,
@@ -78,7 +78,7 @@ impl Server {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }
 
-    /// Adds a SHA256SUMS with this text.
+    /// Adds a file SHA256SUMS with this text.
     pub(super) fn sums(self, text: &str) -> Self {
         self.file("SHA256SUMS", text.as_bytes(), &[Behavior::Serve])
     }

@@ -42,7 +42,7 @@ fn each_ssh_key_is_one_line_of_roots_keys_whatever_it_contains() {
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
 
-/// Each line that this test excludes is valid syntax, but would abort or break the installation in
+/// The test excludes lines that are valid syntax, but that abort or break an installation by
 /// anaconda.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_treats_differently() {

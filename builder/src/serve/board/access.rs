@@ -127,8 +127,9 @@ impl Denied {
 }
 
 /// Returns whether the request comes from this host itself. A request through a proxy is not local,
-/// because a proxy on this host forwards other machines' requests. A page of another site can make
-/// a browser on this host send requests, but only with that site's name as the host.
+/// because a proxy on this host forwards other machines' requests. The `Host` header must name this
+/// host, because a web site whose name resolves to 127.0.0.1 can make a browser on this host send
+/// requests, in which the header contains the site's name.
 fn is_local(request: &ClientRequest) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let name = host

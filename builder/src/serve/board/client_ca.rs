@@ -2,7 +2,7 @@
 //!
 //! The TLS handshake proves only that the client has the certificate's key. The server checks the
 //! certificate at each request, so that a client with a bad certificate receives the reason, and so
-//! that a connection does not outlive its certificate.
+//! that an open connection cannot be used after the certificate has expired.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ impl ClientCa {
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate
                 .with_context(|| format!("{} is not a certificate in PEM", path.display()))?;
-            roots
-                .add(certificate)
-                .with_context(|| format!("a certificate in {} cannot be a CA", path.display()))?;
+            roots.add(certificate).with_context(|| {
+                format!("a certificate in {} cannot be used as a CA", path.display())
+            })?;
         }
         ensure!(
             !roots.is_empty(),
@@ -82,7 +82,7 @@ impl ClientCa {
                 ) => "the certificate is not signed by a CA in the file of --board-ca",
                 _ => "the certificate is not a valid client certificate",
             })?;
-        // The CA also signs the nodes' server certificates.
+        // The CA also signs the nodes' certificates, which do not permit access to the board.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
             Ok(true) => {

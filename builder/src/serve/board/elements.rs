@@ -92,8 +92,9 @@ pub(super) fn facts(title: &str, facts: &[(&str, String)]) -> String {
 }
 
 /// A table with its heading. On a narrow screen, each row becomes a list in which each cell shows
-/// its column's name, and cells without a value are hidden. This layout removes the implicit ARIA
-/// roles and the columns of the elements, so each element states them explicitly.
+/// its column's name, and cells without a value are hidden. The list layout removes the implicit
+/// ARIA roles and the columns of the elements, so each element states its role and its column
+/// explicitly.
 pub(super) struct Table {
     text: String,
     head: Vec<String>,

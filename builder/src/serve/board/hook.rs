@@ -79,8 +79,8 @@ pub(in crate::serve) fn wait(child: &mut Child, patience: Duration) -> io::Resul
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
             None if begun.elapsed() >= patience => {
-                // Also kill the children, because a shell that waits for a pipeline does not end
-                // the pipeline.
+                // Kill the whole group, because a signal to the shell alone does not end the
+                // commands that the shell has started.
                 let group = Pid::from_child(child);
                 rustix::process::kill_process_group(group, Signal::KILL)?;
                 child.wait()?;
@@ -128,7 +128,7 @@ mod tests {
         let command = format!("sleep 60 & echo $! > {}; wait", pid.display());
         call(&command, "{}", Duration::from_millis(500)).unwrap_err();
         let pid = std::fs::read_to_string(pid).unwrap();
-        // The kernel ends the child a moment later, and init then reaps it.
+        // The killed child ends a moment after `call` returns, and init then reaps the child.
         let is_running = || {
             std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
                 .is_ok_and(|stat| !stat.contains(") Z "))

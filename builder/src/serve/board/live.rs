@@ -19,8 +19,8 @@ use crate::status::Report;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between two queries to the members.
 const ASK_INTERVAL: Duration = Duration::from_secs(10);
-/// The maximum time without a message to a page. A proxy would close a connection that is idle for
-/// a minute.
+/// The maximum time without a message to a page. Many proxies close a connection that has been idle
+/// for a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Returns an answer that streams the events and never ends.

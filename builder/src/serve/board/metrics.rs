@@ -126,12 +126,12 @@ fn cluster(page: &mut Page, report: &Report) {
     );
     page.family(
         "etcd_image_image_newest",
-        "The serial of the newest image that a member has started to install by an update.",
+        "The serial of the newest image that an update has started to install on a member.",
         one(report.update.newest),
     );
     page.family(
         "etcd_image_update_turn",
-        "The time at which the turn of the updating member began.",
+        "The Unix time at which the turn of the updating member began.",
         report.update.turn.iter().map(|turn| {
             (
                 vec![("member", turn.node.to_string())],

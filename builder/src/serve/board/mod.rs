@@ -2,9 +2,9 @@
 //! board is read-only.
 //!
 //! `access` decides who may view the board, and `client_ca` checks client certificates. `view`
-//! collects the server's information, and `html` and `metrics` render it; `elements` has the parts
-//! of the page. `live` sends each change to the open pages, which `subscribers` manages. `hook`
-//! calls the operator's command for each event.
+//! collects the server's information, and `html` and `metrics` render it; `elements` renders the
+//! parts of the page. `live` sends each change to the open pages, which `subscribers` manages.
+//! `hook` calls the operator's command for each event.
 
 mod access;
 mod client_ca;
@@ -32,8 +32,8 @@ pub(super) use live::run;
 pub(super) use shared::Board;
 pub(super) use subscribers::Events;
 
-/// The style of the page. The server sends it as a separate file, so the page needs no inline
-/// style.
+/// The style sheet of the page. The server sends the style sheet as a separate file, so the page
+/// needs no inline style.
 const STYLE: &str = include_str!("board.css");
 /// The script of the page. If the browser does not run the script, the page reloads itself.
 const SCRIPT: &str = include_str!("board.js");

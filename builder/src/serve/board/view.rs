@@ -39,14 +39,14 @@ pub(super) struct Machine {
     pub(super) stage: MachineStage,
     /// The stage in detail.
     pub(super) detail: &'static str,
-    /// The time at which the stage began, as in RFC 3339.
+    /// The time at which the stage began, in the format of RFC 3339.
     pub(super) since: Option<String>,
     /// The last message of the machine.
     pub(super) message: Option<String>,
     /// The result of the newest `--power` calls.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
-    /// The time at which the machine first fetched its document, as in RFC 3339.
+    /// The time at which the machine first fetched its document, in the format of RFC 3339.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,

@@ -40,8 +40,8 @@ pub(super) fn retry_script(server: &str, next: u32) -> String {
 }
 
 /// Returns the script that installs the node's machine. If the kernel's arguments are too long for
-/// a script, the script shows this error instead, because grub would read only the first part of
-/// the arguments.
+/// a script, the returned script shows an error and boots the machine from its disk, because grub
+/// would read only the first part of the arguments.
 pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String {
     let tree = on_network(install.tree);
     let bootif = machine
@@ -54,8 +54,9 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .collect();
     let words = words.join(" ");
     // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
-    // grub-core/loader/i386/linux.c). Other builds have no `linuxefi`. grub treats a command
-    // that does not exist as successful (tried with grub 2.06), and `boot` without a kernel fails.
+    // grub-core/loader/i386/linux.c). Other builds of grub have no `linuxefi`. grub treats a
+    // command that does not exist as successful (tried with grub 2.06), and `boot` without a kernel
+    // fails.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -79,8 +80,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 ///
 /// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds return a success, after which UEFI firmware stays in its setup menu. Therefore, the
-/// script first tries the disk's own boot loader.
+/// builds of grub return a success, after which UEFI firmware stays in its setup menu. Therefore,
+/// the script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
     let files = ON_DISK.join(" ");
     padded(format!(
@@ -95,11 +96,11 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     ))
 }
 
-/// Returns the commands that request a script. The commands try several times, because grub uses
-/// the same source ports after each start of the machine, and the server may still have the
-/// connections of an earlier start. Builds of grub without `smbios` omit the serial number and the
-/// UUID. The commands omit a serial number with special characters, because grub does not escape
-/// the characters of a path.
+/// Returns the commands that request a script. The commands repeat the request several times,
+/// because grub uses the same source ports after each start of the machine, and the server may
+/// still have the connections of an earlier start. Builds of grub without `smbios` omit the serial
+/// number and the UUID. The commands omit a serial number with special characters, because grub
+/// does not escape the characters of a path.
 fn request(server: &str, more: &str) -> String {
     format!(
         "set uuid=\nset serial=\nset plain=\n\

@@ -86,8 +86,7 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Formats a MAC address for the kernel's argument `BOOTIF`: `01` for Ethernet, and then the
-/// address.
+/// Formats a MAC address as the kernel's argument `BOOTIF`, which begins with `01` for Ethernet.
 pub(super) fn bootif(mac: Mac) -> String {
     format!("01-{}", mac.to_string().replace(':', "-"))
 }

@@ -2,7 +2,7 @@
 //!
 //! Each script ends with `exit 1`, a failure. After a success, UEFI firmware stays in its setup
 //! menu. After a failure, UEFI firmware continues with the next entry of its boot order. BIOS
-//! firmware continues in both cases (tried with OVMF and SeaBIOS).
+//! firmware continues after a success and after a failure (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
@@ -31,8 +31,8 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     let tree = install.tree;
     let mut script = format!("#!ipxe\necho {}\n", install.message());
     // `BOOTIF` makes the installer use the network card from which the machine booted (anaconda,
-    // dracut/parse-anaconda-net.sh). This server identifies the machine by the MAC address of that
-    // card.
+    // dracut/parse-anaconda-net.sh). This server identifies the machine by the MAC address of the
+    // card from which the machine booted.
     let _ = writeln!(
         script,
         "kernel {tree}images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} {} || exit 1",

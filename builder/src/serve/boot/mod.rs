@@ -1,6 +1,6 @@
 //! The scripts for the network boot loaders. A machine must first identify itself. If the machine
-//! belongs to a node that the server must install, the script installs the machine. Otherwise, the
-//! machine boots from its disk.
+//! belongs to a node that the server must install, the script installs the machine. Any other
+//! script boots the machine from its disk.
 
 mod grub;
 mod install;

@@ -1,5 +1,5 @@
-//! The delivery of one node's document as a pure state. The state determines how long after the
-//! first download the document may be downloaded again.
+//! The state of the delivery of one node's document, without I/O. The state determines how long
+//! after the first download the document may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// When the document was first handed out since the operator last allowed it.
+    /// When the document was first handed out since the operator last allowed the delivery.
     #[serde(
         default,
         with = "time::option",
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(
             delivery.first,
             Some(at(0)),
-            "the first time must be recorded"
+            "the time of the first delivery must be recorded"
         );
         assert!(delivery.is_open(None, at(900), WINDOW));
         assert!(!delivery.is_open(None, at(901), WINDOW));

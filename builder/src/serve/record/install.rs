@@ -1,4 +1,5 @@
-//! The installation of one node's machine as a pure state: its beginning, its progress and its end.
+//! The state of the installation of one node's machine, without I/O: its beginning, its progress
+//! and its end.
 
 use std::time::SystemTime;
 
@@ -174,7 +175,7 @@ impl Installation {
     }
 
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
-    /// attempt, something else is installing the machine and will not report. The record must then
+    /// attempt, something else is installing the machine and will not report, so the record must
     /// prevent a boot loader from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
@@ -216,7 +217,7 @@ impl Step {
         match self {
             Self::Sent => "sent the installer",
             Self::Kickstart => "downloaded the kickstart",
-            Self::ByHand => "downloaded the kickstart, booted by hand",
+            Self::ByHand => "was booted by hand, and downloaded the kickstart",
             Self::Document => "fetched its document",
             Self::Reported(stage) => stage.as_str(),
         }
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(5)),
-            "the first time must be recorded"
+            "the time of the first report must be recorded"
         );
     }
 
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(
             record.next(RETRIES),
             NextBoot::Disk(at(7)),
-            "something else installed the machine"
+            "another installer installed the machine"
         );
     }
 

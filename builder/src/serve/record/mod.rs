@@ -14,7 +14,7 @@
 //! The folder belongs to the cluster and not to one output, because another output, a new build, or
 //! a copy on another host must not cause a reinstallation of a running cluster's machines. The
 //! server installs only machines that `builder allow` has permitted, because no build can determine
-//! what is on a machine's disk. The first delivery of a document does not need this permission,
+//! what is on a machine's disk. The first delivery of a document does not need a permission,
 //! because the first build generates the document's keys, so no machine can have received the
 //! document before.
 
@@ -145,8 +145,9 @@ impl Record {
     }
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator have these digests. A damaged record is treated as empty, so the
-    /// machine receives its document only if the operator allows the download.
+    /// the node and the operator have the digests of the node's documents. A damaged record is
+    /// treated as empty, so the machine receives its document only if the operator allows the
+    /// download.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()

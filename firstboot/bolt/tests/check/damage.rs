@@ -98,11 +98,11 @@ fn a_key_out_of_order_or_out_of_range_is_reported() {
         leaf(|bytes, data| bytes[data] = b'z'),
     );
     found(
-        "expected keys below 6231",
+        "expected only keys below 6231",
         leaf(|bytes, data| bytes[data + 5] = b'c'),
     );
     found(
-        "expected keys from 6131 on",
+        "expected no key below 6131",
         leaf(|bytes, data| bytes[data] = b'A'),
     );
     found("expected element 1's key above 6331", |bytes, places| {

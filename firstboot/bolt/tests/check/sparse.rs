@@ -117,7 +117,8 @@ fn reading_a_sparse_freelist_stops_early() {
     );
 }
 
-/// Each page in this test has the form that bbolt writes. One value makes the page long.
+/// Each page in this test has the form that bbolt writes. Each page contains one value that makes
+/// the page long.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);

@@ -132,7 +132,7 @@ impl Explorer {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
                     old.started.is_none() || old.started == new.started || new.nonce > old.nonce;
-                // A restore archives the data that it replaces. Before that step, the data must
+                // A restore archives the data that it replaces. Until the data is archived, it must
                 // remain unchanged, even if the restore fails.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
@@ -167,12 +167,13 @@ impl Explorer {
                 members.find(|(member, _)| !accepted.contains(&(*proposal, *member)))
             {
                 return Some(format!(
-                    "n{at} bootstrapped {nonces:?}, which n{member} (nonce {nonce}) never accepted"
+                    "n{at} bootstrapped the proposal {nonces:?}, which n{member} (nonce {nonce}) \
+                     never accepted"
                 ));
             }
             if nonces[*at] != self.node(world, *at).nonce {
                 return Some(format!(
-                    "n{at} bootstrapped {nonces:?} with a different nonce"
+                    "n{at} bootstrapped the proposal {nonces:?}, but has a different nonce"
                 ));
             }
             for (other, second) in &started {
@@ -184,7 +185,8 @@ impl Explorer {
                 let both = ordered(*proposal) == 0 && ordered(*second) == 0;
                 if proposal != second && both && nonces.iter().zip(theirs).all(same_members) {
                     return Some(format!(
-                        "n{at} runs in {nonces:?}, but n{other} runs in {theirs:?}"
+                        "n{at} runs in the cluster of {nonces:?}, but n{other} runs in the cluster \
+                         of {theirs:?}"
                     ));
                 }
             }

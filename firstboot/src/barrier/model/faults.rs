@@ -63,8 +63,8 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator runs a command on this node that excludes the last node. As in run.rs,
-            // this node then gets a new nonce.
+            // The operator runs a command on this node that excludes the last node. firstboot then
+            // generates a new disk id for this node, so the node gets a new nonce.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.exclusions > 0 && at != last && node.without == 0 {

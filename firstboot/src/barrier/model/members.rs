@@ -11,7 +11,7 @@
 //!
 //! The model makes one simplification. In reality, a few milliseconds pass between the creation of
 //! etcd's first log and the entry in firstboot's journal, and etcd can vote in that time. In the
-//! model, both events happen at the same instant.
+//! model, the log and the entry in the journal are created at the same instant.
 
 use crate::data::{DataCheck, DataDirState, RecordedData, check_data};
 use crate::journal::DiskState;
@@ -214,7 +214,11 @@ impl World {
                 DiskState::NewDisk { .. } | DiskState::UnusableData(_) => {
                     next.extend(self.rebuild(at)?);
                 }
-                other => return Err(format!("n{at} would continue as {other:?}: {self:?}")),
+                other => {
+                    return Err(format!(
+                        "n{at} finds its disk in the unexpected state {other:?}: {self:?}"
+                    ));
+                }
             }
         }
         Ok(next)

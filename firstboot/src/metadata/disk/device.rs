@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The maximum number of bytes that firstboot reads from one disk. Without this limit, firstboot
-/// would follow a damaged, circular chain of clusters forever.
+/// The maximum number of bytes that firstboot reads from one disk, even if the disk's file system
+/// is damaged.
 const BUDGET: u64 = 16 * LIMIT;
 
 /// An open disk, with a limit on the number of bytes that may be read from it.
@@ -33,8 +33,9 @@ impl Disk {
     /// Reads `length` bytes at the offset `at`.
     pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
         let left = self.left.get().checked_sub(length as u64);
-        self.left
-            .set(left.context("its file system is damaged: a chain or folder has no end")?);
+        self.left.set(
+            left.context("its file system is damaged: a cluster chain or a folder has no end")?,
+        );
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, at)

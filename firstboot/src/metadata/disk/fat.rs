@@ -224,7 +224,7 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// A long name. Its parts precede the entry of the short name, in reverse order.
+/// A long name. The parts of a long name precede the entry of the short name, in reverse order.
 #[derive(Debug, Default)]
 struct LongName {
     /// The parts of the name, with their positions.

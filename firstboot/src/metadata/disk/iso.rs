@@ -80,7 +80,8 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
         let block = u32::from(u16_at(&descriptor, 128)?);
         ensure!(
             matches!(block, 512 | 1024 | 2048),
-            "its ISO 9660 file system is damaged: its block size is {block} bytes"
+            "its ISO 9660 file system is damaged: its block size is {block} bytes, expected 512, \
+             1024 or 2048"
         );
         trees.push(Tree {
             disk,
@@ -91,7 +92,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
     }
     ensure!(
         !trees.is_empty(),
-        "its ISO 9660 file system is damaged: it has no primary descriptor"
+        "its ISO 9660 file system is damaged: it has no primary volume descriptor"
     );
     Ok(trees)
 }
@@ -122,7 +123,8 @@ impl Tree<'_> {
             }
             ensure!(
                 entry.size <= MAX_FOLDER,
-                "its ISO 9660 file system is damaged: a folder has {} bytes",
+                "its ISO 9660 file system is damaged: a folder has {} bytes, more than the limit of \
+                 {MAX_FOLDER}",
                 entry.size
             );
             let folder = self.content(entry, usize::try_from(entry.size)?)?;
@@ -212,7 +214,8 @@ impl Tree<'_> {
             };
             ensure!(
                 length <= u32::try_from(SECTOR)?,
-                "its Rock Ridge extension is damaged: a continuation has {length} bytes"
+                "its Rock Ridge extension is damaged: a continuation area has {length} bytes, more \
+                 than one sector"
             );
             let at = u64::from(block) * u64::from(self.block) + u64::from(offset);
             area = self.disk.bytes(at, usize::try_from(length)?)?;
@@ -221,7 +224,8 @@ impl Tree<'_> {
     }
 }
 
-/// Returns the first field of an area and its length, or `None` if no complete field follows.
+/// Returns the length and the bytes of the first field of an area, or `None` if the area does not
+/// begin with a complete field.
 fn field(area: &[u8]) -> Option<(usize, &[u8])> {
     let length = usize::from(*area.get(2)?);
     let field = area.get(..length).filter(|_| length >= 4)?;

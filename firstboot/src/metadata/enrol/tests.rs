@@ -82,7 +82,7 @@ fn a_server_with_another_key_gets_no_request() {
     match post(&url, &trusted) {
         Err(HttpError::Again(error)) => {
             let text = format!("{error:#}");
-            assert!(text.contains("does not hold the key"), "{text}");
+            assert!(text.contains("does not have the key"), "{text}");
         }
         other => panic!("{other:?}"),
     }

@@ -187,7 +187,7 @@ fn version_1_of_ec2_is_never_queried() {
         (404, "answered 404"),
         (400, "answered 400"),
     ] {
-        // This service supports only version 1, so it would answer requests without a token.
+        // This service supports only version 1, which answers requests that carry no token.
         let server = Server::start(move |request| {
             if request.line.starts_with("PUT") {
                 status(status_of_put)

@@ -179,7 +179,7 @@ fn a_node_that_could_not_run_as_a_member_does_not_join() {
     );
     waits(
         |now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60),
-        "the nearest by -60 s",
+        "the smallest difference is -60 s",
     );
     let mut one_is_off = observed();
     one_is_off.peers[0].ahead = 60;

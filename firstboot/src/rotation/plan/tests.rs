@@ -126,7 +126,10 @@ fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
             unhealthy: vec!["etcd-2".to_owned()],
             ..step
         },
-        &["etcd-2 is not healthy", "[members-unhealthy]"],
+        &[
+            "before these members are healthy: etcd-2",
+            "[members-unhealthy]",
+        ],
     );
 }
 

@@ -56,7 +56,8 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     };
     if passphrase && stanzas > 1 {
         return Err(wrong(
-            "its header has a passphrase recipient and other recipients",
+            "its header has both a passphrase recipient and other recipients, which age does not \
+             allow",
         ));
     }
     let denied = || {
@@ -64,8 +65,8 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
             "it is encrypted with a passphrase, which firstboot does not support".to_owned()
         } else {
             format!(
-                "it was encrypted for {stanzas} recipients, none of which is one of these \
-                     identities"
+                "none of the identities belongs to a recipient of the encrypted file (number of \
+                 recipients: {stanzas})"
             )
         };
         Error::new(ErrorKind::PermissionDenied, why)

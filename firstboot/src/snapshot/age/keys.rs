@@ -27,7 +27,7 @@ pub(super) type FileKey = [u8; 16];
 /// The secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
-// The output omits the keys.
+// The output of `{:?}` omits the keys.
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} identities", self.0.len())
@@ -58,9 +58,14 @@ impl Identities {
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if !line.is_empty() && !line.starts_with('#') {
                 // Do not include the line in the error, because the line is secret.
-                keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
-                    format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
-                })?);
+                keys.push(
+                    recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
+                        format!(
+                            "line {number}: expected an identity that `age-keygen` created \
+                             (AGE-SECRET-KEY-1…)"
+                        )
+                    })?,
+                );
             }
         }
         if keys.is_empty() {

@@ -93,7 +93,8 @@ fn a_file_that_is_not_regular_is_refused_without_waiting() {
     }
 }
 
-/// The sparse file in this test has a length of one terabyte. Reading it would take an hour.
+/// The sparse file in this test has a length of one terabyte. Reading the whole file would take an
+/// hour.
 #[test]
 fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();

@@ -36,12 +36,12 @@ impl Auth {
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
-            (b"authEnabled", _) => return Some("authEnabled as one byte, 0 or 1"),
+            (b"authEnabled", _) => return Some("`authEnabled` as one byte, 0 or 1"),
             (b"authRevision", value) => {
                 self.revision = true;
                 let revision = <[u8; 8]>::try_from(value).map_or(0, u64::from_be_bytes);
                 return (revision == 0)
-                    .then_some("authRevision as a number of 8 bytes that is at least 1");
+                    .then_some("`authRevision` as a number of 8 bytes that is at least 1");
             }
             _ => return Some("`authEnabled` or `authRevision`"),
         }
@@ -80,14 +80,14 @@ impl Auth {
         match () {
             () if user.name != key => Some("a user whose name equals its key"),
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
-                Some("a user's password as bcrypt hashes it")
+                Some("a bcrypt hash of the user's password")
             }
             // The roles must be in ascending order, because etcd finds a role by binary search.
             () if !user.roles.is_sorted_by(|a, b| a < b) => {
                 Some("a user's roles in ascending order")
             }
             () if self.roles.len() < REMEMBERED && !user.roles.iter().all(known) => {
-                Some("a user's roles in `authRoles`")
+                Some("a user whose roles are all in `authRoles`")
             }
             () => None,
         }

@@ -18,7 +18,9 @@ pub(super) fn lease_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
         return Some("a lease with the ID that its key contains");
     }
     let fits = (1..=LONGEST).contains(&ttl) && (0..=ttl).contains(&remaining);
-    (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, with no more than that remaining")
+    (!fits).then_some(
+        "a lease of 1 to 9,000,000,000 seconds whose remaining time is not longer than the lease",
+    )
 }
 
 /// Returns the lease's ID, its duration in seconds, and the seconds that remained at the last
@@ -90,7 +92,7 @@ mod tests {
             (
                 5,
                 &[0x08, 5, 0x10, 2, 0x18, 3],
-                "with no more than that remaining",
+                "whose remaining time is not longer",
             ),
             (5, &[0x08, 5, 0x10, 2, 0x20, 3], "as etcd encodes it"),
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),

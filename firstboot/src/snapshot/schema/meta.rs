@@ -20,7 +20,7 @@ pub(super) struct Meta {
 #[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
-    reason = "the fields only show that the value can be parsed"
+    reason = "the fields serve only to check that the value can be parsed"
 )]
 struct ConfState {
     voters: Vec<u64>,
@@ -76,7 +76,7 @@ impl Meta {
         }
         Some(match key {
             b"storageVersion" => "a storage version in the form 3.MINOR.0, at least 3.6.0",
-            b"confState" => "raft's confState in JSON, with a voter",
+            b"confState" => "raft's confState in JSON, with at least one voter",
             b"consistent_index" | b"term" => "a number of 8 bytes that is at least 1",
             _ => "a compacted revision of 17 bytes",
         })

@@ -79,10 +79,10 @@ impl<'a> Record<'a> {
                 key: self.key,
                 ..Record::default()
             };
-            return (*self != deleted).then_some("nothing but the key, because it was deleted");
+            return (*self != deleted).then_some("only the key, because the entry is a deletion");
         }
         if modified != revision.main {
-            return Some("the mod_revision in the entry's key");
+            return Some("a mod_revision that equals the revision in the entry's key");
         }
         // Each put of a key increments the key's version and has a new revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;

@@ -185,8 +185,8 @@ fn a_fault_of_a_key_names_its_location_and_not_its_content() {
     let two = revision(2, 0, "");
     assert_eq!(
         fault_of("key", b"secret", b""),
-        "page 7, byte 28700: expected a revision: 17 bytes, or 18 for a deletion (bucket `key`), found a key of 6 bytes \
-         with 0 bytes of value"
+        "page 7, byte 28700: expected a revision of 17 bytes, or of 18 bytes for a deletion (bucket \
+         `key`), found a key of 6 bytes with 0 bytes of value"
     );
     assert_faults(&[
         ("key", &two, b"secret", "a key with its value"),
@@ -194,7 +194,7 @@ fn a_fault_of_a_key_names_its_location_and_not_its_content() {
             "key",
             &two,
             &record(2, 3, 1),
-            "the mod_revision in the entry's key",
+            "a mod_revision that equals the revision in the entry's key",
         ),
         (
             "key",
@@ -207,7 +207,7 @@ fn a_fault_of_a_key_names_its_location_and_not_its_content() {
             "key",
             &revision(2, 0, "t"),
             &record(2, 2, 1),
-            "nothing but the key",
+            "only the key, because",
         ),
         ("key", &revision(3, 0, ""), &record(3, 3, 1), "revision 2.0"),
     ]);
@@ -264,7 +264,7 @@ fn a_fault_of_a_version_or_of_auth_names_its_location() {
             b"3.6.0",
             "`storageVersion` to equal `clusterVersion`",
         ),
-        ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
+        ("auth", b"authEnabled", &[3], "`authEnabled` as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
         ("authUsers", b"joe", b"\x0a\x03jof", "name equals its key"),
         ("authRoles", b"joe", b"\x0a\x03jof", "name equals its key"),

@@ -131,7 +131,7 @@ pub(crate) fn test_identity_from(year: i32) -> Identity {
     })
 }
 
-/// Returns a node whose certificates are valid from 2020 until the first of January of this year.
+/// Returns a node whose certificates are valid from 2020 until the first of January of `year`.
 pub(crate) fn test_identity_until(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

@@ -94,7 +94,7 @@ pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
                     return found;
                 }
             };
-            // Choose faults rarely, because otherwise all of them would happen before the first
+            // Choose faults rarely, because frequent faults would all happen before the first
             // update.
             if !faults.is_empty() && (steps.is_empty() || random_below(25) == 0) {
                 steps = faults;

@@ -25,8 +25,8 @@ pub(super) struct Budget {
     /// The number of node documents with a different CA.
     pub(super) documents: u8,
     pub(super) rollbacks: u8,
-    /// The number of times that a machine boots its old system although the server would install
-    /// the machine.
+    /// The number of times that a machine boots its old system although the server is ready to
+    /// install the machine.
     pub(super) missed: u8,
     /// The number of requests to the server, or of restarts after a request, that fail.
     pub(super) refusals: u8,

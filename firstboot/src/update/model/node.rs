@@ -24,7 +24,7 @@ pub(super) enum Files {
 /// The order on the disk.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each combination is a state of the model"
+    reason = "each combination of the fields is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Order {
@@ -50,7 +50,8 @@ pub(super) enum At {
     /// The process starts, or systemd starts it again.
     Start,
     Wait,
-    /// According to these keys, the member may start the update. A snapshot may follow.
+    /// According to these keys, the member may start the update. The member may take a snapshot
+    /// first.
     Seen(UpdateKeys),
     Taking(UpdateKeys),
     /// The node has the turn, and prepares the replacement.
@@ -101,7 +102,7 @@ pub(super) enum Service {
 
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each combination is a state of the model"
+    reason = "each combination of the fields is a state of the model"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
@@ -112,8 +113,8 @@ pub(super) struct Node {
     /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
-    /// The serial of the last update. While the update can be rolled back, `before` is the previous
-    /// image.
+    /// The serial of the image that the last update installed. While this update can be rolled
+    /// back, `before` is the serial of the previous image.
     pub(super) updated: Option<u8>,
     pub(super) before: Option<u8>,
     pub(super) order: Option<Order>,
@@ -121,7 +122,7 @@ pub(super) struct Node {
     pub(super) service: Service,
     /// Whether the node has a document with a different CA, for which etcd must restart.
     pub(super) document: bool,
-    /// Whether the server installs the machine at its next boot.
+    /// Whether the server is ready to install the machine at the machine's next boot.
     pub(super) armed: bool,
 }
 

@@ -24,8 +24,8 @@ impl Model {
         after
     }
 
-    /// Boots a machine that was switched off. Returns the possible states: a machine that the
-    /// server would install may fail to reach the server, and then boots its old system.
+    /// Boots a machine that was switched off. Returns each possible state, because a machine that
+    /// the server is ready to install may fail to reach the server and boot its old system.
     pub(super) fn boots(world: &World, at: usize) -> Vec<World> {
         let mut from_disk = world.clone();
         from_disk.nodes[at].boots();
@@ -42,8 +42,8 @@ impl Model {
         vec![installed, from_disk]
     }
 
-    /// Returns the state after a request or a restart has failed. The server may have received a
-    /// failed request.
+    /// Returns the state after a request or a restart has failed. A request that failed may still
+    /// have reached the server.
     pub(super) fn refuses(world: &World, at: usize) -> Option<World> {
         if world.left.refusals == 0 || !matches!(world.nodes[at].at, At::Install | At::Restart) {
             return None;
@@ -55,7 +55,7 @@ impl Model {
         Some(after)
     }
 
-    /// Returns a violation if the server would install a machine whose node has no order.
+    /// Returns a violation if the server is ready to install a machine whose node has no order.
     pub(super) fn forgotten_request(&self, world: &World) -> Option<String> {
         let mut nodes = world.nodes.iter().zip(&self.names);
         let forgotten =

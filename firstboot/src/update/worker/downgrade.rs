@@ -38,8 +38,8 @@ struct VersionOfEtcd {
     version: EtcdVersion,
 }
 
-/// Returns the etcd version of the image whose files the replacement has kept, if it differs from
-/// the etcd version of the image in use.
+/// Returns the etcd version in the previous image's cluster document, or `None` if the replacement
+/// does not change the cluster document.
 fn kept_etcd(state: &UpdateState) -> Result<Option<EtcdVersion>> {
     let listed = paths::CLUSTER.trim_start_matches('/');
     let is_replaced = |change: &FileChange| change.path == listed;
@@ -217,11 +217,11 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 /// again if an operator has released it. A downgrade to another minor version does not belong to
 /// this order.
 ///
-/// etcd cannot check the turn in the same request in which it cancels the downgrade. An operator
-/// may release the turn between the check and the request, and another node may take the turn and
-/// enable a downgrade to the same minor version. The request then cancels the other node's
-/// downgrade. In this case, the other node enables the downgrade again, or its update waits. The
-/// request also cancels a downgrade to the same minor version that an operator enabled.
+/// etcd cannot check the turn in the same request in which it cancels the downgrade. If an operator
+/// releases the turn between the check and the request, and another node takes the turn and enables
+/// a downgrade to the same minor version, the request cancels the other node's downgrade. The other
+/// node then enables the downgrade again, or waits with its update. The request also cancels a
+/// downgrade to the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

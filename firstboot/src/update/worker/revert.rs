@@ -20,26 +20,27 @@ use crate::runtime::block_on;
 use crate::systemd;
 use crate::systemd::FIRSTBOOT_UNIT;
 
-/// The time limit for the cluster to become ready for the previous minor version of etcd. etcd
-/// needs about 10 s. If etcd keeps exiting, systemd starts etcd about ten times within this limit.
+/// The time limit for the cluster to become ready for the previous minor version of etcd. A cluster
+/// usually becomes ready within about 10 s. If etcd keeps exiting, systemd starts etcd about ten
+/// times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time after which firstboot no longer waits for a member to answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after which a decision of the leader to change the cluster version is visible. The
-/// leader may have decided while this member was still running. The leader decides every 4 s
-/// (etcd's monitorVersionInterval).
+/// leader may have made such a decision while etcd on this node was still running. The leader
+/// decides every 4 s (etcd's monitorVersionInterval).
 const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// Whether a member whose image failed can return to its previous etcd.
 pub(super) enum RevertOption {
     /// The previous etcd can start with the member's data. The current etcd has been stopped.
     Possible,
-    /// The etcd of the previous image would not start, for this reason.
+    /// The etcd of the previous image cannot replace the current etcd, for this reason.
     Impossible(Reason),
 }
 
-/// Waits until this older etcd may replace this node's etcd, and until the cluster can spare this
-/// member.
+/// Waits until the older version `target` may replace this node's etcd, and until the cluster can
+/// spare this member.
 pub(super) fn wait_until_revertible(
     state: &mut UpdateState,
     target: EtcdVersion,
@@ -50,7 +51,8 @@ pub(super) fn wait_until_revertible(
         if block_on(ask_own_etcd()).is_ok() {
             let asked = Instant::now();
             wait_until_spared(state, &own);
-            // Do not count the time for which the cluster needed this member.
+            // The time for which the cluster needed this member does not count towards the time
+            // limits.
             begun += asked.elapsed();
         }
         let step = try_to_stop(state, &own, target, begun.elapsed());

@@ -1,5 +1,5 @@
-//! Performs the steps of an order that change the system. Each step can be interrupted and run
-//! again.
+//! Performs the steps of an update that change the system. Each of these steps can be interrupted
+//! and run again.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,8 +24,8 @@ const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for systemd to stop all units for a reboot.
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Logs a line to the systemd journal, and to the log that the command reads while it follows the
-/// order. Never fails, so that a message cannot stop a replacement.
+/// Logs a line to the systemd journal, and to the log that `firstboot update` reads while it
+/// follows the order. Never fails, so that a message cannot stop a replacement.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
@@ -53,8 +53,8 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
     state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
-    // The files that were kept for the last update are deleted, so the last update can no longer be
-    // rolled back.
+    // The last update can no longer be rolled back, because `keep_previous` deletes the files that
+    // were kept for that update.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
         Updated {
             replacement: None,
@@ -117,7 +117,7 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
         &mut say,
     )?;
     // If the node has not rebooted since the replacement, the system still uses the settings of the
-    // previous image, so the node need not reboot now.
+    // previous image, so the node does not need to reboot now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {

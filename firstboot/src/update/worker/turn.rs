@@ -111,9 +111,9 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Turn
     })
 }
 
-/// Returns the shared state, and the decision on whether this node may take the turn or use the
-/// turn that it already has. The decision also depends on whether the cluster can spare this
-/// member.
+/// Returns a client of etcd, the update keys, and the decision on whether this node may take the
+/// turn or use the turn that it already has. The decision also depends on whether the cluster can
+/// spare this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
     let credentials = installed_credentials()?;
     // Query any member for a rollback, because a node whose etcd is not running can also be rolled
@@ -191,8 +191,8 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     }
 }
 
-/// Releases the turn and marks a failed release. Tries without a time limit, because no other
-/// member may start an update until the turn is released.
+/// Releases the turn, and marks the image's release as failed if `failed` is given. Tries without a
+/// time limit, because no other member may start an update until the turn is released.
 pub(super) fn release_turn_patiently(
     state: &UpdateState,
     own: &ThisNode,

@@ -77,7 +77,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "- name: n1\n",
         "-",
         "a YAML list",
-        "write name = \"n1\", below a line [[node]]",
+        "write name = \"n1\"; if the key describes a node",
     ),
     (
         "cluster:\n",
@@ -123,13 +123,13 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "[etcd]\nquota = \"1\"\nx = 1\nquota = \"2\"\n",
         "quota",
-        "set twice in [etcd] | the first is on line 2",
+        "set twice in [etcd] | the first occurrence is on line 2",
         "remove one",
     ),
     (
         "[a]\nx = 1\n[b]\nx = 1\n[a]\n",
         "a",
-        "[a] occurs twice | the first is on line 1",
+        "[a] occurs twice | the first occurrence is on line 1",
         "remove one",
     ),
     (

@@ -22,7 +22,7 @@ use crate::reader::{Located, Table};
 /// How a machine is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Install {
-    /// The distribution of the trees.
+    /// The distribution that the installation trees contain.
     pub family: Family,
     /// The URLs of the distribution's packages, in the order in which they are tried.
     pub trees: Vec<Base>,
@@ -85,8 +85,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
             "add [[install.repo]] with the `name` and `urls` of a repository that contains the updates"
         } else {
             "add the repository that contains the updates, because [[install.repo]] replaces the \
-             default. If one of these repositories already contains updates, include `updates` \
-             in its `name`, as in \"own-updates\""
+             default update repository. If one of your repositories already contains updates, \
+             include `updates` in its `name`, as in \"own-updates\""
         };
         root.report(Diagnostic::warning(place, message).help(help));
     }
@@ -163,8 +163,8 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
             table.place("family").unwrap_or_else(|| table.header())
         });
         let message = format!("{} has no public tree", family.name());
-        let help = "serve the contents of its DVD over HTTP, and write the address: trees = \
-            [\"http://…/\"]";
+        let help = "serve the contents of the family's DVD over HTTP, and set the address: trees = \
+                    [\"http://…/\"]";
         root.report(
             Diagnostic::error(place, message)
                 .label("`trees` is missing")

@@ -28,9 +28,9 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// Returns the names that the line may refer to: the text itself, and the text without an
-    /// architecture and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and
-    /// longer forms.
+    /// Returns the names that the line may refer to: the text itself, the text without its
+    /// architecture, and the text without its architecture and version. yum accepts `NAME`,
+    /// `NAME.ARCH`, `NAME-VERSION` and longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
         let arches = [".x86_64", ".i686", ".noarch"];
         let plain = arches

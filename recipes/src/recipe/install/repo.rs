@@ -69,8 +69,8 @@ impl FromStr for RepoName {
         // anaconda uses the name "anaconda" for the tree. If anaconda cannot fetch the tree's
         // metadata, a repository with the product's name becomes the base repository in place of
         // the tree (yumpayload.py, _refreshBaseRepo). anaconda removes repositories that it
-        // considers to contain sources or unfinished releases (updateBaseRepo). "main" and "base"
-        // are sections of the node's own file.
+        // considers to contain sources or unfinished releases (updateBaseRepo). "main" is a section
+        // of yum.conf, and "base" is a section of the node's etcd-image.repo.
         let taken = ["anaconda", "main", "base", "centos"];
         if taken.contains(&text) {
             return Err(format!(
@@ -131,7 +131,7 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
             let message = format!("two repositories are named `{}`", name.value);
             entry.report(
                 Diagnostic::error(name.span.clone(), message)
-                    .label("the first one already has this name"),
+                    .label("an earlier repository already has this name"),
             );
         }
         let urls = urls.into_iter().map(|at| at.value).collect();

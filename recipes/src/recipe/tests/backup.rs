@@ -45,7 +45,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     );
     refused(
         &with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"),
-        "no snapshot would be kept",
+        "these settings keep no snapshot",
     );
     let path =
         "destination = \"s3://b12/x\"\n[backup.s3]\nendpoint = \"https://s3.example.com/b12\"";

@@ -82,7 +82,7 @@ fn a_recipe_without_updates_is_warned_about() {
     let text = format!("{GOOD}\n[install]\nfamily = \"rhel\"");
     refused(
         &text,
-        "RHEL 7.9 has no public tree | `trees` is missing | serve the contents of its DVD",
+        "RHEL 7.9 has no public tree | `trees` is missing | serve the contents of the family's DVD",
     );
 }
 
@@ -99,7 +99,7 @@ fn an_invalid_repository_is_reported_with_the_reason() {
     refused("name = \"els\"\nurls = []", "`urls` is empty");
     refused(
         "name = \"els\"\nurls = [\"http://a/\"]\nkey = \"../els\"",
-        "leads out of the recipe's folder",
+        "is not a path inside the recipe's folder",
     );
     let twice = "name = \"els\"\nurls = [\"http://a/\"]\n[[install.repo]]\nname = \"els\"\nurls = [\"http://b/\"]";
     refused(twice, "two repositories are named `els`");

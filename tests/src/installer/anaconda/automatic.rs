@@ -1,5 +1,5 @@
-//! `autopart` and `reqpart`: installclass.py, setDefaultPartitioning; blivet, platform.py and
-//! partitioning.py, doAutoPartition and doReqPartition.
+//! Models `autopart` and `reqpart`: installclass.py, setDefaultPartitioning; blivet, platform.py
+//! and partitioning.py, doAutoPartition and doReqPartition.
 
 use super::super::hardware::{Disk, Hardware};
 use super::super::kickstart::Command;
@@ -8,9 +8,9 @@ use super::types::{Partition, Plan, Volume};
 use super::volumes::plain;
 
 const MIB: u64 = 1 << 20;
-/// installclass.py: the minimum size for which anaconda makes a volume for /home.
+/// The space that anaconda requires to make a volume for /home (installclass.py).
 const HOME_MIB: u64 = 50 << 10;
-/// partitioning.py, _getCandidateDisks: smaller disks are not used.
+/// The minimum size of a disk that anaconda uses (partitioning.py, _getCandidateDisks).
 const CANDIDATE_MIB: u64 = 500;
 /// The minimum space: /boot, the minimum for /, and as much swap space as memory.
 const LEAST_MIB: u64 = 2 << 10;

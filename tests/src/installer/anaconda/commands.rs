@@ -2,7 +2,7 @@
 
 use super::super::kickstart::Command;
 
-/// blivet, formats/__init__.py, getFormat: the formats that it can make on x86.
+/// The formats that blivet can make on x86 (formats/__init__.py, getFormat).
 const FORMATS: &[&str] = &[
     "ext2",
     "ext3",

@@ -1,5 +1,5 @@
-//! install.py, doConfiguration: everything that anaconda writes into the new system after it has
-//! installed the packages and before it runs `%post`, in this order.
+//! Models install.py, doConfiguration: everything that anaconda writes into the new system after it
+//! has installed the packages and before it runs `%post`, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
@@ -32,7 +32,8 @@ pub(super) struct Services {
 }
 
 /// Models kickstart.py, Timezone.setup, before the packages: chronyd is disabled if --nontp is
-/// given, and enabled otherwise.
+/// given or the package chrony is excluded. In all other cases, chronyd is enabled, unless the
+/// kickstart disables it.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),
@@ -65,8 +66,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         });
     }
     effects.extend(enabled_services(services));
-    // Keyboard.execute: keyboard.py, write_keyboard_config. By then, activate_keyboard has
-    // discarded keymaps that loadkeys refuses.
+    // Models Keyboard.execute: keyboard.py, write_keyboard_config. At this point, activate_keyboard
+    // has already discarded keymaps that loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
         known(KEYMAPS, &data.keymap, "us")
@@ -76,14 +77,15 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     timezone(data, &mut effects);
-    // Lang.execute: localization.py, write_language_configuration, after setup_locale_environment.
+    // Models Lang.execute: localization.py, write_language_configuration, which runs after
+    // setup_locale_environment.
     let content = format!("LANG=\"{}\"\n", known(LOCALES, &data.lang, "en_US.UTF-8"));
     effects.push(Effect::File {
         path: "/etc/locale.conf",
         content,
     });
     firewall(data, &mut effects);
-    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every non-graphical
+    // Models XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every non-graphical
     // installation implies skipx.
     let target = if data.graphical {
         "graphical"
@@ -95,13 +97,13 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         path: "/etc/systemd/system/default.target",
         to,
     });
-    // Network.execute: network.py, write_hostname.
+    // Models Network.execute: network.py, write_hostname.
     let hostname = data.hostname.as_deref().unwrap_or("localhost.localdomain");
     effects.push(Effect::File {
         path: "/etc/hostname",
         content: format!("{hostname}\n"),
     });
-    // RootPw.execute: the account is locked if the kickstart does not set a password.
+    // Models RootPw.execute: root's account is locked if the kickstart does not set a password.
     let (password, locked) = data.root.clone().unwrap_or((None, true));
     effects.push(Effect::Root { password, locked });
     effects.extend(data.groups.iter().map(|(name, gid)| Effect::Group {
@@ -109,7 +111,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         gid: *gid,
     }));
     effects.extend(data.users.iter().cloned().map(|user| new_user(data, user)));
-    // SshKey.execute: users.py, setUserSshKey.
+    // Models SshKey.execute: users.py, setUserSshKey.
     let key = |(user, key): &(String, String)| Effect::SshKey {
         user: user.clone(),
         key: key.clone(),

@@ -346,7 +346,7 @@ fn number(command: &Command, option: &str) -> Result<Option<u32>, String> {
     .transpose()
 }
 
-/// Returns the argument that is not an option.
+/// Returns the last argument that is not an option.
 fn bare(command: &Command) -> Option<String> {
     command
         .arguments

@@ -17,7 +17,7 @@ pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection
     // Models Authconfig.setup and Firewall.setup.
     required.extend(data.authconfig.iter().map(|_| "authconfig".to_owned()));
     required.extend(data.firewall.seen.then(|| "firewalld".to_owned()));
-    // bootloader.py: the packages of GRUB2 and EFIGRUB.
+    // The packages of GRUB2 and EFIGRUB in bootloader.py.
     if !data.boot.disabled && !plan.labels.is_empty() {
         let packages: &[&str] = if hardware.efi {
             &[

@@ -1,5 +1,5 @@
-//! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, followed by
-//! storage_utils.py, StorageChecker.
+//! Models `execute` of ui/tui/spokes/storage.py, which runs doKickstartStorage (kickstart.py), and
+//! then StorageChecker (storage_utils.py).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::data::Data;
 use super::types::{Failure, Partition, Plan, Volume};
 use super::{automatic, commands, volumes};
 
-/// libparted: the last sector at which a partition in an MBR can start.
+/// The last sector at which libparted lets a partition in an MBR start.
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
 /// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete,
@@ -72,8 +72,8 @@ fn late(error: impl std::fmt::Display) -> Failure {
     Failure::Late(format!("{message}: {error}"))
 }
 
-/// Models blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change its
-/// default.
+/// Models blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change the
+/// default type of partition table.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = data
@@ -229,7 +229,7 @@ fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     if mounted("/").is_some_and(unchanged) {
         return Err("You must create a new filesystem on the root device.".into());
     }
-    // bootloader.py, GRUB2: stage2_device_types contains only partitions and arrays.
+    // GRUB2's stage2_device_types in bootloader.py contains only partitions and arrays.
     let on_lvm = |volume: &&Volume| volume.mount.as_deref() == Some("/boot");
     if let Some(volume) = plan
         .volumes

@@ -1,6 +1,6 @@
-//! Storage commands other than `part`: the `execute` functions in kickstart.py, in the order of
-//! doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, this module
-//! models only the checks.
+//! Models the storage commands other than `part`: the `execute` functions in kickstart.py, in the
+//! order of doKickstartStorage. For thin pools and snapshots, which need LVM's own programs, this
+//! module models only the checks.
 
 use std::collections::BTreeMap;
 

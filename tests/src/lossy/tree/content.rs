@@ -107,7 +107,7 @@ impl Content {
         };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
-        // The bytes after the end must be zero in case the file grows again.
+        // The bytes after the end must be zero, because the file can grow again.
         if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
             let mut bytes = last.to_vec();
             bytes[usize_of(to % SECTOR)..].fill(0);

@@ -94,7 +94,7 @@ pub(super) fn from_a_server(bed: &Bed) -> Result<()> {
     let said = host
         .sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?
         .ok()?;
-    ensure!(said.contains("which has no manifest"), "{said}");
+    ensure!(said.contains("because it has no manifest"), "{said}");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

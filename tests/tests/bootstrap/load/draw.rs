@@ -12,7 +12,7 @@ pub(crate) struct Round {
     pub(crate) victim: usize,
     /// The way in which the victim goes down.
     pub(crate) outage: Outage,
-    /// Whether the victim's new disk is installed with the kickstart. Otherwise, the disk is a copy
+    /// Whether the victim's new disk is installed with the kickstart. If false, the disk is a copy
     /// of an installed disk, which is identical and faster to make.
     pub(crate) reinstall: bool,
     /// The network fault that exists when the victim returns.

@@ -12,7 +12,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 use crate::update::{ends, is_at_rest, update};
 
 /// A node loses power while its order waits, and boots after the order's deadline. Although no node
-/// has the turn then, the node does not begin the update.
+/// has the turn at that time, the node does not begin the update.
 pub(super) fn deadline_passes_while_off(bed: &mut Bed) -> Result<()> {
     ends(&update(&bed.hosts[2], "--halt 'wait for Monday'")?, 0, &[])?;
     let host = &mut bed.hosts[1];

@@ -163,7 +163,7 @@ fn altered() -> Result<()> {
             .exists()
     );
     ensure!(!upstream.file("tree/repodata/repomd.xml").exists());
-    // The builder does not read a longer file to its end.
+    // If a file is longer than the list states, the builder does not read the file to its end.
     upstream.server().clear_faults(&format!("{TREE}/{curl}"));
     fs::write(upstream.source(&format!("{TREE}/{curl}")), vec![0; 1 << 20])?;
     upstream.refused(&[&curl, "larger than allowed"])?;

@@ -110,7 +110,7 @@ pub(super) fn site() -> Result<()> {
     wait_for("the server starts", || {
         Ok(fs::read_to_string(&log)?.contains("serving "))
     })?;
-    // Without the tarball's file, the release comes from the server.
+    // Without `--release`, the builder fetches the release from the server.
     let words = format!("release: from http://{SITE}/mirror/etcd/");
     check_output(&site.build(&[])?, 0, &[&words])?;
     ensure!(site.page("mirror/mirror.json")?.contains("not-found"));

@@ -119,7 +119,7 @@ impl Upstream {
                 format!("repos/updates{rest}")
             } else {
                 ensure!(path.starts_with(FOLDER), "{path} is not expected");
-                // SHA256SUMS and the tarball count together as one file.
+                // Omit SHA256SUMS, because the test counts SHA256SUMS and the tarball as one file.
                 if path.ends_with("SHA256SUMS") {
                     continue;
                 }

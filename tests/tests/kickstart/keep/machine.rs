@@ -75,8 +75,8 @@ impl Rendered {
     }
 
     /// Restores the journal from the copy in the folder `volume` to the folder `state`, as `%post`
-    /// does, and removes the copy. With `cut`, the power fails at that change. Returns whether the
-    /// script finished.
+    /// does, and removes the copy. The power fails at the change with the number `cut`. Returns
+    /// whether the script finished.
     pub(super) fn restore(&self, folder: &Path, cut: u32) -> Result<bool> {
         let script = "set -Eeuo pipefail; folder=$1; . \"$2\"; . \"$3\"
             umount() { :; }
@@ -130,7 +130,7 @@ impl Rendered {
     }
 }
 
-/// Returns a function of a script.
+/// Returns the text of the shell function `name` in a script.
 fn function<'a>(script: &'a str, name: &str) -> Result<&'a str> {
     let (_, from) = script
         .split_once(&format!("{name}() {{"))
@@ -275,7 +275,7 @@ impl Machine {
     }
 
     /// Runs `%pre`, and returns the lines of disk.ks, or the reason for the failure. With `cut`,
-    /// the power fails at that change.
+    /// the power fails at the change with that number.
     pub(super) fn run(&self, cut: Option<u32>) -> Result<Result<String, String>> {
         let why = self.folder.join("run/etcd-image/why");
         for stale in [

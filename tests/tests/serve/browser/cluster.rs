@@ -100,7 +100,7 @@ fn provisioned(ours: &Provisioning, page: &Page) -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
-/// Lets a machine lose its disk, and installs its node again.
+/// Cuts a machine's power, replaces the machine's disk, and installs the node again.
 fn rebuilt(ours: &Provisioning, page: &Page, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     let down = ["! DEGRADED", "2 of 3 members are healthy", "✕ UNHEALTHY"];

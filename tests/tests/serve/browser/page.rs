@@ -33,7 +33,7 @@ return all.filter(([text, found]) => found.size > 1 || !/[a-z]/i.test(text)).map
 
 pub(super) struct Page {
     pub(super) browser: Browser,
-    /// The name of the test, for its pictures.
+    /// The name of the test, which is part of the names of the pictures.
     test: &'static str,
     /// Whether the page may run JavaScript.
     scripts: bool,

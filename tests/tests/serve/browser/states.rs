@@ -75,7 +75,7 @@ pub(super) fn every_stage() -> Result<()> {
     page.check("held", &["✕ held", "✓ healthy", "◐ installed"])?;
     page.stays_at_home()?;
 
-    // The page stays open while the server restarts. Nothing answers at the members' addresses.
+    // The page stays open while the server restarts. No host answers at the members' addresses.
     drop(server);
     page.browser
         .wait_for("live", &["Trying again"], LIVE_TIMEOUT)?;

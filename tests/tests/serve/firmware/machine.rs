@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
 use tests::process::{self, KillOnDrop};
-use tests::{cache, packages, run};
+use tests::{cache, packages, run, vm};
 
 use super::disk;
 use crate::bed::{SERVER, Server, expect};
@@ -47,7 +47,8 @@ pub(super) enum Loading {
 }
 
 impl Loading {
-    /// Returns text that identifies the dnsmasq configuration for this way in docs/serve.md.
+    /// Returns text that identifies, in docs/serve.md, the dnsmasq configuration for this way of
+    /// loading.
     fn in_documents(self) -> &'static str {
         match self {
             Self::Rom | Self::Ipxe | Self::Http => "boot.ipxe",
@@ -151,17 +152,8 @@ impl Machine {
             )?;
         }
         let mut qemu = ours.network.world().command("qemu-system-x86_64");
-        qemu.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-m",
-            "768",
-            "-nodefaults",
-            "-display",
-            "none",
-        ]);
+        qemu.args(vm::EMULATION);
+        qemu.args(["-m", "768", "-nodefaults", "-display", "none"]);
         qemu.args(["-serial", "stdio"]);
         let path = |name: &str| self.folder.join(name).display().to_string();
         self.add_firmware(&mut qemu)?;
@@ -229,7 +221,8 @@ impl Machine {
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
             ]);
-            // This build of OVMF stores its variables only from the processor's management mode.
+            // OVMF with Secure Boot stores its variables only from the processor's system
+            // management mode (SMM).
             let machine = if is_secure { "q35,smm=on" } else { "q35" };
             qemu.args(["-machine", machine]);
         }
@@ -237,7 +230,7 @@ impl Machine {
             qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
         }
         if matches!(self.loading, Loading::Http | Loading::GrubHttp) {
-            // Otherwise the firmware tries PXE first.
+            // Without this setting, the firmware tries PXE first.
             qemu.args(["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]);
         }
         Ok(())

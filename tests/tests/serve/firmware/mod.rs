@@ -239,8 +239,8 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// Makes a bed in which only this setting identifies etcd-1. The machine's MAC address differs from
-/// the MAC address in the recipe.
+/// Makes a bed whose recipe identifies the machine of etcd-1 only by this setting, and contains no
+/// MAC address.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {

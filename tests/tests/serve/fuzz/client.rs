@@ -14,7 +14,8 @@ use super::request::{Port, Request};
 
 /// After this time without an answer, the client closes its sending side.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The time for which the client then waits for the rest of the answer.
+/// The time for which the client waits for the rest of the answer after it has closed its sending
+/// side.
 const REST: Duration = Duration::from_millis(500);
 /// The maximum number of bytes of the reply that the client reads.
 const MAX_REPLY_BYTES: usize = 96 << 10;

@@ -260,8 +260,8 @@ fn check_commands(asker: &Asker, text: &str, known: &[&str]) -> Result<Kind> {
     ))
 }
 
-/// Checks a document. The document must be for the requesting machine's node, and its certificates
-/// must be for that node's keys.
+/// Checks a document. The document must be for the requesting machine's node, and the certificates
+/// in the document must be for that node's keys.
 fn check_document(asker: &Asker, text: &str) -> Result<()> {
     let envelope: Envelope =
         serde_json::from_str(text).context("not a public file or a document")?;

@@ -118,7 +118,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Returns a request built by the grammar, and its method.
+    /// Returns a request built by the grammar, together with the request's method.
     fn single(&mut self) -> (String, Vec<u8>) {
         let path = self.pick(&PATHS);
         let is_post = matches!(path, "/enrol" | "/report");

@@ -122,8 +122,8 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     Ok(())
 }
 
-/// Tests a first build on a different host, which has the recipe but not the PKI, or with a
-/// different `--out`.
+/// Tests a first build with a different `--out`, or on a different host that has the recipe but not
+/// the PKI.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;
     let other = ours.out().with_file_name("other");

@@ -154,8 +154,8 @@ fn power(init: u32) -> Result<[PathBuf; 2]> {
     Ok([program, calls])
 }
 
-/// With `--power`, the server resets the machine of etcd-2, which waits for this with etcd stopped.
-/// Returns the server.
+/// With `--power`, the server resets the machine of etcd-2. Until the reset, etcd-2 waits with etcd
+/// stopped. Returns the server.
 fn server_switches_the_machine(bed: &mut Machines, recipe: &Path) -> Result<Server> {
     let [program, calls] = power(bed.hosts[1].init()?)?;
     let program = program.to_string_lossy();
@@ -167,7 +167,7 @@ fn server_switches_the_machine(bed: &mut Machines, recipe: &Path) -> Result<Serv
         off == OffReason::Killed,
         "etcd-2 restarts by itself: {off:?}"
     );
-    server.wait_for_output("server etcd-2: power: netboot and cycle are done")?;
+    server.wait_for_output("server etcd-2: power: `netboot` and `cycle` succeeded")?;
     ensure!(bed.boot_from_network(1)?, "etcd-2 was not installed");
     wait_healthy(&bed.hosts[1], 3, START_TIMEOUT)?;
     is_free(&bed.hosts[1])?;

@@ -63,7 +63,7 @@ pub(super) fn checked() -> Result<()> {
         image: &image,
     };
 
-    // The machine has been installed.
+    // A machine that has received its document counts as installed.
     let server = Server::start(&ours, TREE)?;
     expect(
         &one.namespace,
@@ -92,7 +92,7 @@ pub(super) fn checked() -> Result<()> {
     );
 
     good.gets("install", 200, "{\"switches-machine\":true}")?;
-    server.wait_for_output("server etcd-1: power: netboot and cycle are done")?;
+    server.wait_for_output("server etcd-1: power: `netboot` and `cycle` succeeded")?;
     good.gets("install", 200, "")?;
     Request {
         document: &others,

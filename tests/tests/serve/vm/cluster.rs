@@ -20,8 +20,8 @@ const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 /// The ids of members by their names.
 type Ids = BTreeMap<String, String>;
 
-/// Switches on three machines at the same time. Later, replaces the disk of one member, allows its
-/// installation and approves its new key.
+/// Switches on three machines at the same time. When the machines are a cluster, replaces the disk
+/// of one member, allows its installation and approves its new key.
 pub(super) fn a_blank_disk_returns_as_a_voter() -> Result<()> {
     let mut bed = Bed::new(3)?;
     for node in &mut bed.nodes {

@@ -20,7 +20,8 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Makes a machine whose address ends with this byte. `key` is the key that may log in.
+    /// Makes a machine whose address ends with this byte. `key` is the SSH key with which root can
+    /// log in.
     pub(super) fn new(name: &str, last: u8, key: &Path, disk_bytes: u64) -> Result<Self> {
         let mac = format!("52:54:0a:65:0f:{last:02x}");
         Ok(Self {

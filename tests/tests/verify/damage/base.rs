@@ -30,12 +30,12 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Encodes a field of a message whose value is bytes.
+/// Encodes a protobuf field whose value is a byte string.
 pub(crate) fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
     [&[field << 3 | 2], &varint(value.len() as u64)[..], value].concat()
 }
 
-/// Encodes a field of a message whose value is a number.
+/// Encodes a protobuf field whose value is an integer.
 pub(crate) fn number(field: u8, value: u64) -> Vec<u8> {
     [&[field << 3], &varint(value)[..]].concat()
 }

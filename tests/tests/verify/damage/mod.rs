@@ -138,7 +138,7 @@ fn recorded() -> Result<()> {
     Ok(())
 }
 
-/// Returns the result of an etcd of this version with a case.
+/// Returns the result of one case with this version of etcd.
 fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
@@ -190,7 +190,7 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Tries all cases with one of these words in their names with all three etcds. For the other
+/// Tries, with all three etcds, all cases whose names contain one of these words. For the other
 /// cases, the earlier verdicts remain.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;

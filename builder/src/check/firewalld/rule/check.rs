@@ -193,7 +193,7 @@ impl Rule {
                 span,
                 "name",
                 name,
-                "name a type such as echo-request",
+                "name an ICMP type such as echo-request",
             )),
             Kind::Port(port, _) | Kind::SourcePort(port, _) | Kind::ForwardPort { port, .. }
                 if ports(port).is_none() =>
@@ -289,7 +289,7 @@ impl Rule {
                 .is_none_or(|action| action.name == "mark")
             {
                 return Some(self.fault(
-                    "a rule with audit needs accept, reject or drop",
+                    "a rule with <audit> needs <accept>, <reject> or <drop>",
                     "add one of them",
                 ));
             }
@@ -302,7 +302,7 @@ impl Rule {
             let Some(family) = &self.family else {
                 return Some(Self::family(
                     &self.span,
-                    "a reject with a type needs a family",
+                    "the rule needs a family, because its <reject> has a type",
                     "",
                 ));
             };
@@ -318,7 +318,7 @@ impl Rule {
                     &self.span,
                     "set",
                     &action.value,
-                    "write a 32-bit number, optionally with a mask after a /",
+                    "write a 32-bit number, optionally followed by a / and a mask",
                 ));
             }
         }

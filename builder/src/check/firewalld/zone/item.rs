@@ -110,7 +110,7 @@ pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, 
         out.push(at.misplaced(
             "a zone's source cannot be inverted",
             IGNORED,
-            "write a <rule> with that source",
+            "write a <rule> with the inverted source",
         ));
         return None;
     }

@@ -1,5 +1,5 @@
-//! Defines a node of the model, with its disk, its journal, and its etcd. The node uses the real
-//! rules.
+//! Defines a node of the model, with its disk, its journal, and its etcd. The node uses firstboot's
+//! real rules.
 
 use super::{Entries, Member, StartRule};
 

@@ -114,7 +114,7 @@ fn users_are_read_as_etcd_writes_them() {
         ),
         (
             &[(1, b"joe"), (2, &hash[1..]), (4, b"")],
-            "as bcrypt hashes it",
+            "a bcrypt hash of",
         ),
         (
             &[(1, b"joe"), (2, hash), (3, b"writer"), (3, b"reader")],
@@ -187,7 +187,8 @@ proptest! {
         let _ = (auth.setting(&key, &value), auth.role(&key, &value), auth.user(&key, &value), is_bcrypt(&value));
     }
 
-    /// Without the check of this bucket, the reader detected none of 40 changed bits.
+    /// Without the check of the bucket `authUsers`, the reader detected none of the 40 bits that a
+    /// test had changed.
     #[test]
     fn a_change_of_any_significant_bit_of_a_user_is_detected(bit in 0..8u8, at in 0..13_usize) {
         let good = message(&[(1, b"joe"), (3, b"reader")]);
