@@ -178,6 +178,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "unit/no-effect" "A setting, a section or a file that has no effect"
     Parser "unit/no-section" "A setting outside of all sections"
     Effect "unit/ordering-cycle" "Units that wait for each other"
+    Effect "unit/program-mode" "A program that is not executable"
     Parser "unit/quote" "A quote or a backslash at which systemd 219 stops reading the value"
     Parser "unit/refused" "Settings that together make systemd 219 refuse the unit"
     Parser "unit/relative-path" "A path that is not absolute"

@@ -114,6 +114,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
         out.extend(installs_nothing(unit, files));
         out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
+        out.extend(not_executable(unit, files));
         if unit.complete && !unit.void && is_loadable(name) {
             out.extend(verify::check(name, unit));
         }
@@ -122,6 +123,28 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
         }
     }
     out
+}
+
+/// Finds commands whose program is a file of the overlay that no user can execute.
+fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    let commands = unit.lines.iter().filter(|(_, line)| {
+        let assignment = &line.assignment;
+        assignment.section.text == "Service" && assignment.key.text.starts_with("Exec")
+    });
+    let finding = |(file, line): &(usize, super::loaded::Line<'_>)| {
+        let first = line.assignment.value.words().next()?;
+        let path = first.text.trim_start_matches(['-', '@']);
+        let program = files.iter().find(|file| file.path == path)?;
+        program.mode.filter(|mode| mode & 0o111 == 0)?;
+        let finding = Finding::error(
+            "unit/program-mode",
+            first,
+            format!("{path} is not executable"),
+        );
+        let finding = finding.effect("systemd cannot start the program (203/EXEC)");
+        Some((*file, finding.fix("use mode 0755")))
+    };
+    commands.filter_map(finding).collect()
 }
 
 /// Finds a second unit to trigger, which systemd 219 ignores (`config_parse_trigger_unit`).
