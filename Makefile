@@ -17,7 +17,8 @@
 #                     the points. The four parts can run in parallel
 # - make clean        removes everything that was built and cached
 #
-# Each target installs the tools that it needs (apt-get, pip), and prints the names of these tools.
+# Every target except build, lint and clean installs the missing programs that it needs, and prints
+# the names of their packages. Without root, the target only prints the names.
 # Settings:
 # - KEEP=1 leaves the demo's hosts running.
 # - HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak.
@@ -79,7 +80,7 @@ crash-sweep: tools build
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@# Fails if a comment links to an item that no longer has that name.
+	@# Fails if a comment links to an item that does not exist.
 	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
 	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler checks neither.
 	cargo run --locked -q -p lint -- .

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing programs that the tests need. With the argument "demo", installs only the
 # programs that the demo needs. With the argument "all", also installs the programs that only `make
-# test-all` needs. Without root, the script only prints the missing packages. A test whose packages
-# are missing is ignored, and prints the reason.
+# test-all` needs. Without root or apt-get, the script only prints the missing packages. A test
+# whose packages are missing is ignored, and prints the reason.
 set -euo pipefail
 
 # Each program is listed with its Debian package. The tests themselves fetch etcd 3.5.1 with pip,

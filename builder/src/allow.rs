@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// The names of the nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// Apply to all nodes in the output; with --install, only to nodes without a record
+    /// Apply to all nodes in the output; --install skips the nodes that have a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
     /// Install the machine at its next network boot, which erases its disk. `builder serve --power`
@@ -49,7 +49,7 @@ struct Permission {
     /// `--all` skips the node because the node has a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<bool>,
-    /// Whether the node may fetch its document again.
+    /// Whether `--document` allows the node to fetch its document again.
     document: bool,
 }
 

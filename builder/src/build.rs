@@ -94,8 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Check the output folder before any download, because a folder that the build may not replace
-    // now cannot be replaced at the end of the build either.
+    // Check the output folder before any download: if the build may not replace the folder now, it
+    // cannot replace it at the end either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
@@ -161,7 +161,7 @@ fn issue_documents(
 ) -> Result<Vec<Node>> {
     // The record of installations must exist before the first document is issued, because issuing a
     // document publishes the public half of the signing key, after which the PKI no longer counts
-    // as new. If the build is interrupted at this point, the next build creates the record again.
+    // as new. If the build is interrupted before that, the next build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -184,7 +184,7 @@ fn issue_documents(
     Ok(nodes)
 }
 
-/// Writes the documents, each with the serial of the release.
+/// Writes the files of each node. Each document contains the serial of the release.
 fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) -> Result<()> {
     for node in nodes {
         if let Node::Enrolled(document) = node {
@@ -195,8 +195,8 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
     Ok(())
 }
 
-/// Reports the nodes that have no certificates yet, and warns if the node documents do not contain
-/// the object store's credentials.
+/// Reports the nodes that have no certificates yet, and warns if the PKI folder contains the object
+/// store's credentials but the node documents do not.
 fn warn_of_awaited(
     recipe: &Recipe,
     pki: &Pki,

@@ -32,12 +32,12 @@ const ETCD: &str = "etcd";
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// The path on the node, or the name of the difference.
+    /// The path on the node, or the name of the thing that differs.
     what: String,
-    /// The old state, or `None` for an addition.
+    /// The old state, or `None` for an addition or for the kickstart.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<String>,
-    /// The new state, or `None` for a removal.
+    /// The new state, or `None` for a removal or for the kickstart.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
     /// For a text file, the removed lines with the prefix `-`, and the added lines with the prefix

@@ -1,4 +1,4 @@
-//! SHA-256 over data that is too large, or arrives too slowly, to hold in memory.
+//! SHA-256 over data that arrives in pieces or is too large to hold in memory.
 
 use std::fs::File;
 use std::io::{self, Read};

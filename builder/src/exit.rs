@@ -5,7 +5,7 @@
 pub(crate) enum Exit {
     /// The command failed. A failed build leaves the existing output unchanged.
     Failed = 1,
-    /// The recipe, or a file that `check` read, has errors.
+    /// The recipe or a file that `check` read has errors, or a text file is too large or not UTF-8.
     Recipe = 3,
     /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,

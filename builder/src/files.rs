@@ -23,7 +23,7 @@ pub(crate) struct UserFile {
     pub(crate) owner: u32,
     /// The path from which the builder read the file.
     pub(crate) source: PathBuf,
-    /// The position in the recipe that names the file.
+    /// The position of the file's name in the recipe.
     pub(crate) span: std::ops::Range<usize>,
     pub(crate) bytes: Vec<u8>,
 }
@@ -78,8 +78,8 @@ pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.contains(['/', '@']) && KINDS.iter().any(|kind| name.ends_with(kind)))
 }
 
-/// Reads the files. A problem with a file is reported at the position in the recipe that names the
-/// file.
+/// Reads the files. A problem with a file is reported at the position of the file's name in the
+/// recipe.
 pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagnostic>) {
     let overlay = recipe
         .files

@@ -84,7 +84,7 @@ struct Written {
     recipe: PathBuf,
 }
 
-/// Writes the recipe, and checks it as `builder check` does.
+/// Writes the recipe, and checks it as `builder check` does. Removes a recipe that has errors.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     let path = options.recipe.display();

@@ -25,7 +25,7 @@ pub(crate) struct VerifyOptions {
     json: bool,
 }
 
-/// Re-verifies every digest.
+/// Verifies every digest again. The exit code shows whether the image is good.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {
@@ -67,7 +67,7 @@ pub(crate) struct PkiOptions {
     json: bool,
 }
 
-/// Lists every certificate.
+/// Lists every certificate. The exit code shows whether any certificate has a problem.
 pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
     console::report(infos.as_slice(), options.json, |infos| {

@@ -1,9 +1,9 @@
 //! Reads one recipe and builds the image for every node of an etcd cluster.
 //!
 //! `build` runs these modules in order: `check` (checks the recipe and the files rendered from it),
-//! `release` (downloads and verifies upstream's release), `render` (renders the node's files from
-//! kickstart/), `overlay` (packs the node's files), `pki` and `nodes` (create the identity of each
-//! node), `manifest`, `image_release` (writes the signed document through which running nodes find
+//! `release` (downloads and verifies upstream's release), `pki` and `nodes` (create the identity of
+//! each node), `render` (renders the node's files from kickstart/), `overlay` (packs the node's
+//! files), `manifest`, `image_release` (writes the signed document through which running nodes find
 //! the image), and `output` (moves everything into place).
 
 mod allow;

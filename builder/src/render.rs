@@ -1,7 +1,7 @@
 //! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
-//! four ways: as a word that never needs quoting, quoted by a filter, escaped for XML, or as
-//! complete lines that the builder has generated (`|lines`). Any other use of a value stops the
-//! build.
+//! four ways: as a word that never needs quoting, quoted or checked by a filter, escaped for XML,
+//! or as complete lines that the builder has assembled (`|lines`). Any other use of a value stops
+//! the build.
 
 mod context;
 mod packages;
@@ -73,7 +73,7 @@ pub(crate) fn kickstart(recipe: &Recipe, overlay: OverlayDigests) -> Result<Stri
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }
 
-/// Returns the modes of the folders and files that kickstart/modes lists.
+/// Returns the folders and files that kickstart/modes lists, each with its mode.
 pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
     MODES
         .lines()

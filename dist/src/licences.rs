@@ -2,8 +2,8 @@
 //! library and glibc.
 //!
 //! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
-//! a licence text must be available under MIT, and receives MIT's standard text. Any other licence
-//! stops the build of the packages.
+//! a licence text receives MIT's standard text. If such a crate is not available under MIT, the
+//! build of the packages stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -178,8 +178,8 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-/// Collects licence files from the top of a crate, and from the folders of sources that the crate
-/// has copied from other projects.
+/// Collects the licence files in a crate's folder and in all folders below it, which may contain
+/// sources that were copied from other projects.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?

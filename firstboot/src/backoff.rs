@@ -1,4 +1,4 @@
-//! Computes the pause between two checks of an operation in progress.
+//! Waits between two checks of an operation in progress.
 
 use std::time::{Duration, Instant};
 

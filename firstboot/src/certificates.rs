@@ -1,4 +1,4 @@
-//! Checks certificates against the rules that etcd and its peers apply.
+//! Checks certificates against the rules that etcd and its peers apply, and reads their validity.
 
 use std::sync::Arc;
 use std::time::Duration;

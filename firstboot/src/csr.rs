@@ -27,7 +27,8 @@ pub(crate) struct Options {
     new_key: bool,
 }
 
-/// Prints the request. Creates the keys if this node does not have keys yet.
+/// Prints the request. Creates new keys if the operator requests them, or if this node does not
+/// have keys yet.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let keys = if options.new_key {
         own_keys::ensure_next()?

@@ -7,7 +7,7 @@ pub(crate) use members::etcd::{
 
 use crate::{files, paths};
 
-/// Reads the installed certificates.
+/// Reads the installed CA certificates, and the client certificate with its key.
 pub(crate) fn installed_credentials() -> Result<Credentials> {
     let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
     Ok(Credentials::new(

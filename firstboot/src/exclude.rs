@@ -13,8 +13,8 @@ use crate::operator;
 use crate::output::say;
 use crate::systemd::FIRSTBOOT_UNIT;
 
-/// Writes the names of the excluded members to the journal. firstboot.service then continues
-/// without these members.
+/// Writes the names of the excluded members to the journal, or refuses if these members cannot be
+/// excluded. firstboot.service then continues without these members.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {

@@ -7,7 +7,7 @@ use crate::reason::{Reason, ReasonId};
 /// The exit codes other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// An unexpected failure: a bug, or a machine that cannot write to its own disk.
+    /// An unexpected failure, such as a bug, or a machine that cannot write to its own disk.
     Failed = 1,
     /// This machine, its image or its metadata is wrong, so another attempt would also fail.
     Refused = 3,

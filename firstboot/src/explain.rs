@@ -1,4 +1,4 @@
-//! `firstboot explain`: prints the journal as sentences. The command reads only the journal, so it
+//! `firstboot explain`: prints the journal as sentences. The command reads only local files, so it
 //! works without a network. With `--sources`, the command shows the answers of the metadata sources
 //! in this boot.
 
@@ -32,7 +32,8 @@ pub(crate) struct Options {
     sources: bool,
 }
 
-/// Prints what firstboot observed, decided and did on this disk.
+/// Prints what firstboot observed, decided and did on this disk, or the answers of the metadata
+/// sources. Returns an exit code if the journal has a damaged line.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.sources {
         return sources::run(options.json).map(|()| None);

@@ -1,5 +1,6 @@
-//! Writes files on the node. A write either is complete and durable, or has no effect. In a folder
-//! to which another user can write, firstboot does not follow that user's links (see `dir`).
+//! Reads and writes files on the node. A write either is complete and durable, or has no effect. In
+//! a folder to which another user can write, firstboot does not follow that user's links (see
+//! `dir`).
 
 mod attributes;
 mod dir;

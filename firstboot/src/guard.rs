@@ -28,7 +28,8 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command. Succeeds if etcd may start; otherwise restarts firstboot.service and fails.
+/// Runs the command. Without `--stopped`, succeeds if etcd may start; otherwise fails, and restarts
+/// firstboot.service unless firstboot is running.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return stopped();

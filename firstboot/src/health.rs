@@ -69,9 +69,9 @@ pub(crate) fn promote_and_wait_until_healthy(
     Ok(())
 }
 
-/// Waits until etcd has created its WAL, and records in the journal which data belongs to the
-/// member. firstboot promotes a learner only after the journal contains this record, so the data of
-/// every voter is recorded.
+/// Waits until etcd has created its WAL, and records which data belongs to the member, in the
+/// journal and in the start permit. firstboot promotes a learner only after the journal contains
+/// this record, so the data of every voter is recorded.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();

@@ -138,10 +138,10 @@ pub(crate) fn verify(
     })
 }
 
-/// Returns the newer of two documents: the stored copy and the document of a source. The node must
-/// not use the older document, because the keys in it may have been replaced after a leak. The copy
-/// can be newer than the source's document because an update stores a new document and does not
-/// change the sources.
+/// Returns the newer of two documents: the stored copy and the document of a source. If the copy is
+/// newer, also returns the reason. The node must not use the older document, because the keys in it
+/// may have been replaced after a leak. The copy can be newer than the source's document because an
+/// update stores a new document and does not change the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,

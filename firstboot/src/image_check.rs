@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Checks the files, and records the result.
+/// Checks the files and records the result, unless an update is in progress.
 fn scheduled() -> Result<()> {
     // During an update, the files belong to two images.
     if in_progress()? {

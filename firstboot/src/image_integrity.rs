@@ -27,7 +27,7 @@ pub(crate) struct InodeState {
     changed: (i64, i64),
 }
 
-/// The inode state of each file, by the file's path in the image.
+/// The digest and the inode state of each verified file, by the file's path in the image.
 pub(crate) type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
@@ -65,7 +65,8 @@ pub(crate) struct AlteredFile {
     why: String,
 }
 
-/// `firstboot image`: reads every file of the overlay, regardless of earlier results.
+/// `firstboot image`: reads every file of the overlay that must not change, regardless of earlier
+/// results.
 ///
 /// # Errors
 /// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
@@ -99,7 +100,7 @@ pub(crate) fn verify_changed() -> Result<()> {
     refuse_altered(compare(&file_list, &known_files()?)).map(drop)
 }
 
-/// Returns the inode states of the last comparison.
+/// Returns the verified files of the last comparison, or none if no readable record exists.
 pub(crate) fn known_files() -> Result<VerifiedFiles> {
     let known = files::read_if_there(paths::VERIFIED)?
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());

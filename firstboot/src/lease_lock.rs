@@ -20,9 +20,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock `key` for the holder `name`. Returns `None` if another member holds the
-    /// lock, or if a key in `seen` has changed since the revision that `seen` contains for that
-    /// key.
+    /// Acquires the lock `key` for the holder `name`. Returns `None` if the lock is held, or if a
+    /// key in `seen` has changed since the revision that `seen` contains for that key.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,

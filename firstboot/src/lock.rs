@@ -1,4 +1,5 @@
-//! Implements the lock that allows only one firstboot at a time to change the node.
+//! Implements the locks that allow only one firstboot at a time to change the node, and only one
+//! process at a time to update it.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The lock on the node. The kernel releases the lock when the process ends.
+/// A lock on the node. The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 

@@ -81,8 +81,8 @@ impl Machine {
 
     /// Explains why this machine is not the machine `before`, on which the disk was set up. Returns
     /// `None` if both are the same machine. A machine with a different UUID, or with none of the
-    /// earlier MAC addresses, is a different machine. Other changes of the network cards do not
-    /// matter.
+    /// earlier MAC addresses, is a different machine. Unknown values and other changes of the
+    /// network cards do not matter.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is

@@ -168,7 +168,8 @@ pub(crate) fn refuse_other_disk(
     identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
-/// Accepts the identity: writes it to the journal, and stores the document for the next boot.
+/// Accepts the identity: writes it to the journal, stores the document for the next boot, and makes
+/// the next keys the current keys if the document's certificates are for them.
 pub(crate) fn adopt_identity(
     identity: &Identity,
     machine: &Machine,

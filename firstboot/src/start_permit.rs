@@ -10,8 +10,9 @@ use crate::files::{self, DesiredDir, DesiredFile};
 use crate::systemd::ETCD_UNIT;
 use crate::{paths, systemd};
 
-/// Allows etcd to start on data that matches this description. Starts etcd.service, because systemd
-/// may have skipped the unit before the permit existed.
+/// Allows etcd to start on data that matches this description, and notifies systemd that this unit
+/// has started. Starts etcd.service, because systemd may have skipped the unit before the permit
+/// existed.
 pub(crate) fn grant(expected: &RecordedData) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;
@@ -19,7 +20,7 @@ pub(crate) fn grant(expected: &RecordedData) -> Result<()> {
     systemd::start(ETCD_UNIT)
 }
 
-/// Replaces the description of the data on which etcd may start.
+/// Writes the permit with the description of the data on which etcd may start.
 pub(crate) fn replace(expected: &RecordedData) -> Result<()> {
     let permit = DesiredFile::new(paths::START_PERMIT, serde_json::to_vec(expected)?);
     if permit.is_current()? {

@@ -47,7 +47,7 @@ struct JsonOutput<'a> {
     renewal: Option<&'a RenewalFailure>,
 }
 
-/// Prints the table. Returns the exit code that represents the state of the cluster.
+/// Prints the state of the cluster. Returns the exit code that represents this state.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = installed_credentials()?;

@@ -69,8 +69,8 @@ done
 [ -n "$disk" ] || fail "no disk for the node: the recipe requires ${wanted:-any fixed disk} with $need_mb MiB, but ${refused:-there is none}"
 
 # anaconda chooses GPT if an MBR cannot reach the end of the disk. A machine without UEFI then needs a partition for the boot loader
-# (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). The label is set here, so that inst.gpt does not change
-# it.
+# (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). The disk label is set here, so that inst.gpt does not
+# change it.
 sys=/sys/block/${disk//\//!}
 sectors=$(($(cat "$sys/size") * 512 / $(cat "$sys/queue/logical_block_size")))
 first=

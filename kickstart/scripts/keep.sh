@@ -118,7 +118,8 @@ require_size() { # PARTITION KEY MIB
 [install.partitions] to at most $has MiB, or install once with data = \"wipe\", which erases the disk"
 }
 
-# Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /.
+# Sets `from` to the folder with the journal: the folder on the old /, or the copy if an earlier installation began to format /. Leaves
+# `from` empty if there is no journal.
 find_journal() {
     local copy=$kept/firstboot-kept uuid='' lines
     if [ -e "$copy/journal" ]; then uuid=$(cat "$copy/root-uuid"); fi
@@ -161,7 +162,7 @@ event() { # KIND KEY
     echo "${line%%\"*}"
 }
 
-# Refuses the journal and the volume of another cluster, node or machine, and a journal that does not belong to this volume.
+# Refuses a disk of another cluster, node or machine, a journal that does not belong to this volume, and a restore that is in progress.
 check_identity() {
     local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
     if [ "$from" = "$old/var/lib/firstboot" ]; then trust=$old/etc/firstboot/trust.pub; fi
@@ -188,7 +189,7 @@ check_identity() {
     id=$(event life nonce)
     found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
     [ "$id" = "$found" ] || doubt keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
-    # Each of these events also ends a restore that was in progress (journal/state.rs).
+    # `told` begins a restore, and each of the other events ends it (journal/state.rs).
     case $(grep -E '"event":"(told|exchanged|given-up|left|rejoin|life)"' "$from/journal" | tail -n 1) in
         *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
     esac

@@ -1,6 +1,5 @@
 //! Compares the data of all healthy voters. The comparison uses etcd's own hash over all keys and
-//! their history, at one revision. etcd itself compares the hashes only with some settings, and
-//! reports differences only in its log.
+//! their history, at one revision. etcd itself compares the hashes only with some settings.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
 //! holds the lock that a commit needs). For 0.5 GiB, the computation took 1.3 s, and a client's
@@ -50,7 +49,7 @@ pub enum HashComparison {
         /// Each group's hash and members.
         groups: Vec<(u32, Vec<String>)>,
     },
-    /// The members could not be compared; the text states why.
+    /// The members were not compared; the text states why.
     Unknown(String),
 }
 

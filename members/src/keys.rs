@@ -1,8 +1,7 @@
 //! The keys in etcd through which the nodes of a cluster coordinate.
-//!
-//! A member stops its etcd on purpose for two reasons: a restart during a rotation of the CA, and
-//! an update of the image. An update and a restart exclude each other, so that two members are
-//! never stopped at the same time.
+//! The restart lock is for a restart of etcd during a rotation of the CA, and the turn is for an
+//! update of the image. An update and a restart exclude each other, so that they do not stop two
+//! members at the same time.
 
 use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
@@ -22,7 +21,7 @@ pub const TURN: &str = "/etcd-image/update/turn";
 pub const HALT: &str = "/etcd-image/update/halt";
 /// The key of the newest release that any member has started to install.
 pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
-/// The key that identifies the newest snapshot at the recipe's destination.
+/// The key of the record of the newest good snapshot at the recipe's destination.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
 /// Returns the key that marks a release as failed.
@@ -30,7 +29,7 @@ pub fn failed_key(serial: u64) -> String {
     format!("/etcd-image/update/failed/{serial}")
 }
 
-/// The member that may update itself.
+/// The turn of the member that may update itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UpdateTurn {
     /// The member's name.
@@ -75,7 +74,7 @@ pub struct NewestRelease {
 pub struct SnapshotRecord {
     /// The snapshot's slot in the schedule, in seconds since 1970.
     pub slot: u64,
-    /// The time at which the member started to take the snapshot.
+    /// The time at which the member started to take the snapshot, in seconds since 1970.
     pub time: u64,
     /// The host that took the snapshot.
     pub host: String,
@@ -107,7 +106,8 @@ impl SnapshotRecord {
         self.slot >= slot && !is_from_wrong_clock(self.time, now)
     }
 
-    /// Returns whether the snapshot of this record was taken after the other snapshot.
+    /// Returns whether the snapshot of this record was taken after the other snapshot, and its time
+    /// does not come from a wrong clock.
     pub fn is_newer_than(&self, other: &Self, now: u64) -> bool {
         self.time > other.time && !is_from_wrong_clock(self.time, now)
     }
@@ -176,7 +176,7 @@ pub struct ImageCheck {
 }
 
 impl ImageCheck {
-    /// The maximum number of paths, because a value in etcd must stay small.
+    /// The maximum number of recorded paths. A value in etcd must stay small.
     const MAX_PATHS: usize = 8;
 
     /// Returns the result of a check that ran at the time `at` and found that these files differ

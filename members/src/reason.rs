@@ -198,7 +198,7 @@ impl Serialize for ReasonId {
 /// id in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// The reason's id, or `None` for a message from another program, such as an error from etcd.
+    /// The reason's id, or `None` for a message without an id, such as an error from etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<ReasonId>,
     /// The event, its cause, and the remedy.

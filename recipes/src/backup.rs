@@ -21,7 +21,7 @@ pub struct Backup {
     pub schedule: Schedule,
     /// The destination of snapshots.
     pub destination: Destination,
-    /// The rules for which snapshots are kept.
+    /// The rules that decide which snapshots are kept.
     pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -67,8 +67,8 @@ pub enum InstallData {
     /// The installation erases the whole disk.
     #[default]
     Wipe,
-    /// The installation keeps the volume and firstboot's journal. If the volume and the journal may
-    /// not belong to this node, the installation ends without any change.
+    /// The installation keeps the volume and firstboot's journal. If it is not certain that both
+    /// belong to this node, the installation ends without any change.
     Keep,
 }
 
@@ -228,7 +228,8 @@ pub enum MetadataSource {
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
-    /// The same parameters in an OEM string of the firmware (SMBIOS type 11).
+    /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` in an OEM string of the firmware (SMBIOS type
+    /// 11).
     Smbios,
     /// `opt/etcd-image/node.json` in QEMU's firmware configuration.
     FwCfg,
@@ -251,8 +252,7 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All sources, in the default order: first the local sources that only root can read, and last
-    /// the network.
+    /// All sources, in the default order: first the local sources, and last the network.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub enum Severity {
     /// A warning: the file works, but probably not as intended.
     Warning,
-    /// The builder refuses the file, and builds nothing.
+    /// An error: the builder refuses the file, and builds nothing.
     Error,
 }
 
@@ -23,7 +23,7 @@ const LONGEST: usize = 600;
 /// One finding in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The severity of a finding.
+    /// The severity of the finding.
     pub severity: Severity,
     /// The fault, as one sentence without a full stop.
     pub message: String,

@@ -67,7 +67,7 @@ pub enum ReleaseError {
     /// The document was not signed as a release with the trusted key.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// The release was written by a different version of the builder.
+    /// The release has a format that this program does not read.
     #[error(
         "its format is {0}, but this program reads format {FORMAT}: reinstall the node from the \
          new image"

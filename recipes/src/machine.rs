@@ -82,9 +82,8 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A serial number or UUID from SMBIOS, as firmware prints it. Comparisons ignore case and the
-/// spaces with which vendors pad the text. This type refuses placeholders that whole product lines
-/// share.
+/// A serial number or UUID from SMBIOS, in lower case and without the spaces with which vendors pad
+/// it. This type refuses placeholders that whole product lines share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);

@@ -54,7 +54,8 @@ pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     Sha256::of(&all.concat())
 }
 
-/// The identity of a node, and the keys with which the node proves that identity to its peers.
+/// The identity of a node and its certificates, with their keys unless the node generated the keys
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeDocument {
@@ -103,7 +104,7 @@ pub struct NodeIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {
-    /// The authority that all members trust, or several authorities during a rotation.
+    /// The certificate of the CA that all members trust, or of several CAs during a rotation.
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,

@@ -1,4 +1,4 @@
-//! The version that both programs print when called with `--version`.
+//! The version that the builder and firstboot print when called with `--version`.
 
 use std::sync::LazyLock;
 

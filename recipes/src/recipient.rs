@@ -31,7 +31,7 @@ pub enum RecipientError {
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
     Syntax,
-    /// The text contains a mistyped character.
+    /// The checksum is wrong, for example because a character is mistyped.
     #[error("its checksum is wrong: a character is mistyped or missing")]
     Checksum,
 }

@@ -57,7 +57,7 @@ impl FromStr for Schedule {
                 offset: 4 * DAY,
             }),
             ["every", number, "minute" | "minutes"] => match number.parse::<u64>() {
-                // With an interval of less than five minutes, runs would overlap.
+                // With an interval of less than five minutes, runs could overlap.
                 Ok(minutes @ (5 | 6 | 10 | 12 | 15 | 20 | 30)) => every(minutes * MINUTE),
                 _ => Err(ScheduleError::Minutes),
             },

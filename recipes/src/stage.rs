@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// `%pre` is running: the installer has booted.
     Started,
-    /// `%pre` has chosen the tree and the disk. The installation now erases the disk.
+    /// `%pre` has chosen the tree and the disk. From now on, the installation changes the disk.
     Installing,
     /// The installation is complete and on the disk.
     Installed,

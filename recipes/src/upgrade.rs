@@ -1,5 +1,5 @@
-//! Decides which releases of etcd can be members of one cluster at the same time, and lists the
-//! releases that are known to damage data.
+//! Decides which releases of etcd can run in one cluster at the same time, and lists the releases
+//! that are known to damage data.
 //!
 //! The sources are etcd's upgrade guides for 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the
 //! promotion of a learner is not saved in the v3 store), #20967 (removed members reappear),
@@ -98,8 +98,8 @@ pub enum Obstacle {
     Downgrading,
 }
 
-/// Returns the patch that every member of one minor version must have before a member of the next
-/// minor version starts, and the reason for this requirement.
+/// Returns the minimum patch that every member of one minor version must have before a member of
+/// the next minor version starts, and the reason for this requirement.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
@@ -111,8 +111,8 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     }
 }
 
-/// Returns why two versions cannot be members of one cluster at the same time, or `None` if they
-/// can. `other` describes the member, node or data that has the version `theirs`.
+/// Returns why members with these two versions cannot run in one cluster at the same time, or
+/// `None` if they can. `other` describes the member, node or data that has the version `theirs`.
 pub fn coexistence_obstacle(
     own: EtcdVersion,
     other: &str,
@@ -216,7 +216,7 @@ pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obs
     }
 }
 
-/// A fault in a release that is known to damage data.
+/// A known fault of etcd that damages data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownFault {
     /// The first patch of the minor version that does not have this fault.
@@ -261,7 +261,7 @@ const FAULTS: [(u64, KnownFault); 10] = {
 };
 
 /// Returns the known faults of a release that damage data, in the order of the patches that fix the
-/// faults. Most releases have no such faults.
+/// faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS
         .iter()

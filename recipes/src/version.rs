@@ -23,8 +23,7 @@ pub enum VersionError {
     /// The text is not three numbers separated by dots.
     #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
     Syntax(String),
-    /// This project does not support the configuration keys and snapshot tools of this minor
-    /// version.
+    /// This project does not support the configuration keys and snapshot tools of this version.
     #[error("etcd {0} is not supported: expected 3.4 to 3.7")]
     Unsupported(String),
 }

@@ -108,7 +108,8 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Returns the cache key of the root, which depends on the package list.
+/// Returns the cache key of the root, which depends on the package lists and on the script
+/// [`FINISH`].
 fn key() -> String {
     let mut hash = Sha256::new();
     for package in PACKAGES.iter().chain(LATER) {

@@ -167,7 +167,7 @@ fn refuse(status: u16) -> Answer {
     )
 }
 
-/// Answers like nova/api/metadata: all other paths return 404.
+/// Answers like nova/api/metadata, which returns 404 for a path that does not exist.
 fn openstack(state: &State, request: &Request) -> Answer {
     match (
         request.method.as_str(),

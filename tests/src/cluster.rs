@@ -37,10 +37,10 @@ with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
 etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
-/// The network of a cluster, with the provisioning server and the builder's output in it.
+/// The network of a cluster, the servers in this network, and the builder's output.
 #[derive(Debug)]
 pub struct Provisioning {
-    /// The bridge that hosts are added to.
+    /// The network that hosts are added to.
     pub network: Network,
     /// The HTTP server for the kickstart and the overlay. The server can inject faults.
     pub server: FileServer,
@@ -82,8 +82,8 @@ impl Provisioning {
         self.folder.join("out.pki")
     }
 
-    /// Builds the recipe with the real builder, which fetches the release from the mirror. All
-    /// builds of the same recipe in a suite share the output of the first build.
+    /// Builds the recipe with the real builder, which fetches the release from the mirror. In a
+    /// suite, the first builds of all clusters with the same recipe share one output.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -214,8 +214,8 @@ impl Provisioning {
         Ok(installer)
     }
 
-    /// Installs a machine. In a suite, only the first installation from an image is carried out,
-    /// because all machines with the same image get the same disk.
+    /// Installs a machine. In a suite, only the first installation of a new machine from an image
+    /// is carried out, because all new machines with the same image get the same disk.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {

@@ -157,8 +157,8 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-/// On drop, and therefore also when the test panics, prints the last lines of each console to which
-/// a host has written since a given time.
+/// On drop, prints the last lines of each console to which a host has written since a given time.
+/// Only a test that fails or panics drops this value.
 struct Consoles {
     test: String,
     since: SystemTime,

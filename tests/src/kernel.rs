@@ -31,8 +31,8 @@ pub enum Ported {
     Getrandom = 318,
 }
 
-/// If this is the first argument, the program acts as the launcher. The numbers of the calls that
-/// stay available follow.
+/// The beginning of the first argument with which the program acts as the launcher. The numbers of
+/// the calls that stay available follow.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).

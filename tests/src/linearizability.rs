@@ -18,7 +18,8 @@ pub enum Action {
     Read(Option<u64>),
     /// The client wrote this value.
     Write(u64),
-    /// The client replaced the first value with the second value, or received no answer.
+    /// The client replaced the first value with the second value, or tried to and received no
+    /// answer.
     CompareAndSwap(Option<u64>, u64),
     /// The client tried to replace the first value, but found the second value instead.
     Refused(Option<u64>, Option<u64>),
@@ -66,7 +67,7 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
 /// The error that an action is not possible in this state.
 struct Impossible;
 
-/// Returns the values that any client read.
+/// Returns the values of the key that the answers show.
 fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
@@ -82,8 +83,8 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // An unanswered write whose value no client read has no effect on the answers, because each
-    // answer shows the key's value.
+    // Omit an unanswered write if no answer shows its value and no compare-and-swap expects it,
+    // because such a write explains no answer.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -107,7 +108,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     ))
 }
 
-/// Returns whether any compare-and-set, even an unanswered one, expects this value.
+/// Returns whether any compare-and-swap, even an unanswered one, expects this value.
 fn chained(history: &[Operation], value: u64) -> bool {
     history.iter().any(|operation| matches!(operation.action, Action::CompareAndSwap(Some(expected), _) if expected == value))
 }

@@ -1,5 +1,5 @@
-//! Fetches and unpacks Debian packages without installing them. An installation would change the
-//! machine: nginx starts a server, and iPXE adds itself to the boot menu.
+//! Fetches Debian packages without installing them on the test machine. An installation would
+//! change the machine: nginx starts a server, and iPXE adds itself to the boot menu.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -129,7 +129,7 @@ impl KillOnDrop {
     }
 
     /// Returns the CPU time of the process and of its descendants that have ended and were waited
-    /// for. Returns zero if the process has ended.
+    /// for. Returns zero if the process is no longer in /proc.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
         stat.ok().as_deref().and_then(cpu_time).unwrap_or_default()

@@ -1,5 +1,5 @@
 //! Shows the progress of a program that takes minutes. On a terminal, each line of the program
-//! replaces the previous line. Without a terminal, a line is printed every ten seconds.
+//! replaces the previous line. Without a terminal, a line is printed at most every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::process::{Output, describe};
 
-/// The time between two lines if there is no terminal.
+/// The minimum time between two lines if there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The maximum length of a line on a terminal. A longer line would wrap and could not be
@@ -79,7 +79,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// Returns the text to print for a line of the program's output.
+    /// Returns the text to print for a line of the program's output, if any.
     fn show(&mut self, now: Duration, line: &str) -> Option<String> {
         let line = line.trim().trim_start_matches("I: ");
         if line.is_empty() {

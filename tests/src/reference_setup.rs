@@ -66,7 +66,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     Ok(())
 }
 
-/// Changes the unit so that it starts etcd directly.
+/// Changes etcd's unit so that it starts etcd directly, and disables firstboot.
 fn start_without_firstboot(host: &Host) -> Result<()> {
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");

@@ -56,7 +56,7 @@ impl Repack {
         self.root.join(path)
     }
 
-    /// Replaces the overlay's etcd with the programs of the given release.
+    /// Replaces the overlay's etcd with the programs of the given release, and records its version.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
             let (from, to) = (
@@ -79,7 +79,7 @@ impl Repack {
     }
 
     /// Packs the overlay again as the release with this serial, and replaces the build's overlay
-    /// with the new overlay.
+    /// and release document.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.write_file_list()?;
         let overlay = self.out.join("image/overlay.tar.gz");
@@ -111,7 +111,7 @@ impl Repack {
         write(&self.out, &release, key)
     }
 
-    /// Writes the file list for the overlay's current content.
+    /// Writes the file list and the checksums of the overlay's current content.
     fn write_file_list(&self) -> Result<()> {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
@@ -153,8 +153,9 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<ImageFile>) -> Result<()> {
     Ok(())
 }
 
-/// Installs the files of an output's overlay on an installed machine that is off. The installer
-/// would refuse this overlay, because the kickstart contains the digest of the builder's overlay.
+/// Installs the files of an output's overlay on an installed machine that is off, and records the
+/// overlay as installed. The installer would refuse this overlay, because the kickstart contains
+/// the digest of the builder's overlay.
 pub fn install(out: &Path, host: &Host) -> Result<()> {
     process::check(
         "tar",

@@ -39,7 +39,8 @@ pub enum Requirement {
     Nspawn,
     /// debootstrap, or a base system that the user supplies.
     Debootstrap,
-    /// iproute2 and nftables, to make the networks of tests, and Python, to make slow links.
+    /// iproute2 and nftables, to make the networks of tests, and Python, to delay and record their
+    /// traffic.
     Network,
     /// Go 1.MINOR or later, to build the etcd releases that the tests do not download.
     Go(u32),
@@ -91,14 +92,14 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// Returns why the requirement is not met, as a sentence that ends with the remedy. Returns
-    /// `None` if the requirement is met.
+    /// Returns why the requirement is not met, and the remedy if one is known. Returns `None` if
+    /// the requirement is met.
     pub fn missing(self) -> Option<String> {
         match self {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
                 Some("it needs root: run the tests with sudo".into())
             }
-            // In a container, root may not be allowed to create namespaces.
+            // In a container, root is not always allowed to create namespaces.
             Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
             Requirement::Nspawn => programs(&[
                 ("systemd-nspawn", "systemd-container"),

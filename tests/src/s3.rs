@@ -1,4 +1,4 @@
-//! A real S3 server (moto, from PyPI), and a proxy that injects faults in front of the server.
+//! An S3 server (moto, from PyPI), and in front of it a proxy that injects faults.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -31,14 +31,14 @@ pub enum Fault {
     Truncate(u32),
     /// The next answers larger than one MiB, up to this number, break off in the middle.
     Half(u32),
-    /// Each upload request is delayed by this time.
+    /// Each request is delayed by this time.
     Slow(Duration),
     /// The server carries out a request whose first line contains this text, but the proxy delays
     /// the answer by this time.
     SlowAnswer(&'static str, Duration),
     /// The server reports a wrong digest of the stored object.
     Lie,
-    /// The last byte of a downloaded object is flipped, and no digest is returned.
+    /// The last byte of a downloaded object that is not JSON is flipped, and no digest is returned.
     Flip,
 }
 
@@ -111,7 +111,7 @@ impl S3 {
         })
     }
 
-    /// Applies the fault from now on, until [`S3::clear_faults`].
+    /// Applies the fault from now on, until its count is used up or until [`S3::clear_faults`].
     pub fn fault(&self, fault: Fault) {
         lock(&self.faults).push(fault);
     }

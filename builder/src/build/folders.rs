@@ -17,7 +17,7 @@ pub(crate) fn default_cache() -> Result<PathBuf> {
 }
 
 /// Returns the default PKI folder, `out.pki` next to `out`. The name differs for each output, so
-/// that two clusters in one folder do not share a PKI.
+/// that two outputs in the same folder do not share a PKI.
 pub(super) fn default_pki(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
@@ -33,7 +33,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder inside the output, because each build replaces the output completely.
+/// Refuses the output and the folders inside it, because each build replaces the output completely.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()

@@ -115,8 +115,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// Checks the number of fields, and that the last two fields are numbers. systemd accepts some
-/// lines that mount(8) cannot read.
+/// Checks that a line has three to six fields, and that the fifth and the sixth are numbers.
+/// systemd accepts some lines that mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
@@ -126,8 +126,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
                 .fix(instead.to_owned()),
         )
     };
-    // mount(8) accepts a line that lacks only the type or only the options, but not a line that
-    // lacks both.
+    // mount(8) accepts a line without options, but not a line without a type.
     if rest.is_empty() {
         return unreadable(line, "the line has no type", "write a type, or auto");
     }
@@ -357,7 +356,8 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
     }
 }
 
-/// Returns a finding if XFS, ext3 or ext4 on CentOS 7 does not have the option.
+/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an option of XFS on
+/// ext3 or ext4.
 fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
     let xfs = entry.kind.text == "xfs";
     if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {

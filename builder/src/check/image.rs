@@ -33,7 +33,7 @@ pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe>
     checked.context("a recipe without errors could not be read; this is a bug")
 }
 
-/// Checks a recipe and all files that are rendered from it.
+/// Checks a recipe, all files that are rendered from it, and the user's files.
 pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
     let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
@@ -121,8 +121,8 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. A file that cannot be added to the image becomes a finding about
-/// the recipe.
+/// Checks every file of the node. A file that cannot be added to the image is reported as a finding
+/// about the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
@@ -163,7 +163,7 @@ fn rendered(
                 );
                 continue;
             }
-            // The file is a program or another binary file.
+            // A file that is not checked, such as a program, need not be UTF-8.
             Err(_) => "",
         };
         files.push(File {

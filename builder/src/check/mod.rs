@@ -1,8 +1,8 @@
 //! `builder check` shows how CentOS 7.9 will read a file, before the file is on a node.
 //!
-//! Each kind of file has its own module. Each module's check is a pure function, which returns the
-//! findings for the text of a file. The folder `known` contains the tables of the words that CentOS
-//! 7.9 supports.
+//! Most kinds of files have their own module. The function `check` of such a module is pure, and
+//! returns the findings for the text of a file. The folder `known` contains the tables of the words
+//! that CentOS 7.9 supports.
 
 mod checker;
 mod chrony;

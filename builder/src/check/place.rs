@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, each with a description of the folder.
+/// Folders whose files are lost at each restart, each with a description of the folder.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "a tmpfs"),
     ("/var/run/", "a link to /run"),

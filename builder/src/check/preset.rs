@@ -207,8 +207,8 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Finds units that the user adds and that stay disabled because no preset enables them, and
-/// presets that nothing applies.
+/// Reports the units that the user adds and that stay disabled, unless a preset disables the unit
+/// by its full name, and the presets that nothing applies.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()

@@ -1,7 +1,7 @@
 //! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in Python 2.7.
 
-/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits. This
-/// function returns the largest `i64` for such a number.
+/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits. For such a
+/// number, this function returns `i64::MAX`, or `-i64::MAX` if the number is negative.
 pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let (negative, digits) = match text.as_bytes().first()? {

@@ -1,4 +1,4 @@
-//! Formats the findings as text, JSON or SARIF.
+//! Formats the findings as text or JSON.
 
 use std::io::IsTerminal as _;
 
@@ -20,11 +20,11 @@ pub(super) struct CheckedFile {
     pub(super) findings: Vec<Finding>,
 }
 
-/// All findings.
+/// The checked files, each with its findings.
 #[derive(Debug)]
 pub(crate) struct Report(pub(super) Vec<CheckedFile>);
 
-/// A finding with its position, for JSON and SARIF.
+/// A finding with its position, for JSON.
 #[derive(Debug, Serialize)]
 struct LocatedFinding<'a> {
     file: &'a str,

@@ -1,5 +1,5 @@
 //! Every rule that a finding can name, with its kind and its subject. The corpus has a faulty input
-//! for each rule.
+//! for each rule except `recipe`.
 
 use serde::Serialize;
 

@@ -109,7 +109,7 @@ pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 
-/// The types of values that are not just a number.
+/// The keys that do not accept arbitrary whole numbers, each with the type of its value.
 pub(super) static SYSCTL_TYPES: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-types.txt")));
 
@@ -162,7 +162,7 @@ pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(||
     rows.flat_map(str::split_whitespace).collect()
 });
 
-/// The units that the presets of CentOS enable.
+/// The names or patterns of the units that the presets of CentOS enable.
 pub(super) static PRESETS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/preset-stock.txt")));
 

@@ -20,7 +20,7 @@ const GLOBS: &str = "wxXreRmzZtTaA";
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
 /// The longest line, in bytes, that systemd 219 reads in one piece (glibc's LINE_MAX, less the line
-/// end).
+/// end and the NUL).
 const MAX_LINE_BYTES: usize = 2046;
 
 /// The fields of a line. systemd 219 supports quotes only around the argument.
@@ -153,7 +153,7 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier of systemd 219 expands to a string that begins with a slash.
+    // No specifier that systemd-tmpfiles 219 supports expands to a string that begins with a slash.
     if line.path.text.starts_with('/') {
         return None;
     }
@@ -229,8 +229,8 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Finds two different lines for the same path. systemd-tmpfiles keeps the first line
-/// (`item_compatible`).
+/// Returns a finding if a second line for the same path differs from the first. systemd-tmpfiles
+/// keeps the first line (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
         let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());

@@ -109,8 +109,8 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` inputs, that each verdict applies to at least a tenth of
-/// the inputs, and that there is no disagreement.
+/// Asserts that there are at least `least` inputs, that more than a tenth of them have the verdict
+/// `accepted` and more than a tenth have another verdict, and that there is no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all
@@ -148,7 +148,7 @@ fn firewalld_files_are_checked_as_firewalld_checks_them() {
 }
 
 proptest! {
-    /// Inserts a piece of one input that has a verdict into another input that has a verdict.
+    /// Joins the start of one input, a short text and the end of another input.
     #[test]
     fn no_mixture_of_texts_with_verdicts_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),

@@ -11,7 +11,7 @@ pub(crate) enum Linkage {
     /// The program uses libraries that CentOS 7 has.
     Dynamic {
         /// The newest `GLIBC_x.y` that the program needs (at most 2.17), or `None` if the program
-        /// needs only unversioned symbols.
+        /// needs no versioned symbol of glibc.
         glibc: Option<Version>,
     },
 }
@@ -77,7 +77,7 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a newer kernel.
     #[error("it requires Linux {}.{}.{} or later (ABI note), but CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
-    /// The file's headers contradict each other.
+    /// The file's headers cannot be parsed, or contradict each other.
     #[error("its ELF headers are damaged: {0}; build or download it again")]
     Damaged(&'static str),
 }

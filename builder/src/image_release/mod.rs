@@ -44,7 +44,7 @@ pub(crate) fn document(
     ))
 }
 
-/// Reads the release of an output, or `None` if the output has no release. This function does not
+/// Returns the release of an output, or `None` if the output has no release. This function does not
 /// check the signature, because the nodes check it.
 pub(crate) fn read(output: &Path) -> Result<Option<ReleaseDocument>> {
     let path = output.join(RELEASE_FILE);
@@ -60,7 +60,7 @@ pub(crate) fn read(output: &Path) -> Result<Option<ReleaseDocument>> {
         .with_context(wrong)
 }
 
-/// Writes a release into an output.
+/// Signs a release, and writes it into an output.
 pub(crate) fn write(output: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let path = output.join(RELEASE_FILE);
     let mut text =

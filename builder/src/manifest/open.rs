@@ -36,7 +36,7 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     })
 }
 
-/// Reads an output's image. Only `verify` checks that the image is unchanged since the build.
+/// Reads an output's image. Only `verify` checks that the image has not changed since the build.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {

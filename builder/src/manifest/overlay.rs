@@ -31,8 +31,8 @@ pub(crate) struct OverlayContents {
 
 /// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
-/// Refuses an archive that tar would unpack differently: a duplicate entry (tar keeps the last
-/// copy), a path that leads out of the folder, a device, or a link.
+/// Refuses an archive that tar would unpack differently, because it contains a duplicate entry (tar
+/// keeps the last copy), a path that leads out of the folder, a device, or a link.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,

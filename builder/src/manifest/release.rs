@@ -14,8 +14,8 @@ use super::report::Problem;
 
 impl Manifest {
     /// Returns the digest of the image, computed from the names and digests of its files except the
-    /// manifest. The manifest also contains the recipe's digest and the builder's version, which
-    /// can change while every file on a node stays the same.
+    /// manifest, its signature and `SHA256SUMS`. The manifest also contains the recipe's digest and
+    /// the builder's version, which can change while every file on a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -26,7 +26,7 @@ impl Manifest {
     }
 }
 
-/// Checks the release in an output, if there is a release.
+/// Checks the release in an output, unless there is no release or no key for the check.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,

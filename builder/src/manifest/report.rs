@@ -79,8 +79,8 @@ impl fmt::Display for SignatureState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file's path, relative to the verified folder. A file in the overlay is written as
-    /// `overlay.tar.gz: etc/fstab`.
+    /// The file's path, relative to the image, or to the output for the release and a node's files.
+    /// A file in the overlay is written as `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// The fault of the file.
     pub what: String,
@@ -131,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// Returns whether the verification found no problems.
+    /// Returns whether the verification found neither a problem nor a signature by another key.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

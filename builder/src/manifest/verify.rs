@@ -1,5 +1,5 @@
-//! `builder verify`: re-verifies every digest. One pass reads the files, and all later steps only
-//! compare digests.
+//! `builder verify`: re-verifies every digest. One pass computes the digests of the image's files,
+//! and later steps compare these digests.
 
 mod compare;
 
@@ -98,7 +98,7 @@ fn read_overlay(image: &Path) -> Option<Result<OverlayContents, ManifestError>> 
 }
 
 /// Compares the image's files and the overlay's entries with the manifest. Returns the number of
-/// entries.
+/// compared entries of the overlay.
 fn against_manifest(
     manifest: &serde_json::Result<Manifest>,
     found: &[FileDigest],
@@ -124,7 +124,8 @@ fn against_manifest(
     entries
 }
 
-/// Returns the key in the overlay, and reports a problem unless the manifest names the same key.
+/// Returns the key in the overlay. Reports a problem if the overlay is broken, or if the manifest
+/// names a different key.
 fn overlay_key(
     overlay: Option<Result<OverlayContents, ManifestError>>,
     manifest: Option<&Manifest>,
@@ -182,8 +183,8 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest is signed, and the signature file has the builder's exact
-/// formatting. The signature itself does not cover the white space in that file.
+/// Returns whether the manifest is signed and whether the signature file is formatted exactly as
+/// the builder formats it. The signature itself does not cover the white space in that file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
@@ -246,8 +247,8 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // If the image's own key signed this manifest, the image is unchanged since then, and the user
-    // must decide whether to trust that key.
+    // If the image's own key signed this manifest, the image has not changed since then, and the
+    // user must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)
@@ -274,8 +275,8 @@ fn signature(
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts. A node refuses a
-/// document that another key signed.
+/// Checks that each node's document is signed by `key`, and that the node's other files match the
+/// document. A node refuses a document that another key signed. Returns the number of nodes.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,

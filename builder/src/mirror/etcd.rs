@@ -17,12 +17,12 @@ use crate::release::{self, Fetch, ReleaseRequest, SUMS_FILE};
 pub(super) struct MirroredRelease {
     pub(super) version: String,
     pub(super) sha256: Sha256,
-    /// The tarball, below the mirror's folder.
+    /// The path of the tarball, relative to the mirror's folder.
     pub(super) path: String,
 }
 
-/// Downloads the release and its SHA256SUMS into the mirror. Returns the tarball's size if the
-/// mirror did not contain the correct tarball.
+/// Downloads the release and its SHA256SUMS into the mirror, unless the mirror already contains
+/// them. Returns the release, and the tarball's size if it was downloaded.
 pub(super) fn mirror(
     recipe: &Recipe,
     folder: &Folder,
@@ -68,8 +68,8 @@ pub(super) fn mirror(
     Ok((release, downloaded))
 }
 
-/// Returns upstream's SHA256SUMS, or a generated SHA256SUMS with only the digest that the recipe
-/// pins.
+/// Returns upstream's SHA256SUMS, or, if no etcd mirror has that file, a generated SHA256SUMS with
+/// only the digest that the recipe pins.
 fn upstream_sums(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, name: &str) -> Result<String> {
     if let Some(text) = release::upstream_sums(wanted, fetch)? {
         return Ok(text);

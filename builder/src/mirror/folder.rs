@@ -30,7 +30,7 @@ pub(super) struct Folder {
 pub(super) enum Status {
     Present(u64),
     Missing,
-    /// The file exists, but its digest or size differs from the listed digest or size.
+    /// The path exists, but it is not a file, or its digest or size differs from the listed one.
     Wrong,
 }
 
@@ -165,7 +165,7 @@ impl Folder {
     }
 }
 
-/// Writes a file that everyone can read, and replaces an existing file.
+/// Writes a file durably, with a mode that lets everyone read it. Replaces an existing file.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().unwrap_or(Path::new("."));

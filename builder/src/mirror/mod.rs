@@ -181,7 +181,8 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
     Ok(all)
 }
 
-/// Downloads the missing files. Returns the number of files that already existed.
+/// Downloads the missing files, and then writes the new lists. Returns the number of files that
+/// already existed.
 fn complete(
     reader: &Reader<'_>,
     repositories: &[Repository<'_>],

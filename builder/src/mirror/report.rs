@@ -52,8 +52,8 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Returns the URL of the site's `builder serve`, with a trailing slash. The recipe names the same
-/// server for the image.
+/// Returns the URL of the server that the recipe names for the image, or else a placeholder, with a
+/// trailing slash. `builder serve` at the site also serves the mirror.
 fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image

@@ -71,7 +71,7 @@ impl FileListing {
     }
 }
 
-/// The files of a repository that the mirror does not have.
+/// The files of a repository that must be downloaded, and the number of files that are present.
 #[derive(Debug, Default)]
 pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,
@@ -93,8 +93,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the lists of a repository. A list that the mirror's folder contains with the expected
-    /// digest is not downloaded. `recorded` contains the digests from the last run.
+    /// Reads the lists of a repository. Downloads a list unless the mirror's folder contains it
+    /// with the expected digest, and an image unless `.treeinfo` or the last run provides its
+    /// digest. `recorded` contains the digests from the last run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,

@@ -63,8 +63,8 @@ impl Source<'_> {
         ))
     }
 
-    /// Downloads a small file without a listed digest. If `accept` refuses the content from one
-    /// address, this function tries the next address.
+    /// Downloads a small file without a listed digest. If an address does not provide the file, or
+    /// if `accept` refuses the content, this function tries the next address.
     pub(super) fn small(
         &self,
         fetch: Fetch<'_>,

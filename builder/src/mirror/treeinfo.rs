@@ -18,7 +18,7 @@ const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 /// The contents of a `.treeinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TreeInfo {
-    /// The files with listed digests that an installation needs.
+    /// The files with listed digests that an installation fetches.
     pub(super) files: Vec<ListedFile>,
     /// The files without listed digests that an installation needs. CentOS 7's trees are made by
     /// lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists digests.

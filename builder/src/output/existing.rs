@@ -142,7 +142,7 @@ pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
 }
 
 /// Reads the manifest of an output. Returns `None` if the output contains no manifest. A manifest
-/// that cannot be parsed does not identify a cluster.
+/// that cannot be parsed counts as a manifest that does not identify a cluster.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
     if !path.is_file() {
         return Ok(None);

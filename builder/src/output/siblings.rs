@@ -68,8 +68,8 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Moves `temp` to `target`. After the call, the old `target`, if any, is either at `temp` or
-/// removed.
+/// Moves `temp` to `target`. After a successful call, the old `target`, if any, is either at `temp`
+/// or removed.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("move the new output into place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {

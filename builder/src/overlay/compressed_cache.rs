@@ -2,9 +2,9 @@
 //!
 //! The path of an entry is CACHE/gzip/CONTENT-DIGEST/COMPRESSOR.CONTENT-SIZE.COMPRESSED-DIGEST.gz.
 //! From this path, the builder can find an entry by the digest of the entry's content, and can
-//! verify the entry by hashing only the compressed bytes. The compressed bytes are a third of the
-//! content's size, and the builder does not read the content itself. Like a compiler's cache, this
-//! cache is protected against damage, but not against an owner who forges entries.
+//! verify the entry by hashing only the compressed bytes. The compressed bytes are about a third of
+//! the content's size, and the builder does not read the content itself. Like a compiler's cache,
+//! this cache is protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -59,8 +59,8 @@ impl CompressedCache {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// Returns the compressed form of the content with this digest and size. A damaged entry is
-    /// removed and counts as missing.
+    /// Returns the compressed form of the content with this digest and size. Records the time of
+    /// use. A damaged entry is removed and counts as missing.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;

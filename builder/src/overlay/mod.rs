@@ -2,13 +2,13 @@
 //! the day of the build.
 //!
 //! Read the modules in this order: `path` and `order` (the entries that the archive may contain),
-//! `header` (the tar header of each entry), `gzip` and `compressed_cache` (compress each file
+//! `header` (the tar header of each entry), `gzip` and `compressed_cache` (compress each large file
 //! once), and `pack` (writes the archive).
 //!
 //! The archive is one tar stream, compressed as many concatenated gzip members. According to RFC
 //! 1952 (2.2), the result is a gzip file, and CentOS 7's gzip 1.5 and tar 1.26 read it correctly.
 //! The members have two advantages: the builder compresses a large file in parallel, and compresses
-//! a file again only if it changes.
+//! it again only if it changes.
 
 mod compressed_cache;
 mod entry;

@@ -44,8 +44,8 @@ enum Segment {
 }
 
 /// Packs the entries into a tar.gz at `out`. Every entry has the modification time `mtime` (seconds
-/// since 1970). The bytes depend only on the entries and `mtime`. Large files are compressed once
-/// and kept in `cache`.
+/// since 1970). The bytes depend only on the entries and `mtime`. The compressed form of a large
+/// file is kept in `cache`.
 ///
 /// `out` is one file of an output, which the caller completes and then syncs. After an error, `out`
 /// does not exist.
@@ -153,7 +153,7 @@ fn segments(
 }
 
 /// Returns the gzip members of all segments, in order. The members of new large files are added to
-/// the cache.
+/// the cache, from which unused entries are then removed.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

@@ -1,4 +1,4 @@
-//! Approves a node's keys, and records the keys that are waiting for approval.
+//! Approves a node's keys, and finds the keys that are waiting for approval.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint of the keys that are waiting for approval, if any.
+/// Returns the fingerprint of the keys whose request was refused last, if any.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))

@@ -255,8 +255,8 @@ pub(super) fn own(
     now: OffsetDateTime,
 ) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // The CA's name contains a part of the key's digest, so that two CAs of this project always
-    // have different names.
+    // The CA's name contains a part of the key's digest, so that two CAs of this project have
+    // different names.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params

@@ -30,8 +30,8 @@ pub(super) struct Certificate {
     pub(super) sans: BTreeSet<String>,
     /// The purposes, such as `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// Whether the basic constraints mark the certificate as a CA and its key usage, if present,
-    /// allows signing.
+    /// True if the basic constraints mark the certificate as a CA and its key usage, if present,
+    /// allows signing certificates.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,

@@ -1,7 +1,7 @@
 //! `builder pki client`: issues an operator's own client certificate, so that the operator's
 //! machine does not use a node's certificate. The certificate's common name is the operator's name,
-//! so that etcd can distinguish operators. The certificate is valid only for hours, so that a lost
-//! certificate soon becomes useless.
+//! so that etcd can distinguish operators. By default, the certificate is valid for only 12 hours,
+//! so that a lost certificate soon becomes useless.
 //!
 //! ```text
 //! DIR/clients/NAME/           0700
@@ -114,7 +114,8 @@ fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
 }
 
 /// Issues a client certificate with a new key. The new certificate replaces an earlier certificate
-/// of the same name. `out` is the folder to write; the default is `clients/NAME` in the PKI folder.
+/// in the same folder. `out` is the folder to write; the default is `clients/NAME` in the PKI
+/// folder.
 pub(crate) fn issue_client(
     dir: &Path,
     provided: &Authority,

@@ -104,8 +104,7 @@ pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
     read(&dir.join(FILE))
 }
 
-/// Returns whether the last build with the folder was for exactly this cluster, with these nodes
-/// and addresses.
+/// Returns whether the folder's record names exactly this cluster, with these nodes and addresses.
 pub(crate) fn is_of(dir: &Path, cluster: &Cluster) -> bool {
     matches!(recorded(dir), Ok(Some(recorded)) if recorded == *cluster)
 }
@@ -136,7 +135,7 @@ fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
     })
 }
 
-/// Refuses a name that is not the name of a node in the folder's cluster.
+/// Refuses a name if the folder's record names a cluster without a node of this name.
 pub(super) fn knows(dir: &Path, name: &Label) -> Result<(), PkiError> {
     let path = dir.join(FILE);
     match read(&path)? {

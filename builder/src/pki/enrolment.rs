@@ -40,9 +40,10 @@ impl Pki {
     ///
     /// # Errors
     ///
-    /// Fails if an operator must first approve these keys, because the node has other keys or
-    /// because `first` requires approval. The function also fails if one of the keys belongs to
-    /// another node, as on a copied disk.
+    /// Fails if an operator must first approve these keys, because the node has other keys, because
+    /// an operator approved other keys, or because `first` requires approval. The fingerprint of
+    /// the keys is then recorded for the approval. The function also fails if one of the keys
+    /// belongs to another node, as on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,

@@ -1,4 +1,4 @@
-//! Errors about a PKI folder. Every error names the file, the fault, and the remedy.
+//! Errors about a PKI folder. Most errors name the file, the fault and the remedy.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -44,7 +44,7 @@ pub(crate) enum PkiError {
         /// The number of seconds that this build waited.
         waited: u64,
     },
-    /// The recipe of a program that answers requests is not the recipe of the last build.
+    /// The last build did not include the node, or assigned another address to it.
     #[error(
         "the last build did not assign {name} the address {address}: build, and ask again [not-built]"
     )]

@@ -197,7 +197,7 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    /// Returns the folder of a node, and creates it if necessary.
+    /// Returns the folder of a node, and creates it if necessary. Also publishes the signing key.
     fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
         // After the publication, the PKI folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
@@ -312,9 +312,8 @@ impl Pki {
         Ok(())
     }
 
-    /// Archives a certificate and its key that can no longer be used. If the build is killed
-    /// between the two steps, only the key remains, and the next build issues a new certificate for
-    /// that key.
+    /// Archives an unusable certificate and its key. If the build is killed between the two steps,
+    /// only the key remains, and the next build issues a new certificate for that key.
     fn archive_pair(
         &mut self,
         cert: Option<&Path>,
@@ -358,8 +357,8 @@ impl Pki {
         })
     }
 
-    /// Issues the certificate for a key. The new certificate replaces the `old` certificate at this
-    /// path.
+    /// Signs a certificate for a key, and returns the certificate. The caller must write it to the
+    /// path `cert`, where it replaces `old`.
     fn sign(
         &self,
         role: Role,

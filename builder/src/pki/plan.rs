@@ -16,7 +16,7 @@ pub(super) enum AuthorityPlan {
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),
-    /// Write the user's authority into the folder.
+    /// Write the certificates of the user's authority into the folder.
     Take(Signer),
 }
 
@@ -126,8 +126,8 @@ fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     ))
 }
 
-/// Copies the user's authority into the folder, and keeps the existing authority under another
-/// name.
+/// Copies the certificates of the user's authority to `kept`, and keeps a replaced file under
+/// another name.
 fn store_provided(
     given: &Signer,
     kept: &Path,

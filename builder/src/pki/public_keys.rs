@@ -1,5 +1,5 @@
-//! Reads the public keys of a node that generated its keys itself from the node's certificate
-//! request. The builder ignores all other parts of a request, because the recipe determines names,
+//! Reads, from a node's certificate request, the public halves of the keys that the node generated
+//! itself. The builder ignores all other parts of a request, because the recipe determines names,
 //! addresses, purposes and lifetimes.
 
 use std::path::Path;

@@ -1,6 +1,7 @@
-//! Replaces the authority. `rotate` creates the next authority, after which nodes trust both
-//! authorities. `retire` keeps only the signing authority. If either command is killed at any
-//! moment, builds can still use the folder, and a second run of the command completes the work.
+//! Replaces the authority. `rotate` creates the next authority. With the documents of later builds,
+//! nodes trust both authorities. `retire` keeps only the signing authority. If either command is
+//! killed at any moment, builds can still use the folder, and a second run of the command completes
+//! the work.
 
 use std::path::Path;
 
@@ -171,7 +172,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
 }
 
 /// Splits a PEM string after each certificate. Every item is a certificate with the text that
-/// precedes it.
+/// precedes it, or the text after the last certificate.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

@@ -20,7 +20,7 @@ use crate::text_file;
 /// build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
-/// The maximum size of a file in a PKI folder.
+/// The maximum number of bytes to read from a file in a PKI folder.
 const LIMIT: u64 = 1 << 20;
 
 /// The mode of a private key.
@@ -185,8 +185,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{timestamp}{suffix}"));
         PathBuf::from(name)
     };
-    // The lock prevents all other processes from writing here, so there is no race between this
-    // check and the rename.
+    // The lock prevents other builders from writing here, so there is no race between this check
+    // and the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {

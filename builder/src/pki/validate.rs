@@ -1,4 +1,5 @@
-//! Decides whether a node can use a certificate, as a pure function of the parsed certificate.
+//! Decides whether a node can use a certificate, as a pure function of the certificate, its key and
+//! the requirements.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -57,8 +58,8 @@ impl Role {
         }
     }
 
-    /// Returns the names and addresses at which other machines reach the node. A client certificate
-    /// contains no names or addresses, because nothing connects to a client.
+    /// Returns the names and addresses at which clients and peers reach the node. A client
+    /// certificate contains no names or addresses, because nothing connects to a client.
     ///
     /// The names include `localhost`, and the addresses include the loopback addresses, so that
     /// etcdctl on the node works without a network.
@@ -99,7 +100,7 @@ impl Role {
 /// because some resolvers return `::1` for `localhost`.
 const OPTIONAL_SAN: &str = "IP:::1";
 
-/// A reason why a node cannot use a certificate.
+/// A requirement that a certificate does not meet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
     /// The certificate cannot be parsed.

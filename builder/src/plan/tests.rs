@@ -1,5 +1,5 @@
-//! Tests that a plan names everything that a build packs, and shows the CentOS 7 guide's values
-//! next to the image's values.
+//! Tests that a plan shows the contents of an image, and the CentOS 7 guide's values next to the
+//! image's values.
 
 use super::*;
 

@@ -37,9 +37,9 @@ pub(crate) enum Step {
     Discard,
     /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),
-    /// Try the next mirror, because this mirror refuses the file.
+    /// Try the next mirror, because this mirror does not provide the file.
     Leave,
-    /// Try the next mirror, because this mirror states a size that is too large for a release.
+    /// Try the next mirror, because this mirror states a size above the limit.
     TooLarge(u64),
 }
 
@@ -48,8 +48,8 @@ pub(crate) enum Step {
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // Either the server ignores Range, or its file differs from the file that If-Range
-        // identified.
+        // The request had no Range, the server ignores Range, or its file differs from the file
+        // that If-Range identified.
         200 => Step::StartOver {
             total: answer.length,
         },

@@ -35,7 +35,7 @@ pub(crate) enum Program {
 /// A fault of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// The entry's path leads outside the top-level folder.
+    /// The entry's path is absolute, contains `..`, or is not a plain path in UTF-8.
     #[error(
         "this path is absolute, contains `..`, or is not a plain path in UTF-8: the tarball is not upstream's"
     )]
@@ -46,7 +46,7 @@ pub(crate) enum Problem {
          version?"
     )]
     Outside(String),
-    /// The entry is a link, a device or something else that is neither a file nor a folder.
+    /// The entry is neither a file nor a folder, or is one where the other is expected.
     #[error(
         "it is {0}, but a release contains only files and folders: the tarball is not upstream's"
     )]
@@ -181,8 +181,8 @@ impl Contents {
     }
 }
 
-/// Returns the path without a folder's trailing slash, if the path is relative and consists only of
-/// names.
+/// Returns the path without a trailing slash if the path is UTF-8 and relative, and has no empty,
+/// `.` or `..` component and no control character.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);

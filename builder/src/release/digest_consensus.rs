@@ -24,7 +24,7 @@ pub(crate) struct Disagreement {
     sums: Option<StatedDigest>,
 }
 
-/// The source that contradicts the other sources.
+/// The source that contradicts the other sources, as far as the digests show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outlier {
     /// The recipe contradicts the table and the mirror.

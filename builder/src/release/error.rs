@@ -10,7 +10,7 @@ use super::contents::Problem;
 use super::digest_consensus::Disagreement;
 use super::mirror_error::MirrorError;
 
-/// The reason why a release cannot be obtained. Each reason states the remedy.
+/// The reason why a release cannot be obtained. Most reasons state the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
     /// The recipe, the table and SHA256SUMS disagree.

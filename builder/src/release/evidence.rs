@@ -44,8 +44,8 @@ pub(crate) enum Origin {
 pub(crate) enum Sums {
     /// SHA256SUMS agrees with the recipe. The string is the URL or path of SHA256SUMS.
     Agrees(String),
-    /// SHA256SUMS could not be obtained. The first string is the URL or path of SHA256SUMS, and the
-    /// second string is the reason.
+    /// SHA256SUMS could not be obtained, or does not list the release. The first string is the URL
+    /// or path of SHA256SUMS, and the second string is the reason.
     Missing(String, String),
     /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
     /// has no SHA256SUMS next to it that lists the release.

@@ -83,7 +83,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads a file whose digest is not known from `url` to `path`. The download does not
+    /// Downloads the file at `url`, whose digest is not known, to `path`. The download does not
     /// resume a partial file of an earlier run, because without a digest, nothing would detect a
     /// part of another file. Returns the file's size and digest.
     pub(crate) fn unverified(
@@ -147,8 +147,7 @@ impl Fetch<'_> {
         length?.parse().ok()
     }
 
-    /// Downloads the small file at `url`, with at most two tries. A release's SHA256SUMS is only
-    /// evidence, so its absence is not a failure.
+    /// Downloads the small file at `url`, such as a SHA256SUMS, with at most two tries.
     pub(crate) fn small(&self, url: &Url) -> Result<Vec<u8>, MirrorError> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<Vec<u8>, Attempt> {

@@ -48,7 +48,7 @@ pub(crate) enum MirrorError {
     /// The complete file arrived, but it is not the expected file.
     #[error("it has the wrong digest: expected {expected}, found {found}")]
     Digest {
-        /// The recipe's digest.
+        /// The expected digest.
         expected: Sha256,
         /// The digest of the downloaded file.
         found: Sha256,

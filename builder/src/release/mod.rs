@@ -8,7 +8,8 @@
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
 //! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
 //! release. Before the builder unpacks anything, it compares the recipe's digest with the table
-//! and, for a downloaded release, with SHA256SUMS.
+//! and, unless the release is in the cache, with the SHA256SUMS of the mirror or next to the
+//! operator's file, if there is one.
 
 mod address;
 mod answer;
@@ -62,8 +63,8 @@ pub(crate) struct ReleaseRequest<'a> {
     pub(crate) version: EtcdVersion,
     /// The digest of the release's linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
-    /// The mirrors to try, in this order, such as
-    /// `https://github.com/etcd-io/etcd/releases/download`.
+    /// The mirrors (such as `https://github.com/etcd-io/etcd/releases/download`), in the order in
+    /// which to try them.
     pub(crate) mirrors: &'a [Url],
     /// The cache's folder, which is created if it does not exist.
     pub(crate) cache: &'a Path,

@@ -55,7 +55,8 @@ impl PartialDownload {
     }
 
     /// Records the origin of the downloaded bytes. Only a strong ETag is recorded, because only a
-    /// strong ETag proves that bytes are identical (RFC 9110, 13.1.5).
+    /// strong ETag proves that bytes are identical (RFC 9110, 13.1.5). Without a strong ETag, an
+    /// earlier record is deleted.
     pub(crate) fn record_origin(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))

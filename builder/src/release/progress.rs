@@ -78,7 +78,7 @@ impl Progress for Bar {
     }
 }
 
-/// Lines of text, at most one every few seconds.
+/// Reports as lines of text, at most one every few seconds during a transfer.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     now: Mutex<Option<Transfer>>,

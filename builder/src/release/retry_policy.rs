@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-/// The limits for downloading one release. `Default` contains the values and the reasons for them.
+/// The limits for downloads. `Default` contains the values.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
     /// The number of consecutive tries per mirror. A try that receives at least
     /// [`RetryPolicy::PROGRESS`] bytes resets the count.
     pub(crate) tries: u32,
-    /// The pause after the first failure. Each later pause is twice as long as the previous pause.
+    /// The pause after the first failure. Each later pause is twice as long as the previous pause,
+    /// up to `longest_pause`.
     pub(crate) first_pause: Duration,
     /// The longest pause between two tries.
     pub(crate) longest_pause: Duration,
@@ -25,7 +26,8 @@ pub(crate) struct RetryPolicy {
     pub(crate) whole: Duration,
     /// The maximum size of a release in bytes. Upstream's releases have about 20 MB.
     pub(crate) release_bytes: u64,
-    /// The maximum size of a SHA256SUMS in bytes. Upstream's files have about 1 kB.
+    /// The maximum size, in bytes, of a small file such as a SHA256SUMS. Upstream's SHA256SUMS have
+    /// about 1 kB.
     pub(crate) sums_bytes: u64,
 }
 
@@ -65,7 +67,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns a number in 0..1 that differs on each call. The number must not be used for secrets.
+/// Returns a random number from 0 to 1, which must not be used for secrets.
 pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()

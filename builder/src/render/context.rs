@@ -23,7 +23,8 @@ pub(crate) struct OverlayDigests {
 }
 
 impl OverlayDigests {
-    /// The digests in a kickstart that is only displayed or compared, and never installs a machine.
+    /// Placeholders for the digests in a kickstart that is only displayed or compared, and never
+    /// installs a machine.
     pub(crate) const NONE: Self = Self {
         sha256: Sha256::new([0; 32]),
         trust: Sha256::new([0; 32]),

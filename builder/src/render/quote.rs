@@ -1,4 +1,4 @@
-//! Quotes any text as one word of a shell or a kickstart.
+//! Quotes text as one word of a shell or a kickstart, and checks text that is used without quotes.
 
 use minijinja::{Error, ErrorKind};
 
@@ -22,7 +22,8 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// Checks and returns the time at which a timer fires, in the format of systemd.time(7).
+/// Returns a timer's schedule, in the format of systemd.time(7), unchanged. Checks only its
+/// characters.
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text

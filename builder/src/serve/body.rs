@@ -1,6 +1,6 @@
-//! The body of an answer: text, or a piece of a file. If the connection is not encrypted, a file is
-//! sent with sendfile(2), which takes a quarter of the time that reading and writing the file
-//! takes.
+//! The body of an answer: text, a piece of a file, or events. If the connection is not encrypted, a
+//! file is sent with sendfile(2), which takes a quarter of the time that reading and writing the
+//! file takes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -130,8 +130,8 @@ impl Body for ResponseBody {
     }
 }
 
-/// Reads the next bytes of a piece. The bytes are usually in the page cache, so the read does not
-/// block.
+/// Reads the next bytes of a piece. The bytes are usually in the page cache, so the read rarely
+/// blocks.
 fn read(piece: &mut Piece) -> io::Result<Bytes> {
     let mut buffer = vec![0; usize::try_from(piece.length.min(CHUNK_BYTES)).unwrap_or_default()];
     let count = piece.file.read_at(&mut buffer, piece.start)?;

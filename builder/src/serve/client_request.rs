@@ -184,7 +184,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
     }
 }
 
-/// Refuses a method that is not in `allowed`.
+/// Returns the refusal of a method that is not in `allowed`.
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
     Refusal {

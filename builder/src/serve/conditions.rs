@@ -81,8 +81,8 @@ impl Conditions {
     }
 }
 
-/// Converts a date in the format of servers (RFC 9110, 5.6.7) to seconds since 1970. Returns `None`
-/// for any other text, so that the server ignores the condition.
+/// Converts a date in HTTP's preferred format (IMF-fixdate; RFC 9110, 5.6.7) to seconds since 1970.
+/// Returns `None` for any other text, so that the server ignores the condition.
 fn http_date(text: &str) -> Option<i64> {
     let format =
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";

@@ -1,6 +1,6 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
-//! slots are in use, the source with the most connections loses its oldest connection, so that a
-//! machine with a single request always receives an answer.
+//! slots are in use, a new connection from a source with few connections replaces the oldest
+//! connection of the source with the most, so that one source cannot lock out the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -54,7 +54,8 @@ enum Admission {
 }
 
 impl Connections {
-    /// Creates a table with as many slots as the process's limit on open files allows.
+    /// Creates a table with as many slots as the process's limit on open files allows, up to
+    /// [`MAX_CONNECTIONS`].
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs two open files: its socket and the file that it sends.
@@ -76,6 +77,7 @@ impl Connections {
     }
 
     /// Returns a slot for a connection from an address, or `None` if the connection must be closed.
+    /// May end another source's oldest connection.
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);

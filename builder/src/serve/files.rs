@@ -25,7 +25,7 @@ pub(super) struct Piece {
     pub(super) length: u64,
 }
 
-/// An answer that contains a file.
+/// The answer to a request for a file.
 #[derive(Debug)]
 pub(super) struct FileAnswer {
     pub(super) status: StatusCode,
@@ -77,7 +77,8 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// Builds the answer with a file, or with the requested part of the file.
+/// Builds the answer to a request for a file: the file, the requested part of the file, or only a
+/// status if a condition fails or the range is outside the file.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();

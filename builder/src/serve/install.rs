@@ -30,8 +30,9 @@ pub(super) fn grub_head() -> Reply {
     text_reply(StatusCode::OK, "\n".repeat(GRUB_SCRIPT_BYTES))
 }
 
-/// Answers a machine that boots from the network and has stated its identity. Every answer is a
-/// script, because no boot loader shows the text of an error.
+/// Answers a machine that boots from the network. A machine that does not state its identity
+/// receives the first script. A refusal is a script too, because no boot loader shows the text of
+/// an error.
 pub(super) fn boot_script(
     state: &ServerState,
     request: &ClientRequest,
@@ -115,7 +116,7 @@ struct ScriptRequest<'a> {
     server: &'a str,
 }
 
-/// Chooses the script for a node's machine.
+/// Chooses the script for a node's machine. Records an attempt if the script installs the machine.
 fn decide(
     state: &ServerState,
     asked: &ScriptRequest<'_>,
@@ -204,7 +205,7 @@ fn image_to_install(
     Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into())
 }
 
-/// Returns the URL of the installation tree.
+/// Returns the URL of the installation tree, or a refusal if the server has none.
 pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
         (Some(InstallTree::Url(url)), _) => Ok(url.url().to_string()),
@@ -242,8 +243,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden(RefusalId::NoRecord, why)
 }
 
-/// Returns whether the newest installation began before a given time, or no installation is
-/// recorded. An installation that the operator has only allowed has not begun yet.
+/// Returns whether no installation is recorded, or whether the newest installation began no later
+/// than a given time. An installation that the operator has only allowed has not begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }

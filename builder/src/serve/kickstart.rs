@@ -17,7 +17,7 @@ use crate::image_release;
 const SAY: &str = include_str!("../../../kickstart/scripts/say.sh");
 
 /// Records a request for the kickstart, if a node's machine sent it. The kickstart itself is
-/// public. Returns the answer if the machine must not get the kickstart of the output.
+/// public. Returns a different answer if the machine must not get the kickstart of the output.
 pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<Option<Reply>> {
     if request.verb != Verb::Get {
         return Ok(None);
@@ -29,8 +29,8 @@ pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<
     Ok(replaced.map(|refusal| text_reply(refusal.status, restart(&refusal))))
 }
 
-/// Returns the refusal to continue an installation whose boot script named another image than the
-/// image of the output.
+/// Returns the refusal to continue an installation if its boot script named an image other than
+/// that of the output.
 fn replaced(state: &ServerState, request: &ClientRequest) -> Result<Option<Refusal>> {
     let Some(named) = request.query_value(IMAGE_PARAMETER) else {
         return Ok(None);
@@ -122,7 +122,8 @@ fn note_replaced(record: &Record, name: &Label, why: &Refusal) -> Result<()> {
     Ok(())
 }
 
-/// Marks the newest attempt as failed. Returns whether there is an attempt that has not ended yet.
+/// Marks the newest attempt as failed. Returns false if there is no attempt, or if it has already
+/// succeeded.
 fn fail(installation: &mut Installation, why: &Refusal) -> bool {
     let Some(token) = installation.token.clone() else {
         return false;

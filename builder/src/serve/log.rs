@@ -1,6 +1,6 @@
 //! The log: one line of limited length, in printable ASCII, for each event, written by a separate
-//! thread. A client cannot use the log to fill the disk, to forge a line, or to block the server
-//! when no one reads the log. A full disk stops only the log.
+//! thread. A client cannot use the log to fill the disk quickly, to forge a line, or to block the
+//! server when no one reads the log. A full disk stops only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,11 +18,12 @@ use crate::exit::with_causes;
 
 /// The maximum length of the text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// The maximum number of lines in one period, for one client and for all clients together.
+/// The period to which the limits on lines apply: one for each client, and one for all clients
+/// together.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;
-/// The address under which the server's own errors are counted.
+/// The address under which the server's own lines are counted.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The maximum number of lines waiting to be written.
 const MAX_QUEUED_LINES: usize = 1024;
@@ -64,7 +65,7 @@ pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
     /// Starts the thread that writes the log. `json` selects JSON lines. The hook is called with
-    /// each event about a node.
+    /// each logged event about a node.
     pub(super) fn start(json: bool, hook: Option<Hook>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
@@ -167,7 +168,7 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// The number of lines that the log can still write in this period.
+/// The numbers of lines that were written and omitted in this period.
 #[derive(Debug)]
 struct Budget {
     since: Instant,
@@ -197,8 +198,8 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// Decides whether a line may be written. A delivery to a node is logged even if other clients
-    /// have used up the budget.
+    /// Decides whether a line may be written, and counts it. A delivery to a node, or an error of
+    /// the server itself, is logged even if other clients have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
         // The table contains only the sources of written lines, so the size of the table is limited
         // too.

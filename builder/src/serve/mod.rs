@@ -1,7 +1,8 @@
 //! `builder serve`: serves an output over HTTP, so that a machine that boots from the network is
 //! installed and receives its document without an operator. The image is public. The server hands
-//! out a node's document only to the node's machine, and only for a limited time. A machine that
-//! loads iPXE, grub or pxelinux from the network is installed once, and then boots from its disk.
+//! out a node's document only to the node's machine; a machine without an earlier document receives
+//! it only for a limited time. A machine that loads iPXE, grub or pxelinux from the network is
+//! installed once after the operator has allowed it, and then boots from its disk.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it. `node_document` answers with a document, `install` with a script

@@ -74,7 +74,7 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers immediately. If the kernel does not answer, the timeout prevents the
+        // The kernel normally answers immediately. If it does not answer, the timeout prevents the
         // request from waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
@@ -160,7 +160,8 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     out.extend(value);
 }
 
-/// Splits a packet into its messages. Returns an error if the packet contains an error message.
+/// Splits a packet into its messages. Returns an error if the packet is malformed or contains an
+/// error message.
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {

@@ -117,7 +117,7 @@ fn loader_page(state: &ServerState, request: &ClientRequest, parts: &[&str]) -> 
     }
 }
 
-/// Answers a GET request with a reply that depends on the machine.
+/// Answers a request whose reply depends on the machine. Only GET is allowed.
 fn identity(
     state: &ServerState,
     request: &ClientRequest,

@@ -137,7 +137,7 @@ impl Power {
         }
     }
 
-    /// Reads the records that have changed.
+    /// Returns all records. Reads only the records that have changed.
     fn read(&self, seen: &BTreeMap<Label, Recorded>) -> Result<BTreeMap<Label, Recorded>> {
         let record = &self.0.record;
         let mut now = BTreeMap::new();
@@ -191,8 +191,8 @@ impl Power {
     }
 }
 
-/// Refuses a command that cannot run, before the command is needed for the first machine. A command
-/// name without a slash is looked up in PATH at each call.
+/// Refuses a path that is not an executable file, before the command is needed for the first
+/// machine. A command name without a slash is looked up in PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -209,8 +209,8 @@ fn check_program(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Decides whether a machine must boot from the network now: an operator has just allowed its
-/// installation, or its newest attempt has just failed and another attempt is left.
+/// Decides whether a machine must boot from the network now: its installation has just been
+/// allowed, or its newest attempt has just failed and another attempt is left.
 fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
     if before.is_some_and(|before| before.0 == now.0) {
         return false;
@@ -232,7 +232,8 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
     installation.last.is_none() || (is_failed(installation) && !is_known)
 }
 
-/// Boots a machine from the network. Returns the completed actions, or the failure.
+/// Boots a machine from the network, unless its installation has begun or is no longer allowed.
+/// Returns the completed actions, or the failure.
 ///
 /// A management controller refuses to cycle a machine that is off, and some controllers cannot
 /// cycle a machine. If the call for `cycle` fails, the machine is switched off and on instead.
@@ -267,7 +268,7 @@ fn boot_from_network(
         .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
 }
 
-/// Calls the command once, and kills it after the time limit.
+/// Calls the command once. Kills the command if it exceeds the time limit.
 fn call(program: &Path, node: &Label, action: Action, patience: Duration) -> io::Result<()> {
     let mut said = tempfile::tempfile()?;
     let mut child = Command::new(program)

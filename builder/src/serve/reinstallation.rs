@@ -3,7 +3,8 @@
 //!
 //! The server identifies the machine in the same way as when it hands out a document. The machine
 //! must also send the digest of one of the node's documents, to prove that it is the node. A
-//! permitted request has the same effect as `builder allow NAME --install`.
+//! permitted request has the effect of `builder allow NAME --install`, but only for the image that
+//! the node asked for.
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;

@@ -1,4 +1,4 @@
-//! An answer before it is converted to HTTP: text, a refusal, or a piece of a file.
+//! An answer before it is converted to HTTP: text, a refusal, a piece of a file, or events.
 
 use std::time::SystemTime;
 

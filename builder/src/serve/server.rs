@@ -31,7 +31,7 @@ use super::stream::{SendfileStream, StallGuard};
 use crate::console;
 use crate::exit::with_causes;
 
-/// The time limit for a client to send its request.
+/// The time limit for each step of a client: the TLS handshake, a request's head, and its body.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The permits of the threads that answer certificate requests. While a build uses the PKI folder,
 /// these threads wait, so their number is limited, and other threads remain for all other requests.
@@ -45,7 +45,7 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 /// cards.
 const MAX_HEADERS: usize = 100;
 
-/// An address on which the server listens, and its encryption.
+/// Addresses on which the server listens, and their encryption.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) addresses: Vec<SocketAddr>,
@@ -272,8 +272,8 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Waits, without occupying a thread, until a thread may answer a certificate request. Other
-/// requests need no permit.
+/// Waits, without occupying a thread, until a thread may answer a certificate request, but no
+/// longer than [`SIGNER_TIMEOUT`]. Other requests need no permit.
 async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
     if !pages::signs(request) {
         return Ok(None);
@@ -308,7 +308,7 @@ async fn answer(
     })
 }
 
-/// Reads a short body to its end.
+/// Reads a body to its end. Returns `None` if the body is too long or cannot be read.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

@@ -81,9 +81,9 @@ impl ServerState {
         })
     }
 
-    /// Records the delivery of a node's document. If the disk is full, this process remembers the
-    /// delivery, because a full disk must not be a reason to refuse a machine, and the document
-    /// goes only to its own machine.
+    /// Records the delivery of a node's document. If the record cannot be written, this process
+    /// remembers the delivery, because a full disk must not be a reason to refuse a machine, and
+    /// the document goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         // A machine that asks again within the window does not change its record.
@@ -139,7 +139,7 @@ impl ServerState {
         }
     }
 
-    /// Logs a delivery to a node, or a report from it.
+    /// Logs an event, such as a delivery to a node or a report from it.
     pub(super) fn log_event(
         &self,
         request: &ClientRequest,

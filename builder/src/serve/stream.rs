@@ -25,7 +25,7 @@ const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// The minimum rate, in bytes per second, which is about the rate of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
 
-/// A connection that fails if its client does not accept the data.
+/// A connection that fails if its client accepts no data, or accepts the data too slowly.
 #[derive(Debug)]
 pub(super) struct StallGuard {
     inner: TcpStream,
@@ -135,7 +135,7 @@ impl AsyncWrite for StallGuard {
 }
 
 /// An unencrypted connection. In the data that hyper writes, the connection replaces each
-/// placeholder by a file from its outbox. hyper never copies a body's bytes if the connection
+/// placeholder with a file from its outbox. hyper never copies a body's bytes if the connection
 /// accepts several slices at once, so `poll_write` receives the placeholder at its own address. If
 /// hyper copied the placeholder, `poll_write` would send zeros, and the client's digest check would
 /// fail.

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::board::ClientCa;
 use crate::text_file;
 
-/// The maximum size of a certificate chain.
+/// The maximum size of a certificate chain or a key.
 const LIMIT: u64 = 1 << 20;
 
 /// Builds a TLS acceptor from a certificate chain and its key, both in PEM. If authorities are
@@ -63,7 +63,7 @@ fn config(
         .with_single_cert(chain, secret)?)
 }
 
-/// Reads a key, but refuses a key that users other than its owner can read or replace.
+/// Reads a secret file, but refuses a file whose mode gives access to users other than its owner.
 pub(super) fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
     let mut file = text_file::open(key).with_context(context)?;

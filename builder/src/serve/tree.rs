@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use recipes::recipe::Base;
 
-/// The tree of CentOS 7.9 from which machines are installed.
+/// The tree from which machines are installed: a folder that this server serves, or a URL.
 #[derive(Debug, Clone)]
 pub(super) enum InstallTree {
     Folder(PathBuf),

@@ -83,7 +83,7 @@ pub(crate) struct Update {
 }
 
 impl Report {
-    /// Queries all members in parallel.
+    /// Queries all members in parallel, and then reads the keys.
     pub(crate) async fn ask(access: &ClusterAccess, comparison: DataComparison) -> Self {
         let cluster = &access.cluster;
         let mut errors = Vec::new();

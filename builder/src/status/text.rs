@@ -99,7 +99,8 @@ fn days(row: &Row) -> String {
     }
 }
 
-/// Formats the member lists: one line if they agree, and otherwise all lists side by side.
+/// Formats the member lists: one line if they agree or no member answered, and otherwise all lists
+/// side by side.
 fn lists(report: &Report) -> String {
     let known = report.lists.iter().filter(|list| list.members.is_some());
     let known = known.count();

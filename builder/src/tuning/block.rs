@@ -51,7 +51,7 @@ pub(crate) fn block(
     groups.join("\n").trim_end().to_owned()
 }
 
-/// Breaks text between words into lines no longer than `width`.
+/// Breaks text between words into lines. A line is longer than `width` only if it is a single word.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -15,8 +15,8 @@ const DEEPEST: usize = 64;
 /// The maximum length of a page with its overflow. Pages with buckets and small values are far
 /// shorter.
 const LONGEST: u64 = 16 << 20;
-/// The length of a bucket's value: the id of the root page (8 bytes) and the sequence number (8).
-/// If the id is 0, a leaf page follows the sequence number.
+/// The length of the header of a bucket's value: the id of the root page (8 bytes) and the sequence
+/// number (8). If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
 /// Returns the value of a key in a top-level bucket of a database to which no process is writing,

@@ -38,7 +38,7 @@ pub struct Meta {
     pub root: u64,
     /// The page with the list of free pages, if there is one.
     pub freelist: Option<u64>,
-    /// The high-water mark. The high-water mark: the ids of all pages are lower than this number.
+    /// The high-water mark: the ids of all pages are lower than this number.
     pub pages: u64,
     /// The id of the transaction that wrote this meta page.
     pub txid: u64,

@@ -1,4 +1,4 @@
-//! Parses the header of a page, which contains the kind of the page.
+//! Defines the length of a page's header, and the kinds of pages.
 
 /// The length of the header of every page: id (8 bytes), kind (2), count (2), overflow (4).
 pub(crate) const HEADER: usize = 16;

@@ -35,7 +35,7 @@ impl ReadAt for [u8] {
 /// The number of bytes of consecutive pages that are read in one call. A separate call for each
 /// page would take longer than the check of the page.
 const AHEAD: usize = 64 << 10;
-/// A read that begins at most this many bytes after the end of the previous read counts as
+/// A read that begins fewer than this many bytes after the end of the previous read counts as
 /// sequential.
 const NEAR: u64 = 32 << 10;
 

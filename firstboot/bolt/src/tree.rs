@@ -20,8 +20,8 @@ const DEEPEST: usize = 64;
 const LONGEST: u64 = 64 << 20;
 /// The maximum length of a buffer that the walk reuses.
 const SPARE: usize = 64 << 10;
-/// The length of a bucket's value: the id of the root page (8 bytes) and the sequence number (8).
-/// If the id is 0, a leaf page follows the sequence number.
+/// The length of the header of a bucket's value: the id of the root page (8 bytes) and the sequence
+/// number (8). If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
@@ -55,7 +55,7 @@ struct Expected<'a> {
 }
 
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
-    /// Walks everything below the bucket that contains all buckets.
+    /// Walks the bucket that contains all buckets, and everything below it.
     pub(crate) fn root(&mut self, id: u64) -> io::Result<()> {
         let from = Offset {
             page: 0,

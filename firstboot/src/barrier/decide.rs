@@ -169,8 +169,8 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// Returns the action that follows if etcd runs on another member or if another member has a
-/// different order. Returns `None` if no other member runs etcd or has a different order.
+/// Returns the action that a running etcd or a different order on another member requires. Returns
+/// `None` if neither requires an action.
 fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = views
         .values()

@@ -187,7 +187,7 @@ fn archive_partial_data(journal: &mut Journal) -> Result<()> {
     archive_data(ArchiveReason::FirstStartInterrupted, journal)
 }
 
-/// Writes the parameters with which etcd bootstraps its cluster to the journal.
+/// Writes to the journal the parameters with which etcd bootstraps its cluster, and returns them.
 fn begin(
     identity: &Identity,
     journal: &mut Journal,

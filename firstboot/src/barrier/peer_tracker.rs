@@ -76,7 +76,7 @@ impl PeerTracker {
             .collect()
     }
 
-    /// Returns the clusters of the members on which etcd runs, according to their last answers.
+    /// Returns the clusters of the members on which etcd runs, according to the last probes.
     pub(crate) fn live_clusters(&self) -> BTreeSet<u64> {
         let of = |peer: &TrackedPeer| match peer.now {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => Some(cluster_id),
@@ -194,7 +194,7 @@ impl TrackedPeer {
     }
 
     /// Describes the state of one member, for the status line of a node that has an order to
-    /// restore.
+    /// restore or to roll back.
     fn describe_for_order(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
         let is_excluded = local.without.contains(name);
         Some(match &self.now {

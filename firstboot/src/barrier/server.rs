@@ -37,11 +37,11 @@ use crate::reason::ReasonId;
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// The time limit for a peer to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The maximum number of peers that may be connected at the same time. Each peer needs one or two
-/// connections.
+/// The maximum number of peers' connections at the same time. Each peer needs one or two.
 const PEERS: usize = 64;
 
-/// The current answer, and the peers that have received it.
+/// The current answer, the file that the server offers, and the peers that have received the
+/// answer.
 #[derive(Debug)]
 struct ServerState {
     answer: Mutex<Bytes>,
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Creates a peer that probes repeatedly from this address.
+    /// Creates a peer that probes from this address, each time over a new connection.
     fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
         reqwest::Client::builder()
             .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())

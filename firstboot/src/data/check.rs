@@ -36,7 +36,7 @@ pub(crate) enum UnusableData {
     Deleted,
     /// A part of the data is missing.
     MissingPart(String),
-    /// The named directory is not the directory that etcd created.
+    /// The named directory is not the directory that etcd or firstboot created.
     Replaced(&'static str),
     /// The WAL belongs to another member.
     OtherMember {
@@ -87,8 +87,7 @@ pub(crate) fn check_data(
     }
 }
 
-/// Checks a data directory for which the journal does not record yet that etcd has
-/// created its WAL.
+/// Checks a data directory for which the journal does not record yet that etcd has created its WAL.
 fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),

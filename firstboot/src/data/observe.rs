@@ -1,5 +1,5 @@
-//! Reads the data directory. etcd must not be running, because otherwise firstboot might read a
-//! partial write.
+//! Reads the data directory. etcd must not be running unless a function states otherwise, because
+//! firstboot might read a partial write.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -4,8 +4,8 @@
 //!
 //! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
 //! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum
-//! over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to
-//! 3.7).
+//! over all records since the beginning of the WAL; each file begins with the checksum so far
+//! (encoder.go, decoder.go; the same from 3.4 to 3.7).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -28,7 +28,7 @@ pub(crate) struct WalEnd {
     pub(crate) commit: u64,
     /// The index of the last entry.
     pub(crate) last: u64,
-    /// The checksum over the records of the last file.
+    /// The checksum over all records of the WAL.
     pub(crate) checksum: u32,
 }
 
@@ -77,10 +77,10 @@ pub(super) struct Snapshot {
     pub(super) index: u64,
 }
 
-/// The maximum length of a record. etcd does not write longer records, because a record contains
-/// one request, whose maximum size is 1.5 MiB by default, and etcd itself advises against a limit
-/// above 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an
-/// attacker could create a huge sparse file at no cost, and firstboot would read the whole file.
+/// The maximum length of a record. Real records are far shorter, because a record contains one
+/// request, whose maximum size is 1.5 MiB by default, and etcd itself advises against a limit above
+/// 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an attacker
+/// could create a huge sparse file at no cost, and firstboot would read the whole file.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -102,8 +102,8 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 }
 
 impl WalEnd {
-    /// Reads the last file of a WAL. `first` is the index of the file's first entry. Like etcd, the
-    /// function ignores everything after a truncated or damaged record.
+    /// Reads the last file of a WAL. `first` is the index of the file's first entry. The function
+    /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or if the file does not begin like an etcd WAL.

@@ -43,7 +43,7 @@ impl WalCheckpoint {
         })
     }
 
-    /// Returns the record that was written with this disk id, or `None` if there is none.
+    /// Returns the record for this disk, member and cluster, or `None` if there is none.
     pub(crate) fn read(expected: &RecordedData) -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);

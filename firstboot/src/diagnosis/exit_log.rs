@@ -50,8 +50,8 @@ enum Weight {
 }
 
 impl Entry {
-    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the entry
-    /// contains no text.
+    /// Parses an entry as `journalctl --output=json` prints it. Returns `None` if the line is not
+    /// such an entry, or if the entry contains no text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
@@ -147,8 +147,8 @@ fn classify_message(message: &str) -> Option<(Weight, String)> {
     }
 }
 
-/// Escapes control characters, because text that a client or another program wrote into etcd's log
-/// must not control the operator's terminal.
+/// Shortens a line, and escapes its control characters, because text that a client or another
+/// program wrote into etcd's log must not control the operator's terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {

@@ -1,4 +1,4 @@
-//! Diagnoses the state of etcd's unit. The diagnosis performs no I/O.
+//! Diagnoses the state of etcd's unit. Only [`Unit::show`] performs I/O.
 
 use std::collections::BTreeMap;
 
@@ -67,8 +67,8 @@ impl Unit {
         }
     }
 
-    /// Explains why etcd is not running, from the unit's properties and from the last log line of a
-    /// process that has exited.
+    /// Explains why etcd is not running or has recently exited, from the unit's properties and from
+    /// the last log line of a process that has exited. Also reports the unit's drop-ins.
     pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {

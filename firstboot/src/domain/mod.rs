@@ -1,4 +1,4 @@
-//! Defines the types that the journal stores and that all other modules use.
+//! Defines the types that the journal and other modules share.
 
 mod bootstrap_mode;
 mod ca_subject;

@@ -69,7 +69,7 @@ pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for the result of the first packet. Returns the remaining suspicion, if any.
+    /// Waits for the result of the first probe. Returns the remaining suspicion, if any.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -80,7 +80,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits for the result of all packets.
+    /// Waits for the result of all probes. Returns the remaining suspicion, if any.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -95,7 +95,8 @@ impl DuplicateProbe {
         }
     }
 
-    /// Does the same as `final_result`, but probes again if the last answer is no longer valid.
+    /// Waits like `final_result`, but probes again if the last answer is no longer valid, and
+    /// ignores a mere suspicion.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -107,9 +108,10 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses the node if a machine with another hardware address has this IP address. Only an
-/// operator can decide which of the two machines is the right machine, so firstboot does not
-/// continue by itself, even if the other machine disappears.
+/// Refuses the node if a machine with another hardware address has this IP address. Returns a
+/// suspicion if another machine seems to have the same hardware address. Only an operator can
+/// decide which of the two machines is the right machine, so firstboot does not continue by itself,
+/// even if the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),

@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// The table of all system calls of the kernel, with the treatment of each call.
+/// The table of all system calls of CentOS 7's kernel, with the treatment of each call.
 const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of socket.

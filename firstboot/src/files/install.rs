@@ -1,4 +1,4 @@
-//! Replaces a file with another existing file in one step.
+//! Replaces a file with another existing file, or with a copy of that file, in one step.
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};

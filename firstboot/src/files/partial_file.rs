@@ -29,7 +29,7 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Creates `.NAME.part` in a folder.
+    /// Creates `.NAME.part` in a folder. Fails if another process is writing this file.
     pub(crate) fn begin(folder: &Path, name: &str) -> Result<Self> {
         let name = OsString::from(format!(".{name}.part"));
         let path = folder.join(&name);

@@ -16,9 +16,9 @@ use crate::paths;
 pub(crate) enum DiskIdFile {
     /// The file contains the same id.
     Matches,
-    /// The file contains a different id.
+    /// The file does not contain the journal's id.
     Differs,
-    /// The file does not exist.
+    /// The file does not exist, or is not a regular file of root.
     Missing,
 }
 

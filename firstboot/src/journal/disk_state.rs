@@ -27,7 +27,7 @@ pub(crate) enum DiskState {
         disk_id: Option<DiskId>,
         archive_data: bool,
     },
-    /// etcd ran on this disk as a member, but must not start as that member with the current data.
+    /// This node has a member, but etcd must not start as that member with the current data.
     UnusableData(UnusableData),
     /// The disk contains data that the journal does not record. firstboot never touches unrecorded
     /// data.
@@ -103,8 +103,8 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
-        // This node was a member, but its data is lost, so the node joins its cluster again as a
-        // new member.
+        // This node may have been a member, but its data is lost, so the node joins its cluster
+        // again as a new member.
         DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,

@@ -39,7 +39,7 @@ pub(crate) enum Event {
         /// The nonces of all initial members.
         #[serde(rename = "lives")]
         nonces: Nonces,
-        /// Whether the members bootstrap a new cluster or restore data.
+        /// Whether the members bootstrap a new cluster, restore a snapshot or roll back.
         #[serde(
             rename = "task",
             default,
@@ -112,7 +112,7 @@ pub(crate) enum Event {
         member: u64,
     },
     /// firstboot archives a data directory that the node no longer uses: after an interrupted first
-    /// start, after the member was removed, or because part of the data is lost.
+    /// start, after the member left or was removed, or because etcd must not use the data.
     #[serde(rename = "aside")]
     DataArchived { path: PathBuf },
     /// The operator ordered a restore or a rollback, so etcd stops.

@@ -42,7 +42,7 @@ fn check_of(json: &str) -> String {
     Sha256::of(json.as_bytes()).to_string()[..CHECK].to_owned()
 }
 
-/// Returns the entry in a line, if the line is complete.
+/// Returns the entry in a line, if the line is complete and undamaged.
 fn parse(line: &str) -> Option<Entry> {
     let (check, json) = line.split_once(' ')?;
     (check == check_of(json))

@@ -20,7 +20,8 @@ pub(crate) struct NodeState {
     /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
     /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of nonces that this node has accepted since it received its current disk id.
+    /// The sets of nonces that this node has accepted since it received its current disk id, except
+    /// those that it accepted for an order.
     pub(crate) accepted: Vec<Nonces>,
     /// The sets of nonces that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<Nonces>,
@@ -41,8 +42,8 @@ pub(crate) struct NodeState {
     /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
     /// data was restored.
     pub(crate) healthy: bool,
-    /// Whether etcd has been a healthy member on this node since its installation, even if its data
-    /// has been lost since then.
+    /// Whether etcd has ever been a healthy member on this node, even if its data has been lost
+    /// since then.
     pub(crate) was_member: bool,
     /// The revision from which the restored data continued, or 0 if the data was not restored.
     pub(crate) revision: u64,
@@ -56,7 +57,7 @@ pub(crate) struct NodeState {
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
-    /// The CAs whose certificates this node may use, because all other members trust them.
+    /// The CAs whose certificates this node may use, because all other members trust these CAs.
     pub(crate) trusted_by_all: BTreeSet<CaSubject>,
     /// The operator's order about the node's membership.
     pub(crate) intent: MembershipIntent,
@@ -69,14 +70,14 @@ pub(crate) enum MembershipIntent {
     None,
     /// The member was ordered to leave, and may already have been removed.
     Leaving(u64),
-    /// The member has left and has been removed.
+    /// The member was ordered to leave, and has been removed.
     Left(u64),
     /// The node, which is no longer a member, was ordered to join again. The node's old data may
     /// still exist.
     Rejoining,
 }
 
-/// The data that this node had before a restore, and the node's state with that data.
+/// The data that a swap archived, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
     pub(crate) path: PathBuf,

@@ -1,6 +1,6 @@
 //! `firstboot leave`: removes this node's member from the cluster, and keeps etcd stopped. `plan`
-//! decides on the next step. This module observes the cluster, records the step in the journal and
-//! executes it.
+//! decides on the next step. This module observes the cluster and executes the step. Before it
+//! removes the member, it records the removal in the journal.
 
 mod plan;
 
@@ -101,10 +101,11 @@ pub(crate) fn left_reason(member: u64) -> Reason {
     ))
 }
 
-/// Removes the member within `patience`, or abandons the removal.
+/// Removes the member within `patience`, stops etcd and archives the data, or abandons the removal.
 ///
 /// # Errors
-/// Returns a refusal or a "not ready" error if the node remains a member.
+/// Returns a refusal or a "not ready" error if the node remains a member, and a refusal if it was
+/// already removed or was never a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own_member_id(journal)?;
     block_on(remove_own_member(identity, journal, member, patience))?;
@@ -246,7 +247,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
 /// Returns whether the other members report, by a linearizable read, that the member was removed.
 ///
 /// # Errors
-/// Returns a "not ready" error if no other member answers.
+/// Returns a "not ready" error if no other member answers or if the members disagree, and a refusal
+/// if they belong to a different cluster.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let observed = block_on(observe(identity, &NodeState::of(journal), member))?;
     if observed.alone || is_listed(&observed.peers, member) {

@@ -45,7 +45,7 @@ pub(crate) struct RaftTraffic {
     leads: bool,
     /// Whether the member has a leader.
     has_leader: bool,
-    /// The number of bytes that the member has received from every other member since it started.
+    /// The number of bytes that the member has received from each other member since it started.
     received: BTreeMap<u64, u64>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members to which a running member sends traffic do not receive any traffic from this
+    /// None of the members to which a running member would send traffic receives any from this
     /// node's member.
     Silent,
     /// Another observation is necessary.

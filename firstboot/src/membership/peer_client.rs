@@ -1,5 +1,5 @@
-//! Implements the barrier's client. The client determines which program answers on a member's peer
-//! port.
+//! Implements the barrier's client, which determines the program that answers on a member's peer
+//! port, and downloads snapshots. The client also reads pages from etcd's client port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -33,12 +33,12 @@ pub(crate) enum ProbeResult {
     State(PeerState),
     /// No program answered, for this reason.
     Unreachable(String),
-    /// Neither firstboot nor etcd of this cluster answered. The text explains why the answer is not
-    /// accepted.
+    /// The answer is neither a valid answer of this member's firstboot nor an answer of etcd. The
+    /// text explains why.
     UnexpectedResponder(String),
 }
 
-/// Probes members on their peer ports.
+/// A client that sends requests to members with this node's peer certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerClient {
     client: reqwest::Client,

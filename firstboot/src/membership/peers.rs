@@ -1,4 +1,4 @@
-//! Queries etcd on the other members.
+//! Queries etcd on the members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,10 +23,10 @@ pub(super) const LIMIT: usize = 4 << 20;
 /// The time limit for the query of one member, for callers that do not need a quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Returns the other members that answer a linearizable read, and the clusters of all members that
-/// run etcd. Queries the recipe's members first, and then any further members in their member
-/// lists, because the cluster may have grown since this image was built. A member that takes longer
-/// than `patience` counts as silent, and does not delay the queries of the other members.
+/// Returns the other members that answer a linearizable read, and the clusters of all other members
+/// whose etcd answers. Queries the recipe's members first, and then any further members in their
+/// member lists, because the cluster may have grown since this image was built. A member that takes
+/// longer than `patience` counts as silent, and does not delay the queries of the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,

@@ -48,8 +48,8 @@ pub(crate) fn client(url: &Url) -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, up to the size limit of a node document. `origin`
-/// identifies the server in error messages.
+/// Sends a request and reads the answer. Fails if the answer is larger than the size limit of a
+/// node document. `origin` identifies the server in error messages.
 pub(super) async fn send(request: RequestBuilder, origin: &str) -> Result<Reply, HttpError> {
     // Omit the URL from the error, because the URL's query may contain the machine's identifiers.
     let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
@@ -109,7 +109,7 @@ impl Reply {
         anyhow!("{origin} answered {}{to}{}", self.status, self.reason())
     }
 
-    /// Returns the server's own message, if it is short and plain.
+    /// Returns the beginning of the server's own message, if the message is a line of plain text.
     fn reason(&self) -> String {
         const REASON: usize = 400;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)])

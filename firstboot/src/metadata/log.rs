@@ -14,7 +14,7 @@ use crate::paths;
 pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     pub(crate) outcome: Outcome,
-    /// What firstboot found at the source, or the reason why it did not query the source.
+    /// What firstboot found at the source, or why the source failed, is waiting or was not queried.
     pub(crate) saw: String,
 }
 
@@ -31,13 +31,14 @@ pub(crate) enum Outcome {
     Taken,
     /// The source has the same document as the source that the node uses.
     Agrees,
-    /// The source's document is invalid, so firstboot ended the search.
+    /// The source failed, or its document is invalid or differs from the first document, so
+    /// firstboot ended the search.
     Wrong,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceLog {
-    /// The sources, in the order in which they were queried.
+    /// The sources, in the order of the search.
     pub(crate) sources: Vec<SourceRow>,
     /// The location of the document that firstboot uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,8 +112,8 @@ impl SourceLog {
         self.save();
     }
 
-    /// If the log is stored on the node and has changed, writes the log. firstboot continues even
-    /// if the write fails.
+    /// If the log must be stored on the node, writes it, unless the stored log ends with the same
+    /// document. firstboot continues even if the write fails.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;

@@ -64,10 +64,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has a document. Skips a source without a document.
-/// Fails if a source has an invalid document, because an attacker might control the next source.
-/// Until the node has accepted a document, compares the documents of later sources with the first
-/// document.
+/// Returns the document of the first source that has a document, or the accepted document if no
+/// source has one. Fails if a source has an invalid document, because an attacker might control the
+/// next source. Until the node has accepted a document, compares the documents of later sources
+/// with the first document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,

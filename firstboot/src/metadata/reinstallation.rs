@@ -1,5 +1,6 @@
-//! Asks `builder serve` to install this machine again. The request contains the digest of the
-//! node's document, which proves to the server which node sends the request.
+//! Sends the requests about a reinstallation of this machine to `builder serve`. Each request
+//! contains the digest of the node's document, which proves to the server which node sends the
+//! request.
 
 use anyhow::Result;
 use recipes::Sha256;

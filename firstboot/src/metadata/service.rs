@@ -64,8 +64,8 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. Repeats the query if the service does not answer. Ends the search if the service
-/// refuses the query.
+/// platform. Repeats the query if the service does not answer, and ends the search if the service
+/// refuses the query. In the mode `Once`, does neither.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -101,7 +101,8 @@ pub(super) fn find(
     })
 }
 
-/// Repeats the query until the time limit.
+/// Repeats the query until the service answers or the time limit is reached. In the mode `Once`,
+/// queries the service only once.
 async fn patiently(
     query: &Query<'_>,
     origin: &str,

@@ -1,6 +1,6 @@
 //! Queries an HTTP or HTTPS server. The query identifies the machine, and the server answers with
 //! the machine's document. The document is signed but not encrypted, so over plain HTTP, an
-//! eavesdropper obtains the node's keys (docs/security.md).
+//! eavesdropper obtains all keys in the document (docs/security.md).
 
 use std::time::Duration;
 
@@ -53,9 +53,9 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
     Ok(url)
 }
 
-/// Sends one request for a newer document than the document with the digest `known`. Returns `None`
-/// if the server does not have a newer document, or if it only serves files and does not issue
-/// documents.
+/// Sends one request for a document that is newer than the one with the digest `known`. Returns
+/// `None` if the server does not have a newer document, or if it only serves files and does not
+/// issue documents.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,
@@ -80,7 +80,8 @@ pub(crate) fn newer(
     }
 }
 
-/// Downloads a document. Repeats the request after errors that may be temporary.
+/// Downloads a document, unless the node or another source already has one. Repeats the request
+/// after errors that may be temporary.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));

@@ -157,8 +157,8 @@ impl OwnKeys {
         self.next
     }
 
-    /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
-    /// for a key that this node does not have.
+    /// Adds this node's keys to the document's certificates that come without a key. Returns `None`
+    /// if such a certificate is for a key that this node does not have.
     pub(crate) fn complete(&self, tls: &NodeTls<DocumentCertificate>) -> Option<NodeTls> {
         let pair = |purpose: usize| {
             let certificate = tls.pairs()[purpose];
@@ -229,7 +229,7 @@ pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     Ok(())
 }
 
-/// Prevents two processes from generating keys at the same time.
+/// Prevents two processes from generating or replacing keys at the same time.
 fn lock() -> Result<Flock<std::fs::File>> {
     DesiredDir::new(paths::RUN, 0o755, ROOT).make()?;
     let file = std::fs::File::options()

@@ -73,8 +73,8 @@ impl Rebuild {
     }
 
     /// Observes the cluster and executes one step. Returns `None` after a step that succeeded. A
-    /// failed step is not an error, because etcd may have executed the step anyway. The next round
-    /// observes whether etcd has executed the step.
+    /// failed request to etcd is not an error, because etcd may have executed the request anyway.
+    /// The next round observes whether it has.
     async fn step(
         &mut self,
         identity: &Identity,

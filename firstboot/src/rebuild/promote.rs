@@ -29,7 +29,7 @@ pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     Ok(Some(member))
 }
 
-/// Waits until this node is a voter.
+/// Promotes this node's learner, and waits until the node is a voter.
 ///
 /// The function does not wait until etcd on this node serves clients. etcd serves clients only
 /// after it has published itself, and etcd 3.5 waits seven seconds before it retries a publication

@@ -1,4 +1,5 @@
-//! Lists and checks the archived data, which firstboot keeps until an operator deletes it.
+//! Lists, checks and deletes the archived data, which firstboot keeps until an operator orders its
+//! deletion.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ struct ArchivedFolder {
     at: PrimitiveDateTime,
 }
 
-/// Checks that archived data exists and that etcd can use it.
+/// Checks that the archived data is complete, and that no other data has taken its place.
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
     let Ok(now) = data::identity_of(path) else {

@@ -1,5 +1,6 @@
-//! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl of the etcd
-//! version that will run. The new data receives its final name only after all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl (in 3.4,
+//! the etcdctl) of the etcd version that will run. The new data receives its final name only after
+//! all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -137,7 +138,7 @@ impl DataDirBuilder {
         )
     }
 
-    /// Checks that the snapshot is still the file that firstboot verified.
+    /// Checks that the snapshot still has the content that firstboot verified.
     fn same_file(&self) -> Result<()> {
         let SnapshotFile {
             path,

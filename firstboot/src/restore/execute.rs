@@ -1,5 +1,5 @@
-//! Executes an order to restore or to roll back, either in the command itself or, after a power
-//! cut, in the next `firstboot run`.
+//! Executes an order to restore or to roll back, either in the command itself or, after an
+//! interruption, in the next `firstboot run`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) enum RestoreOutcome {
     HandedOver,
 }
 
-/// Resumes a restore that a power cut interrupted, if there is one.
+/// Resumes an interrupted restore, if there is one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
@@ -171,7 +171,8 @@ enum SwapAgreement {
     HandedOver,
 }
 
-/// Waits at the barrier until all members agree on the order, or until the order is abandoned.
+/// Waits at the barrier until all members agree on the order, or until the order is abandoned or
+/// handed over.
 fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
@@ -304,7 +305,8 @@ fn plan_swap(
     })
 }
 
-/// Ensures that the data for a proposal exists.
+/// Builds the data for a proposal if it does not exist or, for a rollback, checks the archived
+/// data.
 fn ensure_data(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,

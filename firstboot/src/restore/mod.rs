@@ -1,4 +1,5 @@
-//! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
+//! `firstboot restore`: restores every member from one snapshot and keeps the previous data, or
+//! returns every member to the data that the last restore archived.
 //!
 //! firstboot verifies the file while etcd is still running. After the verification, etcd stops, and
 //! the members agree on the restore through the barrier, which uses etcd's peer port. If all

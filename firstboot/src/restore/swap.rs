@@ -75,7 +75,7 @@ fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32
     Ok(())
 }
 
-/// Moves the old data back after an error. The new data stays at the path at which it was built.
+/// After an error, moves the new data back to its first path, and the old data back into its place.
 pub(super) fn undo(data_swap: &DataSwap) -> Result<()> {
     undo_at(data_swap, Path::new(paths::DATA))
 }

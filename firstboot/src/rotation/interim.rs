@@ -14,8 +14,8 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
 
-/// Returns the CAs in `authorities` that signed the certificates, or `None` if a CA that is not in
-/// `authorities` signed one of them.
+/// Returns the CAs in `authorities` that signed the certificates, or `None` if one of the
+/// certificates is not valid now or was signed by a different CA.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()

@@ -83,7 +83,7 @@ pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     ))
 }
 
-/// Installs the document's certificates if the other members no longer trust the current
+/// Stops deferring the document's certificates if the other members no longer trust the current
 /// certificates.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     if !block_on(is_left_behind(identity))? {

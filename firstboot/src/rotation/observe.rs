@@ -55,7 +55,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// Returns the CAs that each of the other initial members trusts at its peer port. Omits members
+/// Returns the CAs that each of the recipe's other members trusts at its peer port. Omits members
 /// that do not answer.
 pub(super) async fn trusted_by_others(
     identity: &Identity,
@@ -107,7 +107,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
         .context("a bug: the journal does not record the id of this healthy member")
 }
 
-/// Returns the other members that answer, according to a member list from a linearizable read.
+/// Returns the reports of the other members that answer a linearizable read.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(

@@ -114,7 +114,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
 /// Returns whether the other members completed the rotation without this node. The CAs in `shown`
 /// signed the certificates that this node presents, and the CAs in `issuers` signed the
 /// certificates in this node's document. The rotation is complete if at least one member that
-/// answers no longer trusts the CAs in `shown`, and all members that answer trust the CAs in
+/// answers does not trust every CA in `shown`, and all members that answer trust the CAs in
 /// `issuers`.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,

@@ -1,5 +1,5 @@
-//! Restarts etcd on one member at a time, only while all other members are healthy, and never on
-//! the leader.
+//! Restarts etcd on one member at a time, and only while all other members are healthy. A leader
+//! first transfers its leadership, if there is another member.
 
 use std::time::{Duration, Instant};
 

@@ -34,8 +34,7 @@ pub(super) struct ServedCertificate {
     pub(super) issuer: CaSubject,
 }
 
-/// A resolver that presents the node's client certificate, and records the CAs that the server
-/// names.
+/// A resolver that presents the node's peer certificate, and records the CAs that the server names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
@@ -61,8 +60,8 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Performs a handshake with the server at this address, with the certificates of `tls`, and finds
-/// the issuer of the server's certificate among `authorities`.
+/// Performs a handshake with the server at this address, with the peer certificate of `tls`, and
+/// finds the issuer of the server's certificate among `authorities`.
 pub(super) async fn probe(
     address: SocketAddr,
     tls: &NodeTls,
@@ -102,8 +101,8 @@ pub(super) async fn presented(
 }
 
 /// Returns the CAs whose certificates the server at this address accepts. Unlike `probe`, this
-/// function also works with a server that rejects the certificate of `tls`. In TLS 1.2, which etcd
-/// uses if cipher suites are configured, the rejection aborts the handshake.
+/// function also works with a server that rejects the peer certificate of `tls`. In TLS 1.2, which
+/// etcd uses if cipher suites are configured, the rejection aborts the handshake.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,

@@ -130,7 +130,7 @@ impl TrustBundle {
     }
 
     /// Returns the CA that signed this certificate, or `None` if none of these CAs signed it or if
-    /// the certificate is not valid at this time.
+    /// the certificate is not valid now.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,
@@ -144,7 +144,7 @@ impl TrustBundle {
     }
 
     /// Returns the CA that signed the leaf of a PEM chain, or `None` if none of these CAs signed
-    /// the leaf. The chain starts with the leaf.
+    /// the leaf or if the leaf is not valid now. The chain starts with the leaf.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()

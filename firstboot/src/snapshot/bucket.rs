@@ -72,8 +72,8 @@ pub(super) fn client() -> Result<reqwest::Client> {
         .context("cannot create an HTTPS client")
 }
 
-/// Follows redirects, but never from HTTPS to plain HTTP, because anyone on the network path can
-/// read and change plain HTTP.
+/// Follows up to ten redirects, but never from HTTPS to plain HTTP, because anyone on the network
+/// path can read and change plain HTTP.
 fn redirected(attempt: Attempt<'_>) -> Action {
     const MOST: usize = 10;
     let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
@@ -220,8 +220,9 @@ impl Bucket {
         Ok(())
     }
 
-    /// Checks an object against the digest that the store reports, or reads the object back if the
-    /// store does not report a digest. Returns the name of the check, for the manifest.
+    /// Checks the length of an object, and compares its content with the digest that the store
+    /// reports. If the store does not report a digest, reads the object back. Returns the name of
+    /// the check, for the manifest.
     pub(super) async fn check(
         &self,
         name: &str,

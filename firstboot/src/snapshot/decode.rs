@@ -114,8 +114,8 @@ impl Format {
     }
 }
 
-/// The error for an encrypted file if no key is given, or if none of the given keys decrypts the
-/// file. The file is not necessarily damaged.
+/// The error for an encrypted file if no usable key is given, or if none of the given keys decrypts
+/// the file. The file is not necessarily damaged.
 #[derive(Debug)]
 pub(crate) struct NoMatchingKey(pub(crate) Reason);
 
@@ -127,7 +127,8 @@ impl fmt::Display for NoMatchingKey {
 
 impl std::error::Error for NoMatchingKey {}
 
-/// Returns whether the file must be decoded with [`decode`].
+/// Returns whether the file must be decoded with [`decode`]. Refuses a format that firstboot does
+/// not read.
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file
@@ -140,7 +141,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
 /// written bytes.
 ///
 /// # Errors
-/// Returns [`NoMatchingKey`] if the file is encrypted and the key is missing or wrong.
+/// Returns [`NoMatchingKey`] if the file is encrypted and the key is missing, wrong or unusable.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;

@@ -50,7 +50,7 @@ pub(crate) enum TrailingDigest {
     Absent,
 }
 
-/// The facts about a good snapshot.
+/// The facts about an examined snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct VerifiedSnapshot {
@@ -81,13 +81,14 @@ impl std::ops::Deref for VerifiedSnapshot {
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
-    /// Whether the whole file has been read to compute its digest.
+    /// Whether the file is small or has a valid meta page. Otherwise, its digest is not computed.
     hashed: bool,
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if the file has a manifest. This comparison also
-    /// detects a file whose pages are consistent but differ from the snapshot that was taken.
+    /// Compares the digest and the revision with the file's manifest, if both exist. This
+    /// comparison also detects a file whose pages are consistent but differ from the snapshot that
+    /// was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -141,7 +142,7 @@ impl CheckResult {
 ///
 /// # Errors
 /// Returns a refusal with the first fault if the snapshot is damaged. Fails if the snapshot cannot
-/// be read.
+/// be read or is the file of a running etcd.
 pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -151,7 +152,7 @@ pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot>
     examined.into_verified(path)
 }
 
-/// Refuses the file of a running etcd, because pages that are read at different times are not
+/// Fails for the file of a running etcd, because pages that are read at different times are not
 /// consistent with each other. firstboot recognises a running etcd by its lock on the file.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;

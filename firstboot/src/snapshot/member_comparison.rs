@@ -16,7 +16,7 @@ pub(super) struct MemberComparison {
 }
 
 impl MemberComparison {
-    /// Compares all voters that answer.
+    /// Compares the data of all healthy voters.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
         credentials: &Credentials,
@@ -45,8 +45,8 @@ impl MemberComparison {
         }
     }
 
-    /// Returns the reason to report if this member's data differs from the data of the other
-    /// members, or `None` if the data does not differ.
+    /// Returns the reason not to rely on this member's data: it differs from the majority's data,
+    /// or there is no majority. Returns `None` if no difference is known.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self
@@ -61,8 +61,8 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether a majority of members has the same data, in which case firstboot can take
-    /// the snapshot from one of them.
+    /// Returns whether there is a member whose data is not known to differ from the majority's
+    /// data, so that firstboot can take the snapshot from that member.
     pub(super) fn has_majority(&self) -> bool {
         self.members
             .iter()

@@ -54,7 +54,7 @@ struct Candidate {
 /// For each of the last N hours, days, weeks and months that have a snapshot, firstboot keeps the
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
 /// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
-/// does not count towards N, and firstboot deletes it after a newer good snapshot exists. firstboot
+/// does not count towards N, and firstboot deletes it once a newer good snapshot exists. firstboot
 /// ignores a snapshot whose time comes from a wrong clock. If such a snapshot counted, it would
 /// take the place of a snapshot with a correct time, which firstboot would then delete.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
@@ -111,8 +111,8 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns the names of
-/// the deleted snapshots.
+/// Deletes the snapshots that `keep` does not retain, and logs each of them. In a dry run, only
+/// logs them. Returns their names.
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,

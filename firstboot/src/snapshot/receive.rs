@@ -172,7 +172,8 @@ pub(super) async fn receive(
     })
 }
 
-/// Writes the pieces. Returns the digest of all bytes. Fails if the digest that etcd sent is wrong.
+/// Writes the pieces. Returns the digest of all bytes, or `None` if etcd did not send a digest.
+/// Fails if the digest that etcd sent is wrong.
 fn write(
     mut sink: Box<dyn Sink>,
     mut pieces: mpsc::Receiver<Vec<Piece>>,

@@ -123,7 +123,8 @@ impl RemoteSnapshot {
         }
     }
 
-    /// Removes the URL from an error, because the URL may contain a signature.
+    /// Returns the error for a failed request, without the request's URL, which may contain a
+    /// signature.
     fn trouble(&self, error: reqwest::Error) -> anyhow::Error {
         let redirect = error.is_redirect();
         let why = format!("{self}: {:#}", anyhow::Error::from(error.without_url()));

@@ -57,7 +57,8 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot for the current slot, unless another member has taken it.
+/// Takes the snapshot for the current slot and then deletes old snapshots, unless another member
+/// has taken the snapshot.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();

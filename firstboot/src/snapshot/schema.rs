@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends the check after the last entry, and returns the contents.
+    /// Adds the faults that can only be found after the last entry, and returns the contents.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> DatabaseContents {
         for (name, _) in BUCKETS
             .iter()

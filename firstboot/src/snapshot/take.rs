@@ -25,8 +25,8 @@ use crate::paths;
 use crate::reason::ReasonId;
 use members::timestamp::{now, rfc3339};
 
-/// Warns if a member's data differs from the data of the other members, or if the data was not
-/// compared. Returns the exit code of the command.
+/// Warns if the data of the member `source` differs from the data of the other members, or if the
+/// data was not compared. Returns the exit code of the command.
 ///
 /// # Errors
 /// Returns a refusal if a majority of the members has different data, unless the operator has named

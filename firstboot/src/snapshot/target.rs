@@ -132,7 +132,7 @@ impl Target {
     }
 }
 
-/// Refuses a path at which a file already exists.
+/// Refuses a path if a file exists at the path or at the path of its manifest.
 pub(super) fn ensure_absent(path: &Path) -> Result<()> {
     for path in [path, &manifest_path(path)] {
         if path.symlink_metadata().is_ok() {

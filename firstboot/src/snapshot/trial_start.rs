@@ -52,8 +52,9 @@ pub(crate) struct TrialReport {
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot, with a temporary data folder in `beside`. Compares etcd's
-/// values with the values from the file, then stops etcd and deletes the data.
+/// Starts an etcd from the snapshot, with a temporary data folder in `beside`, reads etcd's values,
+/// and stops etcd. Then compares these values with the values from the file. Deletes the folder in
+/// any case.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
@@ -238,7 +239,8 @@ fn member() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// Restores the snapshot, whose digest has already been checked.
+/// Restores the snapshot. Skips the check of the digest, because firstboot has already examined the
+/// snapshot.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
     // Do not canonicalize the path, because it may refer to the file descriptor of a file without a
     // name.

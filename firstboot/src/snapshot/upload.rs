@@ -26,7 +26,7 @@ const PART: usize = 5 << 20;
 /// The number of parts in memory: one part is filled while the other is sent.
 const PARTS: usize = 2;
 
-/// A full part.
+/// A part that is ready to be sent.
 #[derive(Debug)]
 struct UploadPart {
     bytes: Bytes,
@@ -42,7 +42,8 @@ pub(super) struct UploadWriter {
 }
 
 impl UploadWriter {
-    /// Creates a writer, the channel for its full parts, and the channel that returns their memory.
+    /// Creates a writer, the channel for the parts that are ready, and the channel that returns
+    /// their memory.
     fn new() -> (
         Self,
         mpsc::UnboundedReceiver<UploadPart>,

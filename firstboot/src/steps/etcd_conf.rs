@@ -32,7 +32,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
             "LISTEN_CLIENT_URLS",
             format!("{},https://127.0.0.1:2379", own.client_url()),
         ),
-        // etcd serves the metrics over plain HTTP, and therefore only on loopback.
+        // This port serves the metrics over plain HTTP, and therefore only on loopback.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
         ("ADVERTISE_CLIENT_URLS", own.client_url()),

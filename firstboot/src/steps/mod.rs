@@ -61,7 +61,8 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Returns the changes that install the certificates that the node currently uses.
+/// Returns the changes that install the certificates that the node must use from now on
+/// (`identity.tls`).
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

@@ -1,5 +1,5 @@
 //! Makes the running system use the files that a replacement has installed. The update logs a
-//! failure but continues, because the health check decides whether the update succeeds.
+//! failed effect but continues, because the health check decides whether the update succeeds.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,8 @@ pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(St
     }
 }
 
-/// Sets the SELinux labels of the files, and applies every effect.
+/// Sets the SELinux labels of the files, reloads systemd if it reads any of them, and applies every
+/// effect except reboots and the removal of units.
 pub(super) fn apply_effects(
     changes: &[FileChange],
     present: Vec<PathBuf>,

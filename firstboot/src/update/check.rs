@@ -49,7 +49,7 @@ enum Minor {
 struct Shown {
     path: String,
     kind: Kind,
-    /// The lines that differ, if the file is a short text file.
+    /// The lines that differ, if the update replaces a short text file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
 }

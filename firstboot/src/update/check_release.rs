@@ -35,7 +35,7 @@ pub(super) enum ReleaseCheck {
 ///
 /// # Errors
 /// Returns a refusal if the release is older, has a different base, or has an etcd that may not
-/// replace this node's etcd.
+/// replace this node's etcd, or if the base of this node's image is unknown.
 pub(super) fn check_release(
     release: &ReleaseDocument,
     own: &OwnImage,

@@ -125,7 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document, or rolls back the image.
+/// Updates the image and the node document. With the corresponding options, only checks for newer
+/// ones, reinstalls the machine or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
@@ -168,7 +169,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
-        // Adopt the document even though the update of the image failed.
+        // Adopt the document even though the image cannot be updated.
         Err(error) => take_last(&lock).and(Err(error)),
     }
 }
@@ -233,7 +234,7 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseC
     Ok((release, check))
 }
 
-/// Looks for a release, and stages it if it is newer than this node's image.
+/// Looks for a newer release and stages it, or creates the order for a reinstallation.
 fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     if options.reinstall {
         let order = reinstall::order(own, source, options.deadline)?;

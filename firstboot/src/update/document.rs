@@ -77,7 +77,7 @@ pub(super) fn look(own: &ThisNode, source: &Source) -> DocumentSearch {
 }
 
 impl DocumentSearch {
-    /// Returns a usable document. Logs the reason why a document cannot be used.
+    /// Returns the newer document if it can be used. If it cannot be used, logs the reason.
     pub(super) fn usable(self) -> Option<NewerDocument> {
         match self {
             Self::Nothing => None,
@@ -120,7 +120,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
 }
 
 /// Verifies a document, and compares it with the accepted document. Returns `None` if both
-/// documents are the same.
+/// documents are the same. Refuses a document that is older or for another node.
 fn verify_newer(
     own: &ThisNode,
     found: FoundDocument,

@@ -30,7 +30,7 @@ pub(super) enum Effect {
     AddUnit(String),
     /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// Reboot the system. Without a reboot, the system does not use this file.
+    /// Reboot the system. Without a reboot, the change of this file has no effect.
     Reboot(String),
 }
 

@@ -15,7 +15,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::systemd::{ETCD_UNIT, FIRSTBOOT_UNIT};
 use crate::{paths, systemd};
 
-/// The health check fails when etcd has started this many times.
+/// The health check fails if the member is still not healthy when etcd has started this many times.
 const STARTS: u32 = 4;
 /// The health check fails if a running member has had no connection to this member for this time.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -144,8 +144,8 @@ impl<'a> HealthCheck<'a> {
         Ok(again)
     }
 
-    /// Queries etcd on this node. Returns a fault if etcd has a fault that waiting does not
-    /// correct.
+    /// Queries etcd on this node, and writes a key through it. Returns a fault that waiting does
+    /// not correct, if there is one.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         // A linearizable read shows that the member has applied all acknowledged writes.

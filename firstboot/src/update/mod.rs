@@ -59,9 +59,9 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
     Ok(state::UpdateState::read()?.is_some())
 }
 
-/// Refuses an operator's command that stops etcd while an update replaces files or checks the new
-/// image. If etcd were stopped, the new image would fail its health check, and the updater would
-/// roll the image back.
+/// Prevents an operator's command from stopping etcd while an update replaces files or checks the
+/// new image. If etcd were stopped, the new image would fail its health check, and the updater
+/// would roll the image back.
 ///
 /// # Errors
 /// Returns a "not ready" error during these phases, which end by themselves.

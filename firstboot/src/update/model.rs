@@ -191,7 +191,8 @@ impl Model {
         world.nodes.iter().any(stops)
     }
 
-    /// Stops etcd on a node. Returns a violation if etcd is stopped on two nodes at the same time.
+    /// Stops etcd on a node. Returns a violation if etcd is stopped on two nodes at the same time,
+    /// or if the cluster loses its quorum.
     fn stop(&self, world: &mut World, at: usize) -> Result<(), String> {
         if world.is_serving(at) {
             if let Some(other) = world

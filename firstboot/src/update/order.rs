@@ -11,7 +11,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::selinux;
 use crate::{files, paths};
 
-/// Stores the order durably.
+/// Stores the order and a copy of the program that executes it, durably.
 pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
     let replacement = match (&order.release, Updated::read()?) {
         (

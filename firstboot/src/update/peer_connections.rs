@@ -19,8 +19,9 @@ const ESTABLISHED: &str = "01";
 /// The time limit for a member's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns a running member that has no connection to this member's peer port. A running etcd
-/// always keeps connections to the peer ports of all other members (etcd's rafthttp, streamReader).
+/// Returns a running member that has no connection to this member's peer port, if there is one. A
+/// running etcd always keeps connections to the peer ports of all other members (etcd's rafthttp,
+/// streamReader).
 pub(super) async fn missing<'a>(
     cluster: &'a ClusterDocument,
     node: &Label,

@@ -15,7 +15,7 @@ use crate::{paths, rotation, status};
 use members::keys::{SnapshotRecord, is_from_wrong_clock};
 use members::timestamp::now;
 
-/// The maximum difference between the clocks of two members, in seconds.
+/// The maximum difference between another member's clock and this node's clock, in seconds.
 const CLOCKS: i64 = 5;
 /// The maximum age, in seconds, of the snapshot that must exist before an update.
 const SNAPSHOT: u64 = 3600;

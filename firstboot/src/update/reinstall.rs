@@ -17,12 +17,13 @@ use crate::metadata::InstallServer;
 use crate::reason::ReasonId;
 use members::timestamp::now;
 
-/// Returns the order for a reinstallation from the newest release, which may also be the node's
-/// own image. `deadline` is the number of seconds for which the order waits for its turn.
+/// Returns the order for a reinstallation from the newest release, which may also be the node's own
+/// image. `deadline` is the number of seconds for which the order waits for its turn.
 ///
 /// # Errors
-/// Returns a refusal if the reinstallation would erase the data, or if the server does not permit
-/// the reinstallation.
+/// Returns a refusal if the source is a folder, if this node must not be installed from the
+/// release, if the reinstallation would erase the data, or if the server does not permit the
+/// reinstallation.
 pub(super) fn order(own: &ThisNode, source: &Source, deadline: u64) -> Result<UpdateOrder> {
     let Source::Server(server) = source else {
         return Err(refused(ReasonId::UpdateNoServer.because(format!(

@@ -2,8 +2,8 @@
 //! of the certificates' lifetime is left, the command sends the node's request again to the server
 //! that `[tls] enrol` names. The node signs the request with keys that the server already knows, so
 //! no operator has to approve the request. etcd reads the new certificates at the next handshake,
-//! and firstboot probes the ports until etcd presents the new certificates. Each run checks every
-//! step again, so the command does not need to record the progress of earlier runs.
+//! and the command probes the ports to check that etcd presents the new certificates. Each run
+//! checks every step again, so the command does not need to record the progress of earlier runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -71,8 +71,8 @@ fn expiry(own: &ThisNode) -> Result<(UnixTime, bool)> {
     certificates::expiry(&own.document().tls, now)
 }
 
-/// Renews the certificates if a `server` is given, and ensures that etcd presents the accepted
-/// certificates.
+/// Requests new certificates if a `server` is given, installs the accepted certificates, and checks
+/// that etcd presents them.
 fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     let installs = server.map_or(Ok(true), |server| request(own, server, until))?;
     let own = ThisNode::read()?;
@@ -90,7 +90,8 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     Ok(())
 }
 
-/// Requests a newer document. Returns whether the caller must install the document's certificates.
+/// Requests a newer document and accepts it. Returns whether the caller must install the document's
+/// certificates.
 fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     let failed = |why: String| {
         not_ready(ReasonId::RenewalFailed.because(format!(
@@ -108,8 +109,9 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     }
 }
 
-/// Installs the certificates that the node uses. Returns whether anything changed. If `firstboot
-/// run` is running, it installs the certificates instead.
+/// Installs the certificates that the node must use from now on (`identity.tls`). Returns whether
+/// the installed certificates have changed. If `firstboot run` is running or has not installed any
+/// certificates yet, it installs the certificates instead.
 fn install(identity: &Identity) -> Result<bool> {
     let Ok(_lock) = Lock::take() else {
         return Ok(false);

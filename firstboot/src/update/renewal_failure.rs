@@ -15,8 +15,8 @@ use crate::reason::Reason;
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// A pause is at most the remaining time until the expiry divided by this number, so the attempts
-/// become more frequent as the expiry approaches.
+/// A pause is at most the remaining time until the expiry divided by this number, but at least
+/// [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.
@@ -40,8 +40,8 @@ impl RenewalFailure {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Returns whether it is too early for another attempt. A clock that was set back does not
-    /// delay the next attempt.
+    /// Returns whether it is too early for another attempt. If the clock was set back, the next
+    /// attempt is delayed by at most [`LONGEST`].
     pub(super) fn waits(&self, now: u64) -> bool {
         now < self.next && self.next - now <= LONGEST
     }

@@ -140,7 +140,8 @@ impl Replacer {
         Ok(())
     }
 
-    /// Restores all kept files, and removes the new files. The operation can be repeated.
+    /// Restores all kept files, and removes the new files and those new folders that are empty. The
+    /// operation can be repeated.
     pub(super) fn revert(&self, replacement: &Replacement) -> Result<()> {
         for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.live_path(path))?;

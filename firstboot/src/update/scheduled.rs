@@ -26,7 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// The minimum time for which an order waits for its turn, in seconds.
+/// The minimum time for which an order waits for its turn, in seconds, if the recipe sets no
+/// window.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {

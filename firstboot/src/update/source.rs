@@ -221,7 +221,7 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
     })
 }
 
-/// Refuses to continue if a file system does not have this many bytes free.
+/// Returns a "not ready" error if a file system does not have this many bytes free.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let space = nix::sys::statvfs::statvfs(folder);
     let space = space

@@ -188,8 +188,8 @@ fn open(archive: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", archive.display()))
 }
 
-/// Compares an unpacked image with its own file list and with the release, and flushes the image to
-/// the disk.
+/// Compares an unpacked image with its own file list, with the release and with this node's image,
+/// and flushes the unpacked image to the disk.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(

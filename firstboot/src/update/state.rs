@@ -137,7 +137,8 @@ pub(super) struct Updated {
     pub(super) serial: u64,
     /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,
-    /// The replacement that a rollback must undo, or `None` after a rollback.
+    /// The replacement that a rollback must undo, or `None` if the update can no longer be rolled
+    /// back.
     #[serde(rename = "exchange")]
     pub(super) replacement: Option<Replacement>,
 }
@@ -176,7 +177,7 @@ pub(super) struct OrderOutcome {
     pub(super) at: u64,
 }
 
-/// The outcome of an order.
+/// The way in which an order ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum UpdateResult {

@@ -26,7 +26,7 @@ pub(crate) struct Summary {
     serial: Option<u64>,
     /// The update that this node is performing.
     order: Option<Order>,
-    /// The node that has the turn, and the serial of the image that it installs.
+    /// The node that has the turn, and the serial of the image that it installs or rolls back.
     turn: Option<UpdateTurn>,
     halt: Option<UpdateHalt>,
     /// The newest release, if that release has failed.
@@ -183,8 +183,8 @@ impl Local {
         updated.or_else(|| seen?.own)
     }
 
-    /// Returns the reason why the node did not install a newer image, and the actions that the last
-    /// update still requires.
+    /// Returns the reasons why the node did not install a newer image or keeps a failed image, and
+    /// the reboot that the last update still requires.
     fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
         let serial = self.serial();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);

@@ -29,7 +29,8 @@ impl ThisNode {
     /// Reads the files.
     ///
     /// # Errors
-    /// Returns a refusal if this node has never been set up.
+    /// Returns a refusal if this node has never been set up, or if the signature of its document is
+    /// not valid.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
         let never = || {
@@ -93,7 +94,7 @@ impl ThisNode {
         })
     }
 
-    /// Returns the node's identity, with the certificates that the node currently presents.
+    /// Returns the node's identity, with the certificates that the node must use now (`tls`).
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let document_tls = own.complete(&self.document.tls);

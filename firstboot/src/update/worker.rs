@@ -344,8 +344,8 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     end(state, &ThisNode::read()?, UpdateResult::Expired, why)
 }
 
-/// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
-/// the member fails or takes too long.
+/// Waits until the member has been healthy for `soak` without interruption. With `patience`,
+/// returns the reason if the member fails or takes longer.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,

@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 use super::credentials::Credentials;
 use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
 
-/// The time limit for one call.
+/// The time limit for one connection attempt, and for one call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to one member.

@@ -1,4 +1,4 @@
-//! The certificates with which a program connects to etcd.
+//! The client certificate, its key and the CAs with which a program connects to etcd.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// The time limit for a handshake.
+/// The time limit for a TCP connection and its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client certificate with its key, and the CAs that sign the members' certificates.
@@ -53,9 +53,9 @@ impl Credentials {
 
     /// Returns the start and the end of the validity of the certificate that a server presents in a
     /// TLS handshake.
-    ///
-    /// # Errors
-    /// Fails if the handshake fails, or if no trusted CA signed the server's certificate.
+    /// # Errors Fails if the credentials cannot be used, or if the handshake fails, for example
+    /// because no trusted CA signed the server's certificate, or because the certificate has
+    /// expired.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

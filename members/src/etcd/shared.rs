@@ -1,6 +1,6 @@
 //! Accesses the keys through which the nodes of a cluster coordinate, with reads, conditional
-//! writes, and leases. A lease expires if its holder does not renew it, for example because the
-//! holder has died.
+//! writes, watches and leases. A lease expires if its holder does not renew it, for example because
+//! the holder has died.
 
 use std::time::Duration;
 
@@ -103,9 +103,7 @@ impl Client {
     }
 
     /// Waits until a key changes after this revision, but not longer than `patience`.
-    ///
-    /// # Errors
-    /// Fails if the member ends the watch.
+    /// # Errors Fails if the request fails, or if the member ends the watch.
     pub async fn wait_for_change(
         &self,
         key: &str,

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A member list that does not contain another member's name yet still has the same members.
+        // A list in which the name of a member is still missing has the same members.
         let unnamed = [
             member(1),
             member(2),

@@ -17,8 +17,8 @@ pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
 
-/// Adds the alarms to the members that raised them. Adds an alarm of a removed member to the first
-/// member that reports the alarm.
+/// Adds the alarms to the errors of the members that raised them, and marks these members as
+/// unhealthy. Adds an alarm of a removed member to the first member that reports the alarm.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));

@@ -26,7 +26,8 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Queries the members one after the other. Returns `None` if the recipe has no `[backup]`.
+    /// Queries the members one after the other until one of them answers. Returns `None` if the
+    /// recipe has no `[backup]`.
     pub async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
         let mut answer: anyhow::Result<_> = Err(anyhow::anyhow!("no member answered"));

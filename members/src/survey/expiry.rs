@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(of(20_030, 1095), None);
         let said = of(20_029, 1095).unwrap().text;
         assert!(
-            said.contains("expires on 2024-11-02 (days left: 29)"),
+            said.contains("expires on 2024-11-02T00:00:00Z (days left: 29)"),
             "{said}"
         );
         assert!(of(19_000, 1095).unwrap().text.contains("days left: 0"));

@@ -13,8 +13,8 @@ use crate::timestamp::{duration, now};
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
 /// Adds the newest image check of each member to the member's row, and the check's fault to the
-/// member's errors. Reads the checks through a voter that answers through raft. Adds nothing if no
-/// voter answers.
+/// member's errors. Reads the checks through a voter that answered the survey through raft. Adds
+/// nothing if there is no such voter.
 ///
 /// The survey itself does not add the checks, because altered files must not delay the update of
 /// another member.

@@ -32,8 +32,9 @@ impl FirstMemberList {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// Returns the client URL of a member in the recipe. A newer image may have given the member a
-    /// different address.
+    /// Returns the client URL of a member in the recipe. Uses the URL in the member list if the
+    /// list does not contain the recipe's address, because a newer image may have given the member
+    /// a different address.
     pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
             .0
@@ -95,8 +96,9 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a remark to a member that is not in the recipe. This case is not an error, because the
-    /// cluster may have grown since this image was built.
+    /// Adds a note to a member that is not in the recipe. This case is not an error, because the
+    /// cluster may have grown since this image was built. For a member that has never started,
+    /// replaces the errors instead.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
@@ -230,7 +232,8 @@ mod tests {
         );
     }
 
-    /// The member list is the result of `etcdctl member update ID --peer-urls=http://…`.
+    /// Each member list is the result of `etcdctl member update ID --peer-urls=URL` with a wrong
+    /// URL.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

@@ -42,9 +42,9 @@ pub enum DataComparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every member is a healthy voter.
+    /// Every member is a healthy voter without errors.
     Healthy,
-    /// The cluster has its quorum, but not every member is a healthy voter.
+    /// The cluster has its quorum, but not every member is a healthy voter without errors.
     Degraded,
     /// The cluster has no quorum, or no member answered.
     NoQuorum,
@@ -175,7 +175,8 @@ struct Answers {
     members: Vec<Member>,
 }
 
-/// Returns the faults that the member itself reports, without its alarms.
+/// Returns the faults that the member itself reports, except alarms, and the failure of its health
+/// check.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported
@@ -208,7 +209,7 @@ async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
     })
 }
 
-/// Compares the data of all healthy voters.
+/// Compares the data of all healthy voters, and adds the result to their rows.
 async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
     let voter = |row: &&Row| row.healthy && row.member && !row.learner;
     let voters: Vec<Voter> = rows
@@ -239,7 +240,7 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
 
 /// Returns the state of the cluster with these members.
 pub fn verdict(rows: &[Row]) -> Verdict {
-    // A learner must be healthy, but does not count for the quorum.
+    // A learner does not count for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);
     // A member whose data differs, or that has raised an alarm, still votes.
     let (voters, well) = (

@@ -2,7 +2,7 @@
 
 use super::row::Row;
 
-/// Formats one line for each member. Each column is as wide as its longest cell.
+/// Formats a header and one line for each member. Each column is as wide as its longest cell.
 pub fn table(rows: &[Row]) -> String {
     let head = [
         "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",

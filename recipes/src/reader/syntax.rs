@@ -296,7 +296,8 @@ impl<'a> Line<'a> {
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// Returns the key and the value if the line is `key = value`. Omits a comment after the value.
+    /// Returns the key and the value if the line is `key = value`. Omits a comment after a value
+    /// that is not a string.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -325,7 +326,8 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// Returns the first character on the line that a recipe may contain only within quotes.
+    /// Returns the first character outside quotes that is invisible, a control character, an
+    /// unusual space, or a typographic quotation mark, with its offset in the line.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

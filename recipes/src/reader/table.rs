@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         self.findings.has_errors()
     }
 
-    /// Reports a key that users write in this table although the key belongs to a different table.
+    /// Reports a key that users may write in this table although it does not belong there.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
@@ -309,7 +309,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reports every key that was never requested.
+    /// Reports every key that was neither requested nor already reported.
     pub(crate) fn finish(&self) {
         let asked = self.asked.borrow();
         for (key, _) in self.entries {

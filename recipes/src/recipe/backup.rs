@@ -1,4 +1,5 @@
-//! `[backup]`: the schedule, the destination and the number of snapshots.
+//! `[backup]`: the schedule, the destination, the retention, the compression and the encryption of
+//! snapshots.
 
 use super::values::{Base, Word};
 use crate::backup::{Backup, Destination, FOLDER, RetentionPolicy, S3};

@@ -40,7 +40,7 @@ pub struct OverlayFile {
 }
 
 /// The beginnings of the paths that belong to the image itself. The user cannot add a file whose
-/// path begins with one of these texts.
+/// path begins with one of these strings.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",

@@ -75,7 +75,7 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Finds members that the firewalls of the other members would block, so that these members could
+/// Reports the nodes that the firewalls of the other members would block, so that these nodes could
 /// never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {

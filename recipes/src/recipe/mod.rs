@@ -57,7 +57,7 @@ pub struct Recipe {
     pub files: Files,
     /// `[selinux]`: SELinux's mode, and etcd's own domain.
     pub selinux: Selinux,
-    /// `[tls]`: the authority and the lifetimes.
+    /// `[tls]`: the authority, the origin of the nodes' keys, and the lifetimes of certificates.
     pub tls: Tls,
     /// `[metadata]`: the sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,

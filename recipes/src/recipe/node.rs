@@ -219,7 +219,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     })
 }
 
-/// Refuses nodes outside the network. `is_guessed` means that the recipe does not name a network.
+/// Refuses nodes whose address a host on the network cannot have. `is_guessed` means that the
+/// recipe does not name a network.
 fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
     for node in nodes
         .iter()
@@ -240,7 +241,7 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
     }
 }
 
-/// Refuses a gateway that is a node, or that is outside the network.
+/// Refuses a gateway whose address is a node's address, or that a host on the network cannot have.
 fn check_gateway(
     root: &Table<'_>,
     nodes: &[Located<Node>],
@@ -271,8 +272,8 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Checks the size of the network. By default, all addresses of the network may connect, so the
-/// network must not be too large.
+/// Refuses a network that is too large or a single address, because by default, exactly the
+/// addresses of the network have access.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "the network is too large, and by default every address in it has access",

@@ -27,7 +27,7 @@ pub struct Tuning {
 /// A set of kernel settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Exactly the values of the guide.
+    /// The guide's values for all keys that the guide mentions.
     Guide,
     /// The values that suit an etcd node on this kernel.
     Etcd,
@@ -171,8 +171,8 @@ pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     selinux
 }
 
-/// Warns about plain HTTP, which exposes documents. Node documents contain private keys unless the
-/// nodes generate their own keys.
+/// Warns about plain HTTP if the node documents contain private keys, because plain HTTP exposes
+/// the documents.
 fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
     let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
         return;

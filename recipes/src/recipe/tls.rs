@@ -13,7 +13,7 @@ use crate::reader::{Located, Table};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The authority, and the lifetimes of its certificates.
+/// The authority, the origin of the nodes' keys, and the lifetimes of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Where the nodes' private keys are generated.

@@ -1,4 +1,4 @@
-//! Values that occur only in a recipe. An invalid value cannot be constructed.
+//! Values that occur only in a recipe. Parsing refuses an invalid value.
 
 use std::fmt;
 use std::net::IpAddr;

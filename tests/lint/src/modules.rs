@@ -9,7 +9,7 @@ use syn::{Attribute, Expr, Item, Lit, Meta, MetaNameValue};
 
 use crate::imports::{self, Imports, is_test_only};
 
-/// A module's path from the crate root; the root is empty.
+/// A module's path from the crate root; the path of the root is empty.
 pub(crate) type ModulePath = Vec<String>;
 
 /// A module, with its file and its imports.

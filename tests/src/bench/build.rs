@@ -37,7 +37,7 @@ pub fn run(runs: usize) -> Result<String> {
             .ok()
             .map(drop)
     };
-    // The first run fills the cache from the tarball, as a download would.
+    // Put the tarball into the cache, as a download would.
     let cached = path("cache/releases");
     fs::create_dir_all(&cached)?;
     fs::copy(

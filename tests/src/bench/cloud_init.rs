@@ -17,8 +17,8 @@ use crate::network::Network;
 use crate::{base, etcd, packages, programs};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// Prints the CPU time of firstboot and of the programs that firstboot runs. systemd starts etcd,
-/// so the CPU time of etcd is not included.
+/// The drop-in that prints the CPU time of firstboot and of the programs that firstboot runs.
+/// systemd starts etcd, so the CPU time of etcd is not included.
 const MEASURE: &str = "[Service]\nNotifyAccess=all\nExecStart=\n\
     ExecStart=/bin/bash -c 'TIMEFORMAT=\"%%R %%U %%S\"; time /usr/local/bin/firstboot run'\n";
 const DROP_IN: &str = "/etc/systemd/system/firstboot.service.d/measure.conf";

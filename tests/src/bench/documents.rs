@@ -13,8 +13,8 @@ use super::machines::{COUNT, DOCUMENTS, Machines, connect};
 use super::server::{cpu, peak_mib};
 use super::{median, spread};
 
-/// Measures the first request of all machines, and then a request that each machine repeats,
-/// because its answer might have been lost.
+/// Measures the first request of all machines, and then the same requests again, because a machine
+/// repeats a request if it has not received the answer.
 pub fn run(runs: usize) -> Result<String> {
     let machines = Machines::new("")?;
     let mut elapsed: [Vec<Duration>; 2] = Default::default();

@@ -53,7 +53,7 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Returns the text of a request for three new keys, as firstboot sends it.
+/// Returns the text of a request for the certificates of three new keys, as firstboot sends it.
 fn request() -> Result<String> {
     let mut text = String::new();
     for purpose in PURPOSES {

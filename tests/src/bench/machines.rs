@@ -17,7 +17,7 @@ use crate::{etcd, programs, run};
 
 /// The number of machines. The builder only warns about a cluster of this size.
 pub(super) const COUNT: u16 = 500;
-/// The addresses of the server: for documents, and for enrolment.
+/// The address of the server, which serves documents and enrolment on different ports.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 101, 16, 1);
 pub(super) const DOCUMENTS: SocketAddrV4 = SocketAddrV4::new(SERVER, 8081);
 pub(super) const ENROL: SocketAddrV4 = SocketAddrV4::new(SERVER, 8443);

@@ -1,8 +1,7 @@
 //! The measurements of `make bench`, one file for each.
-//!
-//! Each measurement runs two programs or setups alternately (A B A B), so that other load on the
-//! machine affects both, and compares the medians. The benchmark asserts nothing, and only prints a
-//! table for a person to evaluate.
+//! Most measurements run two programs or setups alternately (A B A B), so that other load on the
+//! machine affects both, and compare the medians. The benchmark does not assert any figures, and
+//! only prints a table for a person to evaluate.
 
 pub mod boot;
 pub mod build;

@@ -135,7 +135,7 @@ impl Browser {
     }
 
     /// Runs a function body in the page, and returns its result or the result of its promise. If
-    /// the page reloads itself, the function ends, and is run again.
+    /// the page reloads itself, the function ends, and is run again, at most twice.
     pub fn evaluate(&self, script: &str) -> Result<Value> {
         let body = json!({ "script": script, "args": [] });
         let run = || self.ask(Method::POST, "/execute/sync", &body);

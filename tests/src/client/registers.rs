@@ -1,5 +1,5 @@
-//! Clients that continuously read, write and compare-and-set a few keys, and record the time and
-//! the result of each operation.
+//! Clients that continuously read, write and compare-and-set one key after another, and record the
+//! time and the result of each operation.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -43,14 +43,14 @@ struct Shared {
     begun: Instant,
     /// The number of operations started so far, which determines the key.
     count: AtomicU64,
-    /// The most recently written value. No value is written twice.
+    /// The most recently assigned value. No value is assigned twice.
     values: AtomicU64,
     stop: Arc<AtomicBool>,
 }
 
 impl Registers {
-    /// Starts the clients. Each client starts with a different member, and moves on to the next
-    /// member when the current one does not answer.
+    /// Starts the clients. Two clients start with each member. A client moves on to the next member
+    /// when the current one does not answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {

@@ -50,7 +50,8 @@ pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     Ok(answer.members)
 }
 
-/// Waits until `firstboot status` on a host shows exactly this many members, all of them healthy.
+/// Waits until `firstboot status` on a host shows exactly this many members, all of them healthy
+/// voters.
 pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
     let end = Instant::now() + timeout;
     loop {

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on. The hosts are reset to their installed state before each
-//! point, because a boot would take longer than the test of a point.
+//! Three installed hosts that stay on. The sweep resets the hosts to their installed state instead
+//! of booting new hosts, because a boot takes longer than the test of a point.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -283,8 +283,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches the point in its order, or until the program that starts this
-    /// program has finished first.
+    /// Waits until a program reaches the point in its order, and returns true. Returns false if the
+    /// program that starts this program finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

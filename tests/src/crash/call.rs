@@ -101,7 +101,7 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit, because a descriptor can refer to another file after the call.
+    /// Handles a call on exit, because a descriptor can refer to another socket after the call.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;

@@ -45,8 +45,8 @@ impl Clock {
         self.file.exists()
     }
 
-    /// Handles a newly loaded program, whose stack contains the arguments, the environment and the
-    /// auxiliary vector.
+    /// If the clock is wrong, hides the vDSO from a newly loaded program, whose stack contains the
+    /// arguments, the environment and the auxiliary vector.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {
             return Ok(());
@@ -71,7 +71,7 @@ impl Clock {
         Ok(())
     }
 
-    /// Handles the return of a call that left these registers.
+    /// If the clock is wrong and the call has read it, changes the time that the call returns.
     pub(super) fn returned(&self, pid: Pid, registers: &libc::user_regs_struct) -> Result<()> {
         let realtime = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE].map(i64::from);
         let asked = registers.orig_rax.cast_signed() == libc::SYS_clock_gettime

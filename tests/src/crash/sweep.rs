@@ -123,9 +123,9 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim's power is cut, and its disk loses everything that it can lose.
+    /// The victim's power is cut, and its disks lose unflushed data in this way.
     Power(Loss),
-    /// The power of all three hosts is cut, and their disks lose everything that they can lose.
+    /// The power of all three hosts is cut, and their disks lose unflushed data in this way.
     AllPower(Loss),
     /// firstboot is killed, the victim's data is removed, and its etcd is killed.
     Empty,
@@ -207,8 +207,9 @@ enum Reached {
     Nothing,
 }
 
-/// Runs a scenario until it reaches the point. If the action of the point occurs fewer times than
-/// in the listing run, its last occurrence replaces the missing point.
+/// Runs a scenario until it reaches the point, but at most [`MAX_ATTEMPTS_PER_POINT`] times. If the
+/// action of the point occurs fewer times than in the listing run, its last occurrence replaces the
+/// missing point.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -235,8 +236,9 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns `None` if the point was reached, and otherwise how many times the same action occurred.
-/// Returns an error if the end state is wrong.
+/// Runs a scenario once with the disturbance at the point. Returns `None` if the point was reached,
+/// and otherwise how many times the same action occurred. Returns an error if the end state is
+/// wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,

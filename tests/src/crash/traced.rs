@@ -73,7 +73,7 @@ impl Traced {
                     start("firstboot leave")
                 ),
             ),
-            // Exit code 8: the node rolled the image back.
+            // Exit code 8 means that the node rolled the image back.
             Self::OrderUpdate => (
                 format!("{name}.service"),
                 format!(

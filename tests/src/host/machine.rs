@@ -36,7 +36,7 @@ pub(super) struct Machine {
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// The host's control group. The group is empty and can be removed after `outer` has ended.
+    /// The host's control group. After `outer` has ended, the group is empty and can be removed.
     _cgroup: Cgroup,
 }
 
@@ -45,8 +45,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root. The host's kernel lacks the newer system calls, except for those
-    /// in `ported`. Appends nspawn's output to the file `console`.
+    /// Starts nspawn on the root. The host's kernel lacks the system calls newer than 3.10, except
+    /// for those in `ported`. Appends nspawn's output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,

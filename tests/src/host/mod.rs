@@ -1,8 +1,7 @@
 //! A real systemd host: an overlay on a given root, booted by systemd-nspawn in the host's network
 //! namespace.
-//!
-//! As on CentOS 7.9, the host's kernel lacks every system call newer than 3.10 (see
-//! [`crate::kernel`]), and its systemd has no seccomp.
+//! As on CentOS 7.9, the host's kernel lacks the system calls newer than 3.10, except two that Red
+//! Hat backported (see [`crate::kernel`]), and its systemd has no seccomp.
 //!
 //! Compared with a real machine, a host lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
 //! /proc/sys outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes

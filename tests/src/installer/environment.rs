@@ -1,5 +1,5 @@
-//! The installer's own root file system: a copy of the base with only the programs that CentOS
-//! 7.9's installer has.
+//! The installer's own root file system: a copy of the base without the programs that CentOS 7.9's
+//! installer lacks.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,7 +12,7 @@ use crate::overlay::Overlay;
 
 const PRESENT: &str = include_str!("el7-present.txt");
 
-/// The program that scripts call to switch off or reboot the machine.
+/// The stand-in for systemctl and the programs that switch off or reboot the machine.
 const POWER: &str = include_str!("power.sh");
 /// The program that scripts call to query udev.
 const UDEVADM: &str = include_str!("udevadm.sh");
@@ -62,7 +62,7 @@ impl Environment {
         self.0.root()
     }
 
-    /// Returns the unit that a script has started, if any.
+    /// Returns the first unit that scripts have started and not stopped, if any.
     pub(super) fn started(&self) -> Option<String> {
         let units = fs::read_to_string(self.root().join("run/started")).ok()?;
         units.lines().next().map(str::to_owned)

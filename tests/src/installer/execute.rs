@@ -44,7 +44,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
     }
 }
 
-/// Runs a program and ignores its exit code; the program must exist (iutil.py, execInSysroot).
+/// Runs a program and ignores its exit code (iutil.py, execInSysroot).
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
     let [program, arguments @ ..] = words else {
         return Ok(Ok(()));
@@ -115,8 +115,8 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// Models users.py, createUser: creates the account, a group with the same name, and the home
-/// directory. The account becomes the owner of an existing home directory.
+/// Models users.py, createUser: unless the account exists, creates the account, a group with the
+/// same name, and the home directory. The account becomes the owner of an existing home directory.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());

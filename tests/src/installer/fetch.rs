@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 /// Fetches the kickstart that the kernel command line names. If there are several `inst.ks=`, tries
-/// them in order, as CentOS 7 does.
+/// them in order until one succeeds, as CentOS 7 does.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     fetch_with(cmdline, machine, &|| namespace.command("curl"))
 }

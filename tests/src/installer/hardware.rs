@@ -78,7 +78,7 @@ pub enum Quirk {
     Removable,
     /// The disk cannot be written to.
     ReadOnly,
-    /// The disk is a loop, zram or other device without hardware.
+    /// The disk is a loop device, a zram device or another device without hardware.
     Virtual,
     /// multipathd has combined the disk with other devices.
     Multipath,

@@ -165,7 +165,8 @@ fn this_hardware() -> Result<Hardware> {
     })
 }
 
-/// Unpacks all packages into the new system, which already contains the mounted file systems.
+/// Copies all packages into the new system, whose file systems are already mounted, and removes the
+/// installer's own files there.
 fn unpack(target: &Path) -> Result<()> {
     fs::create_dir_all(PACKAGES)?;
     process::check(

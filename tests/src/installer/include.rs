@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Returns the text of an included file, which must be in the installer's root file system.
+/// Returns the text of an included file in the installer's root file system. The path must be
+/// absolute and without `..`.
 pub(super) fn included(root: &Path, file: &str) -> Result<String> {
     let path = Path::new(file);
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {

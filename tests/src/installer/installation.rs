@@ -27,10 +27,10 @@ pub struct Installation {
     /// How the installation ended.
     pub outcome: Outcome,
     /// The kickstart that was carried out, including the parts that `%pre` wrote. Empty if the
-    /// kickstart could not be parsed.
+    /// installation ended before this kickstart was parsed.
     pub kickstart: Kickstart,
-    /// The actions that anaconda derived from the kickstart. Empty if the installation ended
-    /// earlier.
+    /// The actions that anaconda derived from the kickstart. If the installation ended earlier,
+    /// contains at most the final action.
     pub plan: Plan,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.
@@ -67,7 +67,7 @@ impl Installation {
             .collect()
     }
 
-    /// Returns the lines of all `%packages` sections, without comments.
+    /// Returns the lines of all `%packages` sections, without comments and empty lines.
     pub fn packages(&self) -> Vec<String> {
         let lines = self
             .kickstart

@@ -249,7 +249,7 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
     Ok((options, arguments))
 }
 
-/// Returns the lines up to `%end`. A script's lines are kept unchanged, including `%include`.
+/// Returns the lines up to `%end`. The lines are kept unchanged, including `%include`.
 fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<String> {
     let mut body = String::new();
     for (_, line) in lines {
@@ -266,8 +266,8 @@ fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> R
     bail!("Section {kind} does not end with %end.")
 }
 
-/// Checks that the command supports these options. CentOS 7's option parser accepts an abbreviated
-/// option if it is unambiguous.
+/// Checks that CentOS 7 has the command and that the command has these options. CentOS 7's option
+/// parser accepts an abbreviated option if it is unambiguous.
 fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS
         .lines()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Writes a line into one of anaconda's logs (anaconda_log.py).
+/// Appends a message to one of anaconda's logs (anaconda_log.py).
 pub(super) fn write(root: &Path, file: &str, message: &str) -> Result<()> {
     let path = root.join("tmp").join(file);
     let mut log = File::options().create(true).append(true).open(&path)?;

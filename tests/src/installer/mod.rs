@@ -3,8 +3,8 @@
 //! The module `anaconda` models, function by function, how anaconda handles each command. The
 //! stand-in carries out the steps in anaconda's order: first `%pre`, then storage, `%pre-install`,
 //! packages, configuration, `%post`, and finally the exit handler. The stand-in makes yum's
-//! requests and checks the answers as yum would, but does not install packages or write to disks.
-//! `%onerror` and `%traceback` do not run, as on CentOS 7 in cmdline mode.
+//! requests and checks the answers as yum would. Only the module `here` installs packages and
+//! writes to disks. `%onerror` and `%traceback` do not run, as on CentOS 7 in cmdline mode.
 //!
 //! Scripts run in an environment like that of CentOS 7.9's installer: only its programs, its PATH,
 //! bash as sh, the kernel's arguments in /proc/cmdline, the disks that [`Hardware`] describes, and
@@ -81,15 +81,15 @@ impl Installer {
         }
     }
 
-    /// Sets the text that the scripts read in /proc/cmdline.
+    /// Sets the kernel command line, which the scripts read in /proc/cmdline.
     #[must_use]
     pub fn cmdline(mut self, cmdline: &str) -> Installer {
         cmdline.clone_into(&mut self.cmdline);
         self
     }
 
-    /// Sets the network namespace in which the scripts run. The default is the test machine's
-    /// network.
+    /// Sets the network namespace in which the scripts and yum run. The default is the test
+    /// machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -117,8 +117,8 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. Returns an error only if the test bed itself fails; the
-    /// [`Outcome`] reports failures of the kickstart.
+    /// Carries out the installation. Returns an error if the test bed itself fails or a script
+    /// exceeds the time limit; the [`Outcome`] reports failures of the kickstart.
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;

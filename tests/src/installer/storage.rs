@@ -1,4 +1,4 @@
-//! Partitions a disk as the plan requires, and makes it bootable.
+//! Partitions and mounts disks as the plan requires, and makes one of them bootable.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -40,7 +40,7 @@ pub(super) fn make(plan: &Plan, target: &Path) -> Result<Vec<Mounted>> {
             .iter()
             .filter(|part| part.disk == *disk)
             .collect();
-        // Make the partition that grows last, because it takes up the rest of the disk.
+        // Make the growing partition last, because it takes up the rest of the disk.
         parts.sort_by_key(|part| part.grows);
         partition(disk, label, &parts)?;
         for (number, part) in (1..).zip(&parts) {

@@ -13,8 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::hex;
 
-/// The packages and groups of 7.9's tree that the builder's kickstart can list or that anaconda
-/// needs.
+/// The packages of 7.9's tree that the builder's kickstart can list or that anaconda needs.
 pub const PACKAGES: [&str; 22] = [
     "NetworkManager",
     "authconfig",
@@ -40,7 +39,7 @@ pub const PACKAGES: [&str; 22] = [
     "xfsprogs",
 ];
 
-/// The files of the tree that are not packages.
+/// The tree's kernel, initrd and installer image.
 pub const IMAGES: [&str; 3] = [
     "images/pxeboot/vmlinuz",
     "images/pxeboot/initrd.img",

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-/// Returns the words of a line. `#` starts a comment unless it is quoted.
+/// Returns the words of a line. `#` starts a comment unless it is quoted or escaped.
 pub(super) fn split(line: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -172,7 +172,7 @@ impl Yum<'_> {
             .with_context(|| format!("cannot write {file} into {}", folder.display()))
     }
 
-    /// Returns the body of the answer, or `None` if the server does not have the file.
+    /// Returns the body of the answer, or `None` if the request fails.
     fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
         let mut curl = self.namespace.map_or_else(
             || Command::new("curl"),
@@ -207,8 +207,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// Models yumpayload.py, `_applyYumSelections`: in cmdline mode, anaconda ends if a package
-    /// that the kickstart lists is missing (`_handleMissing`).
+    /// Models yumpayload.py, `_applyYumSelections`: in cmdline mode, anaconda ends if a package or
+    /// group that the kickstart lists is missing (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // Without a tree, no package is missing, because the stand-in's base contains

@@ -13,8 +13,8 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// The time for which the kernel may cache an answer. The time is zero, because a power cut changes
-/// every answer.
+/// The time for which the kernel may cache an answer. The time is zero, because a power cut can
+/// change any answer.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);

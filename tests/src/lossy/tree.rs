@@ -31,13 +31,14 @@ pub enum Loss {
     Nothing,
     /// All unflushed data is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, but contents are lost, so a renamed file is empty. XFS is
-    /// known for this failure.
+    /// Names, modes and owners are kept, but unflushed contents are lost, so a renamed file that
+    /// was never flushed is empty. XFS is known for this failure.
     Contents,
-    /// Names, modes, owners and the new lengths of files are kept, with zeros in place of the lost
-    /// contents.
+    /// Names, modes, owners and the new lengths of files are kept, with the old sectors, or zeros,
+    /// in place of the lost contents.
     Zeros,
-    /// Each sector is either new or old, at random. The names are either all new or all old.
+    /// Each changed sector is either new or old, at random. The names are either all new or all
+    /// old.
     Torn(u64),
 }
 
@@ -89,7 +90,8 @@ impl Tree {
         }
     }
 
-    /// Copies a folder from the test machine, with everything in it, under this name.
+    /// Copies a folder from the test machine, with its files and subfolders, into the root under
+    /// this name, and flushes everything.
     pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
         self.copy(folder, ROOT, OsStr::new(name))?;
         self.flush_all();

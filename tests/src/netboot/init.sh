@@ -3,7 +3,7 @@
 #
 # The first program of the tree's initramfs, in place of dracut. With inst.stage2=, this script
 # fetches the installer's root file system and starts the installer. Without this argument, this
-# script mounts the installed system.
+# script mounts and starts the installed system.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mkdir -p /proc /sys /dev /run /image /system

@@ -74,7 +74,7 @@ fn images(anaconda: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A machine that is off, with an empty disk.
+/// A machine, which is off until [`Machine::power_on`], and whose disk is empty at first.
 #[derive(Debug)]
 pub struct Machine {
     folder: PathBuf,
@@ -154,8 +154,8 @@ impl Machine {
     }
 }
 
-/// Starts DHCP for machines with these MAC and IP addresses. The machines load the server's boot
-/// script with iPXE.
+/// Starts DHCP for machines with these MAC and IP addresses. The machines load this boot script
+/// with iPXE.
 pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let mut conf = format!(

@@ -290,8 +290,8 @@ impl Network {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// Returns how many packets of these probes have been sent so far, and how many of the packets
-    /// were dropped.
+    /// Returns how many packets of ARP probes the host has sent since
+    /// [`Network::lose_first_arp_probe`], and how many of the packets were dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
@@ -350,7 +350,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// Applies the rules atomically, because nft replaces the whole table.
+    /// Replaces the whole table, which nft does atomically.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

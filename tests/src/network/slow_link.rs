@@ -80,7 +80,7 @@ impl SlowLink {
         })
     }
 
-    /// Reconnects the host's cable to the network's bridge.
+    /// Reconnects the host's cable to the network's bridge, and removes the slow path.
     pub(super) fn take_up(self, world: &Namespace) -> Result<()> {
         ip(&[
             "-n",

@@ -35,7 +35,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads one request. Returns `None` if the client closed the connection without a request.
+    /// Reads one request. Returns `None` if the client sent no valid request line.
     pub(crate) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();

@@ -156,8 +156,9 @@ fn pause(time: Duration, shared: &Shared) {
     }
 }
 
-/// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-last`. Returns the first
-/// position and the position after the last. Returns `None` if the range cannot be satisfied.
+/// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-count`. Returns the first
+/// position and the position after the last. Returns `None` if the range cannot be parsed or
+/// satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {

@@ -17,7 +17,7 @@ use crate::{harness, run};
 /// virtual machines, takes 22 minutes if other programs also use the CPUs.
 const JOB_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Test programs whose tests are short, or share the result of the first test. All tests of each of
+/// Test programs whose tests are short or share the result of the first test. All tests of each of
 /// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 

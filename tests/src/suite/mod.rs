@@ -1,5 +1,5 @@
-//! Runs every test of the workspace. Each end-to-end test runs in a separate process, and several
-//! processes run at the same time.
+//! Runs every test of the workspace. Most end-to-end tests run in separate processes (see `job`),
+//! and several processes run at the same time.
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
@@ -21,7 +21,7 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The environment variable that sets how many tests run at the same time.
+/// The environment variable that sets how many jobs run at the same time.
 const LANES: &str = "LANES";
 
 /// Runs all tests of these programs in a shared run, and prints the results. Returns whether all

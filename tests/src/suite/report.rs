@@ -16,7 +16,7 @@ pub(super) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Jobs with a failed test, each with the beginning of its failure message.
+    /// The failed jobs, each with the beginning of its failure message or the end of its output.
     bad: Vec<(String, String)>,
     /// The reasons why tests were skipped.
     reasons: Vec<String>,
@@ -26,11 +26,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Counts a job's tests, and prints the tests with their times. If the job failed, prints the
-    /// job's whole output instead.
+    /// Counts a job's tests, and prints the job's result. If the job failed, also prints its whole
+    /// output, otherwise the times of its tests if there are several.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
-        // If the job was killed, it has not printed a summary, and counts as one failed test.
+        // A job that crashed or was killed has not printed a summary, and counts as one failed
+        // test.
         if !ended.is_good && failed == 0 {
             failed = 1;
         }

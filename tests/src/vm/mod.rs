@@ -101,7 +101,7 @@ impl Vm {
     }
 
     /// Boots the machine with these words on the kernel command line, and waits until the machine
-    /// powers itself off.
+    /// powers itself off or restarts.
     pub fn run(
         &self,
         words: &str,
@@ -149,7 +149,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Returns everything that the machine has printed on its console.
+    /// Returns everything that the machine printed on its console in the last run.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
             .into_owned()

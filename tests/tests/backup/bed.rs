@@ -52,7 +52,7 @@ pub(crate) fn far() -> String {
     format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
-/// Writes this many MiB of values, so that a snapshot takes measurable time.
+/// Writes this many values of 1.3 MB each, so that a snapshot takes measurable time.
 pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
@@ -77,7 +77,8 @@ pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Checks a snapshot that both firstboot and etcdutl must accept.
+/// Checks that firstboot and etcdutl accept a snapshot, and that its manifest describes it. Returns
+/// the manifest.
 pub(crate) fn check_snapshot(host: &Host, path: &str) -> Result<Value> {
     host.check(&["firstboot", "snapshot", "verify", path])?;
     let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;

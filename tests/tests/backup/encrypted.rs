@@ -99,7 +99,8 @@ fn all() -> Result<()> {
     from_a_server(&bed)
 }
 
-/// Checks that other programs read exactly the content that the manifest describes.
+/// Checks that the name of an encrypted snapshot must have the right ending, and that other
+/// programs read exactly the content that the manifest describes.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
     ensure!(
@@ -163,7 +164,7 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a snapshot verifies only with the key, and only if it is complete.
+/// Checks that a snapshot can be verified only with a recipient's key, and only if it is undamaged.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     // If firstboot cannot decrypt a snapshot, it does not report the snapshot as bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
@@ -359,8 +360,8 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Restores over a connection that breaks off, and checks that the restore resumes at the byte at
-/// which the connection broke off.
+/// Checks that firstboot does not restore a missing or altered snapshot, and that a restore over a
+/// connection that breaks off resumes the download.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

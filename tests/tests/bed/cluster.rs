@@ -1,4 +1,5 @@
-//! Tests three hosts with a real etcd, and the faults that the bed can inject.
+//! Tests hosts: three with a real etcd, the network faults that the bed can inject, a host with a
+//! disk, and a host with a node's services.
 
 use std::fs;
 use std::process::Command;

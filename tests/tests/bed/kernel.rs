@@ -85,7 +85,7 @@ fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     Ok(())
 }
 
-/// Returns which of these calls the kernel offers to a command on a host.
+/// Returns which of these calls the kernel offers to a service or a command on a host.
 fn present(host: &Host, through: &[&str], first: u32, last: u32) -> Result<Vec<u32>> {
     let (first, last) = (first.to_string(), last.to_string());
     let probe = ["python3", "/usr/local/lib/calls.py", &first, &last];

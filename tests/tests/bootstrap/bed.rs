@@ -171,8 +171,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Resets the machines to their state after the installation. The machines must be switched
-    /// off.
+    /// Removes firstboot's state and etcd's data from the machines, which must be switched off.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -193,7 +192,7 @@ impl Bed {
     }
 
     /// Waits until all three nodes are members of one cluster, and firstboot has reported the
-    /// membership on each of them.
+    /// membership on each of them. Then checks that all have the same token.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;

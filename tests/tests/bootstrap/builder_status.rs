@@ -37,7 +37,7 @@ fn members(report: &Value) -> &[Value] {
     report["members"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Stops the voters of a healthy cluster of three, one after another. Each state has its own exit
+/// Stops two voters of a healthy cluster of three, one after the other. Each state has its own exit
 /// code, and the report shows each stopped member with the reason.
 pub(crate) fn shows_a_cluster_that_loses_its_members(bed: &mut Bed) -> Result<()> {
     needs_a_certificate(bed)?;

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Sets a wrong clock while the machine is off. The first wrong clock is so far behind that the
+/// Sets two wrong clocks, one after the other. The first wrong clock is so far behind that the
 /// machine's own certificates are not valid yet. The second wrong clock is ahead, which only a
 /// comparison with the members' clocks reveals.
 fn off() -> Result<()> {

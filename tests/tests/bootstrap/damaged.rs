@@ -1,6 +1,6 @@
 //! Tests nodes on which etcd cannot run: with a damaged log or database, a full volume, or a masked
-//! unit. firstboot reports the cause everywhere an operator looks, and the remedy in
-//! docs/troubleshooting.md loses no acknowledged write.
+//! unit. firstboot reports the cause in the status of its service and in `firstboot status`, and
+//! the remedy in docs/troubleshooting.md loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};

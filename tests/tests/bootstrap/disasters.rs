@@ -70,7 +70,7 @@ pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     })
 }
 
-/// Returns the value of the key `answer` on a member, after that member has a quorum.
+/// Returns the value of the key `answer` on a member, after that member's cluster has a quorum.
 pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;

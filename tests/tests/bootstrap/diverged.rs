@@ -98,8 +98,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot refuses, or warns, before it takes a snapshot of a member whose data
-/// differs.
+/// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
+/// names that member: then firstboot warns.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

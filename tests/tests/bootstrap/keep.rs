@@ -68,7 +68,8 @@ fn reinstalled() -> Result<()> {
     bed.hosts[0].shutdown()
 }
 
-/// Checks that the node did not join again, and that etcd received no snapshot.
+/// Checks that the node did not join again, that etcd received no snapshot, and that the volume
+/// still contains the archived data but no outdated copy of the journal.
 fn is_same_member(host: &Host, journal: &str) -> Result<()> {
     let now = host.read(JOURNAL)?;
     let added = now
@@ -94,7 +95,7 @@ fn is_same_member(host: &Host, journal: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a volume with another disk id stops the installation.
+/// Checks that the installation stops and changes nothing if the volume has another disk id.
 fn refused(bed: &Bed, disk: &NodeDisk) -> Result<()> {
     disk.volume.sh(
         "cp -p firstboot-life /tmp/life.$$; cat /tmp/life.$$ > firstboot-life.was; rm /tmp/life.$$

@@ -181,7 +181,7 @@ fn check_left(host: &Host, other: &Host) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until this node is no longer a member, and all other members are healthy.
+/// Waits until the node `name` is no longer a member and the two other members are healthy.
 fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     let script = format!(
         "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \

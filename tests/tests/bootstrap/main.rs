@@ -1,5 +1,5 @@
-//! Tests the bootstrap barrier, and the return of nodes to the cluster, on real hosts. No cluster
-//! may ever be bootstrapped twice.
+//! Tests the bootstrap barrier, the return of nodes to the cluster, and updates, on real hosts. No
+//! cluster may ever be bootstrapped twice.
 
 mod bed;
 mod builder_status;

@@ -87,8 +87,8 @@ fn stranger() -> Result<()> {
     Ok(())
 }
 
-/// Waits until both empty nodes report the unexpected program, and checks that neither node
-/// bootstraps a cluster.
+/// Waits until both empty nodes report these words, and checks that neither node bootstraps a
+/// cluster.
 fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     bed.hosts[..2].iter().try_for_each(|host| {
         wait_said(host, words)?;

@@ -98,8 +98,8 @@ fn replaced() -> Result<()> {
     Ok(())
 }
 
-/// Checks that no member restarts its etcd while another member updates itself, because two members
-/// would then be down.
+/// Checks that a member does not restart its etcd while another member updates itself, because two
+/// members would then be down.
 fn waits_for_an_update(bed: &Bed) -> Result<()> {
     let turn = "/etcd-image/update/turn";
     etcdctl(
@@ -115,7 +115,8 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all members have the new certificates and refuse certificates of the old CA.
+/// Checks that `firstboot status` shows when each certificate expires, and that no member accepts
+/// certificates of the old CA or has pending changes.
 fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(
@@ -182,7 +183,7 @@ fn pki(bed: &Bed, command: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Writes only the newest CA to a file.
+/// Writes only the newest CA to a file, and returns the file's path.
 fn first_ca(bed: &Bed) -> Result<String> {
     let all = fs::read_to_string(bed.provisioning.pki().join("ca.crt"))?;
     ensure!(all.matches("BEGIN").count() == 2, "{all}");

@@ -44,7 +44,8 @@ pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result
     build_from(bed, &fs::read_to_string(recipe("demo"))?, sections, files)
 }
 
-/// Builds another recipe, with these files next to it.
+/// Builds a recipe with an `[update]` section and these additional sections, and with these files
+/// next to it.
 pub(crate) fn build_from(
     bed: &Bed,
     recipe: &str,
@@ -102,8 +103,8 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all nodes have this complete image, that no node has the turn, and that no order is
-/// pending.
+/// Checks that all nodes have the complete published image and run this version of etcd, that no
+/// node has the turn, and that no order is pending.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
         .overlay
@@ -244,7 +245,7 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no acknowledged write is lost, and that writes never stop for long.
+/// Checks that no acknowledged write is lost, and that writes do not stop for 10 s.
 pub(crate) fn no_write_is_lost(
     writers: Writers,
     client: &Client,
@@ -266,7 +267,7 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// Checks that a node returns to its previous image on the operator's order.
+/// Checks that a node returns to its previous image on the operator's order, and updates it again.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
@@ -285,7 +286,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Updates all nodes. At least two members are healthy at every moment.
+/// Updates all nodes, one after another.
 fn roll(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         let begun = Instant::now();
@@ -336,7 +337,7 @@ fn fails() -> Result<()> {
     let written = writers.stop()?;
     written.kept_in(&client::insist(|| client.all(addresses[0], "fail/"))?)?;
 
-    // The next release is the same image with a working etcd.
+    // The next release has a working etcd and a changed file.
     bed.provisioning.restore_output(&kept)?;
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(

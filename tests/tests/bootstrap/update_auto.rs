@@ -112,8 +112,8 @@ fn look_often(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the node keeps its image, that its unit does not fail, and that `status` shows the
-/// reason.
+/// Publishes an image with a different base. Checks that the node keeps its image, that its unit
+/// does not fail, and that `status` shows the reason.
 fn needs_installation(bed: &Bed) -> Result<()> {
     let own = repack::read(&bed.provisioning.out())?;
     let image = Repack::of(&bed.provisioning.out())?;

@@ -72,8 +72,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // No node accepts an older image: a node that had a newer image refuses the older image, as
-    // does a node that finds the newer image's serial in the cluster.
+    // No node accepts an older image: neither a node with the newer image, nor a node that finds
+    // the newer image's serial in the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;

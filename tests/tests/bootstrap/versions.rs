@@ -3,8 +3,8 @@
 //! except the call that firstboot needs. The kernel even lacks the newer calls that 7.9's kernel
 //! has (see [`tests::kernel`]).
 //!
-//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
-//! different version.
+//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` uses a different version in all
+//! tests that set no version themselves.
 
 use std::{fs, thread};
 

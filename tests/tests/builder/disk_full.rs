@@ -78,7 +78,7 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
 }
 
 /// Builds on a file system with space for one output and a part of a second output. The part grows
-/// in steps from almost nothing to almost the whole output.
+/// in steps from nothing to almost the whole output.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");

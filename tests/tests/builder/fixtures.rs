@@ -189,7 +189,7 @@ pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
     process::run(Command::new(programs::builder()?).args(words).arg(folder))
 }
 
-/// Checks a program's exit code, and checks that it printed all of these words.
+/// Checks that a program exited with this code, printed all of these words, and did not panic.
 pub(crate) fn check_output(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     ensure!(
         ran.code() == code,
@@ -237,7 +237,7 @@ pub(crate) fn is_a(name: &str, extension: &str) -> bool {
 /// Everything below a folder: for each path the mode and, for a file, its content.
 pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
-/// Returns a snapshot of everything below a folder.
+/// Returns a snapshot of everything below a folder, which must not be empty.
 pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     let mut out = BTreeMap::new();
     let mut todo = vec![folder.to_path_buf()];

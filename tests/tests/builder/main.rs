@@ -2,7 +2,7 @@
 //! and bad input.
 //!
 //! Most tests use a release made for tests (see `fake_release`), whose programs are small and never
-//! run. Only the test in `reproducible` builds upstream's real release into an image.
+//! run. Only one test, in `reproducible`, builds upstream's real release into an image.
 
 mod diff;
 mod disk_full;

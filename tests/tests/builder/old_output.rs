@@ -130,8 +130,8 @@ fn part(workshop: &Fixture) -> Result<Option<u64>> {
 /// The size of a file that takes some time to pack on any machine.
 const LARGE: usize = 4 << 20;
 
-/// Makes a fixture that contains the output of a fast build, and whose next build takes a long
-/// time to pack.
+/// Makes a fixture that contains the output of a fast build, and whose next build spends a long
+/// time on packing.
 fn about_to_pack() -> Result<Fixture> {
     let workshop = Fixture::with(&fake_release::parts(LARGE))?;
     let small = Fixture::new()?;

@@ -195,7 +195,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
 }
 
 /// Checks that the first build starts the record of installations, even if the operator has already
-/// put files into the PKI folder.
+/// put files into the PKI folder, and that the second build does not.
 fn first() -> Result<()> {
     let other = Fixture::warm()?;
     other.built()?;

@@ -164,7 +164,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // No program listens on this port, because the port was free a moment ago.
+    // The port was free a moment ago, so probably no program listens on it.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [

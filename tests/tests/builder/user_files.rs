@@ -114,8 +114,8 @@ fn wrong() -> Result<()> {
     fs::write(workshop.path("files/own.preset"), "enable own.service\n")?;
     workshop.built()?;
 
-    // The recipe has a script that no shell can parse, a file that would replace a file of the
-    // image, and a link that leads out of the folder.
+    // The recipe includes, one after another, a script that bash cannot parse, a file that would
+    // replace a file of the image, and a link that leads out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
     check_output(
         &workshop.build(&[])?,

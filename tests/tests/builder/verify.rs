@@ -166,7 +166,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         check_output(&verify(&workshop)?, 4, &[what])?;
     }
-    // Test an entry that tar would unpack elsewhere, and a truncated stream.
+    // Test an entry that tar would unpack elsewhere, a truncated stream, and a file without gzip.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -229,7 +229,7 @@ fn signature() -> Result<()> {
     needs_the_key(&workshop)
 }
 
-/// Checks that an attacker who changes an image and all its digests cannot sign it without the key.
+/// Checks that an image whose file and digests were changed without the key is not verified.
 fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {

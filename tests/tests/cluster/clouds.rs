@@ -1,5 +1,5 @@
-//! Tests a node that gets its document from its cloud's metadata service, and every way in which
-//! the service can refuse.
+//! Tests a node that gets its document from its cloud's metadata service, and the ways in which the
+//! service can fail.
 
 use std::fs;
 use std::io::Write as _;

@@ -69,7 +69,8 @@ type Maker = (
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
-/// Returns the tools with which clouds make metadata disks, each with all its sets of options.
+/// Returns the tools that make metadata disks, with the options that clouds use and with unusual
+/// options.
 fn makers() -> Vec<Maker> {
     iso_makers().into_iter().chain(fat_makers()).collect()
 }
@@ -215,7 +216,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
     ]
 }
 
-/// Writes the image to the disk, and returns firstboot's output with the identity that it finds.
+/// Writes the image to the disk, and returns the output of a dry run of firstboot.
 fn output_with_disk(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;

@@ -125,7 +125,7 @@ fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the start of a certificate's validity, as openssl prints it.
+/// Returns the start of a certificate's validity, in ISO 8601.
 fn valid_from(certificate: &str) -> Result<String> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), certificate)?;

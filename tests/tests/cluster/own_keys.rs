@@ -68,7 +68,7 @@ impl Operator {
         programs::run_builder(&["pki", "sign", recipe, host.name(), path, "--pki", pki])
     }
 
-    /// Writes the document that answers a node's request to the node.
+    /// Lets the CA answer a node's request, and writes the resulting document to the node.
     fn answer(&self, host: &Host, options: &[&str]) -> Result<()> {
         let document = self.sign(host, options)?.ok()?;
         host.write(DOCUMENT, document, 0o644)
@@ -194,7 +194,7 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Checks that no file of the builder, the server or the nodes contains a private key of a node,
+/// Checks that no file of the builder, the operator or the nodes contains a private key of a node,
 /// except for the two locations on the node itself.
 fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()> {
     let own = ["var/lib/firstboot/keys.pem", "etc/etcd/tls/"];

@@ -15,7 +15,8 @@ pub(crate) fn provisioned() -> Result<Provisioning> {
     Ok(provisioning)
 }
 
-/// Boots a host and waits until firstboot fails. Returns firstboot's last message and exit code.
+/// Boots a host, waits until firstboot fails, and checks that etcd is not running. Returns
+/// firstboot's last message and exit code.
 pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     host.boot()?;
     let end = Instant::now() + Duration::from_secs(180);

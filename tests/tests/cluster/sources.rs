@@ -1,5 +1,6 @@
-//! Tests each source from which a node can get its document. The tests in `lifecycle` cover the
-//! seed folder, and the tests in `refusals` cover the seed disk.
+//! Tests the sources from which a node can get its document, except those that other modules test:
+//! the seed folder (`lifecycle`), the seed disk (`refusals`), the clouds (`clouds`) and the
+//! metadata disks (`disks`).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -129,9 +130,8 @@ fn server() -> Result<()> {
     Ok(())
 }
 
-/// A script that runs in place of systemd, and prints the identity that firstboot finds in each of
-/// three runs: with all of the firmware's tables, without the OEM strings, and without QEMU's
-/// store.
+/// A script that runs in place of systemd, and prints the output of three dry runs of firstboot:
+/// with all of the firmware's tables, without the OEM strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc

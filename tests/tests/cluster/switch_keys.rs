@@ -148,7 +148,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("cp", &["-a", &paths[0], &paths[1]]).map(drop)
 }
 
-/// Checks that the builder's folders and the nodes' documents contain no key that a node generated.
+/// Checks that only the nodes' key files contain the keys that the nodes generated.
 fn only_the_nodes_have_their_keys(
     ours: &Provisioning,
     hosts: &[Host],

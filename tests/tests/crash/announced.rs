@@ -1,5 +1,5 @@
-//! Tests that everything that a node has announced to others is on its disk, even if the node was
-//! killed before it could flush.
+//! Tests that a node that has announced that it is ready has this entry on its disk, even if
+//! firstboot was killed before it flushed the entry.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

@@ -1,4 +1,4 @@
-//! The requirements of every trial in this program.
+//! The requirements of the trials with a cluster.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use tests::requirement::{NEEDS_CLUSTER, Requirement};
 
 pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 
-/// Returns the path of the tracer, which kills other programs.
+/// Returns the path of the tracer, which holds or kills other programs at certain points.
 pub(crate) fn tracer() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tracer"))
 }

@@ -1,5 +1,5 @@
-//! Tests that firstboot finishes the same job if it is killed at any point, even if the power fails
-//! and the disk loses all unflushed data.
+//! Tests that firstboot finishes the same job if, at any point, it is killed, etcd's data is
+//! removed, or the power fails and the disk loses unflushed data.
 
 use std::collections::BTreeSet;
 

@@ -117,7 +117,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Checks that no file of the package is left.
+    /// Checks that the package's programs, documentation and manual pages are gone.
     fn is_gone(&self) -> Result<()> {
         for path in [
             "bin/builder",

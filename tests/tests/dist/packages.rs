@@ -33,7 +33,7 @@ pub(crate) fn packages() -> Result<PathBuf> {
     Ok(MADE.get_or_init(|| folder).clone())
 }
 
-/// Returns the only package whose name ends with this text.
+/// Returns the package whose name ends with this text.
 pub(crate) fn package(extension: &str) -> Result<PathBuf> {
     let names = names(&packages()?)?;
     let name = names.iter().find(|name| name.ends_with(extension));

@@ -121,8 +121,8 @@ const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
 ];
 const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
-/// Makes a folder `ks` for an installer's root: the scripts from the single-node recipe's
-/// kickstart, and the stand-in for anaconda.
+/// Adds to an installer's root the folder `ks`, with the scripts from the single-node recipe's
+/// kickstart and the stand-ins for anaconda and curl, and the units for anaconda and the network.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     let planned = Planned::new(

@@ -2,8 +2,9 @@
 #
 # Simulates devices for the %pre script of a recipe with `data = "keep"`. pre.sh sources this file.
 # $folder/devices/NAME contains a file for each field that blkid would print, the folder `files` if
-# the device can be mounted, and `damaged` if xfs_repair finds damage. With CUT=N, the script is
-# killed at its Nth change of a device.
+# the device can be mounted, `damaged` if xfs_repair finds damage, `ambivalent` if blkid finds
+# several types, and `unreadable` if dd cannot read the device. With CUT=N, the script is killed at
+# its Nth change of a device.
 folder=${folder:?pre.sh sets it}
 changes=0
 

@@ -1,4 +1,5 @@
-//! Checks the kickstarts of all kinds of recipes with pykickstart, a shell and shellcheck.
+//! Tests the kickstarts of all kinds of recipes with pykickstart, shellcheck and the model of
+//! anaconda, and by running their scripts.
 
 mod guard;
 mod installer;

@@ -1,5 +1,6 @@
 //! Tests the user's own scripts in `[files] post`. The installer runs the scripts in order, and a
-//! script that fails ends the installation.
+//! script that fails ends the installation. Also tests that `%post` refuses a system that could not
+//! start.
 
 use std::fs;
 

@@ -2,7 +2,7 @@
 #
 # Runs the %pre script in $1 without a real machine. Everything that the script writes is below the
 # folder $2, its only disk is $3, and every server answers. $4 is a script with further commands for
-# the %pre script. The script touches no file of the test machine and does not need root.
+# the %pre script. The script touches no other file of the test machine and does not need root.
 folder=$2 disk=$3
 
 curl() {

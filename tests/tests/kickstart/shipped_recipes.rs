@@ -76,7 +76,7 @@ fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Runs shellcheck on every script of the kickstart, on the guard that `%pre` writes for the other
+/// Runs shellcheck on every script of the kickstarts, on the guard that `%pre` writes for the other
 /// scripts, and on the project's own scripts.
 fn shellcheck() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -1,5 +1,4 @@
-//! Generates recipes with any text that a user might write, and collects the values that must be
-//! preserved.
+//! Generates recipes with any text that a user might write.
 
 use std::fmt::Write as _;
 

@@ -31,7 +31,7 @@ mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outsi
 chmod 0640 /outside/file && chmod 0750 /outside/folder
 . /etc/profile.d/etcdctl.sh && etcdctl put answer 42 && etcdctl snapshot save /root/snapshot.db";
 
-/// Hostile objects that etcd's user can create at $AT.
+/// Hostile objects at $AT. etcd's user can create each of them except the device.
 const KINDS: [(&str, &str); 10] = [
     ("a link to a file", "ln -s /outside/file $AT"),
     ("a link to a folder", "ln -s /outside/folder $AT"),
@@ -228,8 +228,8 @@ fn planted() -> Result<()> {
     Ok(())
 }
 
-/// Returns a description of all files outside the volume, and of the system folders to which a link
-/// could lead.
+/// Returns a description of the test's files outside the volume, and of the system folders to which
+/// a link could lead.
 fn outside(host: &Host) -> Result<String> {
     host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
 }

@@ -290,8 +290,8 @@ fn running_member(host: &Host) -> Result<()> {
     has_limits(host, pid.trim())
 }
 
-/// Checks that etcd cannot dump core, and that etcd may not open more files than the test bed's own
-/// machine allows.
+/// Checks that etcd cannot dump core, and that etcd may open 65536 files, or as many as the host's
+/// first process may open if this limit is lower.
 fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
@@ -320,8 +320,8 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prepares the files that the attempts access. The files are open to every user, so that only the
-/// sandbox can block an attempt.
+/// Prepares the files that the attempts access. Most of the files are open to every user, so that
+/// only the sandbox can block an attempt.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
         set -e

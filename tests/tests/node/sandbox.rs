@@ -13,7 +13,7 @@ const UNIT: &str = "etcd-image-probe";
 /// protects the unit like a directive.
 pub(crate) const EXEC: &str = "firstboot exec";
 
-/// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
+/// The directives that systemd 219 of CentOS 7 accepts and ignores, because it is built without
 /// seccomp (load-fragment-gperf.gperf.m4).
 pub(crate) const SECCOMP: [&str; 4] = [
     "SystemCallFilter",
@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Settings in `[Service]` that do not protect anything, and would prevent a probe from finishing.
+/// Settings in `[Service]` that protect nothing. Some of them would prevent a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",

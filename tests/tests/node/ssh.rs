@@ -1,4 +1,4 @@
-//! Tests that a login is possible only as root, from an admin's host, with a key from the recipe.
+//! Tests that a login is possible only as root and only with a key from the recipe.
 
 use std::path::Path;
 

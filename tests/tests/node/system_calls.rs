@@ -1,5 +1,5 @@
 //! Tests the system calls that `firstboot exec` allows and forbids. A test program runs in place of
-//! etcd, with etcd's filter.
+//! a unit's program, with the unit's filter.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -85,8 +85,8 @@ const SILENT: [&str; 23] = [
     "ioperm",
 ];
 
-/// Tests the cases that [`crate::protections`] does not cover: everything that is allowed, and each
-/// individual call.
+/// Tests what [`crate::protections`] does not cover: the allowed calls, every refused call, and a
+/// program for a different architecture.
 pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
     allowed(host, sandbox)?;
     refused_calls(host, sandbox)?;

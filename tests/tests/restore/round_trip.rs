@@ -130,7 +130,8 @@ fn snapshot(bed: &Bed) -> Result<()> {
     distribute_snapshot(bed, 0)
 }
 
-/// Checks everything that was restored, except the keys.
+/// Checks the restored users, the restored alarm and the members, and disables authentication and
+/// the alarm.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;

@@ -58,7 +58,8 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes a machine, and a second machine with the same IP address but a different MAC address.
+/// Makes a machine whose cable is unplugged, and a second machine with the same IP address but a
+/// different MAC address.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;

@@ -307,7 +307,8 @@ fn stops_and_listens() -> Result<()> {
     )
 }
 
-/// Checks that the server keeps running if the disk for its output is full.
+/// Checks that the server keeps running, and that its exit codes stay the same, if the disk for its
+/// output is full.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command

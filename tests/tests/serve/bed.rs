@@ -64,8 +64,8 @@ pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
 
-/// Builds the demo's cluster with other recipe lines for each node's machine. `machine` gets the
-/// last byte of the node's address.
+/// Builds the demo's cluster with these recipe lines for each node's machine, and allows all
+/// installations. `machine` gets the last byte of the node's address.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;

@@ -72,7 +72,7 @@ pub(crate) fn follows(from: &Link, change: impl FnOnce() -> Result<()>) -> Resul
 }
 
 /// Checks that the board accepts only valid client certificates of the cluster's CA, over HTTPS,
-/// and that every other path ignores the certificate.
+/// and that the image can be fetched without such a certificate.
 pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) -> Result<()> {
     let folder = run::current()?.folder("board")?;
     let issue = |pki: &str, name: &str, more: &[&str]| -> Result<[String; 2]> {
@@ -143,8 +143,8 @@ fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
     Ok([make("stranger", None)?, make("expired", Some(&ca))?])
 }
 
-/// Writes a program for `--power` that records its arguments and cannot reach etcd-2. Returns the
-/// paths of the program and of the record.
+/// Writes a program for `--power` that records its arguments, and that fails to boot etcd-2 from
+/// the network. Returns the paths of the program and of the record.
 pub(crate) fn power() -> Result<[String; 2]> {
     let folder = run::current()?.folder("power")?;
     let [program, notes] = ["power", "notes"].map(|name| folder.join(name));

@@ -265,7 +265,7 @@ fn refuses_an_older_document(ours: &Provisioning, host: &Host, old: &Path) -> Re
     installed(ours, host)
 }
 
-/// Checks that a node has exactly the certificates of the last build.
+/// Checks, with four files, that a node has the certificates and keys of the last build.
 fn installed(ours: &Provisioning, host: &Host) -> Result<()> {
     let wanted = ours.document(host.name())?;
     for (file, value) in [
@@ -346,7 +346,7 @@ fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Checks that no acknowledged write is lost, and that writes never stop for long.
+/// Checks that no acknowledged write is lost, and that writes do not stop for 10 s.
 pub(crate) fn is_written(
     writers: Writers,
     client: &Client,

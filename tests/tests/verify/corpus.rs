@@ -1,4 +1,4 @@
-//! Tests that firstboot finds all damage to snapshots that etcdutl finds.
+//! Tests damaged snapshots: firstboot must find all damage that etcdutl finds.
 
 mod case;
 mod pointers;

@@ -76,8 +76,8 @@ fn good(version: &str) -> Result<()> {
     booted(version, &path)
 }
 
-/// Checks that a trial start with the etcd that made the snapshot leaves no process and no folder
-/// behind.
+/// Checks that a trial start with the etcd that made the snapshot finds all live keys, and leaves
+/// no files behind.
 fn booted(version: &str, path: &Path) -> Result<()> {
     let before = fs::read_dir(path.parent().unwrap_or(path))?.count();
     let programs = etcd::binaries(version)?;

@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Returns whether the text after a directive is an address that the directive accepts.
+/// Returns whether a directive with this syntax accepts the text after it.
 pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -40,9 +40,9 @@ pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then nothing
-/// or a network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
-/// answer.
+/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then
+/// nothing, an address, a network or a name. chronyd resolves a name once, while it reads the file,
+/// and exits if DNS does not answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1

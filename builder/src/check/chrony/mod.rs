@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // A message must point to at least one character.
+    // If the directive has no text, the finding marks the directive itself.
     let place = if rest.text.is_empty() { first } else { rest };
     match syntax {
         DirectiveSyntax::Ignored => {}
@@ -174,7 +174,7 @@ fn directive(
     }
 }
 
-/// Checks a directive with a fixed number of words.
+/// Checks the words of a directive against its forms.
 fn exactly(
     first: TextSpan<'_>,
     name: &str,

@@ -8,7 +8,7 @@ use super::words::is_space;
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.
     Int(i32, i32),
-    /// `%u`, an unsigned number.
+    /// `%u`, an unsigned number other than 0.
     Unsigned,
     /// `%lf`, a floating-point number.
     Float,
@@ -100,7 +100,7 @@ impl Scan {
     }
 }
 
-/// Returns the length of the longest prefix of a word that has at most four bytes and ends at a
+/// Returns the length of a word's longest prefix that has at most four bytes and ends at a
 /// character boundary.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
@@ -108,7 +108,7 @@ fn first_four_bytes(word: &str) -> Option<usize> {
         .find(|at| word.is_char_boundary(*at))
 }
 
-/// Returns the length of an optional sign and digits.
+/// Returns the length of a whole number with an optional sign.
 fn integer(text: &str) -> Option<usize> {
     let sign = usize::from(text.starts_with(['+', '-']));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();

@@ -51,7 +51,7 @@ impl DirectiveSyntax {
     }
 }
 
-/// The options of a group, each with the form of its value.
+/// The options of a group, each with the form of its value, or `None` if the option has no value.
 pub(super) type Options = BTreeMap<&'static str, Option<Scan>>;
 
 /// The directives, and the groups of options.

@@ -10,8 +10,8 @@ use crate::check::python::decimal;
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// The start of the open element as text, if the element is a rule or passthrough that is valid
-    /// so far.
+    /// The text of the open rule or passthrough, without its arguments. `None` if no such element
+    /// is open or the rule's priority is invalid.
     open: Option<String>,
     seen: SeenElements,
 }

@@ -89,7 +89,7 @@ impl<'a> Element<'a> {
             .fix("remove it")
     }
 
-    /// Returns an error about an element that is wrong at this position.
+    /// Returns an error that marks the name of the element.
     pub(super) fn misplaced(
         &self,
         message: impl Into<String>,

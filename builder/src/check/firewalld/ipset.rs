@@ -25,8 +25,8 @@ const TYPES: [&str; 11] = [
     "hash:mac",
 ];
 
-/// The names of ICMP types. `ICMP_TYPES` and `ICMPV6_TYPES` contain the numbers of ICMP and ICMPv6
-/// types.
+/// The names of ICMP types. `ICMP_TYPES` and `ICMPV6_TYPES` contain the types in the form
+/// TYPE/CODE.
 const ICMP_NAMES: &str = "echo-reply pong network-unreachable host-unreachable protocol-unreachable port-unreachable \
     fragmentation-needed source-route-failed network-unknown host-unknown network-prohibited host-prohibited \
     TOS-network-unreachable TOS-host-unreachable communication-prohibited host-precedence-violation precedence-cutoff \

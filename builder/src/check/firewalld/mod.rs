@@ -1,6 +1,6 @@
 //! Checks the XML files of firewalld 0.6.3 (src/firewall/core/io/*.py, core/rich.py, functions.py)
-//! and firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole
-//! file. If a rule is invalid, firewalld ignores only that rule.
+//! and firewalld.conf. An unknown element or attribute makes firewalld ignore the whole XML file,
+//! as most invalid values do. An invalid rich rule makes firewalld ignore only that rule.
 
 mod conf;
 mod direct;
@@ -84,8 +84,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Checks the declared encoding. expat refuses a file whose encoding differs from the declared
-/// encoding.
+/// Reports a file that declares UTF-16. The text is UTF-8, and expat refuses a file whose encoding
+/// differs from the declared encoding.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -131,7 +131,8 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes the start and the end of every element in a file to a reader.
+/// Passes the start and the end of each element in a file to a reader, but not the start of an
+/// element that is faulty or that the reader ignores.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -206,7 +207,9 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Returns whether firewalld supports an element and the element has all required attributes.
+/// Reports an element that firewalld does not support, and the unsupported and missing attributes
+/// of other elements. Returns true if firewalld supports the element and no required attribute is
+/// missing.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();

@@ -63,7 +63,7 @@ impl Kind {
     }
 
     /// Returns the characters, besides letters and digits, that the name of a file of this kind may
-    /// contain.
+    /// contain. Returns `None` if the name is not checked.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
             Self::Zone => Some("_-/"),

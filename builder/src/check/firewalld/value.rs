@@ -48,7 +48,7 @@ pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
 
-/// Protocols that have ports.
+/// The protocols that firewalld accepts together with a port.
 pub(super) const TRANSPORTS: [&str; 4] = ["tcp", "udp", "sctp", "dccp"];
 
 pub(super) fn is_protocol(text: &str) -> bool {

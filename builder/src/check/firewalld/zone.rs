@@ -25,8 +25,7 @@ enum LimitTarget {
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Whether the rule has a fault, after which firewalld skips everything up to the end of the
-    /// rule.
+    /// Whether firewalld, because of a fault, skips everything up to the next end of a rule.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: SeenElements,
@@ -104,7 +103,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
 }
 
 impl Zone {
-    /// Reports a fault after which firewalld skips the rest of the rule.
+    /// Reports a fault after which firewalld skips everything up to the next end of a rule.
     fn break_off(&mut self, finding: Finding, out: &mut Vec<Finding>) {
         self.broken = true;
         out.push(finding);

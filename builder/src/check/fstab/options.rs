@@ -12,7 +12,7 @@ const VALUED: [&str; 8] = [
     "swidth",
 ];
 
-/// Options of XFS without a value that a remount ignores.
+/// Options of XFS that have no value and that a remount ignores.
 const PLAIN: &[&str] = &[
     "noalign",
     "swalloc",

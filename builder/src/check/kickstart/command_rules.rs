@@ -7,8 +7,8 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// Reports each setting of a command whose effect in anaconda differs from the effect that the text
-/// suggests.
+/// Reports secrets in a command, and settings that anaconda ignores or does not support, or that do
+/// harm.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),
@@ -297,7 +297,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// File systems that blivet can create on CentOS 7.
+/// The file systems and other formats that blivet can create on CentOS 7.
 const FILE_SYSTEMS: [&str; 15] = [
     "ext2",
     "ext3",

@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::check::text::TextSpan;
 
 /// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. The scanner skips the contents of quotes, arrays, arithmetic, comments and
-/// heredocs, and any command that is the value of a variable.
+/// the complete shell grammar. The scanner skips comments, heredocs, arrays, arithmetic, the
+/// contents of quotes (except `$(…)` in double quotes), and any command that is the value of a
+/// variable.
 pub(super) fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut scanner = Scanner::default();
     for line in body.lines() {
@@ -151,8 +152,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Returns the function or command that starts at a word in command position. `can_run` is true if
-/// the word is neither a keyword nor a pattern of a `case`.
+/// Returns the function or command that starts at a word in command position. `can_run` is true
+/// unless the word is a keyword or an assignment before a command.
 fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
     if line.text[word.end..].trim_start().starts_with("()") {
         return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));

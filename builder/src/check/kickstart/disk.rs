@@ -6,7 +6,7 @@
 use super::options::GivenOption;
 use crate::check::finding::Finding;
 
-/// The options, of any command, that accept disks or partitions.
+/// The options that accept disks or partitions, in any command.
 const OPTIONS: &[&str] = &[
     "--drives",
     "--only-use",

@@ -169,7 +169,7 @@ impl EarlierLines {
     }
 }
 
-/// Returns an error at the command's name.
+/// Returns an error that marks the command's name, with the effect that anaconda stops.
 pub(super) fn stops_anaconda(
     rule: &'static str,
     line: &Line<'_>,

@@ -1,9 +1,10 @@
 //! Checks kickstarts as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
 //!
 //! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
-//! contains the commands and sections. `command` and `parse_rules` report the text that pykickstart
-//! refuses. `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report the effects
-//! in anaconda of the text that pykickstart accepts. `commands` finds the commands of a script.
+//! contains the commands and sections. `command`, `parse_rules`, `realm`, `section` and `packages`
+//! report the text that pykickstart refuses. `command_rules`, `disk`, `script`, `completeness`,
+//! `storage` and `cross_checks` report unwanted effects of the text that pykickstart accepts.
+//! `commands` finds the commands of a script.
 
 mod command;
 mod command_rules;

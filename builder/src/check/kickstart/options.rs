@@ -27,7 +27,8 @@ pub(super) struct Arguments {
     pub(super) given: Vec<GivenOption>,
 }
 
-/// Pairs each option with its definition and its value.
+/// Splits the words after a command into options, each with its definition and value, and other
+/// words. Reports the faults of the options.
 pub(super) fn read(
     command: &'static Command,
     shown: &str,
@@ -97,7 +98,7 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
 }
 
 /// Returns the option that a name denotes: the option with exactly that name, or the only option
-/// whose name begins with the given text.
+/// whose name begins with the given text. Reports an abbreviated, ambiguous or unknown name.
 fn matching(
     command: &'static Command,
     shown: &str,

@@ -129,7 +129,8 @@ fn vnc(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
     })
 }
 
-/// Returns an error at an option's value.
+/// Returns an error that marks the option, or the command's name if the line does not have the
+/// option.
 fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding {
     let span = line
         .find(option)
@@ -285,7 +286,7 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
 }
 
 /// Checks raid and volgroup. A new array or group needs members. For an existing array or group,
-/// the line must not list members.
+/// the line must not list members. For an existing array, the line must name the array.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;

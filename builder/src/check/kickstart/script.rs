@@ -12,10 +12,10 @@ use crate::check::finding::Finding;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// Checks a script against the installer's commands.
+/// Checks whether the installer has a script's interpreter and commands.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    // In %post, all packages of the node are installed.
+    // A %post without --nochroot runs on the installed system, which has all packages of the node.
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();

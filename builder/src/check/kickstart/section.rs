@@ -44,9 +44,8 @@ fn is_script(name: &str) -> bool {
     !["%packages", "%addon", "%anaconda"].contains(&name)
 }
 
-/// Reads the section whose header is `words`, up to the section's end. Returns the section, or
-/// `None` if CentOS 7 does not have a section of this name, and whether the section includes other
-/// files.
+/// Reads the section whose header is `words`, up to the section's end. Returns the section (`None`
+/// if CentOS 7 does not have a section of this name), and whether the section includes other files.
 pub(super) fn read<'a>(
     whole: TextSpan<'a>,
     line: TextSpan<'a>,
@@ -118,7 +117,7 @@ fn body<'a>(
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
         }
-        // In the lines of a section, a # does not begin a comment.
+        // When pykickstart splits a line of a section, a # does not begin a comment.
         let words = match split(line, false) {
             Ok((words, _)) => words,
             Err(broken) => {

@@ -77,8 +77,8 @@ fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Checks that a mount point is an absolute path (LogVolData, RaidData, BTRFSData). A thin pool has
-/// no mount point.
+/// Checks that a mount point is an absolute path or begins with one of `others` (LogVolData,
+/// RaidData, BTRFSData). A thin pool has no mount point.
 fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     let point = point(line);
     let fits = point.is_empty() || point.starts_with('/') || line.has("--thinpool");
@@ -118,7 +118,8 @@ fn makes_group(kickstart: &Kickstart<'_>, group: &str) -> bool {
     kickstart.commands.iter().any(ours)
 }
 
-/// Checks that the kickstart creates the pool of a thin volume (LogVolData).
+/// Checks that the kickstart creates the pool of a thin volume, if it creates the volume group
+/// (LogVolData).
 fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let (Some(group), Some(pool)) = (line.value("--vgname"), line.value("--poolname")) else {
         return;
@@ -146,8 +147,8 @@ pub(super) fn is_post_install(line: &Line<'_>) -> bool {
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
 }
 
-/// Checks that the origin of a snapshot that is taken after the installation is a thin volume
-/// (SnapshotData.setup).
+/// Checks that the origin of a snapshot that is taken after the installation is a thin volume, if
+/// the kickstart creates the volume group (SnapshotData.setup).
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;

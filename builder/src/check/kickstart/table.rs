@@ -24,7 +24,7 @@ pub(super) struct Command {
 pub(super) enum Words {
     /// The command parses its line itself.
     Raw,
-    /// Any number of words, which the command ignores.
+    /// Any number of words. The command ignores the words unless [`Command::wants`] describes them.
     Any,
     /// The minimum and the maximum number of words.
     Between(usize, usize),
@@ -67,7 +67,7 @@ pub(super) enum KsType {
 /// A rule about the options and commands that may be combined.
 #[derive(Debug)]
 pub(super) enum KsRule {
-    /// At least one of these options must have a value.
+    /// At least one of these options must be set.
     Any(Vec<&'static str>),
     /// Exactly one of these options must be given.
     One(Vec<&'static str>),

@@ -27,8 +27,8 @@ const MODULES: [(&str, &str); 16] = [
     ("dev.cdrom.", "cdrom"),
 ];
 
-/// Returns the key's entry in the table. For example, `net.ipv4.conf.eth0.x` is listed as
-/// `net.ipv4.conf.all.x`.
+/// Returns the name under which the tables list a key of the kernel. For example,
+/// `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`.
 pub(super) fn in_table(key: &str) -> Option<String> {
     if tables::SYSCTL_KEYS.contains(key) {
         return Some(key.to_owned());

@@ -13,7 +13,7 @@ pub(super) struct Setting<'a> {
 }
 
 /// The longest line, in bytes, that systemd 219 reads in one piece (glibc's LINE_MAX, less the line
-/// end).
+/// end and the NUL).
 const MAX_LINE_BYTES: usize = 2046;
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {

@@ -123,7 +123,7 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// Returns the text that follows the date, if the text starts with a date.
+/// Returns the text that follows the date. Returns the whole text if it begins with a time instead.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);

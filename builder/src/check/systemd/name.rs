@@ -90,7 +90,7 @@ pub(in crate::check) fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// Returns the name up to the @, or without its type.
+/// Returns the name up to the @, or, if the name has no @, without its type.
 pub(in crate::check) fn prefix(name: &str) -> &str {
     name.split_once('@')
         .map_or_else(|| stem(name), |(prefix, _)| prefix)

@@ -51,7 +51,7 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
 }
 
 /// The words of a value. After the last word, [`Words::rest`] contains the text that systemd cannot
-/// split: a quote that is not closed or that is directly followed by a character, or a backslash at
+/// split: an unclosed quote, a closing quote that a character directly follows, or a backslash at
 /// the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
@@ -130,7 +130,8 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Returns the remaining text, or `None` if no separator followed the last word.
+    /// Returns the remaining text. Returns `None` if no separator followed the last word, or, after
+    /// [`Self::quoted`], if only separators followed.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
@@ -261,8 +262,8 @@ pub(in crate::check) fn clean_path(path: &str) -> String {
     format!("{root}{}", names.join("/"))
 }
 
-/// Returns whether a path has no `.` or `..` among its components, and is not longer than the
-/// kernel accepts (`path_is_safe`).
+/// Returns whether a path contains neither `//` nor a component `.` or `..`, and is neither empty
+/// nor longer than the kernel accepts (`path_is_safe`).
 pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)

@@ -1,4 +1,5 @@
-//! Checks capabilities: their names on kernel 3.10, sets of them, and the text form of libcap.
+//! Checks SecureBits= and capabilities: their names on kernel 3.10, sets of them, and the text form
+//! of libcap.
 
 use recipes::diagnostic::nearest;
 

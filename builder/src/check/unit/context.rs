@@ -16,7 +16,7 @@ pub(super) struct Context {
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
-    /// Whether an earlier line has set the unit to trigger.
+    /// Whether an earlier line names the unit that this unit triggers.
     pub(super) triggers: bool,
 }
 
@@ -117,8 +117,8 @@ impl Context {
             .collect()
     }
 
-    /// Returns whether systemd 219 accepts a string whose specifiers are resolved. `takes` decides
-    /// whether the resolved string is accepted.
+    /// Resolves the specifiers in a string, and returns whether systemd 219 accepts the result, as
+    /// `takes` decides.
     pub(super) fn check_expanded(
         &self,
         table: Table,
@@ -139,7 +139,8 @@ impl Context {
     }
 
     /// Returns the name of the unit that a word refers to. If the word is a template, systemd fills
-    /// in the unit's own instance (`resolve_template` of src/core/unit.c).
+    /// in the unit's own instance or, without an instance, the prefix of the unit's name
+    /// (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(

@@ -7,8 +7,8 @@ use crate::check::finding::Finding;
 use crate::check::systemd::number;
 use crate::check::systemd::words::Extract;
 
-/// Checks a set of CPUs. If systemd 219 cannot parse the value, systemd refuses the whole unit
-/// (`config_parse_exec_cpu_affinity`).
+/// Checks a set of CPUs. If systemd 219 cannot parse the value in a unit file, systemd refuses the
+/// whole unit (`config_parse_exec_cpu_affinity`).
 pub(super) fn check(
     assignment: &Assignment<'_>,
     context: &Context,

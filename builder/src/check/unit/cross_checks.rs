@@ -66,7 +66,7 @@ pub(in crate::check) fn cross_check(
     let sources = sources(files, whole);
     let mut units = Units::new();
     for (id, own) in &sources {
-        // The drop-ins of an instance belong to its template.
+        // An instance without a file of its own uses the file of its template.
         let template = name::template(id);
         let base = own.own.or_else(|| sources.get(template.as_deref()?)?.own);
         let files_of: Vec<usize> = base
@@ -147,7 +147,8 @@ fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> 
     commands.filter_map(finding).collect()
 }
 
-/// Finds a second unit to trigger, which systemd 219 ignores (`config_parse_trigger_unit`).
+/// Reports a drop-in that names a second unit to trigger, which systemd 219 ignores
+/// (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
         ["Timer", "Path"].contains(&line.assignment.section.text)
@@ -181,7 +182,7 @@ fn exists(name: &str, units: &Units<'_>) -> bool {
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
     // A mount unit can come from fstab, a device unit comes from udev, and a slice needs no unit
-    // file.
+    // file. A name with a specifier is not checked.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name

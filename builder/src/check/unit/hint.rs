@@ -1,4 +1,5 @@
-//! Hints for replacing values of later systemd releases.
+//! Hints for replacing values of later systemd releases, and the findings about directives that
+//! have no effect.
 
 use super::assignment::Assignment;
 use crate::check::finding::Finding;

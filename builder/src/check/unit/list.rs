@@ -1,5 +1,5 @@
-//! Checks values that are lists of words, as src/core/load-fragment.c splits them. systemd 219
-//! ignores a wrong word and keeps the others.
+//! Checks values that are lists of words, as src/core/load-fragment.c splits them. In most lists,
+//! systemd 219 ignores a wrong word and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Expansion};

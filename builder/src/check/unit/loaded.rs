@@ -22,17 +22,19 @@ pub(super) struct Unit<'a> {
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
     /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
-    /// last line because the file ends within that line.
+    /// last line because that line ends with the backslash.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 
 impl<'a> Unit<'a> {
-    /// Returns the lines of a directive after its last empty line, which resets the directive.
+    /// Returns the lines of a directive after its last line without a value, which resets the
+    /// directive.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// Returns the lines of several directives after the last empty line, which resets all of them.
+    /// Returns the lines of several directives after their last line without a value, which resets
+    /// all of them.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)
@@ -51,7 +53,8 @@ impl<'a> Unit<'a> {
             .map(|(file, line)| (file, line.assignment.value))
     }
 
-    /// Returns the words of all values of a directive. An empty line does not reset dependencies.
+    /// Returns the words of all values of a directive. A line without a value does not reset
+    /// dependencies.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self.lines.iter().filter(move |(_, line)| {
             line.assignment.section.text == section && line.assignment.key.text == key

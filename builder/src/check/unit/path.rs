@@ -30,7 +30,7 @@ pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     (is_unit(unit) && name.rsplit_once('.').is_some_and(|(_, own)| own == "conf")).then_some(unit)
 }
 
-/// Returns the section that is specific to a type of unit.
+/// Returns the section that is specific to the type of a unit.
 pub(super) fn section_of(name: &str) -> Option<&'static str> {
     let (_, kind) = name.rsplit_once('.')?;
     KINDS

@@ -9,7 +9,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
 use crate::check::text::TextSpan;
 
-/// The program that reads a file.
+/// The program that reads a file, and the kind of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     /// PID 1 reads a unit.

@@ -4,7 +4,7 @@ use super::path::{is_drop_in, is_loadable, name_of};
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
 
-/// Checks the name of a file, and that the file is not empty.
+/// Checks that systemd 219 loads a unit of this name, and that the unit's own file is not empty.
 pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
     let id = name_of(path)?;
     if !is_loadable(id) {

@@ -62,7 +62,7 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     ))
 }
 
-/// Refuses a path that systemd 219 does not accept as a mount that a unit requires
+/// Refuses a path that systemd 219 does not accept in a dependency on mounts
 /// (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
@@ -82,8 +82,8 @@ fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
         .find_map(|key| unsafe_path(unit.last(section, key)?))
 }
 
-/// Refuses PAMName= without KillMode=control-group, because systemd must kill the processes that a
-/// PAM session leaves behind.
+/// Refuses PAMName= with a KillMode= other than control-group, because systemd must kill the
+/// processes that a PAM session leaves behind.
 fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let pam = unit.last(section, "PAMName")?;
     let mode = unit

@@ -104,8 +104,8 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// Kills `rotate` between the three files that it writes. In each state, a build must still work,
-/// and a second `rotate` must complete the rotation.
+/// Recreates the states in which a killed `rotate` leaves its three files. In each state, a build
+/// must still work, and a second `rotate` must complete the rotation.
 #[test]
 fn a_killed_rotation_continues_with_the_same_authority() {
     let (whole, _) = built();

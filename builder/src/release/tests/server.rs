@@ -18,7 +18,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The server's answer to one request.
 #[derive(Debug, Clone)]
 pub(super) enum Behavior {
-    /// A correct answer, including Range and If-Range.
+    /// A correct answer, which respects Range and If-Range.
     Serve,
     /// The whole file, regardless of the request's Range.
     IgnoreRange,

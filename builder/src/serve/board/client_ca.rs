@@ -93,7 +93,8 @@ impl ClientCa {
     }
 }
 
-/// A verifier that accepts any certificate whose key the client has.
+/// A verifier that accepts a client without a certificate, and any certificate whose key the client
+/// has.
 #[derive(Debug)]
 struct AnyCertificate(Arc<dyn ClientCertVerifier>);
 

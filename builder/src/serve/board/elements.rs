@@ -1,8 +1,9 @@
-//! The elements of the page: escaped strings, chips, times and tables.
+//! The elements of the page: escaped strings, chips, times, lists of facts, and tables.
 
 use std::fmt::{self, Display, Write as _};
 
-/// A string in which the characters that are special in HTML are escaped.
+/// A value that is displayed in HTML. Special characters are escaped, and characters that could
+/// disguise other text are replaced.
 pub(super) struct Escaped<T>(pub(super) T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -14,7 +15,7 @@ impl<T: Display> Display for Escaped<T> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                // A control character, or a character that reverses the direction of the text,
+                // A control character, or a character that controls the direction of the text,
                 // could disguise the text that follows.
                 c if c.is_control() || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c) => {
                     f.write_char('\u{fffd}')?;

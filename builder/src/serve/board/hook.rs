@@ -51,7 +51,7 @@ fn call_all(command: &str, events: &Receiver<String>) {
     }
 }
 
-/// Calls the command once, and kills it after the time limit.
+/// Calls the command once. Kills the command if it exceeds the time limit.
 fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])

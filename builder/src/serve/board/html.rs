@@ -107,8 +107,8 @@ fn machines(machines: &[Machine]) -> String {
     table.end()
 }
 
-/// Renders the time at which the machine fetched its document, and the image that was the newest
-/// when the document was issued. An update does not change the document.
+/// Renders the time at which the machine first fetched its document, and the image that was the
+/// newest when the document was issued. An update does not change the document.
 fn document(machine: &Machine) -> String {
     let fetched = match &machine.document {
         Some(time) => moment(Some(time)),
@@ -252,7 +252,8 @@ fn lists(report: &Report) -> String {
     table.end()
 }
 
-/// Renders the update that is in progress, and everything that has failed.
+/// Renders the update or restart that is in progress, the reason if updates are halted, and
+/// everything that has failed.
 fn progress(report: &Report) -> Vec<(&'static str, String)> {
     let update = &report.update;
     let mut known = Vec::new();

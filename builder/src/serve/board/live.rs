@@ -23,7 +23,7 @@ const ASK_INTERVAL: Duration = Duration::from_secs(10);
 /// for a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Returns an answer that streams the events and never ends.
+/// Returns an answer that streams the events for as long as the page is open.
 pub(super) fn reply(events: Events) -> Reply {
     Reply {
         status: StatusCode::OK,

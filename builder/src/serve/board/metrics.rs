@@ -182,7 +182,7 @@ impl Page {
     }
 }
 
-/// Escapes the characters that would end a label's value.
+/// Escapes the characters that are special in a label's value.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -38,7 +38,8 @@ const STYLE: &str = include_str!("board.css");
 /// The script of the page. If the browser does not run the script, the page reloads itself.
 const SCRIPT: &str = include_str!("board.js");
 
-/// Answers a request for the board. `path` is the path below `/board`.
+/// Answers a request for the board. `path` is the path below `/board`; `/metrics` is the same as
+/// `/board/metrics`.
 pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]) -> Result<Reply> {
     if let Err(denied) = state.board.access.check(request) {
         state.log_refusal(request, &denied.refusal);

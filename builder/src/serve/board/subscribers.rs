@@ -32,7 +32,7 @@ impl Events {
 }
 
 impl Pages {
-    /// Opens a page.
+    /// Opens a page, or refuses if the maximum number of pages is open.
     pub(super) fn open(&self) -> Result<Events, Refusal> {
         let (sender, receiver) = channel(MAX_WAITING);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -65,7 +65,7 @@ pub(super) enum MachineStage {
     Installed,
     /// The machine reported that it is a healthy member.
     Healthy,
-    /// The machine is installed, and an operator must approve its key before it gets certificates.
+    /// An operator must approve the machine's key before the machine gets certificates.
     Approval,
     /// An attempt failed, or firstboot refuses to start etcd.
     Failed,
@@ -101,7 +101,7 @@ impl MachineStage {
 }
 
 impl View {
-    /// Reads the records.
+    /// Reads the records, and adds the newest report.
     pub(super) fn read(state: &ServerState) -> Result<Self> {
         let cluster = state.cluster()?;
         let name = cluster.nodes.first().map(|node| node.cluster.to_string());
@@ -174,8 +174,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Shows the key that an operator must approve. A machine that waits for the approval has the
-    /// stage of its last report.
+    /// Shows the key that an operator must approve, if the stage is `Unknown` or `Installed`.
     fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
         let Some(ca) = &state.ca else { return Ok(()) };
         let Some(key) = pki::to_approve(&ca.pki, node)? else {

@@ -1,12 +1,12 @@
 //! The scripts for grub 2 on UEFI.
 //!
-//! Each script has the same length. The network stack in Red Hat's and CentOS's grub requests the
+//! All scripts have the same length. The network stack in Red Hat's and CentOS's grub requests the
 //! length with a HEAD request, and then reads that many bytes (rhboot/grub2,
 //! grub-core/net/efi/http.c). The server can therefore answer a HEAD request without a decision
 //! about the machine.
 //!
-//! All words are quoted, because grub expands `?` and `*` in unquoted words as file names
-//! (grub-core/commands/wildcard.c).
+//! The URLs and the kernel's arguments are quoted, because grub expands `?` and `*` in unquoted
+//! words as file names (grub-core/commands/wildcard.c).
 
 use super::install::{Install, bootif, one_line};
 use crate::serve::identify::Machine;
@@ -15,7 +15,7 @@ use crate::serve::identify::Machine;
 pub(crate) const SCRIPT_BYTES: usize = 4096;
 
 /// The boot loaders that an installation leaves on the disk, in the order in which the script tries
-/// them. The last boot loader is UEFI's default.
+/// them. The last two paths are spellings of UEFI's default path.
 const ON_DISK: [&str; 6] = [
     "/EFI/centos/shimx64.efi",
     "/EFI/redhat/shimx64.efi",
@@ -80,8 +80,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 /// Returns the script that boots the machine from its disk, after showing `why`.
 ///
 /// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds of grub return a success, after which UEFI firmware stays in its setup menu. Therefore,
-/// the script first tries the disk's own boot loader.
+/// builds of grub return success, after which UEFI firmware stays in its setup menu. Therefore, the
+/// script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
     let files = ON_DISK.join(" ");
     padded(format!(

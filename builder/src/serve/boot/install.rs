@@ -12,7 +12,7 @@ pub(in crate::serve) struct Install<'a> {
     pub(in crate::serve) node: &'a Label,
     /// This server's URL, with a trailing slash.
     pub(in crate::serve) server: &'a str,
-    /// The tree of CentOS 7.9, with a trailing slash.
+    /// The installation tree, with a trailing slash.
     pub(in crate::serve) tree: &'a str,
     /// The image whose kickstart the machine must get, or `None` if the output has no release.
     pub(in crate::serve) image: Option<Sha256>,
@@ -55,9 +55,8 @@ impl Install<'_> {
 
     /// Returns the kernel's arguments, except `BOOTIF`.
     ///
-    /// UEFI kernels find the initrd by the name in `initrd=`. `etcd-image.report` is for the
-    /// kickstart's scripts. dracut appends a slash to the tree's URL (dracut/anaconda-netroot.sh),
-    /// and not every server accepts two slashes.
+    /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
+    /// (dracut/anaconda-netroot.sh), and not every server accepts two slashes.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,
@@ -78,7 +77,8 @@ impl Install<'_> {
     }
 }
 
-/// Returns a string as one line without the characters that are special to a loader.
+/// Returns a string as one line, in which spaces replace the characters that are special to a boot
+/// loader or are not ASCII.
 pub(super) fn one_line(text: &str) -> String {
     let safe = |c: char| c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c);
     text.chars()

@@ -1,6 +1,6 @@
-//! The scripts for the network boot loaders. A machine must first identify itself. If the machine
-//! belongs to a node that the server must install, the script installs the machine. Any other
-//! script boots the machine from its disk.
+//! The scripts for the network boot loaders. A machine must first identify itself, and repeats its
+//! request while its network card is not known. Then, the script installs the machine if it belongs
+//! to a node that the server must install, and otherwise boots the machine from its disk.
 
 mod grub;
 mod install;
@@ -25,7 +25,8 @@ pub(super) enum Loader {
 
 impl Loader {
     /// Returns the first script, which makes the machine state its identity and request the next
-    /// script. pxelinux states the identity in its first request.
+    /// script. pxelinux states the identity in its first request; without an identity, it boots
+    /// from the disk.
     pub(super) fn identify_script(self, server: &str) -> String {
         match self {
             Self::Ipxe => ipxe::identify_script(server),
@@ -50,7 +51,7 @@ impl Loader {
         })
     }
 
-    /// Returns the script that installs the node's machine from a tree of CentOS 7.9, with this
+    /// Returns the script that installs the node's machine from the installation tree, with this
     /// server's kickstart.
     pub(super) fn install_script(self, install: Install<'_>, machine: &Machine) -> String {
         match self {

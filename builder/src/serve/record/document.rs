@@ -1,5 +1,5 @@
-//! The state of the delivery of one node's document, without I/O. The state determines how long
-//! after the first download the document may be downloaded again.
+//! The state of the delivery of one node's document, without I/O. The state determines whether the
+//! document may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,8 @@ pub(crate) struct DocumentDelivery {
 }
 
 impl DocumentDelivery {
-    /// Returns the record of a document that the operator allowed to be handed out again.
+    /// Returns the record of a document that has not been handed out since its delivery was
+    /// allowed.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }

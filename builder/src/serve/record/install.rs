@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// The record of a node's installation. The record begins when the operator allows an installation.
-/// A machine without a record may be a member of a running cluster, so its disk is not erased.
+/// The record of a node's installation. The record usually begins when the operator allows an
+/// installation. A machine without a record may be a member of a running cluster, so its disk is
+/// not erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// The number of times that the machine has received the installer since the operator last
-    /// allowed an installation.
+    /// The number of times that the machine has received the installer since an installation was
+    /// last allowed.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +91,8 @@ pub(crate) enum NextBoot {
     Unknown,
 }
 
-/// The reason why a report is rejected.
+/// The error for a report of an older attempt, or a late report that contradicts a completed
+/// installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StaleReport;
 
@@ -151,8 +153,8 @@ impl Installation {
 
     /// Accepts the report of a stage.
     ///
-    /// # Errors
-    /// Fails if the token does not belong to the newest attempt.
+    /// # Errors Fails if the token does not belong to the newest attempt, or if the installation is
+    /// complete and the stage is an earlier one.
     pub(crate) fn report(
         &mut self,
         token: &str,

@@ -146,8 +146,7 @@ impl Record {
 
     /// Returns the digests of the newest documents of a node in the outputs that were served. Only
     /// the node and the operator have the digests of the node's documents. A damaged record is
-    /// treated as empty, so the machine receives its document only if the operator allows the
-    /// download.
+    /// treated as empty, so the machine cannot prove its identity with an earlier document.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()

@@ -19,7 +19,7 @@ const COLUMNS: usize = 64;
 /// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// Returns [`ErrorKind::PermissionDenied`] if the header is valid but none of the identities
+/// Returns [`ErrorKind::PermissionDenied`] if the header can be parsed but none of the identities
 /// decrypts the file key.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
     let mut header = Header {

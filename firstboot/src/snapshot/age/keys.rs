@@ -1,4 +1,4 @@
-//! Derives the keys for encryption and decryption: the file key, and the keys that depend on it.
+//! Reads identities, and derives the keys for encryption and decryption.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind};

@@ -1,5 +1,5 @@
-//! Tests encryption and decryption against each other and, if tests/tools.sh has installed the
-//! `age` program, against that program.
+//! Tests encryption and decryption against each other and, if the `age` program is installed (see
+//! tests/tools.sh), against that program.
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};

@@ -196,7 +196,7 @@ impl Model {
         Some(after)
     }
 
-    /// Stops etcd, and installs the files.
+    /// Stops etcd, and installs the files or asks for the reinstallation.
     fn exchanges(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let key = failed_key(order.serial.into());
         // Another node can mark the image as failed between the last check and the stop only if an

@@ -44,8 +44,8 @@ pub(super) fn was_tried(state: &UpdateState) -> Result<bool> {
     Ok(state.boot != boot()? || files::exists(Path::new(paths::UPDATE_LOG))?)
 }
 
-/// Compares the new image with its file list once more, and keeps the files that the new image
-/// replaces. Does nothing for a rollback.
+/// Verifies the new image against its file list once more, plans the replacement, and keeps the
+/// files that the new image replaces. Does nothing for a rollback.
 pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let Some(release) = &state.order.release else {
         return Ok(());
@@ -147,8 +147,8 @@ pub(super) fn stop() -> Result<()> {
     Ok(())
 }
 
-/// Transfers the leadership to another voter. If the transfer fails, clients must wait for an
-/// election.
+/// If this node is the leader, transfers the leadership to another voter. If the transfer fails,
+/// clients must wait for an election.
 pub(super) async fn give_up_leadership(own: &ThisNode) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}
@@ -194,7 +194,7 @@ pub(super) fn reboot_only_files(state: &UpdateState) -> Result<Vec<String>> {
 }
 
 /// Makes systemd reboot the node. The reboot stops this process, so this function returns only if
-/// the node does not reboot in time.
+/// the request fails or if the node does not reboot in time.
 pub(super) fn request_reboot() {
     if let Err(error) = system_command::run("systemctl", &["reboot"]) {
         say(format!("{error:#}"));
@@ -203,7 +203,9 @@ pub(super) fn request_reboot() {
     }
 }
 
-/// Reboots the node. systemd stops this process, and the updater continues after the reboot.
+/// Reboots the node. systemd stops this process, and the updater continues after the reboot. If the
+/// node does not reboot, restores the previous image, or continues if the previous image is already
+/// restored.
 pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     say(
         "rebooting this node to apply the changed files; `firstboot status` shows the outcome of the update",

@@ -31,10 +31,10 @@ pub struct Install {
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
-    /// The URLs of the folder image/. If the list is empty, the installer uses the folder of the
-    /// kickstart (`inst.ks=`).
+    /// The URLs of the folder image/. The installer tries the folder of the kickstart (`inst.ks=`)
+    /// last.
     pub servers: Vec<Base>,
-    /// The disk to install on. `None` means the first disk that the installer finds.
+    /// The disk to install on. `None` means the first suitable disk.
     pub disk: Option<Disk>,
     /// The sizes of the partitions.
     pub partitions: Partitions,

@@ -45,7 +45,7 @@ impl Repo {
 pub enum RepoKey {
     /// A file that a package installs on the node, given by its absolute path.
     OnNode(String),
-    /// A file next to the recipe, which becomes part of the overlay.
+    /// A file in the recipe's folder, which becomes part of the overlay.
     File(LocalFile),
 }
 
@@ -96,8 +96,8 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Reads the repositories in `[[install.repo]]`. By default, returns the repositories that belong
-/// to the trees.
+/// Reads the repositories in `[[install.repo]]`. Without this section, returns the update
+/// repository that belongs to the trees, if there is one.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return update_repo(family, trees).into_iter().collect();
@@ -161,8 +161,8 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     None
 }
 
-/// Returns the update repository that belongs to the trees: the family's own repository, or the
-/// updates next to each tree that has CentOS's layout.
+/// Returns the update repository that belongs to the trees: the family's own repository for the
+/// family's own trees, or the `updates/x86_64/` that belongs to each `os/x86_64/` tree.
 fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()

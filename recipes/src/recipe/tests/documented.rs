@@ -1,4 +1,5 @@
-//! Tests that docs/recipe.md lists every key that the reader requests, and no others.
+//! Tests that docs/recipe.md lists every key that the reader requests, and no others, and that the
+//! examples are valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// Together with the guide's recipe, this text forms a recipe with every section.
+/// Together with the guide's recipe, this text forms a recipe with every section except `[update]`.
 const MORE: &str = r#"
 [[install.repo]]
 name = "els"

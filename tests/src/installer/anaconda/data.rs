@@ -315,7 +315,7 @@ impl Data {
             self.excluded.insert(name.to_owned());
         } else {
             // A package that is listed after its exclusion is no longer excluded. A package that is
-            // excluded after it is listed stays in both lists.
+            // excluded after it is listed is no longer listed.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }

@@ -34,14 +34,14 @@ pub enum Effect {
     },
     /// A whole file.
     File {
-        /// The path of the file or link.
+        /// The path of the file.
         path: &'static str,
         /// The content of the file.
         content: String,
     },
     /// A symbolic link.
     Link {
-        /// The path of the file or link.
+        /// The path of the link.
         path: &'static str,
         /// The target of the link.
         to: String,
@@ -96,12 +96,12 @@ pub struct User {
     pub locked: bool,
 }
 
-/// A partition that anaconda makes.
+/// A partition that anaconda makes or reuses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partition {
-    /// The mount point, or `biosboot`.
+    /// The mount point, or the format of a partition that is not mounted, such as `biosboot`.
     pub mount: String,
-    /// The file system of the partition.
+    /// The format of the partition, such as a file system.
     pub kind: String,
     /// The size in MiB, or the minimum size if the partition grows.
     pub mib: u64,
@@ -147,7 +147,7 @@ pub struct Plan {
     pub partitions: Vec<Partition>,
     /// The other devices, by name.
     pub volumes: Vec<Volume>,
-    /// The boot loader, the disk or partition from which it starts, and the kernel's arguments.
+    /// The boot loader, the disk from which it starts, and the kernel's arguments.
     pub boot_loader: Option<(&'static str, String, Vec<String>)>,
     /// The packages.
     pub software: Selection,

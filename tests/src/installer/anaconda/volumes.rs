@@ -100,7 +100,7 @@ impl Devices<'_> {
         }
     }
 
-    /// Returns the members of an array, a volume group or a Btrfs volume.
+    /// Returns the members of an array, a volume group or a Btrfs volume, and their sizes in MiB.
     fn members(&self, command: &Command, format: &str) -> Result<(Vec<String>, Vec<u64>), String> {
         let mut found = (Vec::new(), Vec::new());
         for name in words(command).iter().skip(1) {
@@ -165,8 +165,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// Models VolGroupData.execute. A physical volume provides whole extents of 4 MiB, less one
-    /// MiB.
+    /// Models VolGroupData.execute. A physical volume loses one MiB, and provides whole extents of
+    /// 4 MiB from the rest.
     fn volume_group(&mut self, command: &Command) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         existing(command, name)?;

@@ -15,7 +15,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 /// The path of the secret key on the node.
 pub(super) const KEY: &str = "/root/key";
 
-// Redirects /away/ to a server without TLS, and /moved/ to this server.
+// A server that redirects /away/ to a server without TLS, and /moved/ to itself.
 const SERVE: &str = "import http.server, ssl
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):

@@ -47,7 +47,7 @@ pub(crate) enum NetworkFault {
     /// The node receives no packets from one of the other members, but that member receives the
     /// node's packets.
     Deaf(usize),
-    /// The node receives no packets from any other member.
+    /// The node is disconnected from the network.
     Alone,
 }
 

@@ -1,5 +1,5 @@
-//! Tests a site without the Internet. The hosts of the site have a separate network, and the
-//! mirror's folder.
+//! Tests a site without the Internet. The programs at the site run in a separate network, but can
+//! read the mirror's folder.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

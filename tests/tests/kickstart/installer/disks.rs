@@ -7,7 +7,7 @@ use super::bed::{Bed, chosen, in_use, install};
 
 const USUAL: &str = "/ /boot /var/lib/etcd";
 const LARGE: u64 = 3 << 40;
-/// The largest size that an MBR can address, in blocks of 512 bytes.
+/// The largest size in bytes that an MBR can address with blocks of 512 bytes.
 const LAST: u64 = 0xffff_fffe * 512;
 
 fn disk(name: &str) -> Disk {
@@ -60,7 +60,7 @@ fn table_cases() -> Vec<DiskCase> {
     ]
 }
 
-/// Returns the cases that show which disk anaconda chooses.
+/// Returns the cases that show which disk the installer chooses.
 fn choice_cases() -> Result<Vec<DiskCase>> {
     let mounted = Disk {
         partitions: vec![DiskPartition::new("sdaa1", &in_use()?)],

@@ -361,7 +361,7 @@ impl Machine {
         })
     }
 
-    /// Checks that `%pre` refuses the machine for this reason, and changes nothing on the volume.
+    /// Checks that `%pre` refuses the machine for this reason, and changes nothing on the disk.
     /// Returns the message.
     pub(super) fn refuses(&self, id: &str) -> Result<String> {
         let before = self.disk_content()?;
@@ -375,13 +375,13 @@ impl Machine {
         Ok(why)
     }
 
-    /// Returns the names and contents of all files on the disk.
+    /// Returns the names and digests of all files on the disk, and the names of all folders.
     pub(super) fn disk_content(&self) -> Result<String> {
         content(&self.folder.join("devices"))
     }
 }
 
-/// Returns the names and contents of all files below a folder.
+/// Returns the names and digests of all files below a folder, and the names of all folders.
 fn content(folder: &Path) -> Result<String> {
     let folder = folder.display().to_string();
     let list = format!(

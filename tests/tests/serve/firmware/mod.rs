@@ -128,7 +128,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// Starts DHCP, TFTP, and the server with these additional options.
+    /// Prepares the tree and the boot loaders, and starts the server with these additional options.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
         let append: &[&str] = if options.contains(&"--append") {
@@ -154,7 +154,7 @@ impl Bed {
         machine.run(&self.ours, &self.server, holds)
     }
 
-    /// Installs an empty machine, and checks that the machine then boots from its disk.
+    /// Runs a machine, and checks that it is installed exactly once and then boots from its disk.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = self.run(machine, |console, _| console.contains(disk::BOOTED))?;
         let said = self.server.output()?;

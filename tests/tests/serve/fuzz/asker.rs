@@ -54,7 +54,7 @@ impl Keys {
         Ok(Self { requests, points })
     }
 
-    /// Returns the request as firstboot would print it.
+    /// Returns the requests as firstboot would print them.
     pub(super) fn text(&self) -> String {
         let blocks = self.requests.iter();
         blocks

@@ -150,7 +150,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Checks that the server still sends each machine the files that the machine may receive.
+    /// Checks that the server still answers the nodes' normal requests.
     pub(super) fn check_normal_requests(&self) -> Result<()> {
         let sums = fs::read_to_string(self.ours.out().join("image/SHA256SUMS"))?;
         for asker in &self.askers {

@@ -43,7 +43,7 @@ impl Node {
         self.running = None;
     }
 
-    /// Returns whether the machine runs, or has not been switched on.
+    /// Returns false if the machine has switched itself off.
     pub(super) fn is_running(&mut self) -> Result<bool> {
         match &mut self.running {
             Some(running) => Ok(running.ended()?.is_none()),

@@ -144,8 +144,8 @@ fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     image.set_meta(FREELIST, home);
 }
 
-/// Writes the freelist itself to a free page. The freelist contains the ids of all other free
-/// pages, and a wrong id.
+/// Writes a wrong freelist to a free page: the ids of the other free pages, with one id too many or
+/// too few.
 fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let free = free_pages(image, &image.used());

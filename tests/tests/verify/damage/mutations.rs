@@ -63,7 +63,7 @@ impl Cases {
         all
     }
 
-    /// Flips one bit of a key or of a value.
+    /// Flips one bit of a key, of a value or of a bucket's name.
     fn bits(&mut self) {
         let mut random = Random(17);
         for (bucket, key, value) in Self::entries() {
@@ -106,7 +106,7 @@ impl Cases {
         }
     }
 
-    /// Removes, truncates, extends, empties and swaps whole keys.
+    /// Removes keys, and empties, truncates, extends, overwrites and swaps their values.
     fn keys(&mut self) {
         let entries = Self::entries();
         for (bucket, key, value) in &entries {
@@ -147,7 +147,7 @@ impl Cases {
         }
     }
 
-    /// Removes and empties whole buckets, and adds buckets that etcd does not have.
+    /// Removes and empties whole buckets, and adds keys and a bucket that etcd does not have.
     fn buckets(&mut self) {
         for name in base().0.keys() {
             self.add(format!("bucket {}: gone", shown(name)), |contents| {

@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
     NotStarted(String),
     /// etcd starts, but then an operation fails that succeeds with the undamaged snapshot.
     Fails(String),
-    /// etcd starts, but no user can log in with their password any more.
+    /// etcd starts, but `root` can no longer log in with its password.
     Locked,
     /// etcd starts without authentication.
     Open,
@@ -54,7 +54,8 @@ const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
 /// The time limit for etcd's start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs this version of etcd in an empty folder.
+/// Restores the snapshot into an empty folder, runs this version of etcd there, and returns the
+/// outcome.
 pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
     if let Err(error) = StandaloneEtcd::restore(version, folder, snapshot) {
         return Ok(Outcome::NotRestored(last(&error)));
@@ -144,7 +145,8 @@ fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(alarms)
 }
 
-/// Returns everything that etcd has: the keys at each revision, users, roles and leases.
+/// Returns etcd's data: the keys at several revisions, the users, roles and leases, and whether
+/// `joe` can log in.
 fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let ask = |path: &str, body: &str| parsed(&etcd.post_as(token, path, body)?);
     let all = format!(r#""key":"{0}","range_end":"{0}""#, code("\0"));
@@ -191,7 +193,7 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(state.into())
 }
 
-/// Makes etcd do the usual work of a cluster: puts, a compaction, deletions, users, leases, a
+/// Makes etcd do the usual work of a cluster: puts, a compaction, deletions, users, leases, and a
 /// defragmentation.
 fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);

@@ -6,7 +6,7 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// Returns a service, port or similar item in a form that can be compared.
+/// Checks a service, port or similar item, and returns it in a form that can be compared.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));
@@ -89,7 +89,8 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     .fix("put the port into a <rule> with the allowed sources")
 }
 
-/// Returns whether a source is an ipset, and the name of the ipset or the source's address.
+/// Checks a source. Returns whether the source is an ipset, with the ipset's name or the source's
+/// address.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
