@@ -15,14 +15,22 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         return None;
     }
     let message = format!("chronyd needs the file {}", rest.text);
-    // systemd starts chronyd in the folder `/`.
-    let finding = if rest.text.starts_with('/') {
-        Finding::warning("chrony/include", rest, message)
-            .effect("chronyd does not start if the file is missing")
+    // A file below one of these folders can exist on the node.
+    let is_likely = ["/etc/", "/run/", "/usr/", "/var/"]
+        .iter()
+        .any(|folder| rest.text.starts_with(folder));
+    let level = if is_likely {
+        Finding::warning
     } else {
-        Finding::error("chrony/include", rest, message)
-            .effect("chronyd looks for the file in the folder /, and does not start")
+        Finding::error
     };
+    // systemd starts chronyd in the folder `/`.
+    let effect = if rest.text.starts_with('/') {
+        "chronyd does not start if the file is missing"
+    } else {
+        "chronyd looks for the file in the folder /, and does not start"
+    };
+    let finding = level("chrony/include", rest, message).effect(effect);
     Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }
 
