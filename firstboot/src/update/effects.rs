@@ -217,11 +217,6 @@ mod tests {
                 "enables and starts own.service if the presets enable it",
             ),
             (
-                "etc/systemd/system/srv.automount",
-                Kind::Added,
-                "enables and starts srv.automount if the presets enable it",
-            ),
-            (
                 "etc/systemd/system/own.timer",
                 Kind::Removed,
                 "stops and disables own.timer",
@@ -238,6 +233,15 @@ mod tests {
             ),
         ] {
             assert_eq!(of(&[(path, kind)]), [expected], "{path}");
+        }
+    }
+
+    #[test]
+    fn units_of_every_kind_that_can_be_enabled_are_enabled() {
+        for name in ["srv.automount", "own.swap", "own.target"] {
+            let path = format!("etc/systemd/system/{name}");
+            let expected = format!("enables and starts {name} if the presets enable it");
+            assert_eq!(of(&[(path.as_str(), Kind::Added)]), [expected]);
         }
     }
 
