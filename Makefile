@@ -35,22 +35,24 @@ DIST := target/dist
 # The sources of the programs, and the commit from which the programs are built. git reads only the
 # .git in this folder, because a source archive may be unpacked inside another repository. If the
 # sources have uncommitted changes, "-dirty" is appended to the commit.
-SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
+SOURCES := Cargo.toml Cargo.lock Makefile dist/no-unwind-tables.ld builder firstboot kickstart recipes
 GIT := git --git-dir=.git --work-tree=.
 COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \
 	test -z "$$($(GIT) status --porcelain -- $(SOURCES))" || commit=$$commit-dirty; echo $$commit)
 
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any
 # build machine. --target is required, because RUSTFLAGS would otherwise apply to build scripts and
-# macros too. Packed relocations save a quarter of a megabyte. The libc inside the program reads
-# these relocations, so the program runs on any kernel. A program's panic messages contain the paths
-# of the crates' sources. RUSTFLAGS remaps these paths, so that the messages are the same on every
-# machine. The build fetches the crates first, because Cargo creates the paths while it fetches the
-# crates.
+# macros too. Packed relocations save a quarter of a megabyte, and the linker script almost a
+# megabyte. The script needs GNU ld, because LLVM's linker cannot select the tables of one object.
+# The libc inside the program reads these relocations, so the program runs on any kernel.
+# A program's panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths,
+# so that the messages are the same on every machine. The build fetches the crates first, because
+# Cargo creates the paths while it fetches the crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
 	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
+		-C link-arg=-fuse-ld=bfd -C link-arg=-Wl,-T,$(CURDIR)/dist/no-unwind-tables.ld \
 		$$(printf -- '--remap-path-prefix=%s=/crates ' "$$crates"/*/)" ETCD_IMAGE_COMMIT=$(COMMIT) \
 		cargo build --release --locked --target $(TARGET) -p builder -p firstboot
 	@mkdir -p $(DIST)

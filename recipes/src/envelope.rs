@@ -39,7 +39,7 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The payload is not of the requested kind.
-    #[error("it is a `{found}`, but a `{expected}` was expected")]
+    #[error("its type is `{found}`, but `{expected}` was expected")]
     Type {
         /// The requested kind.
         expected: String,

@@ -87,8 +87,8 @@ pub(super) struct MissingFiles {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download lists without a pinned digest again, even if the mirror contains these
-    /// lists.
+    /// Whether to download again the lists that have no pinned digest, even if the mirror already
+    /// contains these lists.
     pub(super) refresh: bool,
 }
 

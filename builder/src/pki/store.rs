@@ -2,7 +2,7 @@
 //! [`put`] refuses to overwrite a file, and [`replace`] keeps the old file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -198,14 +198,10 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
 
 /// Reads a text file. Returns `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        text_file::open(path)?
-            .take(LIMIT)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    };
-    match read() {
+    let read = text_file::bytes(path, LIMIT).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    });
+    match read {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PkiError::io("read it", path)(error)),
@@ -329,6 +325,20 @@ mod tests {
             1,
             "a partial file remains"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_not_text_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca-bundle.crt");
+        for (content, words) in [
+            (vec![b'a'; 1 + (1 << 20)], "more than 1048576 bytes"),
+            (vec![0xff], "not UTF-8"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let error = format!("{:#}", anyhow::Error::from(read(&path).unwrap_err()));
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -126,7 +126,8 @@ fn decide(
             return Ok(Next::Nothing);
         }
         Ok(ReleaseCheck::Newer) => {}
-        // Do not fail in every run after a refusal, because only an operator can correct the cause.
+        // Treat a refusal as a reason to wait. Otherwise, every run would fail until an operator
+        // corrects the cause.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }

@@ -53,9 +53,10 @@ impl Credentials {
 
     /// Returns the start and the end of the validity of the certificate that a server presents in a
     /// TLS handshake.
-    /// # Errors Fails if the credentials cannot be used, or if the handshake fails, for example
-    /// because no trusted CA signed the server's certificate, or because the certificate has
-    /// expired.
+    ///
+    /// # Errors
+    /// Fails if the credentials cannot be used, or if the handshake fails, for example because no
+    /// trusted CA signed the server's certificate, or because the certificate has expired.
     pub async fn served_validity(&self, address: SocketAddr) -> Result<(UnixTime, UnixTime)> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

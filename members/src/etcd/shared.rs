@@ -103,7 +103,9 @@ impl Client {
     }
 
     /// Waits until a key changes after this revision, but not longer than `patience`.
-    /// # Errors Fails if the request fails, or if the member ends the watch.
+    ///
+    /// # Errors
+    /// Fails if the request fails, or if the member ends the watch.
     pub async fn wait_for_change(
         &self,
         key: &str,

@@ -47,7 +47,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let name = table.required("name", "the cluster needs a name");
     let domain = table.required(
         "domain",
-        "the nodes' full names end with the domain, as in cluster.local",
+        "the nodes' full names end with the domain, such as cluster.local in etcd-1.cluster.local",
     );
     table.finish();
     Some(Cluster {

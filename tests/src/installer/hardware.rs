@@ -52,7 +52,7 @@ pub struct DiskPartition {
     pub kind: String,
     /// The label of the file system.
     pub label: Option<String>,
-    /// The device of the test machine that scripts find under the partition's name.
+    /// The device, on the test machine, to which the partition's name refers in the scripts.
     pub device: Option<PathBuf>,
 }
 

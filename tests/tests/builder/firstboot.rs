@@ -1,4 +1,5 @@
-//! Tests that the builder does not pack a firstboot that cannot run on CentOS 7.
+//! Tests the programs that `make build` makes, and that the builder does not pack a firstboot that
+//! cannot run on CentOS 7.
 
 use std::fs;
 use std::path::Path;
@@ -13,11 +14,41 @@ use crate::fake_release;
 use crate::fixtures::{Fixture, check_output, names};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "a_firstboot_that_would_not_run_is_refused_with_the_cause",
-        &[],
-        refused,
-    )]
+    vec![
+        trial(
+            "a_firstboot_that_would_not_run_is_refused_with_the_cause",
+            &[],
+            refused,
+        ),
+        trial("firstboot_has_at_most_8_mb", &[], size),
+        trial(
+            "programs_print_errors_although_they_have_no_unwind_tables",
+            &[],
+            errors_with_backtraces,
+        ),
+    ]
+}
+
+fn size() -> Result<()> {
+    let bytes = fs::metadata(programs::firstboot()?)?.len();
+    ensure!(bytes <= 8_000_000, "firstboot has {bytes} bytes");
+    Ok(())
+}
+
+/// `RUST_BACKTRACE` makes the programs unwind the stack for each error. If the unwinder did not
+/// find its own tables, it would abort the program.
+fn errors_with_backtraces() -> Result<()> {
+    let missing = ["snapshot", "verify", "/proc/no-snapshot"];
+    for (program, arguments) in [
+        (programs::firstboot()?, &missing[..]),
+        (programs::builder()?, &["check", "/proc/no-recipe.toml"]),
+    ] {
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).env("RUST_BACKTRACE", "1");
+        let ran = process::run(&mut command)?;
+        check_output(&ran, 1, &[arguments[arguments.len() - 1]])?;
+    }
+    Ok(())
 }
 
 fn refused() -> Result<()> {

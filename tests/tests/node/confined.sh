@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 #
-# Runs as root in the virtual machine, waits for etcd, and prints the actions that SELinux allows to
-# etcd. At its end, the script switches the machine off.
+# Runs as root in the virtual machine, waits for etcd, and prints what SELinux allows etcd to do.
+# At its end, the script switches the machine off.
 exec > /root/result 2>&1
 for _ in $(seq 240); do
     if systemctl is-active --quiet etcd; then break; fi

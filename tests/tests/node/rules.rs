@@ -1,4 +1,4 @@
-//! Tests which actions a loaded policy allows to etcd's domain. The test reads the policy itself,
+//! Tests what a loaded policy allows etcd's domain to do. The test reads the policy itself,
 //! and therefore also covers actions that no test tries.
 
 use std::collections::BTreeSet;

@@ -99,7 +99,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // With these values, etcdutl works long enough for the test.
+    // With this much data, etcdutl runs long enough for the test to kill it midway.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {

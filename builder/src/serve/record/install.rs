@@ -153,8 +153,9 @@ impl Installation {
 
     /// Accepts the report of a stage.
     ///
-    /// # Errors Fails if the token does not belong to the newest attempt, or if the installation is
-    /// complete and the stage is an earlier one.
+    /// # Errors
+    /// Fails if the token does not belong to the newest attempt, or if the installation is complete
+    /// and the stage is an earlier one.
     pub(crate) fn report(
         &mut self,
         token: &str,
