@@ -55,7 +55,16 @@ pub(crate) fn key_path(repo: &Repo) -> String {
 /// Returns the names of the units in the recipe's overlay files, without drop-ins and templates.
 /// The kickstart applies the presets to these units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
-    const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
+    const KINDS: [&str; 8] = [
+        ".service",
+        ".timer",
+        ".socket",
+        ".path",
+        ".mount",
+        ".automount",
+        ".swap",
+        ".target",
+    ];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
     let name = move |path: &str| {
         folders
@@ -197,13 +206,15 @@ mod tests {
     fn scripts_keep_their_order_and_drop_ins_are_not_preset() {
         let recipe = recipe(
             "[files]\npost = [\"z/a b.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/systemd/system/a.timer\" = \"a\"\n\
-             \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n",
+             \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n\
+             \"/etc/systemd/system/srv.automount\" = \"a\"\n",
         );
         let post: Vec<_> = post_paths(&recipe.files).collect();
         assert_eq!(
             post,
             ["etc/firstboot/post/01-a_b.sh", "etc/firstboot/post/02-a.sh"]
         );
-        assert_eq!(units(&recipe.files).collect::<Vec<_>>(), ["a.timer"]);
+        let units: Vec<_> = units(&recipe.files).collect();
+        assert_eq!(units, ["a.timer", "srv.automount"]);
     }
 }

@@ -1,12 +1,18 @@
 //! Carries out an operator's order while firstboot.service is stopped.
 
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 
 use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::paths;
 use crate::systemd::{self, FIRSTBOOT_UNIT};
 use crate::terminal::HeldSignals;
+
+/// Returns the parser of `--deadline`, which accepts at most thirty days in seconds.
+pub(crate) fn deadline() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=30 * 86_400)
+}
 
 /// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
 /// the changed journal.

@@ -3,7 +3,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 use super::unit::{self, UnitFile};
-use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles};
+use super::{chrony, firewalld, fstab, kickstart, masked, place, preset, script, sysctl, tmpfiles};
 
 /// Checks one file individually. `unit` is the parsed unit if the file is a unit file.
 fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
@@ -18,8 +18,8 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
         Some(Kind::Fstab) => fstab::check(file.text),
         Some(Kind::Preset) => preset::check(&file.path, file.text),
         Some(Kind::Tmpfiles) => tmpfiles::check(file.text),
-        // Only bash can check a script.
-        Some(Kind::Script) | None => Vec::new(),
+        Some(Kind::Script) => script::check(&file.path, file.text),
+        None => Vec::new(),
     };
     if Kind::of(&file.path) != Some(Kind::Kickstart) {
         findings.extend(place::check(file));
@@ -47,6 +47,8 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut among = unit::cross_check(&units, files, whole);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
+    among.extend(masked::cross_check(files));
+    among.extend(firewalld::cross_check(files, whole));
     if whole {
         among.extend(preset::cross_check(files));
     }
@@ -59,36 +61,13 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     all
 }
 
-/// Returns a finding if bash cannot parse a shell script.
-fn script(text: &str) -> Option<Finding> {
-    let shell = text
-        .lines()
-        .next()
-        .is_none_or(|first| !first.starts_with("#!") || first.contains("sh"));
-    let (line, message) = shell.then(|| kickstart::bash_says(text)).flatten()?;
-    let place = text::TextSpan::whole(text)
-        .lines()
-        .nth(line - 1)
-        .map_or(0..0, |line| line.trim().span());
-    let finding = Finding::error(
-        "script/bash",
-        place,
-        format!("bash cannot parse the script: {message}"),
-    );
-    Some(
-        finding
-            .effect("bash runs the commands above this line and then stops")
-            .fix("correct the syntax; `bash -n` reports the same error"),
-    )
-}
-
 /// Does the same as [`check`], and also runs bash on scripts if bash is installed.
 pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all = check(files, whole);
     for (file, findings) in files.iter().zip(&mut all) {
         match Kind::of(&file.path) {
             Some(Kind::Kickstart) => findings.extend(kickstart::bash(file.text)),
-            Some(Kind::Script) => findings.extend(script(file.text)),
+            Some(Kind::Script) => findings.extend(script::bash(file.text)),
             _ => continue,
         }
         findings.sort_by_key(|finding| finding.diagnostic.span.start);

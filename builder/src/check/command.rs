@@ -124,7 +124,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
 }
 
 /// Guesses the path on the node from the file's own path. The guess starts at the last /etc/,
-/// /usr/lib/ or /usr/local/ in that path, or is the whole path.
+/// /usr/lib/ or /usr/local/ in that path. Without such a folder, the guess is not an absolute path,
+/// because the file's folder on this machine says nothing about the node.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]
@@ -133,6 +134,27 @@ fn path_on_node(path: &Path) -> String {
         .max();
     match at {
         Some(at) => text[at..].to_owned(),
-        None => text.into_owned(),
+        None => text.trim_start_matches('/').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_of_a_node_is_part_of_the_guess() {
+        for (path, expected) in [
+            ("/home/a/etc/sysctl.d/a.conf", "/etc/sysctl.d/a.conf"),
+            ("/etc/fstab", "/etc/fstab"),
+            ("/tmp/a.service", "tmp/a.service"),
+            (
+                "/run/user/0/a.service.d/b.conf",
+                "run/user/0/a.service.d/b.conf",
+            ),
+            ("a.ks", "a.ks"),
+        ] {
+            assert_eq!(path_on_node(Path::new(path)), expected);
+        }
     }
 }

@@ -239,16 +239,8 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
                 .fix("remove it"),
         );
     }
-    if let (true, Some((_, value))) = (TIMES.contains(&name), option.split_once('=')) {
-        out.extend(time::sec(value.text).is_none().then(|| {
-            Finding::error(
-                "fstab/option",
-                value,
-                format!("`{}` is not a time", value.text),
-            )
-            .effect("systemd 219 ignores the option")
-            .fix("write a time such as 30s")
-        }));
+    if TIMES.contains(&name) {
+        out.extend(timeout(entry, option, name));
     }
     if entry.options.text.is_empty() {
         return;
@@ -279,6 +271,30 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
     } else {
         out.extend(file_system_option(entry, option, name));
     }
+}
+
+/// Checks an option with a time (src/shared/generator.c, generator_write_timeouts;
+/// fstab-generator.c, write_idle_timeout).
+fn timeout(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
+    let Some((_, value)) = option.split_once('=') else {
+        // systemd reads x-systemd.idle-timeout only for an automount.
+        let is_automount = |other: TextSpan<'_>| other.text == "x-systemd.automount";
+        if name == TIMES[1] && !entry.options.split(',').any(is_automount) {
+            return None;
+        }
+        let finding = Finding::error("fstab/option", option, format!("{name} has no time"));
+        return Some(
+            finding
+                .effect("systemd 219's generator crashes, and mounts neither this volume nor later ones")
+                .fix(format!("write {name}=30s")),
+        );
+    };
+    time::sec(value.text).is_none().then(|| {
+        let message = format!("`{}` is not a time", value.text);
+        Finding::error("fstab/option", value, message)
+            .effect("systemd 219 ignores the option")
+            .fix("write a time such as 30s")
+    })
 }
 
 /// Checks an option of the volume's file system.

@@ -66,11 +66,51 @@ const USERADD: &str = "create the user with useradd in a script that [files] pos
 const IFCFG: &str =
     "write the file /etc/sysconfig/network-scripts/ifcfg-NAME, or set [network] in the recipe";
 
-/// Folders in which a program reads only *.conf files, each with the name of that program.
-const SUFFIX: [(&str, &str); 3] = [
-    ("/etc/sysctl.d/", "systemd-sysctl"),
-    ("/etc/modprobe.d/", "modprobe"),
-    ("/etc/tmpfiles.d/", "systemd-tmpfiles"),
+/// Folders in which a program reads only files with one suffix, each with the suffix and the name
+/// of the program. Sources: systemd 219; pam_limits(8); rsyslog.conf, profile and ld.so.conf of
+/// CentOS 7; yum.conf(5); augenrules(8); dracut.conf(5); NetworkManager.conf(5).
+const SUFFIX: [(&str, &str, &str); 21] = [
+    ("/etc/sysctl.d/", "conf", "systemd-sysctl"),
+    ("/usr/lib/sysctl.d/", "conf", "systemd-sysctl"),
+    ("/etc/modprobe.d/", "conf", "modprobe"),
+    ("/usr/lib/modprobe.d/", "conf", "modprobe"),
+    ("/etc/tmpfiles.d/", "conf", "systemd-tmpfiles"),
+    ("/usr/lib/tmpfiles.d/", "conf", "systemd-tmpfiles"),
+    ("/etc/modules-load.d/", "conf", "systemd-modules-load"),
+    ("/usr/lib/modules-load.d/", "conf", "systemd-modules-load"),
+    ("/etc/systemd/journald.conf.d/", "conf", "journald"),
+    ("/etc/systemd/system.conf.d/", "conf", "systemd"),
+    ("/etc/systemd/system-preset/", "preset", "systemctl"),
+    ("/usr/lib/systemd/system-preset/", "preset", "systemctl"),
+    ("/etc/security/limits.d/", "conf", "pam_limits"),
+    ("/etc/rsyslog.d/", "conf", "rsyslogd"),
+    ("/etc/yum.repos.d/", "repo", "yum"),
+    ("/etc/udev/rules.d/", "rules", "udev"),
+    ("/etc/audit/rules.d/", "rules", "augenrules"),
+    ("/etc/dracut.conf.d/", "conf", "dracut"),
+    ("/etc/NetworkManager/conf.d/", "conf", "NetworkManager"),
+    ("/etc/firewalld/zones/", "xml", "firewalld"),
+    ("/etc/firewalld/services/", "xml", "firewalld"),
+];
+
+/// Folders whose files a program executes, each with the program. A file that is not executable has
+/// no effect (crontabs, run-parts; NetworkManager(8)).
+const EXECUTED: [(&str, &str); 6] = [
+    ("/etc/cron.hourly/", "run-parts"),
+    ("/etc/cron.daily/", "run-parts"),
+    ("/etc/cron.weekly/", "run-parts"),
+    ("/etc/cron.monthly/", "run-parts"),
+    ("/etc/NetworkManager/dispatcher.d/", "NetworkManager"),
+    // systemd-rc-local-generator starts rc.local only if the file is executable.
+    ("/etc/rc.d/rc.local", "systemd"),
+];
+
+/// Folders with programs.
+const PROGRAMS: [&str; 4] = [
+    "/usr/local/bin/",
+    "/usr/local/sbin/",
+    "/usr/bin/",
+    "/usr/sbin/",
 ];
 
 pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
@@ -85,6 +125,17 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 .fix("let tmpfiles.d create the file at each boot"),
         );
     }
+    // systemd 219, tmpfiles.d/tmp.conf.
+    if ["/tmp/", "/var/tmp/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
+    {
+        out.push(
+            Finding::error("place/volatile", 0..0, format!("{path} is a temporary file"))
+                .effect("systemd-tmpfiles deletes the file after some days, and firstboot then refuses the node")
+                .fix("choose another folder, such as /usr/local/share"),
+        );
+    }
     if let Some((rule, _, why, instead)) = UNREAD
         .iter()
         .find(|(_, folder, ..)| path.starts_with(folder))
@@ -95,23 +146,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 .fix(*instead),
         );
     }
-    let is_conf = path
-        .rsplit_once('.')
-        .is_some_and(|(_, suffix)| suffix == "conf");
-    if let Some((_, who)) = SUFFIX
-        .iter()
-        .find(|(folder, _)| path.starts_with(folder) && !is_conf)
-    {
-        out.push(
-            Finding::error(
-                "place/suffix",
-                0..0,
-                format!("{who} reads only files whose names end with .conf"),
-            )
-            .effect("nothing reads this file")
-            .fix("name the file 95-own.conf"),
-        );
-    }
+    out.extend(ignored_name(path));
     if file.text.contains("PRIVATE KEY-----") {
         out.push(
             Finding::error("place/secret", 0..0, "the file contains a private key")
@@ -123,10 +158,49 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     out
 }
 
+/// Returns a finding if a program reads the folder of a file, but ignores the file because of its
+/// name.
+fn ignored_name(path: &str) -> Option<Finding> {
+    let finding = |message: String, name: String| {
+        Some(
+            Finding::error("place/suffix", 0..0, message)
+                .effect("nothing reads this file")
+                .fix(format!("name the file {name}")),
+        )
+    };
+    let (folder, name) = path.rsplit_once('/')?;
+    let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+    // sudo reads neither the backups of editors nor those of package managers (sudoers(5)).
+    if folder == "/etc/sudoers.d" && (name.contains('.') || name.ends_with('~')) {
+        let message = "sudo does not read files whose names contain a . or end with ~";
+        let plain: String = name.chars().filter(|c| !".~".contains(*c)).collect();
+        return finding(message.to_owned(), plain);
+    }
+    if folder == "/etc/profile.d" && !["sh", "csh", "local"].contains(&suffix) {
+        let message = "shells read only files whose names end with .sh or .csh";
+        return finding(message.to_owned(), "own.sh".to_owned());
+    }
+    let unit = folder
+        .rsplit_once('/')
+        .and_then(|(above, own)| Some((above, own.strip_suffix(".d")?)))
+        .filter(|(above, _)| above.ends_with("/systemd/system"))
+        .filter(|(_, unit)| Kind::of(unit) == Some(Kind::Unit));
+    let (expected, who) = match SUFFIX.iter().find(|(folder, ..)| path.starts_with(folder)) {
+        Some((_, expected, who)) => (*expected, *who),
+        None => unit.map(|_| ("conf", "systemd"))?,
+    };
+    if suffix == expected {
+        return None;
+    }
+    let message = format!("{who} reads only files whose names end with .{expected}");
+    finding(message, format!("95-own.{expected}"))
+}
+
 /// Checks a file's permissions.
 fn permissions(path: &str, mode: u32) -> Option<Finding> {
     let is_unit = Kind::of(path) == Some(Kind::Unit);
-    let is_program = path.starts_with("/usr/local/bin/") || path.starts_with("/usr/local/sbin/");
+    let is_program = PROGRAMS.iter().any(|folder| path.starts_with(folder));
+    let executed = EXECUTED.iter().find(|(folder, _)| path.starts_with(folder));
     let shown = format!("{path} has mode {mode:04o}");
     let warning = |does: &str, instead: &str| {
         Some(
@@ -161,8 +235,14 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
             "use mode 0644, and put secrets into an EnvironmentFile=",
         );
     }
-    if is_program && mode & 0o111 == 0 {
-        return warning("no user can execute the file", "use mode 0755");
+    let does = match executed {
+        Some((_, who)) => format!("{who} does not run a file that is not executable"),
+        None if is_program => "no user can execute the file".to_owned(),
+        None => return None,
+    };
+    if mode & 0o111 == 0 {
+        warning(&does, "use mode 0755")
+    } else {
+        None
     }
-    None
 }

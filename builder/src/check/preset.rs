@@ -12,6 +12,9 @@ use super::unit;
 /// The last preset file of CentOS, which contains `disable *`.
 const LAST: &str = "99-default-disable.preset";
 
+/// The image's own preset file. It also names units of packages.
+const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
+
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let late = path.rsplit('/').next().is_some_and(|name| name > LAST);
@@ -157,8 +160,55 @@ fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> 
     })
 }
 
+/// Returns whether CentOS's presets enable a unit.
+fn is_stock(name: &str) -> bool {
+    tables::PRESETS.iter().any(|pattern| fits(pattern, name))
+}
+
+/// Finds lines for units of packages. A package applies the presets when it is installed, before
+/// the overlay exists, and the kickstart applies them only to the units in the overlay.
+fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    let mut out = Vec::new();
+    let own: Vec<&str> = files.iter().filter_map(unit::installable).collect();
+    let presets = files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| is_preset_file(&file.path) && file.path != IMAGE);
+    for (index, file) in presets {
+        for line in TextSpan::whole(file.text).split('\n').map(strip) {
+            let words: Vec<TextSpan<'_>> = bare(line).collect();
+            let [verb, name] = &words[..] else { continue };
+            let enables = verb.text == "enable";
+            let is_unit = name.text.contains('.') && !name.text.contains(['*', '?', '[']);
+            if !is_unit
+                || own.contains(&name.text)
+                || !["enable", "disable"].contains(&verb.text)
+                || enables == is_stock(name.text)
+            {
+                continue;
+            }
+            let (stays, command) = if enables {
+                ("disabled", "enable")
+            } else {
+                ("enabled", "disable")
+            };
+            let message = format!("the installer does not apply presets to {}", name.text);
+            let finding = Finding::warning("preset/not-applied", *name, message)
+                .effect(format!(
+                    "the overlay does not contain the unit, so it stays {stays}"
+                ))
+                .fix(format!(
+                    "run `systemctl {command} {}` in a script of [files] post",
+                    name.text
+                ));
+            out.push((index, finding));
+        }
+    }
+    out
+}
+
 /// Reports the units that the user adds and that stay disabled, unless a preset disables the unit
-/// by its full name.
+/// by its full name, and the presets that nothing applies.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()
@@ -167,8 +217,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     presets.sort_by_key(|file| file.path.rsplit('/').next());
     presets.retain(|file| file.path.rsplit('/').next() < Some(LAST));
     let lines: Vec<PresetLine<'_>> = presets.iter().flat_map(|file| preset_lines(file)).collect();
-    let stock = |name: &str| tables::PRESETS.iter().any(|pattern| fits(pattern, name));
-    let mut out = Vec::new();
+    let mut out = not_applied(files);
     for (index, file) in files.iter().enumerate() {
         let Some(name) = unit::installable(file) else {
             continue;
@@ -185,7 +234,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
                 "the unit stays disabled",
                 format!("write `enable {name}` above the line with `disable`"),
             ),
-            None if stock(name) => continue,
+            None if is_stock(name) => continue,
             None => (
                 format!("no preset enables {name}"),
                 "the unit stays disabled; the presets of CentOS end with `disable *`",

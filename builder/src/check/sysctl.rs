@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use self::setting::{Setting, read};
 use super::file::File;
 use super::finding::Finding;
+use super::masked::masks;
 use super::tables;
 
 /// etcd's ports for clients, peers and metrics.
@@ -141,12 +142,13 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
     // All settings, each with the rank and name of its file, its key and its value.
     let stock = tables::SYSCTL_STOCK
         .iter()
+        .filter(|(file, ..)| masks(file, files).is_none())
         .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
     let mut set: Vec<_> = stock.collect();
     let own = files
         .iter()
         .enumerate()
-        .filter(|(_, file)| is_sysctl_file(&file.path));
+        .filter(|(_, file)| is_sysctl_file(&file.path) && masks(&file.path, files).is_none());
     let settings: Vec<_> = own
         .map(|(index, file)| (index, file, read(file.text, &mut Vec::new())))
         .collect();

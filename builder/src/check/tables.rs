@@ -147,6 +147,14 @@ pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> =
         names
     });
 
+/// The services of firewalld.
+pub(super) static FIREWALLD_SERVICES: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/firewalld-services.txt")));
+
+/// The ICMP types of firewalld.
+pub(super) static FIREWALLD_ICMP_TYPES: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/firewalld-icmptypes.txt")));
+
 /// Names of protocols.
 pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let rows = lines(include_str!("known/names-el7.txt"))

@@ -191,6 +191,8 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
         // lang, keyboard and bootloader have defaults. anaconda passes the words after authconfig
         // to the program authconfig.
         ("a.ks", minimal),
+        // The kickstarts of CentOS's own images lock root in this way.
+        ("a.ks", "rootpw --lock --iscrypted locked\n"),
         // A drop-in adds to a unit that another package contains.
         (
             "/etc/systemd/system/chronyd.service.d/10-own.conf",

@@ -42,6 +42,15 @@ impl<'a> TextSpan<'a> {
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
+    /// Returns the first line of a shell script that ends with a carriage return, without the
+    /// carriage return. A shell ignores the carriage return of a comment.
+    pub(super) fn carriage_return(self) -> Option<Self> {
+        let is_comment = |line: &Self| line.text.trim_start().starts_with('#');
+        self.split('\n')
+            .find(|line| line.text.ends_with('\r') && !is_comment(line))
+            .map(Self::trim)
+    }
+
     /// Returns the pieces between the occurrences of a character, including empty pieces.
     pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
         let mut at = self.at;

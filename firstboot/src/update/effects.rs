@@ -45,7 +45,16 @@ const OWN: [&str; 7] = [
     "firstboot-snapshot.service",
 ];
 /// The kinds of units that can be enabled and started.
-const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
+const KINDS: [&str; 8] = [
+    ".service",
+    ".timer",
+    ".socket",
+    ".path",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+];
 
 /// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
@@ -129,6 +138,8 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
     Some(match kind {
         Kind::Added if !drop_in => Effect::AddUnit(name),
         Kind::Removed if !drop_in => Effect::RemoveUnit(name),
+        // A restart of a target would also stop the units that require the target.
+        _ if name.ends_with(".target") => return None,
         _ => Effect::RestartUnit(name),
     })
 }
@@ -226,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn units_of_every_kind_that_can_be_enabled_are_enabled() {
+        for name in ["srv.automount", "own.swap", "own.target"] {
+            let path = format!("etc/systemd/system/{name}");
+            let expected = format!("enables and starts {name} if the presets enable it");
+            assert_eq!(of(&[(path.as_str(), Kind::Added)]), [expected]);
+        }
+    }
+
+    #[test]
     fn units_that_are_always_restarted_and_files_that_no_service_reads_have_no_effect() {
         let paths = [
             "usr/local/bin/etcd",
@@ -234,6 +254,7 @@ mod tests {
             "etc/systemd/system/firstboot-update.service",
             "etc/systemd/system/firstboot-auto-update.service",
             "etc/systemd/system/own@.service",
+            "etc/systemd/system/basic.target.d/a.conf",
             "etc/motd",
         ];
         assert_eq!(of(&paths.map(|path| (path, Kind::Replaced))), [""; 0]);

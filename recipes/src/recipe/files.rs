@@ -47,6 +47,47 @@ const OWN: [&str; 3] = [
     "usr/local/bin/firstboot",
 ];
 
+/// Files that the installer or firstboot writes, and folders of such files, each with advice.
+/// firstboot refuses a node on which a file of the overlay was changed.
+const WRITTEN: [(&str, &str); 6] = [
+    (
+        "etc/etcd/",
+        "firstboot writes the files in this folder; set etcd's options in [etcd]",
+    ),
+    ("etc/hostname", "firstboot writes the name of each node"),
+    ("etc/machine-id", "each machine has its own id"),
+    (
+        "root/.ssh/authorized_keys",
+        "the installer writes this file; list the keys in `ssh-keys` under [install]",
+    ),
+    ("var/lib/etcd/", "this is the volume of etcd"),
+    ("var/lib/firstboot/", "firstboot keeps its journal here"),
+];
+
+/// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
+/// --no-overwrite-dir, with which GNU tar replaces a link by a folder that has only the overlay's
+/// files (src/extract.c, extract_dir and maybe_recoverable).
+const LINKS: [(&str, &str); 18] = [
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("etc/init.d", "etc/rc.d/init.d"),
+    ("etc/rc0.d", "etc/rc.d/rc0.d"),
+    ("etc/rc1.d", "etc/rc.d/rc1.d"),
+    ("etc/rc2.d", "etc/rc.d/rc2.d"),
+    ("etc/rc3.d", "etc/rc.d/rc3.d"),
+    ("etc/rc4.d", "etc/rc.d/rc4.d"),
+    ("etc/rc5.d", "etc/rc.d/rc5.d"),
+    ("etc/rc6.d", "etc/rc.d/rc6.d"),
+    ("etc/rc.local", "etc/rc.d/rc.local"),
+    ("etc/ssl/certs", "etc/pki/tls/certs"),
+    ("etc/sysconfig/grub", "etc/default/grub"),
+    ("etc/sysconfig/selinux", "etc/selinux/config"),
+    ("usr/tmp", "var/tmp"),
+    ("var/mail", "var/spool/mail"),
+];
+
 pub(super) fn read(root: &Table<'_>) -> Files {
     let Some(table) = root.table("files") else {
         return Files::default();
@@ -128,8 +169,7 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         .value
         .strip_prefix('/')
         .filter(|inner| inner.split('/').all(plain));
-    let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\'))
-    else {
+    let Some(inner) = inner.filter(|inner| !inner.contains(char::is_control)) else {
         let message = format!("`{}` is not a path on the node", path.value.escape_debug());
         table.report(
             Diagnostic::error(path.span.clone(), message)
@@ -137,15 +177,48 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         );
         return None;
     };
-    if OWN.iter().any(|own| inner.starts_with(own)) {
-        let finding = Diagnostic::error(
-            path.span.clone(),
-            format!("{} belongs to the image itself", path.value),
-        );
-        table.report(finding.label("expected a different path"));
+    if let Some((message, label)) = refusal(inner) {
+        table.report(Diagnostic::error(path.span.clone(), message).label(label));
         return None;
     }
+    if inner == "etc/resolv.conf" {
+        let message = "NetworkManager can rewrite /etc/resolv.conf";
+        let finding = Diagnostic::warning(path.span.clone(), message)
+            .label("firstboot refuses a node on which a file of the image was changed")
+            .help("write the name servers into `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
+        table.report(finding);
+    }
     Some(inner.to_owned())
+}
+
+/// Returns the reason why the user cannot add a file with this path, and advice.
+fn refusal(inner: &str) -> Option<(String, String)> {
+    if OWN.iter().any(|own| inner.starts_with(own)) {
+        return Some((
+            format!("/{inner} belongs to the image itself"),
+            "expected a different path".to_owned(),
+        ));
+    }
+    let written = WRITTEN
+        .iter()
+        .find(|(path, _)| inner == *path || (path.ends_with('/') && inner.starts_with(path)));
+    if let Some((_, advice)) = written {
+        return Some((
+            format!("/{inner} cannot be a file of the image"),
+            (*advice).to_owned(),
+        ));
+    }
+    let within = |(link, target): &(&'static str, &'static str)| {
+        let below = inner.strip_prefix(link)?;
+        (below.is_empty() || below.starts_with('/')).then_some((*link, *target, below))
+    };
+    let (link, target, below) = LINKS.iter().find_map(within)?;
+    Some((
+        format!("/{link} is a link to /{target} on CentOS 7"),
+        format!(
+            "the installer would replace the link, which other programs follow; write \"/{target}{below}\""
+        ),
+    ))
 }
 
 /// Permissions in octal.

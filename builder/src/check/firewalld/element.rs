@@ -117,4 +117,9 @@ impl SeenElements {
 
 pub(super) const REFUSED: &str = "firewalld ignores the whole file";
 
+/// firewalld reads the file, but the kickstart's check of the configuration fails
+/// (core/io/*.py, _check_config).
+pub(super) const UNINSTALLABLE: &str =
+    "firewall-offline-cmd refuses the file, and the installation ends";
+
 pub(super) const IGNORED: &str = "firewalld ignores this element";

@@ -7,6 +7,7 @@ mod direct;
 mod element;
 mod ipset;
 mod reader;
+mod references;
 mod rule;
 mod schema;
 mod service;
@@ -26,6 +27,7 @@ use reader::Reader;
 use schema::Kind;
 
 pub(super) use conf::conf;
+pub(super) use references::cross_check;
 
 /// Checks a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Checks services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py,
 //! icmptype.py).
 
-use super::element::{Element, SeenElements};
+use super::element::{Element, SeenElements, UNINSTALLABLE};
 use super::reader::Reader;
 use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
@@ -40,6 +40,20 @@ impl Service {
         self.seen
             .add(at, format!("{} {port}/{protocol}", at.name()), out);
     }
+
+    fn module(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let name = at.text("name");
+        let short = if name.starts_with("nf_conntrack_") {
+            name.replace("nf_conntrack_", "").replace('_', "-")
+        } else {
+            name.to_owned()
+        };
+        if short.chars().count() < 2 {
+            let expected = "the name of a helper module, such as nf_conntrack_ftp";
+            out.push(at.invalid_value("name", expected).effect(UNINSTALLABLE));
+        }
+        self.seen.add(at, format!("module {short}"), out);
+    }
 }
 
 const PROTOCOL: &str = "a name from /etc/protocols, or a number up to 255";
@@ -72,15 +86,7 @@ impl Reader for Service {
                     }
                 }
             }
-            (Kind::Service, "module") => {
-                let name = at.text("name");
-                let short = if name.starts_with("nf_conntrack_") {
-                    name.replace("nf_conntrack_", "").replace('_', "-")
-                } else {
-                    name.to_owned()
-                };
-                self.seen.add(at, format!("module {short}"), out);
-            }
+            (Kind::Service, "module") => self.module(at, out),
             (Kind::Helper, "helper") => {
                 if at.get("family").is_some() {
                     at.expect(

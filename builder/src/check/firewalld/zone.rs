@@ -4,9 +4,10 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use super::element::{Element, IGNORED, REFUSED, SeenElements};
+use super::element::{Element, IGNORED, REFUSED, SeenElements, UNINSTALLABLE};
 use super::reader::Reader;
 use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
+use super::value::is_interface;
 use crate::check::finding::Finding;
 
 const RULE: &str = "firewalld ignores the rule";
@@ -155,6 +156,10 @@ impl Zone {
             );
             self.break_off(finding, out);
             return;
+        }
+        if !is_interface(at.text("name")) {
+            let expected = "the name of an interface, with at most 16 characters";
+            out.push(at.invalid_value("name", expected).effect(UNINSTALLABLE));
         }
         self.seen
             .add(at, format!("interface {}", at.text("name")), out);

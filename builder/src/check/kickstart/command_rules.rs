@@ -243,7 +243,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
                 .effect("no one can log in with this hash")
                 .fix("create the hash with openssl passwd -6"),
         );
-    } else if line.has("--iscrypted") && !hashed {
+    } else if line.has("--iscrypted") && !hashed && !line.has("--lock") {
         let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted requires a hash");
         out.push(
             finding

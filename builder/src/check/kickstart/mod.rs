@@ -4,9 +4,11 @@
 //! contains the commands and sections. `command`, `parse_rules`, `realm`, `section` and `packages`
 //! report the text that pykickstart refuses. `command_rules`, `disk`, `script`, `completeness`,
 //! `storage` and `cross_checks` report unwanted effects of the text that pykickstart accepts.
+//! `commands` finds the commands of a script.
 
 mod command;
 mod command_rules;
+mod commands;
 mod completeness;
 mod cross_checks;
 mod disk;

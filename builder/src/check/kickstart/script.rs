@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::ops::Range;
 use std::process::{Command, Stdio};
 
+use super::commands::{commands, defined_function};
 use super::section::Section;
 use crate::check::finding::Finding;
 use crate::check::tables;
@@ -42,9 +42,23 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
             .fix("write the script for /bin/bash, or /usr/bin/python, which is Python 2.7"),
         );
     }
+    if is_shell(interpreter) {
+        out.extend(section.body.carriage_return().map(carriage_return));
+    }
     if in_installer && is_shell(interpreter) {
         absent_commands(section, out);
     }
+}
+
+/// Returns the finding for a carriage return, which pykickstart keeps in the lines of a script.
+fn carriage_return(place: TextSpan<'_>) -> Finding {
+    Finding::error(
+        "kickstart/carriage-return",
+        place,
+        "a carriage return is at the end of the line",
+    )
+    .effect("the shell reads the carriage return as part of the last word")
+    .fix("end each line with only a line feed; dos2unix converts a file")
 }
 
 fn is_shell(interpreter: &str) -> bool {
@@ -57,6 +71,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let functions: BTreeSet<&str> = words
         .iter()
         .filter_map(|word| word.text.strip_suffix("()"))
+        .chain(section.body.lines().filter_map(defined_function))
         .collect();
     // A script that tests whether a command exists can also run without that command.
     let asked: BTreeSet<&str> = section
@@ -69,6 +84,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     for word in words {
         let name = word.text.rsplit('/').next().unwrap_or_default();
         if !tables::INSTALLER_ABSENT.contains(name)
+            || word.text.starts_with("/mnt/sysimage/")
             || functions.contains(name)
             || asked.contains(name)
             || !reported.insert(name)
@@ -106,134 +122,11 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the words in command position, and `NAME()` for functions. This scanner does not parse
-/// the complete shell grammar. The scanner skips comments, heredocs, the contents of quotes (except
-/// `$(…)` in double quotes), and any command that is the value of a variable.
-fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
-    let mut found = Vec::new();
-    let mut heredoc: Option<String> = None;
-    // The closing delimiters of the open quotes and parentheses. The delimiter of a `$(` or `(` is
-    // `)`.
-    let mut open: Vec<char> = Vec::new();
-    for line in body.lines() {
-        if let Some(end) = &heredoc {
-            if line.text.trim_start_matches('\t') == end {
-                heredoc = None;
-            }
-            continue;
-        }
-        let quoted = |open: &[char]| open.last().is_some_and(|c| *c != ')');
-        let (mut expecting, mut start, mut escaped) = (!quoted(&open), None, false);
-        for (at, c) in line.text.char_indices().chain([(line.text.len(), '\n')]) {
-            let was_escaped = escaped;
-            escaped = !escaped && c == '\\' && open.last() != Some(&'\'');
-            if quoted(&open) {
-                expecting |= opens_command(&mut open, &line.text[..at], c, was_escaped);
-                continue;
-            }
-            if is_word(c) {
-                start.get_or_insert(at);
-                continue;
-            }
-            if let Some(from) = start.take() {
-                let word = line.slice(from..at);
-                let goes_on =
-                    KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
-                if expecting {
-                    let is_closed = c == ')' && open.last() != Some(&')');
-                    found.extend(command_at(line, from..at, !goes_on && !is_closed));
-                }
-                expecting = expecting && goes_on;
-            }
-            match c {
-                '#' if line.text[..at]
-                    .chars()
-                    .next_back()
-                    .is_none_or(|c| c.is_whitespace() || c == ';') =>
-                {
-                    break;
-                }
-                '\'' | '"' if !was_escaped => {
-                    open.push(c);
-                    expecting = false;
-                }
-                ')' if open.last() == Some(&')') => {
-                    open.pop();
-                    expecting = false;
-                }
-                '(' if !was_escaped => {
-                    open.push(')');
-                    expecting = true;
-                }
-                ';' | '|' | '&' | '`' if !was_escaped => expecting = true,
-                '<' => heredoc = heredoc.or_else(|| heredoc_end(line.text, at)),
-                _ => {}
-            }
-        }
-    }
-    found
-}
-
-/// Handles one more character of quoted text, which may close the quote. Returns whether the
-/// character opens a command, as `$(` does.
-fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool) -> bool {
-    if was_escaped {
-        return false;
-    }
-    if open.last() == Some(&c) {
-        open.pop();
-        return false;
-    }
-    let opens = open.last() == Some(&'"') && c == '(' && before.ends_with('$');
-    if opens {
-        open.push(')');
-    }
-    opens
-}
-
-/// Returns the function or command that starts at a word in command position. `can_run` is true
-/// unless the word is a keyword, an assignment before a command, or a pattern of a `case`.
-fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
-    if line.text[word.end..].trim_start().starts_with("()") {
-        return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));
-    }
-    let word = line.slice(word);
-    (can_run && !assigns(word.text)).then_some(word)
-}
-
-/// Words that are followed by a command.
-const KEYWORDS: [&str; 13] = [
-    "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env",
-    "command",
-];
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || "_-./+=$@:%~[]{}!?*,".contains(c)
-}
-
-fn assigns(word: &str) -> bool {
-    let name = word
-        .split_once('=')
-        .map_or("", |(name, _)| name.trim_end_matches('+'));
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Returns the delimiter of the heredoc whose `<<` begins at `at`.
-fn heredoc_end(line: &str, at: usize) -> Option<String> {
-    let begins = line[at..].starts_with("<<")
-        && !line[at..].starts_with("<<<")
-        && !line[..at].ends_with('<');
-    let word = begins.then(|| line[at + 2..].trim_start_matches('-').trim_start())?;
-    let name = word
-        .trim_start_matches(['\'', '"', '\\'])
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .next()?;
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
 /// Checks a script with bash, if bash is installed.
 pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
-    if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh")) {
+    if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh"))
+        || section.body.carriage_return().is_some()
+    {
         return None;
     }
     let (line, message) = bash_says(section.body.text)?;

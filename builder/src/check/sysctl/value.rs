@@ -58,7 +58,7 @@ fn numbers(
     let count = value_type.and_then(count);
     let words: Vec<TextSpan<'_>> = before.words().collect();
     let read = &words[..count.unwrap_or(words.len()).min(words.len())];
-    let found: Option<Vec<i64>> = read.iter().map(|word| number(word.text)).collect();
+    let found: Option<Vec<i128>> = read.iter().map(|word| number(word.text)).collect();
     if let Some(comment) = comment {
         let glued = !before.text.ends_with([' ', '\t']);
         if glued || read.len() < count.unwrap_or(1) {
@@ -118,11 +118,15 @@ fn count(value_type: &str) -> Option<usize> {
     }
 }
 
-/// Parses a number as the kernel does, which reads 0x10 as 16 and 010 as 8 (kernel/sysctl.c,
-/// proc_get_long).
-fn number(word: &str) -> Option<i64> {
-    let is_start = |c: char| c == '-' || c.is_ascii_digit();
-    number::long(word).filter(|_| word.starts_with(is_start))
+/// Parses a number as the kernel does, which reads 0x10 as 16 and 010 as 8, and a number without a
+/// sign as an unsigned long (kernel/sysctl.c, proc_get_long).
+fn number(word: &str) -> Option<i128> {
+    if word.starts_with('-') {
+        return number::long(word).map(i128::from);
+    }
+    number::unsigned_long(word)
+        .filter(|_| word.starts_with(|c: char| c.is_ascii_digit()))
+        .map(i128::from)
 }
 
 fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &str) -> Finding {
@@ -148,7 +152,7 @@ fn ignored_comment(place: TextSpan<'_>) -> Finding {
 
 /// Checks numbers of a type that has bounds (`range`, `rising COUNT` or `LOW:HIGH`). `numbers`
 /// contains at most as many numbers as the type allows.
-fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i64]) -> Option<Finding> {
+fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> Option<Finding> {
     let value = setting.value;
     let count = count(value_type)?;
     if numbers.len() < count {
@@ -187,7 +191,7 @@ fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i64]) -> Op
         );
     }
     let (low, high) = value_type.split_once(':')?;
-    let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
+    let bounds = low.parse::<i128>().ok()?..=high.parse().ok()?;
     (!bounds.contains(&numbers[0])).then(|| {
         wrong_value(
             setting,
@@ -268,6 +272,10 @@ mod tests {
             "net.ipv4.ip_local_reserved_ports =",
             "kernel.core_pattern =",
             "vm.swappiness = 0x1",
+            // This is the kernel's own default.
+            "kernel.shmmax = 18446744073692774399",
+            "fs.file-max = 18446744073709551615",
+            "net.core.somaxconn = 65535",
         ] {
             assert_eq!(said(accepted), "", "{accepted}");
         }
@@ -289,6 +297,9 @@ mod tests {
             "net.ipv4.ip_local_port_range = 2 1",
             "net.core.default_qdisc =",
             "vm.max_map_count = 256k",
+            "net.core.somaxconn = 65536",
+            "net.core.rmem_max = 4294967295",
+            "kernel.kexec_load_disabled = 0",
         ] {
             let said = said(refused);
             assert!(

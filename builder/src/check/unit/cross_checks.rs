@@ -110,9 +110,11 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     let mut out = order::cycles(units);
     for (name, unit) in units {
         out.extend(unknown_names(name, unit, units, whole));
+        out.extend(missing_also(unit, units).into_iter().filter(|_| whole));
         out.extend(installs_nothing(unit, files));
         out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
+        out.extend(not_executable(unit, files));
         if unit.complete && !unit.void && is_loadable(name) {
             out.extend(verify::check(name, unit));
         }
@@ -121,6 +123,28 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
         }
     }
     out
+}
+
+/// Finds commands whose program is a file of the overlay that no user can execute.
+fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    let commands = unit.lines.iter().filter(|(_, line)| {
+        let assignment = &line.assignment;
+        assignment.section.text == "Service" && assignment.key.text.starts_with("Exec")
+    });
+    let finding = |(file, line): &(usize, super::loaded::Line<'_>)| {
+        let first = line.assignment.value.words().next()?;
+        let path = first.text.trim_start_matches(['-', '@']);
+        let program = files.iter().find(|file| file.path == path)?;
+        program.mode.filter(|mode| mode & 0o111 == 0)?;
+        let finding = Finding::error(
+            "unit/program-mode",
+            first,
+            format!("{path} is not executable"),
+        );
+        let finding = finding.effect("systemd cannot start the program (203/EXEC)");
+        Some((*file, finding.fix("use mode 0755")))
+    };
+    commands.filter_map(finding).collect()
 }
 
 /// Reports a drop-in that names a second unit to trigger, which systemd 219 ignores
@@ -219,6 +243,24 @@ fn unknown_names(
         }
     }
     out
+}
+
+/// Finds an `Also=` for a unit that does not exist. `systemctl preset` then fails
+/// (src/shared/install.c, unit_file_search), and the kickstart runs it for every unit of the
+/// overlay.
+fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
+    let missing = unit
+        .words("Install", "Also")
+        .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units));
+    missing
+        .map(|(file, word)| {
+            let message = format!("the node has no unit {}", word.text);
+            let finding = Finding::error("unit/enables-nothing", word, message)
+                .effect("systemctl preset fails, and the installation ends")
+                .fix("add the unit, or remove the word");
+            (file, finding)
+        })
+        .collect()
 }
 
 /// Finds an `[Install]` section that does not name a unit. Enabling a unit with this section has no

@@ -40,8 +40,7 @@ pub(crate) struct Installation {
     /// request, the server restores this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Box<Self>>,
-    /// The image that the node asked for. The server installs no other image at the node's request,
-    /// because another image may erase the data that the node expects to keep.
+    /// The image that the node asked for. Another image might erase the data that the node keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<Sha256>,
 }

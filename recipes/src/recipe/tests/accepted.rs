@@ -131,3 +131,69 @@ fn a_release_that_damages_data_is_warned_about() {
         "{said:?}"
     );
 }
+
+/// The installer's tar replaces a link of the base system by a folder, so that all programs that
+/// use the link fail.
+#[test]
+fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
+    let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
+    for (path, real) in [
+        (
+            "/lib/udev/rules.d/99-a.rules",
+            "/usr/lib/udev/rules.d/99-a.rules",
+        ),
+        ("/lib64/a.so", "/usr/lib64/a.so"),
+        ("/bin/a", "/usr/bin/a"),
+        ("/lib", "/usr/lib"),
+        ("/etc/init.d/a", "/etc/rc.d/init.d/a"),
+        ("/etc/rc.local", "/etc/rc.d/rc.local"),
+        ("/etc/ssl/certs/a.pem", "/etc/pki/tls/certs/a.pem"),
+    ] {
+        refused(&file(path), &format!("write \"{real}\""));
+    }
+    for path in [
+        "/library/a",
+        "/usr/lib/a",
+        "/etc/init.d.own/a",
+        "/etc/ssl/a",
+    ] {
+        assert!(read(&file(path)).recipe.is_some(), "{path}");
+    }
+}
+
+/// firstboot refuses a node on which a file of the image was changed, so a file that firstboot or
+/// the installer writes cannot be in the image.
+#[test]
+fn a_file_that_the_node_writes_itself_is_refused() {
+    let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
+    for path in [
+        "/etc/hostname",
+        "/etc/machine-id",
+        "/etc/etcd/etcd.conf",
+        "/root/.ssh/authorized_keys",
+        "/var/lib/etcd/data/a",
+        "/var/lib/firstboot/a",
+    ] {
+        refused(
+            &file(path),
+            &format!("{path} cannot be a file of the image"),
+        );
+    }
+    // systemd requires this name for a mount at /mnt/a-b.
+    let mount = "/etc/systemd/system/mnt-a\\\\x2db.mount";
+    for path in [
+        "/etc/hostname.own",
+        "/root/.ssh/config",
+        "/etc/etcd.own/a",
+        mount,
+    ] {
+        assert_eq!(said(&file(path)), Vec::<String>::new(), "{path}");
+    }
+    let resolver = file("/etc/resolv.conf");
+    assert!(read(&resolver).recipe.is_some());
+    assert!(
+        said(&resolver)[0].contains("NetworkManager can rewrite /etc/resolv.conf"),
+        "{:?}",
+        said(&resolver)
+    );
+}

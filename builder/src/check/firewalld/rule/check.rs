@@ -28,6 +28,20 @@ impl Rule {
             .or_else(|| self.check_destination())
             .or_else(|| self.check_element())
             .or_else(|| self.check_actions())
+            .or_else(|| self.check_prefix())
+    }
+
+    /// Checks the prefix of the log. firewalld writes each rule as a string and reads it again with
+    /// shlex (core/rich.py, `_lexer`).
+    fn check_prefix(&self) -> Option<Finding> {
+        let prefix = &self.log.as_ref()?.prefix;
+        let is_quoted = prefix.contains('"') || prefix.ends_with('\\');
+        (is_quoted || prefix.contains('=')).then(|| {
+            self.fault(
+                "the prefix of the log contains a character that firewalld cannot read again",
+                "write the prefix without =, \" and \\",
+            )
+        })
     }
 
     fn fault(&self, message: &str, instead: &str) -> Finding {

@@ -1,8 +1,8 @@
 //! Checks the items of the zone itself, outside its rules.
 
-use super::super::element::{Element, IGNORED};
+use super::super::element::{Element, IGNORED, UNINSTALLABLE};
 use super::super::value::{
-    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key,
+    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key, ports,
 };
 use crate::check::finding::Finding;
 
@@ -39,31 +39,52 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
             ));
             return None;
         }
-        "forward-port" => {
-            let (to_port, to) = (at.text("to-port"), at.text("to-addr"));
-            if !to_port.is_empty() {
-                at.expect_port("to-port", out);
-            }
-            if !to.is_empty() {
-                at.expect(
-                    "to-addr",
-                    |text| is_ipv4(text) || is_ipv6(text),
-                    "an address",
-                    out,
-                );
-            }
-            format!(
-                "forward-port {}/{protocol} to {}@{to}",
-                port_key(port),
-                port_key(to_port)
-            )
-        }
+        "forward-port" => forward_port(at, out),
         name => name.to_owned(),
     };
-    if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
+    if opens_etcd(at) {
         out.push(open_to_everyone(at));
     }
     Some(item)
+}
+
+/// Checks a forward-port, and returns it in a form that can be compared.
+fn forward_port(at: &Element<'_>, out: &mut Vec<Finding>) -> String {
+    let (port, protocol) = (at.text("port"), at.text("protocol"));
+    let (to_port, to) = (at.text("to-port"), at.text("to-addr"));
+    if !to_port.is_empty() {
+        at.expect_port("to-port", out);
+    }
+    // core/io/zone.py, _check_config.
+    if to_port.is_empty() && to.is_empty() {
+        let message = "the forward-port has neither to-port nor to-addr";
+        out.push(at.misplaced(message, UNINSTALLABLE, "write to-port or to-addr"));
+    }
+    if !to.is_empty() {
+        at.expect(
+            "to-addr",
+            |text| is_ipv4(text) || is_ipv6(text),
+            "an address",
+            out,
+        );
+    }
+    format!(
+        "forward-port {}/{protocol} to {}@{to}",
+        port_key(port),
+        port_key(to_port)
+    )
+}
+
+/// Returns whether an item opens a port of etcd.
+fn opens_etcd(at: &Element<'_>) -> bool {
+    match at.name() {
+        "port" => {
+            at.text("protocol") == "tcp"
+                && ports(at.text("port")).is_some_and(|(low, high)| low <= 2380 && high >= 2379)
+        }
+        "service" => ["etcd-client", "etcd-server"].contains(&at.text("name")),
+        _ => false,
+    }
 }
 
 /// Returns the warning about an etcd port that the whole zone can reach.

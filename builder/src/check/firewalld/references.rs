@@ -1,0 +1,77 @@
+//! Finds the services, ICMP types and ipsets that a zone names but that the node does not have.
+//! firewalld 0.6.3 ignores them (core/fw_zone.py, __zone_settings), but the kickstart checks the
+//! zones with firewall-offline-cmd, which refuses such a zone (core/io/zone.py, _check_config).
+
+use std::collections::BTreeSet;
+
+use recipes::diagnostic::nearest;
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::schema::Kind;
+use crate::check::file::{File, Kind as FileKind};
+use crate::check::finding::Finding;
+use crate::check::tables;
+
+/// Checks the zones of `files`. `whole` is true if `files` contains all files that are added to a
+/// node.
+pub(in crate::check) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
+    let mut out = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        if FileKind::of(&file.path) != Some(FileKind::Firewalld) {
+            continue;
+        }
+        let options = ParsingOptions {
+            allow_dtd: true,
+            ..ParsingOptions::default()
+        };
+        let Ok(document) = Document::parse_with_options(file.text, options) else {
+            continue;
+        };
+        let root = document.root_element().tag_name().name();
+        if Kind::of(&file.path, root) != Some(Kind::Zone) {
+            continue;
+        }
+        let elements = document.descendants().filter(Node::is_element);
+        let findings = elements.filter_map(|node| reference(node, files, whole));
+        out.extend(findings.map(|finding| (index, finding)));
+    }
+    out
+}
+
+/// Returns a finding if an element of a zone names something that does not exist.
+fn reference(node: Node<'_, '_>, files: &[File<'_>], whole: bool) -> Option<Finding> {
+    let nothing = BTreeSet::new();
+    let (what, folder, attribute, stock) = match node.tag_name().name() {
+        "service" => ("service", "services", "name", &*tables::FIREWALLD_SERVICES),
+        "icmp-block" | "icmp-type" => (
+            "ICMP type",
+            "icmptypes",
+            "name",
+            &*tables::FIREWALLD_ICMP_TYPES,
+        ),
+        "source" if whole => ("ipset", "ipsets", "ipset", &nothing),
+        _ => return None,
+    };
+    let named = node.attribute_node(attribute)?;
+    let name = named.value();
+    let own = format!("/firewalld/{folder}/{name}.xml");
+    if stock.contains(name) || files.iter().any(|file| file.path.ends_with(&own)) {
+        return None;
+    }
+    let in_rule = node
+        .parent_element()
+        .is_some_and(|parent| parent.tag_name().name() == "rule");
+    let message = format!("firewalld 0.6.3 has no {what} {name}");
+    let place = named.range_value();
+    let finding = if whole && !in_rule && what != "ipset" {
+        Finding::error("firewalld/reference", place, message)
+            .effect("firewall-offline-cmd refuses the zone, and the installation ends")
+    } else {
+        Finding::warning("firewalld/reference", place, message)
+            .effect("firewalld ignores this element, and logs a warning")
+    };
+    Some(match nearest(name, stock.iter().copied()) {
+        Some(near) => finding.fix(format!("did you mean {near}?")),
+        None => finding.fix(format!("add the file /etc{own}")),
+    })
+}
