@@ -2,6 +2,7 @@
 //!
 //! - Imports point in one direction: no files of a crate import each other in a cycle.
 //! - No Rust file has more than [`LONGEST_FILE`] lines.
+//!
 //! Usage: `lint WORKSPACE`. Prints each fault, and exits with 1 if there is a fault.
 
 mod circles;
