@@ -26,7 +26,7 @@ fn all() -> SigSet {
 pub(crate) struct HeldSignals(());
 
 impl HeldSignals {
-    /// Holds the signals back in this thread, and in the programs that this thread executes.
+    /// Holds the signals back in this thread, and in the threads that it starts.
     pub(crate) fn hold() -> Result<Self> {
         all().thread_block().context("cannot hold signals back")?;
         Ok(Self(()))
