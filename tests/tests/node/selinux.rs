@@ -101,7 +101,7 @@ fn prepare(root: &Path) -> Result<()> {
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
     fs::write(root.join("root/confined.sh"), include_str!("confined.sh"))?;
-    let unit = "[Unit]\nWants=firstboot.service etcd.service systemd-networkd.service\n\
+    let unit = "[Unit]\nWants=dbus.socket firstboot.service etcd.service systemd-networkd.service\n\
                 [Service]\nExecStart=/bin/bash /root/confined.sh\n";
     fs::write(root.join("etc/systemd/system/confined.service"), unit)?;
     fs::write(
