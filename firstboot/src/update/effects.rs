@@ -105,12 +105,15 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
     let boots = below(&[
         "etc/systemd/system.conf.d/",
+        "usr/lib/systemd/system.conf.d/",
         "etc/modules-load.d/",
+        "usr/lib/modules-load.d/",
         "etc/udev/",
+        "usr/lib/udev/",
         "etc/selinux/",
         "boot/",
     ]);
-    if boots || path == "etc/fstab" {
+    if boots || ["etc/fstab", "etc/systemd/system.conf"].contains(&path) {
         return Some(Effect::Reboot(path.to_owned()));
     }
     match path {
@@ -280,7 +283,16 @@ mod tests {
                 "{rule:?}"
             );
         }
-        assert_eq!(only_at_boot(&change("etc/fstab")), ["/etc/fstab"]);
+        for path in [
+            "etc/fstab",
+            "etc/systemd/system.conf",
+            "etc/systemd/system.conf.d/a.conf",
+            "usr/lib/systemd/system.conf.d/a.conf",
+            "usr/lib/modules-load.d/a.conf",
+            "usr/lib/udev/rules.d/a.rules",
+        ] {
+            assert_eq!(only_at_boot(&change(path)), [format!("/{path}")]);
+        }
     }
 
     #[test]
