@@ -1,11 +1,12 @@
 //! Makes the running system use the files that a replacement has installed. The update logs a
 //! failed effect but continues, because the health check decides whether the update succeeds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::effects::{Effect, effects};
+use super::effects::{Effect, effects, restart};
 use super::file_changes::{FileChange, Kind};
 use crate::change::Change;
 use crate::steps::selinux;
@@ -14,13 +15,21 @@ use crate::system_command::run;
 /// The folders with unit files.
 const UNIT_FOLDERS: [&str; 2] = ["etc/systemd/system/", "usr/lib/systemd/system/"];
 
+/// Returns all effects of these changes on the system with this root. A unit of which only an
+/// overriding file is removed is restarted.
+pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
+    let on_system = |effect: Effect| match effect {
+        Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => restart(name),
+        effect => Some(effect),
+    };
+    effects(changes).into_iter().filter_map(on_system).collect()
+}
+
 /// Stops and disables the units that the replacement will remove. The caller must call this
 /// function before the replacement.
 pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(String)) {
-    for effect in effects(changes) {
-        if let Effect::RemoveUnit(name) = effect
-            && !has_other_file(Path::new("/"), &name, changes)
-        {
+    for effect in effects_on(Path::new("/"), changes) {
+        if let Effect::RemoveUnit(name) = effect {
             attempt(say, &["stop", &name]);
             attempt(say, &["disable", &name]);
         }
@@ -42,7 +51,7 @@ pub(super) fn apply_effects(
     {
         run("systemctl", &["daemon-reload"])?;
     }
-    for effect in effects(changes) {
+    for effect in effects_on(Path::new("/"), changes) {
         match effect {
             // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if
             // /proc/sys is read-only (ConditionPathIsReadWrite=). In a container, parts of
@@ -57,10 +66,6 @@ pub(super) fn apply_effects(
             Effect::Sshd => attempt(say, &["reload-or-try-restart", "sshd.service"]),
             Effect::Journald => attempt(say, &["restart", "systemd-journald.service"]),
             Effect::RestartUnit(name) => attempt(say, &restart_if_running(&name)),
-            // The unit now has the file that the removed file overrode.
-            Effect::RemoveUnit(name) if has_other_file(Path::new("/"), &name, changes) => {
-                attempt(say, &restart_if_running(&name));
-            }
             Effect::AddUnit(name) => {
                 attempt(say, &["preset", &name]);
                 if run("systemctl", &["is-enabled", "--quiet", &name]).is_ok() {
@@ -165,17 +170,27 @@ mod tests {
             path: path.to_owned(),
             kind,
         };
-        let removed =
-            |name: &str| vec![change(&format!("etc/systemd/system/{name}"), Kind::Removed)];
-        let has_other =
-            |name: &str, changes: &[FileChange]| has_other_file(root.path(), name, changes);
-        assert!(has_other("chronyd.service", &removed("chronyd.service")));
-        assert!(!has_other("other.service", &removed("other.service")));
+        let of = |changes: &[FileChange]| -> Vec<String> {
+            effects_on(root.path(), changes)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let overrides = change("etc/systemd/system/chronyd.service", Kind::Removed);
+        assert_eq!(
+            of(&[overrides]),
+            ["restarts chronyd.service if it is running"]
+        );
+        let other = change("etc/systemd/system/other.service", Kind::Removed);
+        assert_eq!(of(&[other]), ["stops and disables other.service"]);
         // The replacement or its rollback moves the unit's file to the other folder.
         for kind in [Kind::Added, Kind::Removed] {
-            let mut moved = removed("own.service");
-            moved.push(change("usr/lib/systemd/system/own.service", kind));
-            assert!(!has_other("own.service", &moved), "{kind:?}");
+            let moved = [
+                change("etc/systemd/system/own.service", Kind::Removed),
+                change("usr/lib/systemd/system/own.service", kind),
+            ];
+            let removes = "stops and disables own.service".to_owned();
+            assert!(of(&moved).contains(&removes), "{kind:?}");
         }
     }
 

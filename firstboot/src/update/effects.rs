@@ -141,10 +141,14 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
     Some(match kind {
         Kind::Added if !drop_in => Effect::AddUnit(name),
         Kind::Removed if !drop_in => Effect::RemoveUnit(name),
-        // A restart of a target would also stop the units that require the target.
-        _ if name.ends_with(".target") => return None,
-        _ => Effect::RestartUnit(name),
+        _ => return restart(name),
     })
+}
+
+/// Returns the restart of a unit, or `None` for a target, because its restart would also stop the
+/// units that require the target.
+pub(super) fn restart(unit: String) -> Option<Effect> {
+    (!unit.ends_with(".target")).then_some(Effect::RestartUnit(unit))
 }
 
 impl fmt::Display for Effect {
