@@ -1,20 +1,34 @@
 //! Makes the running system use the files that a replacement has installed. The update logs a
 //! failed effect but continues, because the health check decides whether the update succeeds.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::effects::{Effect, effects};
+use super::effects::{Effect, effects, restart};
 use super::file_changes::{FileChange, Kind};
 use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files the replacement will remove. The caller must call this
+/// The folders with unit files.
+const UNIT_FOLDERS: [&str; 2] = ["etc/systemd/system/", "usr/lib/systemd/system/"];
+
+/// Returns all effects of these changes on the system with this root. A unit of which only an
+/// overriding file is removed is restarted.
+pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
+    let on_system = |effect: Effect| match effect {
+        Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => restart(name),
+        effect => Some(effect),
+    };
+    effects(changes).into_iter().filter_map(on_system).collect()
+}
+
+/// Stops and disables the units that the replacement will remove. The caller must call this
 /// function before the replacement.
 pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(String)) {
-    for effect in effects(changes) {
+    for effect in effects_on(Path::new("/"), changes) {
         if let Effect::RemoveUnit(name) = effect {
             attempt(say, &["stop", &name]);
             attempt(say, &["disable", &name]);
@@ -37,7 +51,7 @@ pub(super) fn apply_effects(
     {
         run("systemctl", &["daemon-reload"])?;
     }
-    for effect in effects(changes) {
+    for effect in effects_on(Path::new("/"), changes) {
         match effect {
             // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if
             // /proc/sys is read-only (ConditionPathIsReadWrite=). In a container, parts of
@@ -51,7 +65,7 @@ pub(super) fn apply_effects(
             Effect::Chrony => attempt(say, &["try-restart", "chronyd.service"]),
             Effect::Sshd => attempt(say, &["reload-or-try-restart", "sshd.service"]),
             Effect::Journald => attempt(say, &["restart", "systemd-journald.service"]),
-            Effect::RestartUnit(name) => attempt(say, &["try-restart", &name]),
+            Effect::RestartUnit(name) => attempt(say, &restart_if_running(&name)),
             Effect::AddUnit(name) => {
                 attempt(say, &["preset", &name]);
                 if run("systemctl", &["is-enabled", "--quiet", &name]).is_ok() {
@@ -62,6 +76,28 @@ pub(super) fn apply_effects(
         }
     }
     Ok(())
+}
+
+/// Returns whether a unit has a file that the replacement neither adds nor removes, for example the
+/// file of the base system that a file of the image overrides. The replacement does not remove such
+/// a unit.
+fn has_other_file(root: &Path, name: &str, changes: &[FileChange]) -> bool {
+    let appears_or_disappears = |path: &str| {
+        changes
+            .iter()
+            .any(|change| change.path == path && change.kind != Kind::Replaced)
+    };
+    UNIT_FOLDERS
+        .iter()
+        .map(|folder| format!("{folder}{name}"))
+        .any(|path| !appears_or_disappears(&path) && root.join(&path).exists())
+}
+
+/// Returns the arguments with which systemctl restarts a unit if the unit is running. systemctl
+/// must not wait, because a unit may finish its start only when etcd answers, and etcd starts only
+/// after the replacement.
+const fn restart_if_running(name: &str) -> [&str; 3] {
+    ["try-restart", "--no-block", name]
 }
 
 /// Returns whether systemd or one of its generators reads a file when systemd loads its units.
@@ -121,5 +157,45 @@ mod tests {
         ] {
             assert_eq!(is_read_by_systemd(path), reads, "{path}");
         }
+    }
+
+    #[test]
+    fn only_a_unit_without_another_file_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().join("usr/lib/systemd/system");
+        std::fs::create_dir_all(&base).unwrap();
+        std::fs::write(base.join("chronyd.service"), "").unwrap();
+        std::fs::write(base.join("own.service"), "").unwrap();
+        let change = |path: &str, kind| FileChange {
+            path: path.to_owned(),
+            kind,
+        };
+        let of = |changes: &[FileChange]| -> Vec<String> {
+            effects_on(root.path(), changes)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let overrides = change("etc/systemd/system/chronyd.service", Kind::Removed);
+        assert_eq!(
+            of(&[overrides]),
+            ["restarts chronyd.service if it is running"]
+        );
+        let other = change("etc/systemd/system/other.service", Kind::Removed);
+        assert_eq!(of(&[other]), ["stops and disables other.service"]);
+        // The replacement or its rollback moves the unit's file to the other folder.
+        for kind in [Kind::Added, Kind::Removed] {
+            let moved = [
+                change("etc/systemd/system/own.service", Kind::Removed),
+                change("usr/lib/systemd/system/own.service", kind),
+            ];
+            let removes = "stops and disables own.service".to_owned();
+            assert!(of(&moved).contains(&removes), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_restart_of_a_unit_waits_for_etcd() {
+        assert!(restart_if_running("own.service").contains(&"--no-block"));
     }
 }

@@ -11,7 +11,8 @@ use recipes::{EtcdVersion, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use super::effects::{effects, only_at_boot, reboots};
+use super::apply::effects_on;
+use super::effects::{only_at_boot, reboots};
 use super::file_changes::{FileChange, Kind, changes};
 use super::stage::Staged;
 use crate::files;
@@ -62,7 +63,7 @@ pub(super) fn report(
     own: EtcdVersion,
 ) -> Result<Report> {
     let changes = changes(&file_list()?, &staged.file_list);
-    let all = effects(&changes);
+    let all = effects_on(Path::new("/"), &changes);
     let files = changes
         .iter()
         .map(|change| shown(change, staged))

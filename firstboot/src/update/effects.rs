@@ -105,12 +105,15 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
     let boots = below(&[
         "etc/systemd/system.conf.d/",
+        "usr/lib/systemd/system.conf.d/",
         "etc/modules-load.d/",
+        "usr/lib/modules-load.d/",
         "etc/udev/",
+        "usr/lib/udev/",
         "etc/selinux/",
         "boot/",
     ]);
-    if boots || path == "etc/fstab" {
+    if boots || ["etc/fstab", "etc/systemd/system.conf"].contains(&path) {
         return Some(Effect::Reboot(path.to_owned()));
     }
     match path {
@@ -138,10 +141,14 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
     Some(match kind {
         Kind::Added if !drop_in => Effect::AddUnit(name),
         Kind::Removed if !drop_in => Effect::RemoveUnit(name),
-        // A restart of a target would also stop the units that require the target.
-        _ if name.ends_with(".target") => return None,
-        _ => Effect::RestartUnit(name),
+        _ => return restart(name),
     })
+}
+
+/// Returns the restart of a unit, or `None` for a target, because its restart would also stop the
+/// units that require the target.
+pub(super) fn restart(unit: String) -> Option<Effect> {
+    (!unit.ends_with(".target")).then_some(Effect::RestartUnit(unit))
 }
 
 impl fmt::Display for Effect {
@@ -280,7 +287,16 @@ mod tests {
                 "{rule:?}"
             );
         }
-        assert_eq!(only_at_boot(&change("etc/fstab")), ["/etc/fstab"]);
+        for path in [
+            "etc/fstab",
+            "etc/systemd/system.conf",
+            "etc/systemd/system.conf.d/a.conf",
+            "usr/lib/systemd/system.conf.d/a.conf",
+            "usr/lib/modules-load.d/a.conf",
+            "usr/lib/udev/rules.d/a.rules",
+        ] {
+            assert_eq!(only_at_boot(&change(path)), [format!("/{path}")]);
+        }
     }
 
     #[test]

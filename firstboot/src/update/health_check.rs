@@ -129,19 +129,25 @@ impl<'a> HealthCheck<'a> {
 
     /// Returns whether a new etcd process has started since the last check.
     fn has_started_again(&mut self) -> Result<bool> {
-        // systemd keeps this property after the process has exited.
-        let name = "ExecMainPID";
-        let process = systemd::properties(ETCD_UNIT, &[name])?
-            .remove(name)
-            .unwrap_or_default();
+        // systemd keeps `ExecMainPID` after the process has exited.
+        let mut unit = systemd::properties(ETCD_UNIT, &["ExecMainPID", "MainPID"])?;
+        let mut of = |name: &str| unit.remove(name).unwrap_or_default();
+        let (process, running) = (of("ExecMainPID"), of("MainPID"));
+        Ok(self.observe(process, running != "0"))
+    }
+
+    /// Counts the starts of etcd. Returns whether `process` has started since the last observation.
+    fn observe(&mut self, process: String, is_running: bool) -> bool {
         let again = process != self.process;
-        self.starts += u32::from(again && process != "0");
+        // The update has stopped the etcd of the previous image, which does not count.
+        let is_previous = self.process.is_empty() && !is_running;
+        self.starts += u32::from(again && process != "0" && !is_previous);
         if again {
             // The peers connect again after each start.
             self.unreached = None;
         }
         self.process = process;
-        Ok(again)
+        again
     }
 
     /// Queries etcd on this node, and writes a key through it. Returns a fault that waiting does
@@ -182,5 +188,26 @@ mod tests {
         ] {
             assert_eq!(waits_for_others(status), waits, "{status}");
         }
+    }
+
+    #[test]
+    fn the_etcd_of_the_previous_image_does_not_count_as_a_start() {
+        let node = "etcd-1".parse().unwrap();
+        let mut check = HealthCheck::new(&node, 7, None);
+        let observations = [
+            ("100", false, 0),
+            ("101", true, 1),
+            ("101", false, 1),
+            ("102", true, 2),
+        ];
+        for (process, is_running, starts) in observations {
+            check.observe(process.to_owned(), is_running);
+            assert_eq!(check.starts, starts, "{process}");
+        }
+        // After a reboot, etcd has not had a process yet.
+        let mut check = HealthCheck::new(&node, 7, None);
+        check.observe("0".to_owned(), false);
+        check.observe("50".to_owned(), true);
+        assert_eq!(check.starts, 1);
     }
 }
