@@ -85,8 +85,20 @@ fn a_machine_that_cannot_be_cycled_is_switched_off_and_on() {
     assert_eq!(calls, ["netboot", "cycle", "off", "on"]);
     assert_eq!(result.unwrap_err(), "cycle failed: no; on failed: no");
     let (calls, result) = sequence(&[Cycle, Off], 9);
-    assert_eq!(calls, ["netboot", "cycle", "off"]);
-    assert!(result.is_err());
+    assert_eq!(
+        calls,
+        ["netboot", "cycle", "off", "on"],
+        "a controller may refuse to switch off a machine that is off"
+    );
+    assert_eq!(
+        result.unwrap_err(),
+        "cycle failed: no; off failed: no; `netboot` and `on` succeeded"
+    );
+    let (_, result) = sequence(&[Cycle, Off, On], 9);
+    assert_eq!(
+        result.unwrap_err(),
+        "cycle failed: no; off failed: no; on failed: no"
+    );
 }
 
 #[test]
