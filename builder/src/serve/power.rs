@@ -144,8 +144,12 @@ impl Power {
         for (node, changed) in record.installation_changes()? {
             let recorded = match seen.get(&node) {
                 Some(known) if known.0 == changed => known.clone(),
-                // If a record cannot be read, the board shows the error.
-                _ => (changed, record.installation(&node).ok().flatten()),
+                known => match (record.installation(&node), known) {
+                    (Ok(installation), _) => (changed, installation),
+                    // The next look reads the record again. The board shows the error.
+                    (Err(_), Some(known)) => known.clone(),
+                    (Err(_), None) => (changed, None),
+                },
             };
             now.insert(node, recorded);
         }
