@@ -25,10 +25,15 @@ pub(super) fn discard(temp: &Path) {
 
 /// Makes an interrupt (^C, SIGTERM, SIGHUP) end the program cleanly: the program removes the
 /// partial output, reports the removal, and exits with 128 plus the signal's number (130 for ^C),
-/// as shells do. Call this function once, early in `main`.
+/// as shells do. SIGHUP has no effect if nohup started the program. Call this function once, early
+/// in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    // nohup makes the program ignore SIGHUP, so that it continues after the terminal is closed.
+    if !ignores_hangup(&fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        signals.add_signal(SIGHUP)?;
+    }
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -62,4 +67,33 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             std::process::exit(128 + signal);
         })?;
     Ok(())
+}
+
+/// Returns whether a process ignores SIGHUP, according to its `/proc/PID/status`.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit of the mask is signal 1, SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_mask_of_ignored_signals_shows_whether_hangup_is_ignored() {
+        let status = |blocked: &str, ignored: &str| {
+            format!("Name:\tbuilder\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\n")
+        };
+        assert!(ignores_hangup(&status(
+            "0000000000000000",
+            "0000000000001001"
+        )));
+        assert!(!ignores_hangup(&status(
+            "0000000000000001",
+            "0000000000001004"
+        )));
+        assert!(!ignores_hangup(""));
+    }
 }

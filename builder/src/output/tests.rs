@@ -1,4 +1,4 @@
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::siblings::replace_in_two;
@@ -261,39 +261,46 @@ fn a_full_disk_leaves_the_old_output() {
     result.unwrap();
 }
 
+/// Starts [`child`] in its own process with a command that runs this program, and waits until the
+/// child has begun an output.
+fn start(command: &mut Command, target: &Path) -> Child {
+    let child = command
+        .args([
+            "--exact",
+            "output::tests::child",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("OUTPUT_TEST_TARGET", target)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (folder, begun) = (target.parent().unwrap(), Instant::now());
+    while names(folder).len() < 2 || !folder.join("begun").exists() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the child did not start"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn kill(child: &Child, signal: &str) {
+    let mut kill = Command::new("kill");
+    kill.args(["-s", signal, &child.id().to_string()]);
+    assert!(kill.status().unwrap().success());
+}
+
 #[test]
 fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("KILL", -1)] {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("out");
         build(&target, "one").unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "output::tests::child",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env("OUTPUT_TEST_TARGET", &target)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while names(dir.path()).len() < 2 || !dir.path().join("begun").exists() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "the child did not start"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let mut child = start(&mut Command::new(std::env::current_exe().unwrap()), &target);
+        kill(&child, signal);
         let status = child.wait().unwrap();
         assert_eq!(status.code().unwrap_or(-1), code, "{signal}");
         fs::remove_file(dir.path().join("begun")).unwrap();
@@ -307,6 +314,21 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
             "{signal}"
         );
     }
+}
+
+#[test]
+fn a_build_that_nohup_started_continues_after_its_terminal_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("nohup");
+    // nohup replaces itself by this program.
+    command.arg(std::env::current_exe().unwrap());
+    let mut child = start(&mut command, &dir.path().join("out"));
+    kill(&child, "HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    let ended = child.try_wait().unwrap();
+    assert!(ended.is_none(), "SIGHUP ended the build: {ended:?}");
+    kill(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -150,6 +150,7 @@ impl Fetch<'_> {
     /// Downloads the small file at `url`, such as a SHA256SUMS, with at most two tries.
     pub(crate) fn small(&self, url: &Url) -> Result<Vec<u8>, MirrorError> {
         let limit = self.patience.sums_bytes;
+        let deadline = Instant::now() + self.patience.whole;
         let ask = || -> Result<Vec<u8>, Attempt> {
             let response = self
                 .client
@@ -160,18 +161,7 @@ impl Fetch<'_> {
                 Step::StartOver { .. } => {}
                 step => return Err(self.refusal(&step, response.status().as_u16(), limit)),
             }
-            let mut body = Vec::new();
-            let read = response.take(limit + 1).read_to_end(&mut body);
-            read.map_err(|error| {
-                Attempt::Retry(self.broken(&error, body.len() as u64, None), None)
-            })?;
-            if body.len() as u64 > limit {
-                return Err(Attempt::GiveUp(MirrorError::TooLarge {
-                    size: limit + 1,
-                    limit,
-                }));
-            }
-            Ok(body)
+            self.small_body(response, limit, deadline)
         };
         match ask() {
             Ok(body) => Ok(body),
@@ -184,6 +174,33 @@ impl Fetch<'_> {
             }
             Err(Attempt::GiveUp(trouble)) => Err(trouble),
             Err(Attempt::Complete) => Err(MirrorError::Misfit),
+        }
+    }
+
+    /// Reads a body of at most `limit` bytes.
+    fn small_body(
+        &self,
+        mut response: Response,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Attempt> {
+        let (mut body, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+        loop {
+            if Instant::now() > deadline {
+                return Err(Attempt::GiveUp(MirrorError::Slow(self.patience.whole)));
+            }
+            let had = body.len() as u64;
+            let count = response
+                .read(&mut buffer)
+                .map_err(|error| Attempt::Retry(self.broken(&error, had, None), None))?;
+            if count == 0 {
+                return Ok(body);
+            }
+            body.extend_from_slice(&buffer[..count]);
+            if body.len() as u64 > limit {
+                let size = limit + 1;
+                return Err(Attempt::GiveUp(MirrorError::TooLarge { size, limit }));
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Records which machines download the kickstart. If a build has replaced the image that a
 //! machine's boot script named, the machine gets a kickstart that only restarts it.
 
+use std::time::SystemTime;
+
 use anyhow::Result;
 use hyper::StatusCode;
 use recipes::{Label, NodeIdentity, Stage};
@@ -102,11 +104,23 @@ fn note_download(
     node: &NodeIdentity,
 ) -> Result<()> {
     let _lock = record.lock()?;
-    let mut installation = record.installation(&node.name)?.unwrap_or_default();
-    installation.kickstart(now());
+    let installation = downloaded(record.installation(&node.name)?, now());
     record.put_installation(&node.name, &installation)?;
     state.log_event(request, Some(&node.name), "downloads the kickstart");
     Ok(())
+}
+
+/// Returns the record of a node's installation after the node's machine downloaded the kickstart.
+///
+/// Any program on the machine can download the kickstart. Without an earlier record, the download
+/// therefore does not begin an installation, after which the server would hand out the node's
+/// document although no operator has allowed this.
+fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
+    let is_recorded = recorded.is_some();
+    let mut installation = recorded.unwrap_or_default();
+    installation.kickstart(now);
+    installation.began = installation.began.filter(|_| is_recorded);
+    installation
 }
 
 /// Records that the node's newest attempt has failed, so that the board shows the reason, and
@@ -130,4 +144,25 @@ fn fail(installation: &mut Installation, why: &Refusal) -> bool {
     };
     let failed = installation.report(&token, Stage::Failed, Some(why.to_string()), now());
     failed.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::record::NextBoot;
+
+    #[test]
+    fn a_download_without_a_record_does_not_begin_an_installation() {
+        let now = SystemTime::UNIX_EPOCH;
+        let unknown = downloaded(None, now);
+        assert_eq!(unknown.began, None, "the server hands out the document");
+        assert_eq!(
+            unknown.next(3),
+            NextBoot::Disk(now),
+            "a boot loader overwrites an installation that was started by hand"
+        );
+        assert_eq!(downloaded(Some(unknown.clone()), now), unknown);
+        let allowed = downloaded(Some(Installation::allowed()), now);
+        assert_eq!(allowed.began, Some(now));
+    }
 }

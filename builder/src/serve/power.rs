@@ -144,8 +144,12 @@ impl Power {
         for (node, changed) in record.installation_changes()? {
             let recorded = match seen.get(&node) {
                 Some(known) if known.0 == changed => known.clone(),
-                // If a record cannot be read, the board shows the error.
-                _ => (changed, record.installation(&node).ok().flatten()),
+                known => match (record.installation(&node), known) {
+                    (Ok(installation), _) => (changed, installation),
+                    // The next look reads the record again. The board shows the error.
+                    (Err(_), Some(known)) => known.clone(),
+                    (Err(_), None) => (changed, None),
+                },
             };
             now.insert(node, recorded);
         }
@@ -236,7 +240,9 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
 /// Returns the completed actions, or the failure.
 ///
 /// A management controller refuses to cycle a machine that is off, and some controllers cannot
-/// cycle a machine. If the call for `cycle` fails, the machine is switched off and on instead.
+/// cycle a machine. If the call for `cycle` fails, the machine is switched off and on instead. Some
+/// controllers also refuse to switch off a machine that is off (bmc-toolbox/bmclib#382), so the
+/// machine is switched on even if the call for `off` fails.
 fn boot_from_network(
     call: impl Fn(Action) -> io::Result<()>,
     is_current: impl Fn() -> bool,
@@ -259,13 +265,16 @@ fn boot_from_network(
     if !is_current() {
         return Ok(begun.to_owned());
     }
-    if let Err(off) = call(Action::Off).map_err(failed(Action::Off)) {
-        return Err(format!("{cycle}; {off}"));
-    }
+    let off = call(Action::Off).map_err(failed(Action::Off));
     std::thread::sleep(pause);
-    call(Action::On)
-        .map(|()| format!("`netboot`, `off` and `on` succeeded; {cycle}"))
-        .map_err(|error| format!("{cycle}; {}", failed(Action::On)(error)))
+    let on = call(Action::On).map_err(failed(Action::On));
+    match (off, on) {
+        (Ok(()), Ok(())) => Ok(format!("`netboot`, `off` and `on` succeeded; {cycle}")),
+        (Ok(()), Err(on)) => Err(format!("{cycle}; {on}")),
+        // The machine boots now if it was off, but not if it was on.
+        (Err(off), Ok(())) => Err(format!("{cycle}; {off}; `netboot` and `on` succeeded")),
+        (Err(off), Err(on)) => Err(format!("{cycle}; {off}; {on}")),
+    }
 }
 
 /// Calls the command once. Kills the command if it exceeds the time limit.

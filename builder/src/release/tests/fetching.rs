@@ -1,5 +1,6 @@
 //! Tests of downloads during network faults.
 
+use super::super::address;
 use super::server::Behavior;
 use super::*;
 
@@ -174,6 +175,31 @@ fn a_stalled_connection_is_closed() {
     // The server sends nothing, so only the client can end the connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [MirrorError::Stalled(impatient().stall)]);
+}
+
+#[test]
+fn a_file_that_arrives_too_slowly_is_given_up() {
+    let (bench, bytes) = (Bench::new(), noise(1000));
+    let patience = RetryPolicy {
+        whole: Duration::from_millis(400),
+        ..impatient()
+    };
+    let slow = Server::with(&bytes, &[Behavior::Drip]).file(SUMS_FILE, &bytes, &[Behavior::Drip]);
+    let client = client(&patience, &bench.said).unwrap();
+    let fetch = Fetch {
+        client: &client,
+        patience: &patience,
+        progress: &bench.said,
+    };
+    let url = |name: &str| address::on(&slow.mirror(), version(), name).unwrap();
+    let expected = MirrorError::Slow(patience.whole);
+    assert_eq!(fetch.small(&url(SUMS_FILE)), Err(expected.clone()));
+    let path = bench.cache().join("tarball");
+    let part = PartialDownload::at(path.with_extension("part"));
+    let wanted = (Sha256::of(&bytes), 4096);
+    let tarball = url(&address::tarball(version()));
+    let found = fetch.verified(&tarball, wanted, &part, &path).unwrap();
+    assert_eq!(found, Err(expected));
 }
 
 #[test]

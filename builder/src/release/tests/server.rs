@@ -26,6 +26,8 @@ pub(super) enum Behavior {
     Cut(usize),
     /// A correct answer, except that the server sends nothing after this many bytes.
     Stall(usize),
+    /// A correct answer, except that the server sends only one byte every 20 ms.
+    Drip,
     /// An answer with this status and these additional header lines.
     Status(u16, &'static str),
     /// The whole file without a stated length. The file ends when the connection ends.
@@ -215,6 +217,10 @@ fn reply(
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }
+        Behavior::Drip => body.iter().try_for_each(|byte| {
+            std::thread::sleep(Duration::from_millis(20));
+            stream.write_all(&[*byte])
+        }),
         Behavior::WrongRange => stream.write_all(&bytes[1..10]),
         _ => stream.write_all(body),
     }

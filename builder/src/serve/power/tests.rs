@@ -52,6 +52,43 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
     assert!(!wants(None, &(at(9), None)), "the record is damaged");
 }
 
+#[test]
+fn a_record_that_cannot_be_read_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let node: Label = "etcd-1".parse().unwrap();
+    let power = Power(Arc::new(Shared {
+        program: PathBuf::from("true"),
+        record: Record::new(dir.path(), &"demo".parse().unwrap()),
+        retries: RETRIES,
+        log: Log::start(false, None).unwrap(),
+        results: Mutex::default(),
+    }));
+    let path = dir.path().join("demo/etcd-1/install.json");
+    let put = |installation: &Installation, when| {
+        let record = &power.0.record;
+        record.put_installation(&node, installation).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(when).unwrap();
+    };
+    let mut done = Installation::allowed();
+    done.document(at(1));
+    put(&done, at(1));
+    let seen = power.read(&BTreeMap::new()).unwrap();
+    assert_eq!(seen[&node].1, Some(done));
+
+    put(&Installation::allowed(), at(2));
+    // A folder cannot be read as a file.
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    let unreadable = power.read(&seen).unwrap();
+    assert_eq!(unreadable, seen);
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    let now = power.read(&unreadable).unwrap();
+    assert!(wants_netboot(unreadable.get(&node), &now[&node], RETRIES));
+}
+
 /// Runs the sequence with a command that fails for these actions. Returns the calls and the result.
 fn sequence(failing: &[Action], current: usize) -> (Vec<String>, Result<String, String>) {
     let calls = RefCell::new(Vec::new());
@@ -85,8 +122,20 @@ fn a_machine_that_cannot_be_cycled_is_switched_off_and_on() {
     assert_eq!(calls, ["netboot", "cycle", "off", "on"]);
     assert_eq!(result.unwrap_err(), "cycle failed: no; on failed: no");
     let (calls, result) = sequence(&[Cycle, Off], 9);
-    assert_eq!(calls, ["netboot", "cycle", "off"]);
-    assert!(result.is_err());
+    assert_eq!(
+        calls,
+        ["netboot", "cycle", "off", "on"],
+        "a controller may refuse to switch off a machine that is off"
+    );
+    assert_eq!(
+        result.unwrap_err(),
+        "cycle failed: no; off failed: no; `netboot` and `on` succeeded"
+    );
+    let (_, result) = sequence(&[Cycle, Off, On], 9);
+    assert_eq!(
+        result.unwrap_err(),
+        "cycle failed: no; off failed: no; on failed: no"
+    );
 }
 
 #[test]

@@ -109,6 +109,8 @@ impl Installation {
             None => Self::installed_elsewhere(now),
         };
         before.renewed(now);
+        // The record would otherwise grow with each installation that the node asks for.
+        before.before = None;
         Self {
             before: Some(Box::new(before)),
             image: Some(image),
@@ -126,10 +128,8 @@ impl Installation {
     /// Returns the record to restore if the node withdraws its request. Returns `None` if the node
     /// has not asked, or if the installation has been completed.
     pub(crate) fn withdrawn(&self) -> Option<Self> {
-        self.before
-            .as_deref()
-            .filter(|_| self.installed.is_none())
-            .cloned()
+        let before = self.before.as_deref().cloned();
+        before.filter(|_| self.installed.is_none())
     }
 
     /// Decides what the machine must do at its next boot. `retries` is the number of times that an

@@ -307,6 +307,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_does_not_grow_with_the_installations_that_a_node_asks_for() {
+        let (image, now) = (Sha256::of(b"image"), SystemTime::UNIX_EPOCH);
+        let (mut recorded, mut sizes) = (None, Vec::new());
+        for _ in 0..3 {
+            let mut asked = Installation::asked_by_node(recorded, image, now);
+            asked.send("token".to_owned(), now);
+            let healthy = asked.report("token", recipes::Stage::Healthy, None, now);
+            healthy.unwrap();
+            sizes.push(serde_json::to_vec(&asked).unwrap().len());
+            recorded = Some(asked);
+        }
+        assert_eq!(sizes[1], sizes[2], "{recorded:?}");
+    }
+
+    #[test]
     fn only_the_first_build_begins_a_complete_record() {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
