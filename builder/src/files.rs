@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use recipes::recipe::{Files, LocalFile, Repo, RepoKey};
-use recipes::{Diagnostic, Recipe};
+use recipes::{Diagnostic, Recipe, unit};
 
 /// The folder on the node for the `post` scripts.
 const POST: &str = "etc/firstboot/post";
@@ -55,27 +55,11 @@ pub(crate) fn key_path(repo: &Repo) -> String {
 /// Returns the names of the units in the recipe's overlay files, without drop-ins and templates.
 /// The kickstart applies the presets to these units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
-    const KINDS: [&str; 8] = [
-        ".service",
-        ".timer",
-        ".socket",
-        ".path",
-        ".mount",
-        ".automount",
-        ".swap",
-        ".target",
-    ];
-    let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
-    let name = move |path: &str| {
-        folders
-            .iter()
-            .find_map(|folder| path.strip_prefix(folder).map(|_| folder.len()))
-    };
-    let names = files
+    files
         .overlay
         .iter()
-        .filter_map(move |file| Some(&file.path[name(&file.path)?..]));
-    names.filter(|name| !name.contains(['/', '@']) && KINDS.iter().any(|kind| name.ends_with(kind)))
+        .filter_map(|file| unit::in_folder(&file.path))
+        .filter(|name| !name.contains('/') && unit::can_start(name))
 }
 
 /// Reads the files. A problem with a file is reported at the position of the file's name in the

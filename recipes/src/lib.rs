@@ -20,6 +20,7 @@ pub mod reinstallation;
 pub mod schedule;
 pub mod stage;
 pub mod store_keys;
+pub mod unit;
 pub mod update;
 pub mod upgrade;
 pub mod version;

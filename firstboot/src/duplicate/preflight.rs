@@ -343,8 +343,6 @@ fn no_longer_member(peers: &[Peer], ids: Ids) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::domain::{InitialCluster, cluster_id, member_id};
 
@@ -353,21 +351,11 @@ mod tests {
             id: *id,
             ..crate::etcd::Member::default()
         };
-        Peer {
-            name: "etcd-2".into(),
-            url: String::new(),
+        Peer::example(
             cluster_id,
-            members: members.iter().map(member).collect(),
-            member_id: 2,
-            version: "3.5.33".parse().unwrap(),
-            cluster_minor: Some(5),
-            downgrade: None,
-            storage: None,
-            database: 0,
-            ahead: 0,
-            index: 0,
-            connected: BTreeMap::new(),
-        }
+            2,
+            &members.iter().map(member).collect::<Vec<_>>(),
+        )
     }
 
     /// This node agreed with the other members on a cluster and started etcd, but was then excluded

@@ -100,21 +100,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_heartbeat_is_closed() {
-        let mut peer = Peer {
-            name: "etcd-1".into(),
-            url: String::new(),
-            cluster_id: 1,
-            members: vec![],
-            member_id: 1,
-            version: "3.5.33".parse().unwrap(),
-            cluster_minor: Some(5),
-            downgrade: None,
-            storage: None,
-            database: 0,
-            ahead: 0,
-            index: 0,
-            connected: BTreeMap::new(),
-        };
+        let mut peer = Peer::example(1, 1, &[]);
         let (mut streams, begun) = (ActiveStreams::default(), Instant::now());
         let mut connected = |sent: u64, seconds| {
             peer.connected = BTreeMap::from([(0xab, sent)]);

@@ -38,6 +38,28 @@ pub(crate) struct Peer {
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
+#[cfg(test)]
+impl Peer {
+    /// Returns the report of a member of a cluster with etcd 3.5, for tests.
+    pub(crate) fn example(cluster_id: u64, member_id: u64, members: &[Member]) -> Self {
+        Self {
+            name: format!("etcd-{member_id}"),
+            url: format!("https://10.0.0.{member_id}:2379"),
+            cluster_id,
+            members: members.to_vec(),
+            member_id,
+            index: 100,
+            version: "3.5.33".parse().unwrap(),
+            cluster_minor: Some(5),
+            downgrade: None,
+            storage: None,
+            database: 1 << 20,
+            ahead: 0,
+            connected: BTreeMap::new(),
+        }
+    }
+}
+
 /// Returns the members with this node's name or peer URL. The comparison includes the name because
 /// a new image may have given the node a different address, and etcd treats two members with the
 /// same name as one member with two addresses.

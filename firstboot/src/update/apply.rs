@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use recipes::unit;
 
 use super::effects::{Effect, effects, restart};
 use super::file_changes::{FileChange, Kind};
 use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
-
-/// The folders with unit files.
-const UNIT_FOLDERS: [&str; 2] = ["etc/systemd/system/", "usr/lib/systemd/system/"];
 
 /// Returns all effects of these changes on the system with this root. A unit of which only an
 /// overriding file is removed is restarted.
@@ -65,7 +63,9 @@ pub(super) fn apply_effects(
             Effect::Chrony => attempt(say, &["try-restart", "chronyd.service"]),
             Effect::Sshd => attempt(say, &["reload-or-try-restart", "sshd.service"]),
             Effect::Journald => attempt(say, &["restart", "systemd-journald.service"]),
-            Effect::RestartUnit(name) => attempt(say, &restart_if_running(&name)),
+            // Do not wait, because the unit may finish its start only after etcd answers, and etcd
+            // starts only after the replacement.
+            Effect::RestartUnit(name) => attempt(say, &["try-restart", "--no-block", &name]),
             Effect::AddUnit(name) => {
                 attempt(say, &["preset", &name]);
                 if run("systemctl", &["is-enabled", "--quiet", &name]).is_ok() {
@@ -87,17 +87,10 @@ fn has_other_file(root: &Path, name: &str, changes: &[FileChange]) -> bool {
             .iter()
             .any(|change| change.path == path && change.kind != Kind::Replaced)
     };
-    UNIT_FOLDERS
+    unit::FOLDERS
         .iter()
         .map(|folder| format!("{folder}{name}"))
         .any(|path| !appears_or_disappears(&path) && root.join(&path).exists())
-}
-
-/// Returns the arguments with which systemctl restarts a unit if the unit is running. systemctl
-/// must not wait, because a unit may finish its start only when etcd answers, and etcd starts only
-/// after the replacement.
-const fn restart_if_running(name: &str) -> [&str; 3] {
-    ["try-restart", "--no-block", name]
 }
 
 /// Returns whether systemd or one of its generators reads a file when systemd loads its units.
@@ -192,10 +185,5 @@ mod tests {
             let removes = "stops and disables own.service".to_owned();
             assert!(of(&moved).contains(&removes), "{kind:?}");
         }
-    }
-
-    #[test]
-    fn no_restart_of_a_unit_waits_for_etcd() {
-        assert!(restart_if_running("own.service").contains(&"--no-block"));
     }
 }

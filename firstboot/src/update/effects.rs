@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use recipes::unit;
 use recipes::update::Reboot;
 
 use super::file_changes::{FileChange, Kind};
@@ -44,18 +45,6 @@ const OWN: [&str; 7] = [
     "firstboot-renew.service",
     "firstboot-snapshot.service",
 ];
-/// The kinds of units that can be enabled and started.
-const KINDS: [&str; 8] = [
-    ".service",
-    ".timer",
-    ".socket",
-    ".path",
-    ".mount",
-    ".automount",
-    ".swap",
-    ".target",
-];
-
 /// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     changes.iter().filter_map(effect).collect()
@@ -84,8 +73,8 @@ pub(super) fn only_at_boot(changes: &[FileChange]) -> Vec<String> {
 fn effect(change: &FileChange) -> Option<Effect> {
     let (path, gone) = (change.path.as_str(), change.kind == Kind::Removed);
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
-    if below(&["etc/systemd/system/", "usr/lib/systemd/system/"]) {
-        return unit(path, change.kind);
+    if let Some(rest) = unit::in_folder(path) {
+        return unit_effect(rest, change.kind);
     }
     if below(&["etc/sysctl.d/", "usr/lib/sysctl.d/"]) || path == "etc/sysctl.conf" {
         return Some(if gone {
@@ -123,18 +112,14 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
 }
 
-/// Returns the effect of a change to a unit's file or to a drop-in.
-fn unit(path: &str, kind: Kind) -> Option<Effect> {
-    let rest = path
-        .strip_prefix("etc/systemd/system/")
-        .or_else(|| path.strip_prefix("usr/lib/systemd/system/"))?;
+/// Returns the effect of a change to a unit's file or to a drop-in, whose path below the folder with
+/// unit files is `rest`.
+fn unit_effect(rest: &str, kind: Kind) -> Option<Effect> {
     let (name, drop_in) = match rest.split_once('/') {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
-    // A template unit cannot run without an instance name.
-    let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
-    if !known || OWN.contains(&name) {
+    if !unit::can_start(name) || OWN.contains(&name) {
         return None;
     }
     let name = name.to_owned();

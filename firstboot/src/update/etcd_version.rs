@@ -119,8 +119,6 @@ fn silent(members: &MemberReports) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::etcd::Member;
 
@@ -136,19 +134,10 @@ mod tests {
             ..Member::default()
         };
         Peer {
-            name: format!("etcd-{id}"),
-            url: String::new(),
-            cluster_id: 1,
-            members: [1, 2, 3].map(member).to_vec(),
-            member_id: id,
-            index: 1,
             version: version(etcd),
             cluster_minor: Some(cluster_minor),
-            downgrade: None,
             storage: (version(etcd).minor >= 6).then_some(cluster_minor),
-            database: 0,
-            ahead: 0,
-            connected: BTreeMap::new(),
+            ..Peer::example(1, id, &[1, 2, 3].map(member))
         }
     }
 

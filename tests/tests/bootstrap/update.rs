@@ -1,6 +1,8 @@
 //! Tests that a newer image rolls through a cluster, one node at a time, while clients write. On
 //! each node, the image passes its health check or is rolled back.
 
+mod own_unit;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 /// A newer patch release of the minor version that the demo uses.
 const PATCH: &str = "3.5.35";
+
+/// The parts of a recipe that set a kernel setting and add a file.
+const SYSCTL: &str = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
+const WORD: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let patch: Vec<Requirement> = [REQUIREMENTS, &[etcd::need(PATCH)]].concat();
@@ -147,31 +153,13 @@ fn rolls() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 1"])?;
 
-    // The update changes a kernel setting, and adds two of the operator's own files.
-    make_sysctls_writable(&bed)?;
-    let sysctl = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
-    let word = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
-    let gone = "\"/etc/own/gone\" = \"gone\"\n";
-    let files = [("word", "one\n"), ("gone", "gone\n")];
-    build(&bed, &format!("{sysctl}{word}{gone}"), &files)?;
-    let check = update(&bed.hosts[0], "--check")?;
-    let words = [
-        "+net.ipv4.tcp_keepalive_time = 611",
-        "new      /etc/own/word",
-        "applies the kernel settings",
-    ];
-    ends(&check, 7, &words)?;
-    ensure!(
-        !bed.hosts[0].path("/etc/own").exists(),
-        "--check changed something"
-    );
-    roll(&bed)?;
-    all_have(&bed, etcd::DEMO)?;
-    have_setting_and_file(&bed)?;
+    adds_files(&bed)?;
 
-    // The update changes the patch release of etcd and the content of one file, and removes the
-    // other file.
-    build(&bed, &format!("{sysctl}{word}"), &[("word", "two\n")])?;
+    // The update changes the patch release of etcd, a file and a unit, and removes another file.
+    let unit = own_unit::text("second");
+    let files = [("word", "two\n"), ("own.service", &unit), own_unit::PRESET];
+    let sections = format!("{SYSCTL}{WORD}{}", own_unit::SECTIONS);
+    build(&bed, &sections, &files)?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
     image.pack(3, &bed.provisioning.signing_key()?)?;
@@ -183,6 +171,7 @@ fn rolls() -> Result<()> {
     is_fetched_once(&bed.hosts[2])?;
     roll(&bed)?;
     all_have(&bed, PATCH)?;
+    own_unit::is_active(&bed, "second")?;
     ensure!(
         bed.hosts[2].read("/etc/own/word")? == "two\n",
         "the operator's file is wrong"
@@ -201,6 +190,36 @@ fn rolls() -> Result<()> {
     is_at_rest(&bed.hosts[2])?;
     rolls_back(&bed.hosts[2])?;
     all_have(&bed, PATCH)
+}
+
+/// Updates all nodes to an image that changes a kernel setting, and adds the operator's own files.
+fn adds_files(bed: &Bed) -> Result<()> {
+    make_sysctls_writable(bed)?;
+    let gone = "\"/etc/own/gone\" = \"gone\"\n";
+    let unit = own_unit::text("first");
+    let files = [
+        ("word", "one\n"),
+        ("gone", "gone\n"),
+        ("own.service", &unit),
+        own_unit::PRESET,
+    ];
+    let sections = format!("{SYSCTL}{WORD}{gone}{}", own_unit::SECTIONS);
+    build(bed, &sections, &files)?;
+    let check = update(&bed.hosts[0], "--check")?;
+    let words = [
+        "+net.ipv4.tcp_keepalive_time = 611",
+        "new      /etc/own/word",
+        "applies the kernel settings",
+    ];
+    ends(&check, 7, &words)?;
+    ensure!(
+        !bed.hosts[0].path("/etc/own").exists(),
+        "--check changed something"
+    );
+    roll(bed)?;
+    all_have(bed, etcd::DEMO)?;
+    have_setting_and_file(bed)?;
+    own_unit::is_active(bed, "first")
 }
 
 /// Checks that a node does not download an image again that it has already unpacked, unless a file

@@ -7,39 +7,25 @@ mod states;
 
 use libtest_mimic::Trial;
 use tests::harness::long;
-use tests::requirement::Requirement;
+use tests::requirement::{NEEDS_SERVER, NEEDS_SERVER_AND_HOSTS, Requirement};
 
-const REQUIREMENTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-    Requirement::Browser,
-];
-const HOSTS: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Nspawn,
-    Requirement::Debootstrap,
-    Requirement::Network,
-    Requirement::Pip,
-    Requirement::Curl,
-    Requirement::Browser,
-];
 pub(crate) fn trials() -> Vec<Trial> {
+    let server = [NEEDS_SERVER, &[Requirement::Browser]].concat();
+    let hosts = [NEEDS_SERVER_AND_HOSTS, &[Requirement::Browser]].concat();
     vec![
         long(
             "the_board_shows_every_stage_of_a_machine_in_chromium",
-            REQUIREMENTS,
+            &server,
             states::every_stage,
         ),
         long(
             "the_board_reloads_in_chromium_if_it_cannot_follow_changes",
-            REQUIREMENTS,
+            &server,
             states::reloads,
         ),
         long(
             "the_board_follows_a_cluster_through_a_rebuild_and_updates_in_chromium",
-            HOSTS,
+            &hosts,
             cluster::whole_life,
         ),
     ]

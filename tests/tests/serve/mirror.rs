@@ -12,7 +12,7 @@ use tests::harness::trial;
 use tests::installer::IMAGES;
 use tests::process;
 use tests::programs;
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER_AND_HOSTS;
 use tests::run;
 
 use crate::bed::{SERVER, Server, allow, by_card, expect, recipe_with};
@@ -21,14 +21,7 @@ use crate::installation::{install, words};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
         "a_machine_is_installed_from_a_mirror_alone",
-        &[
-            Requirement::Root,
-            Requirement::Nspawn,
-            Requirement::Debootstrap,
-            Requirement::Network,
-            Requirement::Pip,
-            Requirement::Curl,
-        ],
+        NEEDS_SERVER_AND_HOSTS,
         from_mirror,
     )]
 }

@@ -16,19 +16,8 @@ fn member(id: u64) -> Member {
 
 fn peer(id: u64, members: &[Member]) -> Peer {
     Peer {
-        name: format!("etcd-{id}"),
-        url: format!("https://10.0.0.{id}:2379"),
-        cluster_id: 7,
-        members: members.to_vec(),
-        member_id: id,
         index: 100 + id,
-        version: "3.5.33".parse().unwrap(),
-        cluster_minor: Some(5),
-        downgrade: None,
-        storage: None,
-        database: 0,
-        ahead: 0,
-        connected: std::collections::BTreeMap::new(),
+        ..Peer::example(7, id, members)
     }
 }
 

@@ -20,19 +20,8 @@ fn member(id: u64) -> Member {
 /// healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
-        name: format!("etcd-{id}"),
-        url: format!("https://10.0.0.{id}:2379"),
-        cluster_id: 7,
-        members: (1..=3).map(member).collect(),
-        member_id: id,
-        index: 100,
-        version: "3.5.33".parse().unwrap(),
-        cluster_minor: Some(5),
-        downgrade: None,
-        storage: None,
-        database: 1 << 20,
-        ahead: 0,
         connected: BTreeMap::from([(3 - id, 1)]),
+        ..Peer::example(7, id, &[1, 2, 3].map(member))
     };
     Observed {
         name: "etcd-3".parse().unwrap(),

@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::{is_all, trial};
-use tests::requirement::Requirement;
+use tests::requirement::NEEDS_SERVER;
 
 use asker::Asker;
 use bed::Bed;
@@ -37,12 +37,7 @@ pub(super) type Counts = BTreeMap<String, usize>;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
         "no_hostile_request_gets_what_its_machine_may_not_have",
-        &[
-            Requirement::Root,
-            Requirement::Network,
-            Requirement::Pip,
-            Requirement::Curl,
-        ],
+        NEEDS_SERVER,
         fuzz,
     )]
 }
