@@ -1,4 +1,4 @@
-//! Disables every system call newer than Linux 3.10 on a host, because the kernel of CentOS 7.9 is
+//! Disables the system calls newer than Linux 3.10 on a host, because the kernel of CentOS 7.9 is
 //! based on Linux 3.10.
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get

@@ -83,8 +83,8 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // Omit an unanswered write if no answer shows its value and no compare-and-swap expects it,
-    // because such a write explains no answer.
+    // Omit unanswered reads. Also omit an unanswered write if no answer shows its value and no
+    // compare-and-swap expects it. Neither explains any answer.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()

@@ -50,7 +50,7 @@ impl NodeDisk {
         )
     }
 
-    /// Copies the files that `%pre` reads, from a host's `/` to the disk.
+    /// Replaces the content of the disk's `/` with the files of a host's `/` that `%pre` reads.
     pub fn copy_root(&self, host: &Host) -> Result<()> {
         let root = host.root();
         let copy = format!(

@@ -41,8 +41,8 @@ impl Overlay {
         self.folder.join("root")
     }
 
-    /// Returns the folder with the changes to the lower folder, in overlayfs's own format with
-    /// whiteouts.
+    /// Returns the upper folder, which contains the changes to the layers below in overlayfs's own
+    /// format, with whiteouts.
     pub fn upper(&self) -> PathBuf {
         self.folder.join("upper")
     }

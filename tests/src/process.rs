@@ -167,7 +167,7 @@ fn cpu_time(stat: &str) -> Option<Duration> {
     Some(TICK * ticks?)
 }
 
-/// Returns the children that the main thread of a process started.
+/// Returns the ids of the current children that the main thread of a process started.
 pub fn children(pid: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()

@@ -30,7 +30,7 @@ pub const NEEDS_SERVER_AND_HOSTS: &[Requirement] = &[
     Requirement::Curl,
 ];
 
-/// A requirement of a test on the machine.
+/// Something that a test requires of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
     /// Root, and permission to create namespaces.
@@ -44,7 +44,7 @@ pub enum Requirement {
     Network,
     /// Go 1.MINOR or later, to build the etcd releases that the tests do not download.
     Go(u32),
-    /// pip, to fetch upstream's etcd 3.5.1.
+    /// pip, to fetch upstream's etcd 3.5.1 and the S3 server.
     Pip,
     /// apt-get and dpkg-deb, to fetch Debian's packages.
     Apt,
@@ -226,9 +226,9 @@ fn go(minor: u32) -> Option<String> {
     match found {
         Some(found) if found >= minor => None,
         Some(_) => Some(format!(
-            "it needs Go 1.{minor}, but this machine has {version}: https://go.dev/dl"
+            "it needs Go 1.{minor} or later, but this machine has {version}: https://go.dev/dl"
         )),
-        None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
+        None => Some(format!("it needs Go 1.{minor} or later: https://go.dev/dl")),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
     }
 }
 
-/// Runs a program and ignores its exit code (iutil.py, execInSysroot).
+/// Runs a program in the new system and ignores its exit code (iutil.py, execInSysroot).
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
     let [program, arguments @ ..] = words else {
         return Ok(Ok(()));

@@ -2,8 +2,8 @@
 //! machine whose disk may be erased.
 //!
 //! The model of anaconda makes the decisions, as in [`super::Installer`]. Unlike
-//! [`super::Installer`], this module partitions the disk, runs the scripts in the installer's own
-//! system under its systemd, and restarts the machine.
+//! [`super::Installer`], this module partitions the disk, installs the packages, runs the scripts
+//! under the installer's own systemd, and shuts the machine down.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -45,7 +45,7 @@ pub fn install_this_machine() -> Result<()> {
     process::check("systemctl", &["--no-wall", "--no-block", "poweroff"]).map(drop)
 }
 
-/// Runs anaconda's steps in order. The inner error is the reason why anaconda ends early.
+/// Runs anaconda's steps in order. The inner error is the failure that ends anaconda.
 fn steps() -> Result<Result<(), Failure>> {
     macro_rules! go_on {
         ($step:expr) => {

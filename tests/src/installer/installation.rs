@@ -38,7 +38,8 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Returns the output of all scripts, each under a line that names the script.
+    /// Returns the output of all scripts, each under a line with the script's name and the way in
+    /// which it ended.
     pub fn log(&self) -> String {
         let parts = self
             .scripts

@@ -19,7 +19,7 @@ pub struct Kickstart {
     pub sections: Vec<Section>,
 }
 
-/// A command line outside of all sections.
+/// A command outside of all sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The command's position: `kickstart:12`, or the name of an included file and its line.

@@ -158,8 +158,8 @@ impl Installer {
         Ok(installation)
     }
 
-    /// Runs anaconda's steps in order. The inner error is the reason why anaconda ended early or
-    /// the machine was switched off early.
+    /// Runs anaconda's steps in order. The inner error is the failure that ended anaconda, or the
+    /// command that switched the machine off or restarted it.
     fn steps(
         &self,
         stage: &Stage<'_>,

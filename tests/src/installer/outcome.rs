@@ -33,9 +33,10 @@ impl Interruption {
     }
 }
 
-/// Returns the outcome for the machine. The function exitHandler of the program anaconda asks
-/// systemd for the action that the kickstart names. systemd first stops the installer's units,
-/// including any unit that the kickstart has started.
+/// Logs the failure, stops the unit that the kickstart has started, and returns the outcome for the
+/// machine. The function exitHandler of the program anaconda asks systemd for the action that the
+/// kickstart names. systemd first stops the installer's units, including any unit that the
+/// kickstart has started.
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,
@@ -67,7 +68,7 @@ pub(super) fn end(
         (_, Some(end @ (FinalAction::Poweroff | FinalAction::Halt))) => {
             outcome(reason.as_deref(), &format!("systemctl --no-wall {end}"))
         }
-        // anaconda also reboots if the kickstart does not request anything.
+        // anaconda also reboots if the kickstart does not request a final action.
         _ => outcome(reason.as_deref(), "systemctl --no-wall reboot"),
     })
 }

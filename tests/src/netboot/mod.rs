@@ -40,7 +40,7 @@ pub fn tree(anaconda: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Returns a folder with the images of a tree, from the cache.
+/// Returns the cached folder with a tree's images, and makes it if it is missing.
 fn images(anaconda: &Path) -> Result<PathBuf> {
     let mut key = Sha256::new();
     for part in [TREE.as_bytes(), INIT.as_bytes(), &fs::read(anaconda)?] {

@@ -56,7 +56,7 @@ impl State {
         let number = u8::try_from(self.hosts.len()).ok();
         number
             .and_then(|number| FIRST.checked_add(number))
-            .context("a network has room for only 100 hosts")
+            .context("the network has no room for another host")
     }
 }
 

@@ -51,9 +51,9 @@ impl Namespace {
         command
     }
 
-    /// Runs a function in the namespace on a separate thread, and returns the result. Everything
-    /// that the function opens, such as a socket, stays in the namespace, even if it is later used
-    /// elsewhere. Threads that the function starts also stay in the namespace.
+    /// Runs a function in the namespace on a separate thread, and returns the result. Every socket
+    /// that the function opens stays in the namespace, even if it is later used elsewhere. Threads
+    /// that the function starts also stay in the namespace.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;

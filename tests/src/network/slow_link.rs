@@ -1,5 +1,5 @@
 //! Makes a host seem far away by delaying every frame to and from it. A program forwards the
-//! frames, because the kernels that run the tests do not have netem.
+//! frames, because the kernels on which the tests run do not have netem.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub(super) struct SlowLink {
 }
 
 impl SlowLink {
-    /// Builds the path, and moves the host's cable to its far end.
+    /// Builds the path, and connects the host's cable to the far end of the path.
     pub(super) fn lay(world: &Namespace, host: &str, delay: Duration) -> Result<Self> {
         // The name of an interface has at most 15 characters.
         let [bridge, near, far] = ["b", "n", "f"].map(|end| format!("{end}-{host}"));

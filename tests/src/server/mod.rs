@@ -3,7 +3,7 @@
 //! The server serves a folder with GET and HEAD, including Range and Content-Length. A request with
 //! any other method is recorded and answered with 204, so that a test can read a script's report.
 //! Each connection carries only one request, so a client must handle `Connection: close`, and a
-//! fault cannot affect the next request.
+//! broken connection cannot affect the next request.
 
 mod fault;
 mod request;

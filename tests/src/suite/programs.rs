@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct Program {
     /// The name of the program's target, such as `bootstrap`.
     pub name: String,
-    /// Whether the program uses cargo's own harness, as the unit tests do.
+    /// Whether the program uses Rust's own test harness, as the unit tests do.
     pub is_unit: bool,
     /// The path of the program.
     pub path: PathBuf,

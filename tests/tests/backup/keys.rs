@@ -1,5 +1,5 @@
 //! Tests that a node gets the object store's keys from its document, and that neither the image nor
-//! the journal contains the keys.
+//! the systemd journal contains the keys.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

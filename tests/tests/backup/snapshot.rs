@@ -1,4 +1,4 @@
-//! Tests taking a single snapshot, and everything that can go wrong.
+//! Tests taking a single snapshot, and what can go wrong.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;

@@ -61,8 +61,8 @@ fn all() -> Result<()> {
     );
 
     survives_faults(host, &store)?;
-    // Check that no part of a snapshot remains on the node, and that the journal does not contain
-    // the secret key.
+    // Check that no part of a snapshot remains on the node, and that the systemd journal does not
+    // contain the secret key.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;
     ensure!(!logs.contains("hush"), "the secret key is in the journal");

@@ -1,5 +1,5 @@
-//! Tests hosts: three with a real etcd, the network faults that the bed can inject, a host with a
-//! disk, and a host with a node's services.
+//! Tests hosts (three with a real etcd, one with a disk, and one with a node's services), the
+//! network faults that the bed can inject, and the etcd releases that it can make.
 
 use std::fs;
 use std::process::Command;

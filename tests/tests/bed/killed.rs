@@ -111,7 +111,7 @@ fn at_once() -> Result<()> {
     Ok(())
 }
 
-/// Returns the processes whose arguments contain the folder.
+/// Returns the command lines of the processes whose arguments contain the folder.
 fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

@@ -31,8 +31,8 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes the given number of nodes: the demo's three, or more nodes like them. `ETCD_VERSION`
-    /// sets a different etcd for the whole suite.
+    /// Makes the given number of nodes: the demo's three, and more nodes like them if necessary.
+    /// `ETCD_VERSION` sets a different etcd for the whole suite.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
@@ -125,8 +125,8 @@ impl Bed {
         Ok(host)
     }
 
-    /// Puts a new disk into a machine that is off. The disk has the state of the machine's first
-    /// disk after the installation.
+    /// Puts a new disk into a machine that is off. The disk has the state that the machine's disk
+    /// had after its last installation.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }

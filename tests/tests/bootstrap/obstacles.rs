@@ -1,6 +1,6 @@
-//! Tests obstacles outside the cluster that prevent etcd from becoming a healthy member: a proxy, a
-//! route, another program, a file's owner, a drop-in, or an entry in the member list. firstboot
-//! reports the cause and the remedy, or repairs the fault.
+//! Tests obstacles that prevent etcd from becoming a healthy member: a proxy, a route, another
+//! program, a file's owner, a drop-in, an alarm, or an entry in the member list. firstboot reports
+//! the cause and the remedy, or repairs the fault.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;

@@ -199,8 +199,8 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only after it has published itself in the cluster, which took etcd 3.5 seven
-/// seconds in every second rebuild. etcd serves its peers from the start.
+/// etcd serves clients only after it has published itself in the cluster, which took seven seconds
+/// with etcd 3.5 in every second rebuild. etcd serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -221,8 +221,7 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // The third field of `endpoint status` is the version, which shows that etcd answers the other
-    // members.
+    // `endpoint status` succeeds as soon as etcd answers the other members.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

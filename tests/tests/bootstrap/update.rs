@@ -264,7 +264,8 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no acknowledged write is lost, and that writes do not stop for 10 s.
+/// Stops the writers. Checks that no acknowledged write is lost, and that writes did not stop for
+/// 10 s.
 pub(crate) fn no_write_is_lost(
     writers: Writers,
     client: &Client,

@@ -89,8 +89,8 @@ fn rolls_in_the_window() -> Result<()> {
     needs_installation(&bed)
 }
 
-/// Makes the image's timer elapse every two seconds instead of every hour. The checks find no newer
-/// image.
+/// Makes the timer for updates elapse every two seconds instead of every hour, and waits for a
+/// check that finds no newer image.
 fn look_often(host: &Host) -> Result<()> {
     let sooner = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n";
     let timer = host.check(&["systemctl", "is-active", "firstboot-update.timer"])?;

@@ -184,8 +184,8 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks, in the journals of all nodes, that no node's etcd was stopped while another node had not
-/// yet passed its health check.
+/// Checks, in the systemd journals of all nodes, that no node's etcd was stopped while another node
+/// had not yet passed its health check.
 fn none_overlap(bed: &Bed) -> Result<()> {
     let mut spans = Vec::new();
     for host in &bed.hosts {

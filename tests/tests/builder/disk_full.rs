@@ -1,4 +1,4 @@
-//! Tests full disks: small file systems with the output, the cache and the PKI.
+//! Tests full disks: a small file system holds the output, the cache or the PKI folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Tests the programs that `make build` makes, and that the builder does not pack a firstboot that
-//! cannot run on CentOS 7.
+//! Tests the programs that `make build` makes. The builder must not pack a firstboot that cannot
+//! run on CentOS 7.
 
 use std::fs;
 use std::path::Path;

@@ -49,7 +49,7 @@ impl Fixture {
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// Makes a fixture with a cache that another builder has filled, for tests that do not test
+    /// Makes a fixture with a cache that another build has filled, for tests that do not test
     /// downloads.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();

@@ -1,6 +1,6 @@
-//! Tests that the wrong machine receives no identity. firstboot refuses each wrong document, seed
-//! or overlay with the reason, and etcd does not start. A running member also refuses clients that
-//! have no right to connect.
+//! Tests that the wrong machine receives no identity. firstboot or the kickstart refuses each wrong
+//! document, seed or overlay with the reason, and etcd does not start. A running member also
+//! refuses clients that have no right to connect.
 
 use std::fs;
 use std::path::Path;
@@ -79,7 +79,7 @@ fn documents() -> Result<()> {
     replace_document(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;
 
-    // A different build of the same recipe has a different signing key.
+    // A build of the same recipe with a new PKI folder has a different signing key.
     let stranger = tempfile::tempdir()?;
     let theirs = stranger.path().join("out");
     let built = tests::programs::run_builder(&[

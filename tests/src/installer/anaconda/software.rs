@@ -1,4 +1,5 @@
-//! Selects the packages that anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
+//! Selects the packages and groups that anaconda requests from yum: yumpayload.py,
+//! `_applyYumSelections`.
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,7 @@ pub(super) fn decide(
 ) -> Result<(), Failure> {
     if data.parts.is_empty() && data.volumes.is_empty() {
         // At this point, anaconda would end with an error, but tests of other features omit the
-        // disks.
+        // storage commands.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware

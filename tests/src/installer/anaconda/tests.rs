@@ -16,8 +16,8 @@ struct Case {
     answer: Vec<String>,
 }
 
-/// Reads the cases in the table. Every case after the first contains only its changes to the first
-/// case.
+/// Reads the cases in the table. Every case after the first contains only its differences from the
+/// first case, but the whole answer if anaconda stops.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID

@@ -90,7 +90,7 @@ pub struct User {
     pub shell: Option<String>,
     /// The account's comment (GECOS).
     pub gecos: Option<String>,
-    /// The hash of the password; plain text is hashed.
+    /// The password's hash, or the plain text to be hashed.
     pub password: Option<String>,
     /// Whether the account is also locked.
     pub locked: bool,
@@ -118,8 +118,8 @@ pub struct Partition {
     pub existing: Option<(String, bool)>,
 }
 
-/// A device made from partitions or from other devices of this kind: an array, a volume group, a
-/// logical volume, a Btrfs volume. The model does not compute its size.
+/// A device made from partitions or from other devices of this kind, such as an array, a volume
+/// group, a logical volume or a Btrfs volume. The model does not compute its size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Volume {
     /// The device's name in blivet's device tree.
@@ -155,7 +155,7 @@ pub struct Plan {
     pub before: Vec<Effect>,
     /// The actions between the packages and `%post`.
     pub after: Vec<Effect>,
-    /// How anaconda ends.
+    /// The final action that the kickstart requests.
     pub end: Option<FinalAction>,
 }
 
@@ -178,7 +178,8 @@ impl Plan {
 pub struct Selection {
     /// The groups, each with the part of the group to install: `mandatory`, `default` or `all`.
     pub groups: Vec<(String, &'static str)>,
-    /// The packages that the kickstart lists. If one is missing, the installation ends.
+    /// The packages that the kickstart lists, and chrony if NTP needs it. If one is missing, the
+    /// installation ends.
     pub packages: BTreeSet<String>,
     /// The names and patterns that are excluded, even if they are requested elsewhere.
     pub excluded: BTreeSet<String>,

@@ -287,7 +287,7 @@ impl Devices<'_> {
 }
 
 /// Models MountData.execute. Without --reformat, the function fails with an UnboundLocalError on
-/// any device.
+/// every known device.
 fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     let device = words(command).first().copied().unwrap_or_default();
     let device = device.strip_prefix("/dev/").unwrap_or(device);

@@ -39,7 +39,8 @@ x509_extensions = server
 subjectAltName = IP:10.101.15.1
 basicConstraints = critical, CA:FALSE
 ";
-/// Restores from a server that supports no ranges and has no manifest.
+/// Tests a restore from a server that supports no ranges and has no manifest. firstboot refuses an
+/// unknown certificate and a redirect to a server without TLS.
 pub(super) fn from_a_server(bed: &Bed) -> Result<()> {
     let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
     let folder = run::current()?.folder("https")?;

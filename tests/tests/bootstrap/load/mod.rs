@@ -1,8 +1,8 @@
 //! Tests rebuilds under load. In each round, a randomly chosen node gets a new disk, while writers
 //! write through all members over a bad network.
 //!
-//! `ROUNDS` sets the number of rounds, `HOURS` repeats the rounds for this long, and `SEED` repeats
-//! the random choices of an earlier run.
+//! `ROUNDS` sets the number of rounds, `HOURS` repeats the rounds for this many hours, and `SEED`
+//! repeats the random choices of an earlier run.
 
 mod draw;
 

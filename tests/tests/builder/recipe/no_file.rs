@@ -1,4 +1,4 @@
-//! Tests options whose argument is a path without a file of the expected kind.
+//! Tests commands in which a path does not name a file or a folder of the expected kind.
 
 use std::fs;
 use std::process::Command;
