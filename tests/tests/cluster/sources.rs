@@ -83,7 +83,7 @@ fn cmdline() -> Result<()> {
         ours.out().join("nodes/etcd-1/user-data"),
         folder.join("user-data"),
     )?;
-    // A container's /proc/cmdline shows the machine's own command line; nspawn cannot replace this
+    // A container's /proc/cmdline shows the test machine's command line; nspawn cannot replace this
     // file before systemd runs.
     host.write(
         "/root/cmdline",

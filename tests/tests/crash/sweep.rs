@@ -203,7 +203,7 @@ impl Settings {
     }
 }
 
-/// Runs those of these scenarios that `CRASH_SCENARIO` selects, if there are any.
+/// Runs the given scenarios that `CRASH_SCENARIO` selects, if any.
 fn run(
     bed: impl FnOnce() -> Result<Bed>,
     settings: &Settings,

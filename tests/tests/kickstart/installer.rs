@@ -171,7 +171,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // No package of the second tree was installed, because no `%post` ran.
+    // No package of the second tree was installed: the installation ended before `%post`.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;

@@ -76,8 +76,8 @@ fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Runs shellcheck on every script of the kickstarts, on the guard that `%pre` writes for the other
-/// scripts, and on the project's own scripts.
+/// Runs shellcheck on every script of the kickstarts, on the guard and the final script that `%pre`
+/// writes, and on the project's own scripts.
 fn shellcheck() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut scripts: Vec<PathBuf> = Vec::new();

@@ -14,7 +14,7 @@ use tests::run;
 pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A healthy member on a host that is on.
+/// The demo's first node, the only member of its cluster.
 pub(crate) struct Bed {
     // The host must be dropped before its network.
     pub(crate) host: Host,

@@ -33,7 +33,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // etcd writes its data, and the files in /proc that describe its own process.
+    // etcd may write only its data, and the files in /proc that describe its own process.
     (
         &[
             "-s",

@@ -87,7 +87,8 @@ impl Sandbox {
         })
     }
 
-    /// Returns the names of the sandbox's directives, each name once. [`EXEC`] is one of the names.
+    /// Returns the names of the sandbox's directives, each name once. [`EXEC`] is one of the names
+    /// if the unit uses it.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
         names.extend((!self.exec.is_empty()).then_some(EXEC));
@@ -164,7 +165,8 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in the sandbox, and returns the program's journal regardless of the result.
+    /// Starts a program in the sandbox, and returns its output from the systemd journal, regardless
+    /// of the result.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host

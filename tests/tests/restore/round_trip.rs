@@ -50,7 +50,8 @@ fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
 
-/// Writes keys with and without a lease, deleted keys, a history, and users with roles.
+/// Writes keys with and without a lease, deleted keys, a history, and users with roles. Returns the
+/// lease's id.
 fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
     host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?
@@ -99,7 +100,8 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
 }
 
 /// Takes a snapshot with authentication enabled, an alarm and a learner. Finally disables
-/// authentication, and removes the alarm and the learner from the cluster.
+/// authentication, removes the alarm and the learner from the cluster, and copies the snapshot to
+/// all hosts.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");

@@ -1,6 +1,6 @@
 //! Tests that the server enrols nodes that generate their own keys. The server enrols each machine
-//! as its own node, with its first keys, and with other keys only after an operator has approved
-//! them.
+//! only as its own node. An operator must approve all keys after a node's first keys, and with
+//! `--approve` also the first keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -274,9 +274,9 @@ fn hostile() -> Result<()> {
     changed_recipe(&server, &recipe, || post(&two, &two.mac, &second))
 }
 
-/// Many machines request certificates while another program uses the PKI folder. The server still
-/// answers other requests, and each machine either gets its certificates or is told that the folder
-/// is busy and must ask again.
+/// Many requests for certificates arrive while another program uses the PKI folder. The server
+/// answers each of them with the certificates, or with the message that the folder is busy and that
+/// the machine must ask again. The server still answers other requests.
 fn during_a_build() -> Result<()> {
     let (ours, recipe) = built_with("")?;
     let _server = served(&ours, &recipe, &[])?;

@@ -346,7 +346,8 @@ fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Checks that no acknowledged write is lost, and that writes do not stop for 10 s.
+/// Stops the writers. Checks that no acknowledged write is lost, and that writes did not stop for
+/// 10 s.
 pub(crate) fn is_written(
     writers: Writers,
     client: &Client,

@@ -29,7 +29,7 @@ impl Visitor for Contents {
 }
 
 impl Contents {
-    /// Reads the contents of a snapshot without its digest.
+    /// Reads the contents of an image. Fails if the image is damaged.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
         let report = bolt::check(

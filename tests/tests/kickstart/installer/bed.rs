@@ -22,7 +22,7 @@ impl Bed {
     }
 
     /// Runs an installation with these lines appended to the recipe. The installation stops at the
-    /// overlay, which no server provides.
+    /// overlay at the latest, because no server provides the overlay.
     pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
         let folder = run::current()?.folder("recipe")?;
         let recipe = folder.join("recipe.toml");

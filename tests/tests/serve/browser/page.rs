@@ -18,10 +18,11 @@ pub(super) const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// the layout changes between 1200 and 1201.
 const OTHER_WIDTHS: [u32; 3] = [320, 1200, 1201];
 
-/// The number of CSS pixels by which the page is wider than the screen.
+/// JavaScript that returns the number of CSS pixels by which the page is wider than the screen.
 const OVERFLOW: &str =
     "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-/// Returns the labels of chips that appear in several colours or that contain no letters.
+/// JavaScript that returns the labels of chips that appear in several colours or that contain no
+/// letters.
 const AMBIGUOUS: &str = r#"
 const classes = {};
 for (const chip of document.querySelectorAll(".chip")) {

@@ -42,7 +42,7 @@ pub(super) enum Loading {
     Tftp,
     /// iPXE through UEFI's HTTP boot.
     Http,
-    /// shim with grub by UEFI's HTTP boot.
+    /// shim with grub through UEFI's HTTP boot.
     GrubHttp,
 }
 

@@ -76,7 +76,7 @@ impl Bed {
         })
     }
 
-    /// Repeats a script on the first machine until it succeeds, also while the machine reboots.
+    /// Repeats a script on the first machine until it succeeds, even while the machine reboots.
     pub(super) fn wait_for(&self, script: &str) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while let Err(error) = self.nodes[0].shell(&self.ours, script) {

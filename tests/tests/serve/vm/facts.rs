@@ -105,7 +105,7 @@ fn sysctls(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) ->
     Ok(())
 }
 
-/// Checks that each file system is mounted with the options in fstab.
+/// Checks that each XFS file system is mounted with the options in fstab.
 fn mounts(ours: &Provisioning, node: &Node, files: &BTreeMap<String, Entry>) -> Result<()> {
     let said = node.shell(ours, "cat /proc/mounts")?;
     let mut checked = 0;

@@ -2,9 +2,9 @@
 //!
 //! `verdicts.txt` lists the results of three etcds (3.5, 3.6 and 3.7) with each damaged database.
 //! Each etcd tried to restore the database, to start with it, and to serve requests. firstboot
-//! refuses every database with which one of the etcds failed or started without authentication. The
-//! file also shows which databases firstboot refuses although all three etcds accept them. Each run
-//! repeats the experiment for a sample of the cases.
+//! refuses every database with which one of the etcds failed or started without authentication,
+//! except for the cases in `WHOLE`. The file also shows which databases firstboot refuses although
+//! all three etcds accept them. Each run repeats the experiment for a sample of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
 //! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
@@ -191,7 +191,8 @@ fn asked() -> Result<()> {
 }
 
 /// Tries, with all three etcds, all cases whose names contain one of these words. For the other
-/// cases, the earlier verdicts remain.
+/// cases, the earlier results of the etcds remain. Writes the results to `target/verdicts.txt`, and
+/// the reasons to `target/reasons.txt`.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;
