@@ -1,4 +1,5 @@
-# Chooses the disk: the disk in the recipe, or the first disk that is fixed, writable, unused and large enough.
+# Chooses the disk: with data = "keep", the disk of etcd's volume if there is one; otherwise the disk in the
+# recipe, or the first disk that is fixed, writable, unused and large enough.
 {% if install.keep %}
 {% include "keep.sh" %}
 

@@ -43,8 +43,8 @@ find_volume() {
     if [ -n "$volume" ]; then candidates=("$volume_disk"); fi
 }
 
-# Refuses a disk that has no volume of etcd but is not empty. blkid exits with 2 if it finds nothing or cannot read the disk, and
-# with 8 if it finds signatures that contradict each other (blkid(8)).
+# Refuses a disk that has no volume of etcd but is not empty or cannot be read. blkid exits with 2 if it finds nothing or cannot
+# read the disk, and with 8 if it finds signatures that contradict each other (blkid(8)).
 require_empty() { # DISK
     local sys=/sys/block/${1//\//!} number found=0
     for number in "$sys"/*/partition; do

@@ -24,8 +24,8 @@ restore_journal() {
     sync
 }
 
-# The new journal is durable, so the copy is no longer needed. The journal in the copy is removed first, because a copy without
-# a journal is ignored.
+# Removes the copy, which is no longer needed because the new journal is durable, and unmounts the volume. The journal in the
+# copy is removed first, because a copy without a journal is ignored.
 release_kept() {
     rm -f "$kept/journal"
     rm -rf "$kept" "$kept.new"

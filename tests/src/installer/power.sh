@@ -1,9 +1,9 @@
 #!/bin/bash
 # The installer's stand-in for poweroff, reboot, halt, shutdown and systemctl. The stand-in records
 # the power action in a file and then waits, because no script continues on a machine that is
-# switched off. The test bed reads the file and ends the installation. Of the functions of
-# systemctl, the stand-in supports only those that a kickstart needs: it also starts and stops units
-# in /run/systemd/system.
+# switched off. The test bed reads the file and ends the installation. Of the other functions of
+# systemctl, the stand-in supports only those that a kickstart needs: daemon-reload, and the start
+# and stop of units in /run/systemd/system.
 name=${0##*/}
 units=/run/systemd/system
 if [ "$name" = systemctl ]; then
