@@ -61,7 +61,8 @@ pub(crate) struct Options {
     accept_data: bool,
 }
 
-/// Runs the command: checks the image and the identity, configures the host, waits at the bootstrap
+/// Runs the command. With an option, records the operator's order or shows the planned changes.
+/// Otherwise, checks the image and the identity, configures the host, waits at the bootstrap
 /// barrier, starts etcd, and waits until etcd is healthy.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {

@@ -191,7 +191,7 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Shows the outcome of an order.
+/// Shows the outcome of an order, and returns the exit code.
 fn ended(
     options: &Options,
     outcome: &OrderOutcome,

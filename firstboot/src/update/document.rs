@@ -155,9 +155,11 @@ fn verify_newer(
     }))
 }
 
-/// Returns the document next to the release or, if there is none, the document from the recipe's
-/// metadata server. If the recipe sets `enrol`, requests the document from the server that `enrol`
-/// names instead, because that server signs the node's requests and has the node's newest document.
+/// Returns the document in the folder with the release, if there is one. Otherwise, if the recipe
+/// sets `enrol`, requests the document from the server that `enrol` names, because that server
+/// signs the node's requests and has the node's newest document. Without `enrol`, returns the
+/// document from the server with the release or, if there is none, from the recipe's metadata
+/// server.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -252,8 +254,9 @@ impl NewerDocument {
         text
     }
 
-    /// Stores the document durably, and lets firstboot.service apply the document. etcd reads a
-    /// renewed certificate at the next handshake. The caller must hold the lock for updates.
+    /// Stores the document durably and, if the document changes anything, lets firstboot.service
+    /// apply it. etcd reads a renewed certificate at the next handshake. The caller must hold the
+    /// lock for updates.
     pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
         let document = self.file()?;
         if !self.changes_something() {
