@@ -47,7 +47,7 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     })
 }
 
-/// Draws the id of a new disk, and records the id in the journal and in the file.
+/// Draws a new disk id, and records it in the journal and in the file.
 pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     let disk_id = DiskId::draw()?;
     journal.add(Event::DiskIdDrawn { disk_id })?;

@@ -114,8 +114,8 @@ impl PeerClient {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    /// Requests the snapshot that a member at the barrier was ordered to restore, starting at this
-    /// offset.
+    /// Requests the snapshot that a member at the barrier was ordered to restore. The response
+    /// starts at the offset `from`.
     pub(crate) async fn snapshot(
         &self,
         member: &Member,
@@ -204,8 +204,8 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         }
         deepest = source;
     }
-    // `deepest` may be an `io::Error` that wraps another error, for example an error of TLS,
-    // because `source()` does not return the wrapped error.
+    // `deepest` may be an `io::Error` that wraps another error, for example a TLS error, because
+    // `source()` does not return the wrapped error.
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);

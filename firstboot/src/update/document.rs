@@ -322,7 +322,8 @@ impl NewerDocument {
 }
 
 /// Waits until firstboot.service has finished. If the unit takes too long or is waiting for the
-/// other members, prints the unit's status and returns.
+/// other members, prints the unit's status and returns. If the unit has failed, returns a refusal
+/// with its status.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {
