@@ -1,6 +1,5 @@
 //! Reads and writes files on the node. A write either is complete and durable, or has no effect. In
-//! a folder to which another user can write, firstboot does not follow that user's links (see
-//! `dir`).
+//! a folder to which another user can write, firstboot does not follow links (see `dir`).
 
 mod attributes;
 mod dir;
@@ -67,7 +66,8 @@ impl DesiredFile {
         }
     }
 
-    /// Returns whether the file exists with exactly this content, mode and owner.
+    /// Returns whether the file exists with exactly this content, mode and owner, and without a
+    /// second name. Fails if the entry is not a regular file.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -150,7 +150,8 @@ impl DesiredDir {
         }
     }
 
-    /// Returns whether the folder exists with this mode and owner.
+    /// Returns whether the folder exists with this mode and owner. Fails if the entry is not a
+    /// folder.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -182,8 +183,8 @@ impl DesiredDir {
     }
 }
 
-/// Returns the folder that contains a path's last name, and that name. Creates the folder if it is
-/// missing.
+/// Returns the folder that contains a path's last name, and that name. Creates the folder and its
+/// missing parents.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

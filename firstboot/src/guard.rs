@@ -1,7 +1,8 @@
 //! `firstboot guard`: etcd.service runs this command before each start of etcd, even if an operator
 //! or a crash caused the start. The guard allows etcd to start only on the data that firstboot has
 //! checked in this boot. If etcd must not start, the guard restarts firstboot.service, which
-//! rebuilds the member if a rebuild is safe.
+//! rebuilds the member if a rebuild is safe. With `--stopped`, the command runs after each stop of
+//! etcd, and records the end of etcd's WAL.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
 //! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
@@ -90,9 +91,9 @@ fn check() -> Result<()> {
     })))
 }
 
-/// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
-/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and then
-/// creates a new WAL (etcd-io/etcd#14851).
+/// Corrects the owners and modes of etcd's volume and data, for example after root has copied or
+/// repaired the data. etcd treats a WAL that it cannot read as missing (server/storage/wal/util.go,
+/// Exist), and then creates a new WAL (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
@@ -110,7 +111,7 @@ fn give_to_etcd() -> Result<()> {
     })?;
     if given > 0 {
         println!(
-            "changed the owner of {given} files and folders in {} to etcd",
+            "corrected the owner or mode of {given} files and folders in {}",
             paths::DATA
         );
     }

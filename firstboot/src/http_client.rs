@@ -1,4 +1,4 @@
-//! Creates the HTTP clients for the URLs in a recipe, in an option or in a metadata service.
+//! Creates the HTTP clients for the URLs in a recipe or an option, and for metadata services.
 
 use std::time::Duration;
 

@@ -70,7 +70,8 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// Verifies a document.
 ///
 /// # Errors
-/// Returns a refusal if the signature, the cluster, the node, the machine or the keys do not match.
+/// Returns a refusal if the document cannot be parsed, or if its signature, cluster, node, address,
+/// machine or keys do not match.
 pub(crate) fn verify(
     found: FoundDocument,
     key: &PublicKey,
@@ -167,8 +168,9 @@ pub(crate) fn newest(
 
 /// Returns why a document is older than the accepted document, or `None` if it is not older. The
 /// function compares the dates of the documents' newest certificates, and the serials of the images
-/// that were the newest when the documents were built. The builder issues new certificates for each
-/// change of keys or names, so the date also changes.
+/// that were the newest when the documents were built. If both are equal, a document that trusts
+/// additional CAs is older. The builder issues new certificates for each change of keys or names,
+/// so the date also changes.
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&accepted.tls).ok()?;
@@ -209,9 +211,9 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
     )))
 }
 
-/// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Returns an
-/// empty set if one of the two bundles cannot be parsed, because the steps that use the CAs then
-/// refuse the document.
+/// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Otherwise,
+/// returns an empty set. Also returns an empty set if a bundle cannot be parsed, because the steps
+/// that use the CAs then refuse the document.
 fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
     match (names(ca), names(accepted)) {

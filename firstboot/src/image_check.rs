@@ -74,9 +74,8 @@ fn check() -> Result<(Vec<String>, Option<Reason>)> {
     })
 }
 
-/// Records the result if it has changed or if the recorded result is old. If this node is a
-/// learner, its etcd does not serve linearizable reads, so this function also tries the other
-/// members.
+/// Records the result if it has changed or if the recorded result is old. Tries the other members
+/// if this node's etcd fails, for example because a learner does not serve linearizable reads.
 async fn record(check: &ImageCheck) -> Result<()> {
     let credentials = installed_credentials()?;
     let key = image_check_key(&host());

@@ -121,8 +121,9 @@ pub(crate) fn file_list() -> Result<ImageFileList> {
     })
 }
 
-/// Compares all files whose inodes have changed, and stores the inode states unless a file is
-/// altered. Returns the number of files if all are unchanged, or the altered files.
+/// Compares all files that must not change, but reads only those whose inodes have changed. Stores
+/// the inode states unless a file is altered. Returns the number of compared files if all are
+/// unchanged, or the altered files.
 pub(crate) fn compare(
     file_list: &ImageFileList,
     known: &VerifiedFiles,

@@ -1,4 +1,4 @@
-//! Defines a network interface with a static address.
+//! Defines a network interface with a static address, and configures it.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -42,7 +42,7 @@ impl Interface {
         lines.join("\n") + "\n"
     }
 
-    /// Writes the ifcfg file for later boots, and assigns the address immediately.
+    /// Writes the ifcfg file for later boots, and configures the interface immediately.
     pub(crate) fn bring_up(&self) -> Result<()> {
         let folder = Path::new("/etc/sysconfig/network-scripts");
         crate::files::DesiredDir::new(folder, 0o755, crate::files::ROOT).make()?;

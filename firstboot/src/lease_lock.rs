@@ -1,5 +1,5 @@
-//! Implements a lock that only one member of the cluster holds at a time. The lock is a key with a
-//! lease. If the holder dies, the lease expires.
+//! Implements a lock that at most one member of the cluster holds at a time. The lock is a key with
+//! a lease. If the holder dies, the lease expires.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Turns a machine that was installed from the image into an etcd member.
 //!
 //! `run` contains the flow, from top to bottom:
-//! - `own_keys` manages the private keys that the node generated itself, and `csr` requests
-//!   certificates;
+//! - `own_keys` manages the private keys that the node generated itself, and `csr` creates the
+//!   requests for their certificates;
 //! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
 //!   and `identity`;
 //! - `steps` determines the missing changes on the host, and `change` makes them;
@@ -15,13 +15,13 @@
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
 //! `accept_data` carry out the operator's orders. `status` shows the cluster, `explain` shows the
-//! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
-//! calls that it needs. `reason` defines the stable ids of all refusals.
+//! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd and the
+//! scheduled snapshots to the system calls that a server needs. `reason` defines the stable ids of
+//! the reasons to refuse, wait or warn.
 //!
 //! All these modules share a few other modules: `journal` records every decision before firstboot
-//! acts on it, `membership` queries the other members, and `domain` defines the types that all
-//! modules share. `files` writes files durably, `systemd` controls the units, and `etcd` is the
-//! client of etcd's API.
+//! acts on it, `membership` queries the other members, and `domain` defines common types. `files`
+//! writes files durably, `systemd` controls the units, and `etcd` is the client of etcd's API.
 
 // To write damaged files, the tests call methods that clippy.toml disallows.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]

@@ -151,7 +151,7 @@ pub(crate) fn cards() -> Result<Vec<NetworkCard>> {
 }
 
 /// Returns the Ethernet interfaces of this machine with their link-layer addresses. Reads the
-/// interfaces through a system call, because /sys in a container may show a different network
+/// interfaces with getifaddrs(3), because /sys in a container may show a different network
 /// namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     let all =

@@ -19,7 +19,8 @@ use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::{certificates, csr, image_integrity, metadata, own_keys, paths, rotation};
 
-/// Determines and verifies the identity of this machine. Records the sources' answers in `log`.
+/// Checks the image's files, and determines and verifies the identity of this machine. Records the
+/// sources' answers in `log`.
 pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;
@@ -156,7 +157,7 @@ fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Erro
     }
 }
 
-/// Returns the node's name and the machine on which this disk was set up.
+/// Returns the node's name and the machine that the journal recorded last.
 fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
         Event::IdentityAdopted { name, machine } => Some((name, machine)),

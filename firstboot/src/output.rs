@@ -45,8 +45,8 @@ pub(crate) fn show_error(error: &anyhow::Error) {
     let _ = show(&format!("{error:#}\n"));
 }
 
-/// Prints a line. The macros of the standard library would end the program if the line cannot be
-/// written, for example because the terminal was closed.
+/// Prints a line, and makes it the unit's status line. The macros of the standard library would end
+/// the program if the line cannot be written, for example because the terminal was closed.
 pub(crate) fn say(line: impl AsRef<str>) {
     let text = format!("{}\n", line.as_ref());
     let _ = if STDOUT_IS_JSON.load(Ordering::Relaxed) {
@@ -57,7 +57,7 @@ pub(crate) fn say(line: impl AsRef<str>) {
     crate::systemd::notify_status(line.as_ref());
 }
 
-/// Prints the error with which the command ends on standard error. Like [`say`], does not end the
+/// Prints on standard error the error with which the command ends. Like [`say`], does not end the
 /// program if the line cannot be written.
 pub(crate) fn say_error(line: &str) {
     let _ = std::io::stderr().write_all(format!("firstboot: {line}\n").as_bytes());

@@ -35,7 +35,7 @@ pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 pub(crate) const NEXT_KEYS: &str = "/var/lib/firstboot/next-keys.pem";
 /// The reason why this node could not renew its certificates, and the time of the next attempt.
 pub(crate) const RENEWAL: &str = "/var/lib/firstboot/renewal.json";
-/// The lock that allows only one process at a time to generate keys.
+/// The lock that allows only one process at a time to generate or replace keys.
 pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inode states that the overlay's files had when firstboot last compared their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
@@ -99,7 +99,7 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The file that records where etcd's WAL ended at etcd's last start and at etcd's last stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
-/// The archive of old data, which firstboot deletes only if an operator orders it.
+/// The archive of old data, which firstboot deletes only on an operator's order.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
 /// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when an
 /// installation keeps the volume. The second path exists while `%pre` makes the copy, and after an

@@ -61,8 +61,10 @@ pub(crate) struct Options {
     accept_data: bool,
 }
 
-/// Runs the command: checks the image and the identity, configures the host, waits at the bootstrap
-/// barrier, starts etcd, and waits until etcd is healthy.
+/// Runs the command. With `--without`, `--rejoin` or `--accept-data`, records the operator's order.
+/// With `--dry-run`, shows the planned changes. Otherwise, checks the image and the identity,
+/// configures the host, waits at the bootstrap barrier, starts etcd, and waits until etcd is
+/// healthy.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return exclude::record(&options.without.iter().cloned().collect());

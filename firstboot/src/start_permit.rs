@@ -10,9 +10,9 @@ use crate::files::{self, DesiredDir, DesiredFile};
 use crate::systemd::ETCD_UNIT;
 use crate::{paths, systemd};
 
-/// Allows etcd to start on data that matches this description, and notifies systemd that this unit
-/// has started. Starts etcd.service, because systemd may have skipped the unit before the permit
-/// existed.
+/// Allows etcd to start on data that matches this description, and notifies systemd that
+/// firstboot.service has started. Starts etcd.service, because systemd may have skipped the unit
+/// before the permit existed.
 pub(crate) fn grant(expected: &RecordedData) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     replace(expected)?;

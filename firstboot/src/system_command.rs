@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// Runs a program of the operating system. If the program fails, returns an error that contains the
-/// program's output.
+/// program's standard error.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let words = || format!("{program} {}", arguments.join(" "));
     let output = Command::new(program)

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// The end of a command that the terminal requests.
+/// A signal with which the terminal ends a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TerminalEvent {
     Interrupt,
@@ -21,7 +21,8 @@ fn all() -> SigSet {
         .collect()
 }
 
-/// Signals that are held back. Dropping this value delivers them, and they then end the process.
+/// Signals that are held back. Dropping this value delivers them, and they then end the process,
+/// unless [`TerminalSignals`] receives them.
 #[derive(Debug)]
 pub(crate) struct HeldSignals(());
 
@@ -40,7 +41,7 @@ impl Drop for HeldSignals {
 }
 
 /// Receives the signals. From the creation of this value on, the signals no longer end the process,
-/// even after the value was dropped.
+/// even after the value has been dropped.
 #[derive(Debug)]
 pub(crate) struct TerminalSignals {
     interrupt: unix::Signal,

@@ -1,5 +1,5 @@
 //! `firstboot explain --sources`: shows which metadata sources firstboot queried, the answer of
-//! each source, and why firstboot used or did not use a document.
+//! each source, and which document firstboot uses or why it uses none.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::metadata::{Outcome, SourceLog};
 use crate::output::{show, show_json};
 
-/// Prints the answers that the sources gave in this boot.
+/// Prints the answers of the sources in this boot, and which document firstboot uses.
 pub(super) fn run(json: bool) -> Result<()> {
     let log = SourceLog::load()?;
     if json {

@@ -2,9 +2,9 @@
 //! who can write to the directory can replace any entry at any time with a link, a FIFO or a
 //! different directory.
 //!
-//! The path to the directory itself may contain links, but only links that no user other than root
-//! could have created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check the
-//! path in one call.
+//! The path to the directory itself may contain links, but only links that no user except root and
+//! the current user could have created. CentOS 7's kernel, 3.10, does not have openat2(2), which
+//! could check the path in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -219,7 +219,7 @@ pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
 }
 
 /// Returns the name of a file to read, and the directory that contains the file. Follows a link at
-/// the path's end if only root could have created the link.
+/// the path's end, but refuses a link that another user could have created.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -238,7 +238,8 @@ fn located(path: &Path, last: Last) -> io::Result<(Dir, OsString)> {
     ))
 }
 
-/// Follows a path from one open directory to the next.
+/// Follows a path from one open directory to the next. Returns the last directory, and the name of
+/// the entry in it unless the path itself leads to that directory.
 fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
     let pass = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = || open("/", pass | OFlag::O_DIRECTORY, Mode::empty());

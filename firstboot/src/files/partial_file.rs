@@ -35,8 +35,9 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Another attempt is necessary only if another process created or deleted the file
-            // during the previous attempt, so a few attempts are enough.
+            // Another attempt is necessary after the removal of a file that a crash left behind, or
+            // if another process created or deleted the file meanwhile, so a few attempts are
+            // enough.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
@@ -64,8 +65,8 @@ impl PartialFile {
         &self.path
     }
 
-    /// Durably gives the file its final name, unless another file already has that name. The caller
-    /// must have flushed the content.
+    /// Durably gives the file its final name. Fails if another file already has that name. The
+    /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // This function uses link(2) and not rename(2), because link(2) never replaces a file.
         // renameat2 is not an alternative: Red Hat backported the call from Linux 3.15, but not
@@ -82,7 +83,8 @@ impl PartialFile {
     }
 }
 
-/// Attempts once to create the file, or to delete a file that a crash left behind.
+/// Attempts once to create the file, or to delete a file that a crash left behind. Returns `None`
+/// if another attempt is necessary.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),

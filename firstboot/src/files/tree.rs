@@ -81,8 +81,9 @@ impl Dir {
     }
 
     /// Gives the directory and its content this owner and private modes, and flushes them. Refuses
-    /// a file with a second name, because the second name may be outside the directory. The caller
-    /// ensures that only root has access to the directory.
+    /// any entry that is neither a file nor a directory, and a file with a second name, because the
+    /// second name may be outside the directory. The caller ensures that only root has access to
+    /// the directory.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {

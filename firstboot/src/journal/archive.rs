@@ -1,4 +1,4 @@
-//! Moves data that etcd no longer uses to the archive, instead of deleting the data.
+//! Archives data that etcd no longer uses, instead of deleting the data.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

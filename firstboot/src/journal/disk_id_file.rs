@@ -18,7 +18,8 @@ pub(crate) enum DiskIdFile {
     Matches,
     /// The file does not contain the journal's id.
     Differs,
-    /// The file does not exist, or is not a regular file of root.
+    /// The file does not exist, or is not a regular file that belongs to root and has only one
+    /// name.
     Missing,
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     })
 }
 
-/// Draws the id of a new disk, and records the id in the journal and in the file.
+/// Draws a new disk id, and records it in the journal and in the file.
 pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     let disk_id = DiskId::draw()?;
     journal.add(Event::DiskIdDrawn { disk_id })?;
@@ -54,7 +55,7 @@ pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes the file, unless it already contains this id.
+/// Writes the file, unless it already has this id and the right mode and owner.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
     if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? {

@@ -67,8 +67,9 @@ impl UnrecordedData {
     }
 }
 
-/// Classifies the disk. firstboot never touches a data directory that the journal does not record.
-/// If a member may have voted with data that is now lost, etcd never starts again as that member.
+/// Classifies the disk. firstboot does not touch a data directory that the journal does not record,
+/// unless an operator ordered the node to join again. If a member may have voted with data that is
+/// now lost, etcd never starts again as that member.
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
@@ -122,7 +123,7 @@ pub(crate) fn classify_disk(
     }
 }
 
-/// Classifies a disk on which etcd was never started.
+/// Classifies a disk on which etcd was never started, or whose node joins its cluster again.
 fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // Generate a new disk id, because agreements in which the node used its old id are no

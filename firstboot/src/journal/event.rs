@@ -26,7 +26,7 @@ pub(crate) enum Event {
     /// The operator ordered that the cluster be bootstrapped without these members.
     #[serde(rename = "without")]
     MembersExcluded { names: BTreeSet<Label> },
-    /// firstboot found the disk empty and gave it an id.
+    /// firstboot generated a new disk id.
     #[serde(rename = "life")]
     DiskIdDrawn {
         #[serde(rename = "nonce")]

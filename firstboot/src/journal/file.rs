@@ -135,8 +135,8 @@ impl Journal {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 
-    /// Returns the journal and the number of its bytes that form complete lines, or `None` if the
-    /// file does not exist.
+    /// Returns the journal, and the number of its bytes that form complete lines. The number is
+    /// `None` if the file does not exist.
     fn load(path: &Path) -> Result<(Self, Option<u64>)> {
         let path = path.to_owned();
         let Some(bytes) = files::read_if_there(&path)? else {
@@ -159,7 +159,7 @@ impl Journal {
         Ok((Self { path, entries }, Some(good as u64)))
     }
 
-    /// Adds an event. The event is on the disk when this function returns.
+    /// Adds an event. The event is on the disk when this function returns successfully.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
         let entry = Entry { at: now(), event };
         let json = serde_json::to_string(&entry)?;
@@ -195,7 +195,7 @@ impl Journal {
         self.add(event)
     }
 
-    /// Returns the time of the newest entry, in seconds since 1970.
+    /// Returns the time of the newest entry in seconds since 1970, or 0 if the journal is empty.
     pub(crate) fn newest_time(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.at)
     }

@@ -2,8 +2,8 @@
 //!
 //! `file` stores the lines and `event` defines their content. `state` derives the node's state from
 //! the events, and `disk_state` classifies the disk according to the events and to etcd's volume.
-//! `disk_id_file` stores the disk id on the volume. `archive` moves data that etcd no longer uses,
-//! and records the move. `wal_record` records the data in which etcd has created its WAL.
+//! `disk_id_file` stores the disk id on the volume. `archive` records that data is no longer used,
+//! and moves it to the archive. `wal_record` records the data in which etcd has created its WAL.
 //! `installer_copy` removes the copy of the journal that the installer made.
 
 mod archive;

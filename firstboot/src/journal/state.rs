@@ -176,8 +176,8 @@ impl NodeState {
         (self.order, self.swap) = (None, None);
     }
 
-    /// Returns the former member id of a node that has left its cluster, or `None` while a later
-    /// order to restore is in progress. A restore makes the node a member again.
+    /// If this node has left its cluster, returns its former member id. Returns `None` while a
+    /// later order to restore is in progress, because a restore makes the node a member again.
     pub(crate) fn has_left(&self) -> Option<u64> {
         match self.intent {
             MembershipIntent::Left(member) if self.order.is_none() => Some(member),

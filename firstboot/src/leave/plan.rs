@@ -80,7 +80,7 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
         return wait(
             ReasonId::MembersUnhealthy,
             format!(
-                "{} is not healthy, so the cluster could lose its quorum without this node. Repair that member first, or \
+                "without this node, the cluster could lose its quorum, because these members are not healthy: {}. Repair each of them first, or \
                  remove it with `etcdctl member remove`",
                 ill.join(", ")
             ),

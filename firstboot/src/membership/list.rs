@@ -116,7 +116,8 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// If the peers belong to a different cluster than this node, returns a message.
+/// If none of the peers belongs to this node's cluster, returns a message. Returns `None` if there
+/// are no peers, or if the id of this node's cluster is unknown.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
@@ -126,8 +127,8 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
     })
 }
 
-/// Returns the other voters that are not healthy, and all learners, because a learner may become a
-/// voter that counts for the quorum.
+/// Returns the other voters that are not healthy, and all other learners, because a learner may
+/// become a voter that counts for the quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers

@@ -73,7 +73,8 @@ impl RaftTraffic {
     }
 }
 
-/// Reads the traffic of these members, given by name and client URL.
+/// Reads the traffic of these members, given by name and client URL. Omits members that do not
+/// answer.
 pub(crate) async fn read_traffic(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,

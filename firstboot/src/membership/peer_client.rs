@@ -1,5 +1,5 @@
-//! Implements the barrier's client, which determines the program that answers on a member's peer
-//! port, and downloads snapshots. The client also reads pages from etcd's client port.
+//! Implements the barrier's client, which determines which program answers on a member's peer port,
+//! and downloads snapshots. The client also reads pages from etcd's client port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -114,8 +114,8 @@ impl PeerClient {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    /// Requests the snapshot that a member at the barrier was ordered to restore, starting at this
-    /// offset.
+    /// Requests the snapshot that a member at the barrier was ordered to restore. The response
+    /// starts at the offset `from`.
     pub(crate) async fn snapshot(
         &self,
         member: &Member,
@@ -204,7 +204,8 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         }
         deepest = source;
     }
-    // This case is necessary because `io::Error` does not return its inner error from `source()`.
+    // `deepest` may be an `io::Error` that wraps another error, for example a TLS error, because
+    // `source()` does not return the wrapped error.
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);

@@ -124,7 +124,7 @@ pub(crate) fn read(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub(crate) enum BarrierPhase {
-    /// The node's disk is empty.
+    /// The node has not accepted a proposal.
     Empty,
     /// The node has received all nonces of this proposal, and has recorded the proposal in its
     /// journal.

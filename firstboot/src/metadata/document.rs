@@ -13,7 +13,8 @@ use recipes::Envelope;
 
 use crate::files;
 
-/// The size limit for an answer, in bytes. A node document is about 10 KB long.
+/// The size limit in bytes for a document and for a server's answer. A node document is about 10 KB
+/// long.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// The first bytes of a gzip file (RFC 1952, 2.3.1).

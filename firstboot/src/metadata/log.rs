@@ -60,7 +60,7 @@ impl SourceLog {
         }
     }
 
-    /// Returns the log of this boot, or `None` if firstboot has not run yet.
+    /// Returns the log of this boot, or `None` if firstboot has not stored one yet.
     pub(crate) fn load() -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::SOURCES)? else {
             return Ok(None);

@@ -66,8 +66,8 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
 
 /// Returns the document of the first source that has a document, or the accepted document if no
 /// source has one. Fails if a source has an invalid document, because an attacker might control the
-/// next source. Until the node has accepted a document, compares the documents of later sources
-/// with the first document.
+/// next source. Until the node has accepted a document, also fails if a later source has a
+/// different document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,

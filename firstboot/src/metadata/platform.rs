@@ -11,8 +11,8 @@ use recipes::cluster::Platform;
 /// The `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack. Nova and clouds
-/// that are built on Nova set these values.
+/// The values of `chassis_asset_tag` that identify OpenStack. In `product_name`, only the first two
+/// values identify it. Nova and clouds that are built on Nova set these values.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",

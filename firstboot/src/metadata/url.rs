@@ -54,8 +54,8 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
 }
 
 /// Sends one request for a document that is newer than the one with the digest `known`. Returns
-/// `None` if the server does not have a newer document, or if it only serves files and does not
-/// issue documents.
+/// `None` if the server does not have a newer document, or does not have any document for this
+/// machine.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,

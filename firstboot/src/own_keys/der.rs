@@ -24,7 +24,7 @@ const ECDSA_SHA256: [u8; 12] = [
 /// `id-at-commonName`.
 const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
 
-/// Encodes an element with its length. No element in this module is longer than 64 KiB.
+/// Encodes an element with its length. Every element in this module is shorter than 64 KiB.
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let length = body.len();

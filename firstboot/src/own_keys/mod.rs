@@ -215,8 +215,8 @@ pub(crate) fn ensure_next() -> Result<KeySet> {
     KeySet::ensure(paths::NEXT_KEYS)
 }
 
-/// Makes the next keys the current keys if the certificates in use are for the next keys. If
-/// firstboot crashes before this change, the next keys remain in their own file.
+/// Makes the next keys the current keys if these certificates are for the next keys. If firstboot
+/// crashes before this change, the next keys remain in their own file.
 pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {

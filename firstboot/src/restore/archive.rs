@@ -63,7 +63,7 @@ pub(super) struct ArchiveRow {
     time: String,
     #[serde(skip)]
     at: OffsetDateTime,
-    /// The size on the disk, in bytes.
+    /// The total size of the files, in bytes.
     size: u64,
     /// The id of the data's cluster, in hexadecimal digits, if the journal contains the id.
     cluster_id: Option<String>,

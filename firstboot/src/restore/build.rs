@@ -27,9 +27,8 @@ pub(super) const MARGIN: u64 = 1_000_000_000;
 /// segments of the WAL, and rounding.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
-/// etcd deletes its preallocated log segment of 64 MB. firstboot builds the data while etcd is
-/// still running, so that clients do not wait for the build. firstboot never deletes a file of a
-/// running etcd.
+/// etcd deletes its preallocated log segment of 64 MB. firstboot checks the free space while etcd
+/// is still running, and never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except the proposal.

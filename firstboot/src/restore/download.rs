@@ -28,7 +28,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Downloads the snapshot from a member, and returns its path.
+/// Downloads the snapshot from a member, and returns the path of the downloaded file.
 pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Result<PathBuf> {
     let names = || {
         identity

@@ -51,8 +51,8 @@ pub(super) fn mode(
     })
 }
 
-/// Returns the newest revision that any member reports. A member reports its revision even without
-/// a quorum.
+/// Returns the newest revision that any member reports, or 0 if no member answers. A member reports
+/// its revision even without a quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let Ok(credentials) = installed_credentials() else {
         return Ok(0);
@@ -125,7 +125,7 @@ impl PlannedSnapshot {
     }
 }
 
-/// Plans the restore. Refuses a restore for which the disk does not have enough room.
+/// Plans the restore. Fails if the disk does not have room for the restored data.
 pub(super) fn plan(
     identity: &Identity,
     state: &NodeState,

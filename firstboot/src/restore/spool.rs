@@ -48,7 +48,7 @@ impl Spool {
         })
     }
 
-    /// Checks the digest, and renames the file to a name that contains the digest.
+    /// Checks the digest, flushes the file, and renames it to a name that contains the digest.
     pub(super) fn finish(self, wanted: Option<&Sha256>) -> Result<PathBuf> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.hasher.clone().finish().as_ref());

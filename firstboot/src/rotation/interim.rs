@@ -9,7 +9,7 @@ use recipes::node::NodeTls;
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-/// Returns whether the certificates are the same, regardless of the CAs.
+/// Returns whether the certificates and their keys are the same, regardless of the CAs.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     one.pairs() == other.pairs()
 }
@@ -23,8 +23,8 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
         .collect()
 }
 
-/// Returns the PEM text of the CAs in both texts. Returns `document` unchanged if it contains all of
-/// them.
+/// Returns PEM text with all CAs of the two texts. Returns `document` unchanged if it already
+/// contains all of them.
 pub(super) fn merge(document: &str, installed: &str) -> Result<String> {
     let (new, old) = (TrustBundle::read(document)?, TrustBundle::read(installed)?);
     let all = new.clone().and(old)?;

@@ -127,7 +127,7 @@ pub(super) async fn confirm_single_member(member: u64) -> Result<()> {
     client.healthy().await?;
     let members = client.members(true).await?;
     if members.iter().any(|other| other.id != member) {
-        bail!("no other member has a quorum");
+        bail!("no other member answered, or the cluster has no quorum");
     }
     Ok(())
 }

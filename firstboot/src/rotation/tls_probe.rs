@@ -60,8 +60,8 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Performs a handshake with the server at this address, with the peer certificate of `tls`, and
-/// finds the issuer of the server's certificate among `authorities`.
+/// Performs a handshake with the server at this address, with the peer certificate of `tls`.
+/// Returns the CAs that the server trusts, and the CA in `authorities` that issued its certificate.
 pub(super) async fn probe(
     address: SocketAddr,
     tls: &NodeTls,

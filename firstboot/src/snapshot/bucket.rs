@@ -203,7 +203,7 @@ impl Bucket {
         }
     }
 
-    /// Stores a small object, and reads it back.
+    /// Stores a small object, and checks its content by reading it back.
     pub(super) async fn put(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.path(name);
         let put = self

@@ -241,7 +241,8 @@ struct Stated {
 }
 
 impl Stated {
-    /// Counts the next bytes. An empty slice marks the end.
+    /// Counts the next bytes. Fails if the file is longer than its first pages allow. An empty
+    /// slice marks the end.
     fn next(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.length += bytes.len() as u64;
         let Some(limit) = self.limit else {

@@ -86,9 +86,9 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the digest and the revision with the file's manifest, if both exist. This
-    /// comparison also detects a file whose pages are consistent but differ from the snapshot that
-    /// was taken.
+    /// Adds a fault if the file's manifest states a different digest or revision. Does nothing if
+    /// the file has no manifest, or if its digest was not computed. This comparison also detects a
+    /// file whose pages are consistent but differ from the snapshot that was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;

@@ -7,7 +7,8 @@ use super::manifest::Manifest;
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// The snapshot's manifest. A snapshot that firstboot did not take has no manifest.
+    /// The snapshot's manifest, or `None` if the snapshot has no valid manifest, for example
+    /// because firstboot did not take it.
     pub(super) manifest: Option<Manifest>,
 }
 

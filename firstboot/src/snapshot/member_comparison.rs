@@ -16,7 +16,7 @@ pub(super) struct MemberComparison {
 }
 
 impl MemberComparison {
-    /// Compares the data of all healthy voters.
+    /// Compares the data of all healthy voters in the recipe.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
         credentials: &Credentials,
@@ -69,7 +69,8 @@ impl MemberComparison {
             .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// If all members have the same data, returns the entry for the manifest's list of checks.
+    /// If several members were compared and have the same data, returns the entry for the
+    /// manifest's list of checks.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == HashComparison::Same && self.members.len() > 1).then_some("members agree")
     }

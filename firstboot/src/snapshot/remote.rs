@@ -58,7 +58,7 @@ impl RemoteSnapshot {
         }
     }
 
-    /// Returns the snapshot's manifest, or `None` if the snapshot has no manifest.
+    /// Returns the snapshot's manifest, or `None` if the snapshot has no valid manifest.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,

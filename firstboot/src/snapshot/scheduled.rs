@@ -1,5 +1,5 @@
 //! Performs one run of the snapshot schedule. The timer starts a run on every member, but only one
-//! member takes the snapshot.
+//! member takes the snapshot, unless the cluster has no quorum.
 //!
 //! The members coordinate through two keys in etcd itself, which all members can reach. The
 //! destination is not suitable for this purpose, because a folder belongs to one member, and an

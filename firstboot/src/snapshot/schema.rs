@@ -282,8 +282,8 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// Reports a record that etcd cannot decode. The record may be secret, so the report contains only
-/// the lengths of the key and the value.
+/// Reports an invalid entry. The entry may be secret, so the report contains only the lengths of
+/// the key and the value.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry {
         bucket,

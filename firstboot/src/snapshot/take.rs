@@ -26,7 +26,7 @@ use crate::reason::ReasonId;
 use members::timestamp::{now, rfc3339};
 
 /// Warns if the data of the member `source` differs from the data of the other members, or if the
-/// data was not compared. Returns the exit code of the command.
+/// data was not compared. Returns an exit code if the data differs.
 ///
 /// # Errors
 /// Returns a refusal if a majority of the members has different data, unless the operator has named

@@ -3,8 +3,8 @@
 //! computed from the file.
 //!
 //! etcd listens on UNIX sockets in a private folder, so it does not need a port, a network or a
-//! certificate. firstboot queries the peer URL and the metrics, which do not require a login,
-//! because firstboot does not know the passwords of the users in the snapshot.
+//! certificate. firstboot does not know the passwords of the users in the snapshot, so it sends
+//! only requests that do not require a login.
 
 mod count;
 

@@ -215,7 +215,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Completes the object, and checks what the store contains.
+    /// Completes the object, and checks what the store contains. Returns the name of the check.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
         let State::Known(ToAbort::Parts(mut parts)) =
             std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing))

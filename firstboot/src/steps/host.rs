@@ -21,7 +21,7 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
 
 /// Returns the change that restores the lines of the members in /etc/hosts. The overlay contains an
 /// /etc/hosts that lists every member, but a DHCP client or an operator may have changed the file.
-/// Removes any other line that names a member, and keeps the remaining lines.
+/// The change removes any other line that names a member, and keeps the remaining lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);

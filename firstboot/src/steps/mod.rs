@@ -1,5 +1,5 @@
 //! Defines the steps of a first boot. Each step compares the node with its document and returns the
-//! missing changes. A node that is already set up needs no changes.
+//! missing changes. A node that matches its document needs no changes.
 
 pub(crate) mod etcd_conf;
 mod host;

@@ -19,7 +19,7 @@ pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
 }
 
 /// Returns the names that a server or peer certificate must have. etcdctl on the node uses
-/// localhost, and etcd distinguishes peers from clients by a name that only the certificates of
+/// 127.0.0.1, and etcd distinguishes peers from clients by a name that only the certificates of
 /// peers contain.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;

@@ -13,8 +13,8 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Returns all effects of these changes on the system with this root. A unit of which only an
-/// overriding file is removed is restarted.
+/// Returns all effects of these changes on the system with this root. If the changes remove only an
+/// overriding file of a unit, the unit is restarted and not removed.
 pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
     let on_system = |effect: Effect| match effect {
         Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => restart(name),

@@ -174,7 +174,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Lets the unit execute an order on the image, and shows the unit's messages.
+/// Lets firstboot-update.service execute an order, and shows the unit's messages.
 fn install(
     options: &Options,
     own: &ThisNode,
@@ -191,7 +191,7 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Shows the outcome of an order.
+/// Shows the outcome of an order, and returns the exit code.
 fn ended(
     options: &Options,
     outcome: &OrderOutcome,
@@ -234,7 +234,8 @@ fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseC
     Ok((release, check))
 }
 
-/// Looks for a newer release and stages it, or creates the order for a reinstallation.
+/// Looks for a newer release, stages it, and creates the order to install it. With `--reinstall`,
+/// creates the order for a reinstallation instead.
 fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     if options.reinstall {
         let order = reinstall::order(own, source, options.deadline)?;

@@ -155,9 +155,10 @@ fn verify_newer(
     }))
 }
 
-/// Returns the document next to the release or, if there is none, the document from the recipe's
-/// metadata server. If the recipe sets `enrol`, requests the document from the server that `enrol`
-/// names instead, because that server signs the node's requests and has the node's newest document.
+/// Returns the document in the release's folder, if there is one. Otherwise, requests it from the
+/// server that `enrol` names, because that server has the node's newest document. Without `enrol`,
+/// returns the document from the release's server or, if there is none, the recipe's metadata
+/// server.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -252,8 +253,9 @@ impl NewerDocument {
         text
     }
 
-    /// Stores the document durably, and lets firstboot.service apply the document. etcd reads a
-    /// renewed certificate at the next handshake. The caller must hold the lock for updates.
+    /// Stores the document durably and, if the document changes anything, lets firstboot.service
+    /// apply it. etcd reads a renewed certificate at the next handshake. The caller must hold the
+    /// lock for updates.
     pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
         let document = self.file()?;
         if !self.changes_something() {
@@ -318,8 +320,8 @@ impl NewerDocument {
     }
 }
 
-/// Waits until firstboot.service has finished. If the unit takes too long or is waiting for the
-/// other members, prints the unit's status and returns.
+/// Waits until firstboot.service has finished. If it takes too long or is waiting for the other
+/// members, prints its status and returns. If it has failed, returns a refusal with its status.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

@@ -1,6 +1,6 @@
 //! Determines the actions that the running system needs after a replacement of files. The actions
-//! depend only on the files' paths. An update always restarts etcd and firstboot, regardless of the
-//! files that it replaces.
+//! depend only on the files' paths and on whether each file is added, replaced or removed. An
+//! update always restarts etcd and firstboot, regardless of the files that it replaces.
 
 use std::collections::BTreeSet;
 use std::fmt;

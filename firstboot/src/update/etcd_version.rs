@@ -33,7 +33,7 @@ pub(super) enum NextStep {
     Replace,
     /// Enable the downgrade of the cluster to the target's minor version.
     Enable,
-    /// Wait for the other members, for this reason.
+    /// Wait, for this reason.
     Wait(Reason),
     /// Refuse the change to the target version, for this reason.
     Refuse(Reason),

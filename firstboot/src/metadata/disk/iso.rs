@@ -12,8 +12,8 @@ const FIRST_DESCRIPTOR: u64 = 16;
 const MAX_DESCRIPTORS: u64 = 64;
 /// The maximum size of a folder in bytes. A folder of 1 MiB has room for thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The maximum number of continuation areas, which is more than the Rock Ridge fields of any entry
-/// need.
+/// The maximum number of areas, including the record itself, from which the Rock Ridge fields of
+/// one entry are read. No real entry needs more areas.
 const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;

@@ -2,7 +2,7 @@
 //!
 //! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
 //! any other content, the cluster runs without authentication. Therefore, this module checks these
-//! buckets against every rule that etcd follows when it writes them.
+//! buckets against the rules that etcd follows when it writes them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -188,8 +188,8 @@ fn text(bytes: &[u8]) -> Result<&[u8], Malformed> {
         .map_err(|_| Malformed)
 }
 
-/// Returns whether this is a bcrypt hash: `$2a$`, two digits of cost, `$`, 22 characters of salt
-/// and 31 characters of hash (golang.org/x/crypto/bcrypt).
+/// Returns whether this is a bcrypt hash: `$2a$`, `$2b$` or `$2y$`, two digits of cost, `$`, 22
+/// characters of salt and 31 characters of hash (golang.org/x/crypto/bcrypt).
 fn is_bcrypt(hash: &[u8]) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
     let Some((head, rest)) = hash.split_at_checked(7) else {

@@ -44,7 +44,8 @@ impl History {
         self.last.map_or(0, |last| last.main)
     }
 
-    /// Reports the missing revisions above the compacted revision.
+    /// Reports a gap in the revisions, and a revision without content, above the compacted
+    /// revision.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
         // The first transaction of a cluster has revision 2.
         let first = compacted.max(1).saturating_add(1);
