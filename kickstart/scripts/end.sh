@@ -1,4 +1,4 @@
-# The unit etcd-image-guard runs this script in the installer's own systemd, with one of these arguments:
+# The unit etcd-image-monitor runs this script in the installer's own systemd, with one of these arguments:
 # - `wait PID` waits until the process with this PID, which is anaconda, has ended. systemd then stops the unit.
 # - `end` restarts the machine or switches it off. systemd runs this command when the unit stops, and therefore before every shutdown and
 #   reboot.

@@ -27,7 +27,7 @@ use super::pages;
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::{ServerState, startup_notes};
-use super::stream::{SendfileStream, StallGuard};
+use super::stream::{SendfileStream, StallTimeout};
 use crate::console;
 use crate::exit::with_causes;
 
@@ -178,7 +178,7 @@ async fn connection(
     };
     // Small answers are sent immediately, without waiting for more data.
     let _ = stream.set_nodelay(true);
-    let stream = StallGuard::new(stream);
+    let stream = StallTimeout::new(stream);
     match tls {
         None => {
             let outbox = Outbox::default();

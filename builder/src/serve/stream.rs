@@ -27,14 +27,14 @@ const MIN_BYTES_PER_SECOND: u64 = 4096;
 
 /// A connection that fails if its client accepts no data, or accepts the data too slowly.
 #[derive(Debug)]
-pub(super) struct StallGuard {
+pub(super) struct StallTimeout {
     inner: TcpStream,
     since: Instant,
     sent: u64,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl StallGuard {
+impl StallTimeout {
     pub(super) fn new(inner: TcpStream) -> Self {
         // If this call fails, only the minimum rate applies. On kernels before 5.11, only the
         // minimum rate applies to a client that keeps its window closed.
@@ -87,7 +87,7 @@ impl StallGuard {
     }
 }
 
-impl AsyncRead for StallGuard {
+impl AsyncRead for StallTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -102,7 +102,7 @@ impl AsyncRead for StallGuard {
     }
 }
 
-impl AsyncWrite for StallGuard {
+impl AsyncWrite for StallTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,12 +141,12 @@ impl AsyncWrite for StallGuard {
 /// fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
-    inner: StallGuard,
+    inner: StallTimeout,
     outbox: Outbox,
 }
 
 impl SendfileStream {
-    pub(super) fn new(inner: StallGuard, outbox: Outbox) -> Self {
+    pub(super) fn new(inner: StallTimeout, outbox: Outbox) -> Self {
         Self { inner, outbox }
     }
 

@@ -189,7 +189,7 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's guard waits one minute so that a person can read the reason. The tests do
+        // The kickstart's monitor waits one minute so that a person can read the reason. The tests do
         // not need this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section

@@ -5,6 +5,7 @@
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
 //! programs, and passes cargo's messages about these programs to the suite.
 
+mod inotify;
 mod job;
 mod programs;
 mod report;
@@ -19,6 +20,7 @@ use crate::run;
 
 pub use programs::{Program, built};
 
+use inotify::Limit;
 use report::Report;
 
 /// The environment variable that sets how many jobs run at the same time.
@@ -29,7 +31,8 @@ const LANES: &str = "LANES";
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");
-    let (lanes, started) = (lanes()?, Instant::now());
+    let limit = Limit::raise();
+    let (lanes, started) = (lanes(&limit)?, Instant::now());
     println!("{} jobs in {lanes} lanes", jobs.len());
     // The last job in the list runs first.
     let (queue, report) = (Mutex::new(jobs), Mutex::new(Report::default()));
@@ -59,14 +62,18 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`. The default is twice the machine's number of cores.
-fn lanes() -> Result<usize> {
+/// Reads `LANES`. The default is twice the machine's number of cores, and one more lane if the
+/// kernel allows the hosts of this many lanes.
+fn lanes(limit: &Limit) -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes
             .parse()
             .ok()
             .filter(|lanes| *lanes > 0)
             .with_context(|| format!("{LANES}={lanes} is not a number")),
-        _ => Ok(thread::available_parallelism().map_or(2, usize::from) * 2),
+        _ => {
+            let cores = thread::available_parallelism().map_or(2, usize::from);
+            Ok(2 * cores + usize::from(limit.is_high()))
+        }
     }
 }

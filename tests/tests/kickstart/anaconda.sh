@@ -19,7 +19,7 @@ leave() {
     sleep 600
 }
 
-if [ "$stage" = unguarded ]; then
+if [ "$stage" = unmonitored ]; then
     systemctl() { [ "$1" != start ]; }
     export -f systemctl
 fi

@@ -207,7 +207,7 @@ fn left_out() -> Result<()> {
         log.contains("anaconda installed the system without one of the repositories"),
         "{log}"
     );
-    // The new system was complete and already had its installation marker, which the guard has
+    // The new system was complete and already had its installation marker, which the monitor has
     // removed.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),

@@ -39,7 +39,7 @@ sync() { cut_power; }
 rm() { cut_power && command rm "$@"; }
 mkdir() { cut_power && command mkdir "$@"; }
 mv() { cut_power && command mv "$@"; }
-# Exit when the script stops the guard, because the real guard then switches the machine off.
+# Exit when the script stops the monitor, because the real monitor then switches the machine off.
 systemctl() {
     if [ "$1" = stop ]; then exit 1; fi
 }

@@ -1,7 +1,7 @@
 //! Tests the kickstarts of all kinds of recipes with pykickstart, shellcheck and the model of
 //! anaconda, and by running their scripts.
 
-mod guard;
+mod monitor;
 mod installer;
 mod keep;
 mod planned;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             post::trials(),
             installer::trials(),
             keep::trials(),
-            guard::trials(),
+            monitor::trials(),
         ]
         .into_iter()
         .flatten()

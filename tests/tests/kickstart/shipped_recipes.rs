@@ -76,8 +76,8 @@ fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Runs shellcheck on every script of the kickstarts, on the guard and the final script that `%pre`
-/// writes, and on the project's own scripts.
+/// Runs shellcheck on every script of the kickstarts, on the two scripts that `%pre` writes, and on
+/// the project's own scripts.
 fn shellcheck() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut scripts: Vec<PathBuf> = Vec::new();
@@ -88,7 +88,7 @@ fn shellcheck() -> Result<()> {
             scripts.push(path);
         }
         scripts.extend(
-            ["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
+            ["failure.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
         );
     }
     let kept = keep::kickstart(folder.path(), "")?;
@@ -101,7 +101,7 @@ fn shellcheck() -> Result<()> {
         fs::write(&path, &section.body)?;
         scripts.push(path);
     }
-    // SC1091: the guard is not at its final path here. SC2034: the guard sets variables for the
+    // SC1091: the file is not at its final path here. SC2034: the file sets variables for the
     // scripts that source it.
     check(&["--shell=bash", "--exclude=SC1091,SC2034"], &scripts)?;
 

@@ -38,7 +38,7 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// A unit that prevents the guard's report if the guard stops later than this unit.
+/// A unit that prevents the monitor's report if the monitor stops later than this unit.
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
@@ -67,9 +67,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// consoles, and the reports.
 const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
     (
-        "unguarded",
+        "unmonitored",
         OffReason::PoweredOff,
-        "INSTALLATION FAILED. %pre could not start its guard",
+        "INSTALLATION FAILED. %pre could not start its monitor",
         &[],
     ),
     (
@@ -205,9 +205,9 @@ fn hosts() -> Result<()> {
             host.console()
         );
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
-        let guarded = stage != "unguarded" && ends == OffReason::PoweredOff;
+        let monitored = stage != "unmonitored" && ends == OffReason::PoweredOff;
         ensure!(
-            issue.contains("This is not an etcd node") == guarded,
+            issue.contains("This is not an etcd node") == monitored,
             "{stage}: {issue}"
         );
         let reported = host.read("/ks/reports").unwrap_or_default();
@@ -224,7 +224,7 @@ fn hosts() -> Result<()> {
         lay_out(&host.root(), "hangs")?;
         host.boot()?;
         host.wait_for(
-            "systemctl is-active --quiet etcd-image-guard.service",
+            "systemctl is-active --quiet etcd-image-monitor.service",
             POWER_OFF_TIMEOUT,
         )?;
         host.run(&["systemctl", "--no-block", asked])?;
