@@ -177,7 +177,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
     }
 }
 
-/// Returns an option as it is written, with `=` if the option has a value.
+/// Formats an option for a message, with `=` if the option has a value.
 fn spelled(line: &Line<'_>, name: &str) -> String {
     let is_flag = line
         .command

@@ -71,7 +71,7 @@ impl Context {
         }
     }
 
-    /// Records the setting of an accepted line.
+    /// Records the setting of an accepted line if the checks of later lines depend on it.
     pub(super) fn note(&mut self, assignment: &Assignment<'_>) {
         let value = assignment.value.text;
         match assignment.key.text {
