@@ -73,7 +73,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns the earlier outputs that may be replaced by a build that signs with this key.
+    /// Returns which earlier outputs a build that signs with this key may replace.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any

@@ -105,7 +105,7 @@ impl Output {
             replace(&self.temp, &self.target)?;
         }
         sync_folder(parent(&self.target))
-        // An old output, if there was one, now has the temporary name, and is removed on drop.
+        // The old output, if it still exists, now has the temporary name, and is removed on drop.
     }
 }
 

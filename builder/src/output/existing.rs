@@ -84,7 +84,7 @@ impl ExistingOutput {
     }
 }
 
-/// Returns an error with a remedy if the existing folder must not be replaced.
+/// Returns an error with a remedy if the existing file or folder must not be replaced.
 pub(super) fn check_replaceable(
     found: &ExistingOutput,
     replaceable: &Replaceable,
