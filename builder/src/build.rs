@@ -215,7 +215,7 @@ fn warn_of_awaited(
         .collect();
     if !awaited.is_empty() {
         progress.say(&format!(
-            "no certificates yet for {}: run `firstboot csr` on the node, and sign the request \
+            "no certificates yet for {}: run `firstboot csr` on each node, and sign the requests \
              with `builder pki sign`",
             awaited.join(", ")
         ));

@@ -1,4 +1,5 @@
-//! Checks the file or folder at the path of the output, and whether an output may replace it.
+//! Inspects the file or folder at the path of the output, and checks whether an output may replace
+//! it.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! Checks for directives that chronyd 3.4 can parse but cannot carry out (conf.c, parse_include;
-//! refclock.c; sources.c).
+//! Reports directives that chronyd 3.4 can parse but may be unable to carry out (conf.c,
+//! parse_include; refclock.c; sources.c).
 
 use super::words::words;
 use crate::check::finding::Finding;

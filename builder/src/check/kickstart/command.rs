@@ -63,7 +63,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
     }
 }
 
-/// Checks that the line has as many words as the command accepts.
+/// Checks that the command accepts the number of words, and reports a word that the command
+/// ignores.
 fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     let (shown, wants) = (&line.name.value, line.command.wants);
     match line.command.words {
