@@ -22,8 +22,8 @@ pub(crate) struct Options {
     /// Apply to all nodes in the output; --install skips the nodes that have a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next network boot, which erases its disk. `builder serve --power`
-    /// boots the machine from the network immediately. Implies --document
+    /// Install the machine at its next network boot. The installation erases the machine's disk.
+    /// `builder serve --power` boots the machine from the network immediately. Implies --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again

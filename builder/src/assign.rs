@@ -1,5 +1,5 @@
-//! `builder pki assign`: assigns a PKI folder to another cluster, or to the same cluster under new
-//! names.
+//! `builder pki assign`: assigns a PKI folder to another cluster, or to the same cluster with new
+//! names or addresses.
 
 use std::path::PathBuf;
 

@@ -73,7 +73,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns the earlier outputs that may be replaced by a build that signs with this key.
+    /// Returns which earlier outputs a build that signs with this key may replace.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -215,7 +215,7 @@ fn warn_of_awaited(
         .collect();
     if !awaited.is_empty() {
         progress.say(&format!(
-            "no certificates yet for {}: run `firstboot csr` on the node, and sign the request \
+            "no certificates yet for {}: run `firstboot csr` on each node, and sign the requests \
              with `builder pki sign`",
             awaited.join(", ")
         ));

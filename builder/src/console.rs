@@ -1,4 +1,4 @@
-//! Prints results on standard output, and errors on standard error.
+//! Prints results on standard output, and notes and errors on standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

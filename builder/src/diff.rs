@@ -49,7 +49,7 @@ struct Difference {
     warning: Option<String>,
 }
 
-/// Compares two images. The exit code shows whether anything differs.
+/// Compares two images, and prints the differences. The exit code shows whether anything differs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     Err(exit_error(
         Exit::Different,
-        format!("{} differences", differences.len()),
+        format!("number of differences: {}", differences.len()),
     ))
 }
 

@@ -118,7 +118,8 @@ fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
     }
 }
 
-/// Reads the program headers, and checks that each loadable segment is within the file.
+/// Reads the program headers. Checks that the file has a loadable segment and an entry point, and
+/// that each loadable segment is within the file.
 fn segments<'a>(
     header: &FileHeader64<LittleEndian>,
     bytes: &'a [u8],

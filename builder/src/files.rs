@@ -1,4 +1,5 @@
-//! `[files]`: the files that a user adds, read from the recipe's folder.
+//! The files that a user adds: the files of `[files]`, and key files of repositories. All are read
+//! from the recipe's folder.
 
 use std::fs;
 use std::io::Read as _;
@@ -28,8 +29,8 @@ pub(crate) struct UserFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Returns the path on the node of each `post` script. Each name starts with a number, so that the
-/// scripts sort in the recipe's order, and two scripts can share a name.
+/// Returns each `post` script's path on the node. Each name starts with a number, so that the
+/// scripts sort in the recipe's order, and so that scripts of the same name have different paths.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();

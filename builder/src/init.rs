@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The name, address and MAC address of each node, such as etcd-1=10.0.0.11,52:54:00:00:00:11
+    /// The name, the address and optionally the MAC address of each node, such as
+    /// etcd-1=10.0.0.11,52:54:00:00:00:11
     #[arg(required = true, value_name = "NAME=ADDRESS[,MAC]")]
     nodes: Vec<Node>,
 }

@@ -1,4 +1,4 @@
-//! The commands `builder verify` and `builder pki show`, which only read.
+//! The commands `builder verify` and `builder pki show`, which do not change any file.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub(crate) struct VerifyOptions {
     json: bool,
 }
 
-/// Verifies every digest again. The exit code shows whether the image is good.
+/// Verifies a build output, and prints the report. The exit code shows whether the output is good.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {

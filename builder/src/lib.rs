@@ -79,7 +79,7 @@ enum Command {
     /// Serve an output over HTTP: the image to every client, each document to its node's machine,
     /// and the installer to network boot loaders
     Serve(Box<serve::Options>),
-    /// Show the state of a running cluster, with your own client certificate
+    /// Show the state of a running cluster, using your own client certificate
     Status(status::Options),
     /// Allow `serve` to install machines, or to hand out their documents again
     Allow(allow::Options),

@@ -32,7 +32,7 @@ use interrupt::{discard, lock};
 use siblings::{parent, recover, replace, serial, sibling};
 
 /// Refuses a path at which an output is not allowed. Returns the version of etcd in the existing
-/// output.
+/// output, if there is one.
 pub(crate) fn check(
     target: &Path,
     replaceable: &Replaceable,
@@ -105,7 +105,7 @@ impl Output {
             replace(&self.temp, &self.target)?;
         }
         sync_folder(parent(&self.target))
-        // An old output, if there was one, now has the temporary name, and is removed on drop.
+        // The old output, if it still exists, now has the temporary name, and is removed on drop.
     }
 }
 
@@ -176,7 +176,7 @@ fn lock_parent(target: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Syncs everything below a folder.
+/// Syncs a folder and everything below it.
 fn sync(folder: &Path) -> Result<(), OutputError> {
     for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
         let entry = entry.map_err(io_error("list it", folder))?;

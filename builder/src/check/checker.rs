@@ -1,4 +1,4 @@
-//! Checks each file by the rules for its kind.
+//! Checks each file according to the rules for its kind.
 
 use super::file::{File, Kind};
 use super::finding::Finding;

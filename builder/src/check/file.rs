@@ -7,7 +7,8 @@ use super::unit;
 pub(crate) struct File<'a> {
     /// The name that findings show.
     pub(crate) shown: String,
-    /// The path on the node, or only the file name of a kickstart, which is not stored on the node.
+    /// The path on the node, as far as it is known. A kickstart is not stored on the node, so only
+    /// its file name matters.
     pub(crate) path: String,
     pub(crate) text: &'a str,
     /// The file's permissions, if known.

@@ -356,8 +356,8 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
     }
 }
 
-/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an option of XFS on
-/// ext3 or ext4.
+/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an XFS option of an
+/// ext3 or ext4 volume.
 fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
     let xfs = entry.kind.text == "xfs";
     if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {

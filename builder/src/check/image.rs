@@ -1,4 +1,4 @@
-//! Checks a recipe and all files that are rendered from it, before `builder build` packs them.
+//! Checks a recipe, all files that are rendered from it, and the user's files.
 
 use std::path::Path;
 
@@ -25,7 +25,8 @@ pub(crate) struct CheckedRecipe {
     pub(crate) user_files: Vec<UserFile>,
 }
 
-/// Reads a recipe for a build, and prints all findings on standard error.
+/// Reads and checks a recipe, and prints all findings on standard error. Fails if a finding stops a
+/// build.
 pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe> {
     let (report, checked) = check_recipe(path)?;
     report.show();
@@ -121,8 +122,8 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. A file that cannot be added to the image is reported as a finding
-/// about the recipe.
+/// Checks the kickstart and every file of the overlay, and returns the files that have findings. A
+/// file that cannot be added to the image is reported as a finding about the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],

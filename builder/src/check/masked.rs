@@ -1,6 +1,7 @@
-//! Finds files that another file of the same name masks. systemd 219, udev, kmod and firewalld 0.6.3
-//! read several folders, but of two files with the same name, only the file in the earlier folder
-//! (src/shared/conf-files.c, files_add; src/shared/path-lookup.c; firewalld, core/fw.py, _loader).
+//! Finds files that another file of the same name masks. systemd 219, udev, kmod and firewalld
+//! 0.6.3 read several folders, but of two files with the same name only the file in the earlier
+//! folder (src/shared/conf-files.c, files_add; src/shared/path-lookup.c; firewalld, core/fw.py,
+//! _loader).
 
 use super::file::File;
 use super::finding::Finding;

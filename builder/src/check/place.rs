@@ -93,8 +93,8 @@ const SUFFIX: [(&str, &str, &str); 21] = [
     ("/etc/firewalld/services/", "xml", "firewalld"),
 ];
 
-/// Folders whose files a program executes, each with the program. A file that is not executable has
-/// no effect (crontabs, run-parts; NetworkManager(8)).
+/// Folders whose files a program executes, and rc.local, each with the program. A file that is not
+/// executable has no effect (crontabs, run-parts; NetworkManager(8)).
 const EXECUTED: [(&str, &str); 6] = [
     ("/etc/cron.hourly/", "run-parts"),
     ("/etc/cron.daily/", "run-parts"),
@@ -132,7 +132,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     {
         out.push(
             Finding::error("place/volatile", 0..0, format!("{path} is a temporary file"))
-                .effect("systemd-tmpfiles deletes the file after some days, and firstboot then refuses the node")
+                .effect("systemd-tmpfiles deletes the file after some days, and firstboot then refuses to start etcd")
                 .fix("choose another folder, such as /usr/local/share"),
         );
     }

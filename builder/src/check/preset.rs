@@ -165,8 +165,9 @@ fn is_stock(name: &str) -> bool {
     tables::PRESETS.iter().any(|pattern| fits(pattern, name))
 }
 
-/// Finds lines for units of packages. A package applies the presets when it is installed, before
-/// the overlay exists, and the kickstart applies them only to the units in the overlay.
+/// Finds lines that contradict CentOS's presets for a unit of a package. A package applies the
+/// presets when it is installed, before the overlay exists, and the kickstart applies them only to
+/// the units in the overlay.
 fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let own: Vec<&str> = files.iter().filter_map(unit::installable).collect();
@@ -207,8 +208,8 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Reports the units that the user adds and that stay disabled, unless a preset disables the unit
-/// by its full name, and the presets that nothing applies.
+/// Reports the presets that nothing applies, and the units that stay disabled without a preset that
+/// disables them by their full names.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()

@@ -1,4 +1,4 @@
-//! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in Python 2.7.
+//! Parses numbers as Python 2.7 does, because pykickstart and firewalld run on Python 2.7.
 
 /// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits. For such a
 /// number, this function returns `i64::MAX`, or `-i64::MAX` if the number is negative.

@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::kickstart;
 use super::text::TextSpan;
 
-/// The folder on the node of the scripts of `[files] post`.
+/// The folder, on the node, that contains the scripts of `[files] post`.
 const POST: &str = "/etc/firstboot/post/";
 
 /// Returns the program in a script's first line, or `None` if the script does not name one.

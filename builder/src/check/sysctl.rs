@@ -33,7 +33,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
                     .effect("both lines set the same value")
             } else {
                 Finding::warning("sysctl/twice", setting.place, message).effect(format!(
-                    "this line replaces the first value, {}",
+                    "this line replaces the earlier value, {}",
                     first.value.text
                 ))
             };

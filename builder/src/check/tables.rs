@@ -66,7 +66,7 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// The directives that only later daemons support, each with a replacement for systemd 219.
+/// The directives that only later releases of the daemons support, each with what to write instead.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
@@ -105,7 +105,7 @@ pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-keys.txt")));
 
-/// Keys of later kernels, each with an alternative.
+/// Keys that kernel 3.10.0-1160 does not have, each with what to do instead.
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 
@@ -139,7 +139,7 @@ pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
 pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
 
-/// The names of ports, each with its number.
+/// The names of ports, each with the port's number.
 pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| {
         let mut names = pairs(include_str!("known/names-el7.txt"));

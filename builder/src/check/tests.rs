@@ -1,5 +1,5 @@
 //! Tests the corpus of faulty inputs. corpus/KIND/NAME.input contains files, each as a line `==>
-//! PATH ON THE NODE <==` followed by the file's text. NAME.expected contains the findings.
+//! PATH [MODE] <==` followed by the file's text. NAME.expected contains the findings.
 //! UPDATE_CORPUS=1 rewrites NAME.expected, which must be reviewed before it is committed.
 
 use std::collections::BTreeSet;
@@ -252,7 +252,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         .map(|text| recipes::recipe::read(&text).recipe.unwrap())
 }
 
-/// Returns every file that a recipe renders, with its path and mode.
+/// Returns every file that is rendered from a recipe, with its path and mode.
 fn rendered(recipe: &Recipe) -> Vec<(String, u32, String)> {
     let mut all: Vec<_> = render::overlay(recipe)
         .unwrap()

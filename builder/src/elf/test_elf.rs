@@ -30,7 +30,7 @@ impl TestElf {
         Self { kind, ..self }
     }
 
-    /// Adds a dynamic linker.
+    /// Adds a header that names this dynamic linker.
     pub(crate) fn interpreter(self, path: &'static str) -> Self {
         Self {
             interpreter: Some(path),

@@ -77,8 +77,9 @@ fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
 
-/// Returns the lines before the first section, without comments and `%include` lines. A password's
-/// hash is replaced by its digest, so that the base does not publish the hash.
+/// Returns the lines before the first section, without comments and `%include` lines. The hash of
+/// root's password is replaced by the beginning of its digest, so that the base does not publish
+/// the hash.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()

@@ -13,14 +13,14 @@ pub(crate) enum ManifestError {
         path: PathBuf,
         source: io::Error,
     },
-    /// An image or an overlay contains something that must not be in it.
+    /// A file or folder of an image does not have the expected content.
     #[error("{path}: {found}", path = path.display())]
     Wrong {
         path: PathBuf,
         /// The fault, with what was expected instead.
         found: String,
     },
-    /// The folder contains nothing to verify.
+    /// The folder contains no image.
     #[error("{path}: it contains neither image/manifest.json nor manifest.json; name the folder \
         that `builder build --out` has written", path = path.display())]
     NoImage { path: PathBuf },

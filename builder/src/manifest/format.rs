@@ -19,7 +19,7 @@ pub(super) const SIGNATURE: &str = "manifest.json.sig";
 
 pub(super) const SUMS: &str = "SHA256SUMS";
 
-/// The overlay in an image.
+/// The file name of the overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
 /// The description of an image's contents.

@@ -1,4 +1,4 @@
-//! The manifest: the digests of an image's inputs and of everything else in the image. The manifest
+//! The manifest: the digests of an image's inputs and of all other files in the image. The manifest
 //! contains no time and no path of the build machine, so that the same recipe produces the same
 //! manifest everywhere.
 //!

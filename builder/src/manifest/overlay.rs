@@ -14,7 +14,7 @@ use super::error::ManifestError;
 use super::format::{Kind, Mode, OverlayEntry};
 use crate::digest;
 
-/// The path in the overlay of the key that the image trusts.
+/// The path, in the overlay, of the key that the image trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
 /// The size limit for the file that contains the trusted key. Every valid key file is smaller than

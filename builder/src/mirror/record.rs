@@ -46,7 +46,7 @@ pub(super) struct RecordedRepository {
 }
 
 impl Record {
-    /// Reads the record of the last run, or returns `None` if there is no record.
+    /// Reads the record of the last complete run, or returns `None` if there is no record.
     pub(super) fn read(root: &Path) -> Result<Option<Self>> {
         let path = root.join(RECORD);
         if !path.exists() {

@@ -197,7 +197,8 @@ impl Reader<'_> {
     }
 
     /// Reads a list from the mirror's folder if the list there has the expected digest, and
-    /// otherwise downloads the list from the repository.
+    /// otherwise downloads the list from the repository. A download that changes the list also
+    /// removes the mirror's record.
     fn list(
         &self,
         source: &Source<'_>,

@@ -18,10 +18,11 @@ const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 /// The contents of a `.treeinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TreeInfo {
-    /// The files with listed digests that an installation fetches.
+    /// The files that an installation fetches and whose digests are listed.
     pub(super) files: Vec<ListedFile>,
-    /// The files without listed digests that an installation needs. CentOS 7's trees are made by
-    /// lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists digests.
+    /// The files that an installation needs and whose digests are not listed. CentOS 7's trees are
+    /// made by lorax, which lists no digests; RHEL 7's trees are made by productmd, which lists
+    /// digests.
     pub(super) unlisted: Vec<RelativePath>,
     /// The digest that `.treeinfo` lists for the tree's repomd.xml.
     pub(super) repomd_sha256: Option<Sha256>,

@@ -13,7 +13,7 @@ pub(crate) enum OutputError {
         path: PathBuf,
         source: io::Error,
     },
-    /// The folder must not be replaced.
+    /// An output is not allowed at this path.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Refused {
         path: PathBuf,

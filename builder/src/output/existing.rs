@@ -1,4 +1,5 @@
-//! Checks the file or folder at the path of the output, and whether an output may replace it.
+//! Inspects the file or folder at the path of the output, and checks whether an output may replace
+//! it.
 
 use std::fs;
 use std::io;
@@ -84,7 +85,7 @@ impl ExistingOutput {
     }
 }
 
-/// Returns an error with a remedy if the existing folder must not be replaced.
+/// Returns an error with a remedy if the existing file or folder must not be replaced.
 pub(super) fn check_replaceable(
     found: &ExistingOutput,
     replaceable: &Replaceable,

@@ -24,7 +24,7 @@ pub(super) fn discard(temp: &Path) {
 }
 
 /// Makes an interrupt (^C, SIGTERM, SIGHUP) end the program cleanly: the program removes the
-/// partial output, reports the removal, and exits with 128 plus the signal's number (130 for ^C),
+/// partial output, reports the interrupt, and exits with 128 plus the signal's number (130 for ^C),
 /// as shells do. SIGHUP has no effect if nohup started the program. Call this function once, early
 /// in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {

@@ -50,14 +50,14 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint of the keys whose request was refused last, if any.
+/// Returns the fingerprint, if any, of the keys whose request was refused last.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }
 
-/// Returns the fingerprint of the keys that an operator must approve before the next request for
-/// them is signed, if any.
+/// Returns the fingerprint, if any, of the keys that an operator must approve before the next
+/// request for them is signed.
 pub(crate) fn to_approve(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     let folder = dir.join("nodes").join(name.as_str());
     let (asked, approved) = (asked(dir, name)?, approved(&folder)?);

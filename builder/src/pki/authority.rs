@@ -101,7 +101,8 @@ impl Signer {
 }
 
 impl Authority {
-    /// Returns the authority that the recipe names. `folder` is the recipe's folder.
+    /// Returns the authority that the recipe names, or else the builder's own. `folder` is the
+    /// recipe's folder.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {

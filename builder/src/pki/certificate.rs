@@ -103,8 +103,7 @@ impl Certificate {
         })
     }
 
-    /// Returns the fingerprint in the format of `openssl x509 -fingerprint -sha256`, without
-    /// colons.
+    /// Returns the SHA-256 fingerprint, which `openssl x509 -fingerprint -sha256` also prints.
     pub(super) fn fingerprint(&self) -> Sha256 {
         Sha256::of(&self.der)
     }
@@ -166,8 +165,9 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| "a private key without its public half".to_owned())
 }
 
-/// Checks, like the nodes' TLS library, that a chain (leaf first) leads to one of the authorities.
-/// The leaf must also be valid for TLS clients, like every certificate of this project.
+/// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
+/// authorities. The leaf must also be valid for TLS clients, like every certificate of this
+/// project.
 pub(super) fn chains(
     chain: &[Certificate],
     authorities: &[Certificate],

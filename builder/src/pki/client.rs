@@ -229,7 +229,7 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Returns the folder of the client certificate that expires last in a PKI folder, or `None` if the
+/// Returns the folder of the PKI folder's client certificate that expires last, or `None` if the
 /// PKI folder has no client certificate.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;

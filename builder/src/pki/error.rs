@@ -46,7 +46,7 @@ pub(crate) enum PkiError {
     },
     /// The last build did not include the node, or assigned another address to it.
     #[error(
-        "the last build did not assign {name} the address {address}: build, and ask again [not-built]"
+        "the last build did not assign {name} the address {address}: build, then repeat the request [not-built]"
     )]
     NotBuilt {
         folder: PathBuf,

@@ -20,7 +20,7 @@ pub(crate) enum Event {
         why: String,
         kept: PathBuf,
     },
-    /// A problem that does not prevent use.
+    /// A problem that does not prevent the use of the file.
     Warning { path: PathBuf, text: String },
 }
 

@@ -156,8 +156,9 @@ impl Pki {
         &self.events
     }
 
-    /// Returns the serial of the image with this digest. If the image differs from the previous
-    /// image, the serial is one higher than the previous serial.
+    /// Returns the serial of the image with this digest, and records the serial with the digest. If
+    /// the image differs from the previous image, the serial is one higher than the previous
+    /// serial.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }

@@ -77,7 +77,8 @@ impl Pki {
         Ok(())
     }
 
-    /// Returns the certificates from the previous authority in the folder.
+    /// Returns the certificates from the previous authority. If one of the certificates cannot be
+    /// used, archives the folder that contains them.
     fn found_certificates(
         &mut self,
         node: &Path,

@@ -99,7 +99,7 @@ impl PublicKeys {
         (server != peer && peer != client && client != server).then_some(Self(keys))
     }
 
-    /// Formats the record of the keys, each in PEM.
+    /// Formats the record of the keys: their fingerprint, and each key in PEM.
     pub(super) fn record(&self) -> String {
         let blocks = self.0.iter().map(|key| pem::encode("PUBLIC KEY", key));
         format!(

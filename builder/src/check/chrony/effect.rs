@@ -1,5 +1,5 @@
-//! Checks for directives that chronyd 3.4 can parse but cannot carry out (conf.c, parse_include;
-//! refclock.c; sources.c).
+//! Reports directives that chronyd 3.4 can parse but may be unable to carry out (conf.c,
+//! parse_include; refclock.c; sources.c).
 
 use super::words::words;
 use crate::check::finding::Finding;
@@ -8,8 +8,8 @@ use crate::check::text::TextSpan;
 /// The effect of a directive that chronyd parses but that makes chronyd exit afterwards.
 pub(super) const STOPS: &str = "chronyd reads the file and then exits";
 
-/// Checks an included file. chronyd must find the file unless the name is a pattern, because a
-/// pattern need not match any file (conf.c, parse_include, CNF_ReadFile).
+/// Reports a file that an include directive names without a pattern. chronyd must find such a file,
+/// whereas a pattern need not match any file (conf.c, parse_include, CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;

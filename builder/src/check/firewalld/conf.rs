@@ -54,7 +54,7 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
         if value.text.is_empty() {
             out.push(wrong(line, format!("{name} has no value")).fix("write a value after the ="));
         } else if !seen.insert(*name) {
-            out.push(wrong(line, format!("{name} is already listed")).fix("remove it"));
+            out.push(wrong(line, format!("{name} is already set")).fix("remove it"));
         } else {
             out.extend(value_of(name, words, value));
         }

@@ -30,7 +30,8 @@ impl<'a> Element<'a> {
         self.get(attribute).unwrap_or_default()
     }
 
-    /// Returns the position of an attribute's value.
+    /// Returns the position of an attribute's value, or of the element's name if the attribute is
+    /// missing.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node

@@ -84,8 +84,8 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// Reports a file that declares UTF-16. The text is UTF-8, and expat refuses a file whose encoding
-/// differs from the declared encoding.
+/// Reports a file that declares UTF-16. The text is UTF-8, and expat refuses UTF-8 text that
+/// declares UTF-16.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -184,7 +184,8 @@ fn begin(
     }
 }
 
-/// Converts a position to a byte offset. roxmltree counts lines from 1, and columns in characters.
+/// Converts a position to a byte offset. roxmltree counts both lines and columns from 1, and
+/// columns in characters.
 fn offset(text: &str, at: roxmltree::TextPos) -> usize {
     let line = TextSpan::whole(text)
         .split('\n')

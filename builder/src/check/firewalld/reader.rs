@@ -5,7 +5,7 @@ use crate::check::finding::Finding;
 
 /// A reader of one kind of file. A reader receives the file element by element, as firewalld does.
 pub(super) trait Reader {
-    /// Handles the start of an element whose attributes are already checked.
+    /// Handles the start of a supported element that has all its required attributes.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
 
     /// Handles the end of an element. `text` is the text between the last opening tag and this

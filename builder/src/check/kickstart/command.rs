@@ -63,7 +63,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
     }
 }
 
-/// Checks that the line has as many words as the command accepts.
+/// Checks that the command accepts the number of words, and reports a word that the command
+/// ignores.
 fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     let (shown, wants) = (&line.name.value, line.command.wants);
     match line.command.words {
@@ -177,7 +178,7 @@ fn violation(line: &Line<'_>, rule: &KsRule, earlier: &EarlierLines) -> Option<F
     }
 }
 
-/// Returns an option as it is written, with `=` if the option has a value.
+/// Formats an option for a message, with `=` if the option has a value.
 fn spelled(line: &Line<'_>, name: &str) -> String {
     let is_flag = line
         .command

@@ -206,7 +206,7 @@ fn heredoc_end(line: &str, at: usize) -> Option<String> {
 mod tests {
     use crate::check::kickstart;
 
-    /// Returns the commands in a script that the installer does not have.
+    /// Returns those commands of a script that the installer does not have.
     fn absent(script: &str) -> Vec<String> {
         let text = format!("%pre\n{script}\n%end\n");
         kickstart::check(&text)

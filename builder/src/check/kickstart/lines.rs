@@ -40,7 +40,7 @@ pub(super) fn is_blank_or_comment(line: TextSpan<'_>) -> bool {
     rest.is_empty() || rest.starts_with('#')
 }
 
-/// Splits a line into words, and reports problems.
+/// Splits a line into words, and reports problems. Returns `None` if the line cannot be split.
 pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec<Token>> {
     match split(line, true) {
         Ok((words, cut)) => {

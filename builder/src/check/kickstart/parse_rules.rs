@@ -214,7 +214,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         None => None,
     };
     // pykickstart applies its rule for names that begin with vlan last, so the number according to
-    // that rule replaces the number after the dot.
+    // that rule replaces a valid number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)

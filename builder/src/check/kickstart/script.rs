@@ -12,7 +12,8 @@ use crate::check::finding::Finding;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// Checks whether the installer has a script's interpreter and commands.
+/// Checks whether the installer has a script's interpreter and commands, and whether a line of a
+/// shell script ends with a carriage return.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
     // A %post without --nochroot runs on the installed system, which has all packages of the node.

@@ -130,7 +130,7 @@ mod tests {
     }
 
     proptest! {
-        /// Checks that the text is unchanged after it has been quoted and split again.
+        /// Checks that quoting a text and splitting the result returns the same text.
         #[test]
         fn quoted_text_is_read_back_unchanged(text in "[^\\p{Cc}]{0,40}") {
             let line = format!("rootpw {}", crate::render::quoted(&text));

@@ -118,8 +118,8 @@ fn makes_group(kickstart: &Kickstart<'_>, group: &str) -> bool {
     kickstart.commands.iter().any(ours)
 }
 
-/// Checks that the kickstart creates the pool of a thin volume, if it creates the volume group
-/// (LogVolData).
+/// If the kickstart creates the volume group of a thin volume, checks that the kickstart also
+/// creates the pool (LogVolData).
 fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let (Some(group), Some(pool)) = (line.value("--vgname"), line.value("--poolname")) else {
         return;
@@ -147,8 +147,8 @@ pub(super) fn is_post_install(line: &Line<'_>) -> bool {
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
 }
 
-/// Checks that the origin of a snapshot that is taken after the installation is a thin volume, if
-/// the kickstart creates the volume group (SnapshotData.setup).
+/// If a snapshot is taken after the installation and the kickstart creates the volume group, checks
+/// that the origin is a thin volume (SnapshotData.setup).
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;
@@ -175,7 +175,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let members = line.words.len().saturating_sub(1);
     if !exists(line) && members < needed {
-        let message = format!("{level} has only {members} members");
+        let message = format!("the RAID level {level} has too few members: {members}");
         out.push(refused(line, message).fix(format!("name at least {needed} members")));
     }
 }

@@ -4,7 +4,8 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
 use crate::check::text::TextSpan;
 
-/// A setting, `KEY = VALUE`. The key is its path below `/proc/sys`, with dots for slashes.
+/// A setting, `KEY = VALUE`. The key is a path below `/proc/sys`, in which dots and slashes are
+/// swapped.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
     pub(super) key: String,

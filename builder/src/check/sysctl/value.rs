@@ -7,7 +7,7 @@ use crate::check::systemd::number;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// The effect of a value that the kernel cannot parse.
+/// The effect of a value that the kernel does not accept.
 const REFUSED: &str = "the kernel refuses the value";
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {

@@ -81,8 +81,8 @@ const NETLINK: [&str; 18] = [
     "rdma",
 ];
 
-/// Returns whether a string is a netlink address: a family by name or number, and a group, which
-/// systemd 219 does not check (`socket_address_parse_netlink`).
+/// Returns whether a string is a netlink address: a family by name or number, optionally followed
+/// by a group, which systemd 219 does not check (`socket_address_parse_netlink`).
 pub(in crate::check) fn is_netlink(text: &str) -> bool {
     let family = text
         .split(|c: char| c.is_ascii_whitespace() || c == '\x0b')

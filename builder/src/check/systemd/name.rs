@@ -124,7 +124,8 @@ pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String 
     format!("{prefix}@{instance}.{suffix}")
 }
 
-/// Unescapes a part of a name (`unit_name_unescape`). A - means a /, and \xNN means any byte.
+/// Unescapes a part of a name (`unit_name_unescape`). A - means a /, and \xNN means the byte with
+/// this hexadecimal code.
 pub(in crate::check) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();

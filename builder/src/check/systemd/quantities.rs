@@ -188,8 +188,8 @@ fn percent(text: &str) -> Option<u32> {
     number::unsigned(text.strip_suffix('%')?).filter(|percent| *percent <= 100)
 }
 
-/// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of the system's
-/// limit, `infinity`, or an empty string.
+/// Returns whether a value of `TasksMax=` is valid: a number or a percentage above 0, `infinity`,
+/// or an empty string.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text)
         .map(u64::from)

@@ -127,8 +127,8 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns whether a string consists of one to three permissions: r, w and x, each at most once, or
-/// -.
+/// Returns whether a string consists of one to three characters: r, w and x, each at most once, and
+/// any number of -.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
     (1..=3).contains(&text.len())

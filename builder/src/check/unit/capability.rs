@@ -22,8 +22,8 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// Checks a set of capabilities, each given as a name or a number. A ~ before the set means all capabilities
-/// except those in the set (`config_parse_capability_set`).
+/// Checks a set of capabilities, each given as a name or a number. A ~ before the set means all
+/// capabilities except those in the set (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");

@@ -5,7 +5,7 @@ use super::assignment::Assignment;
 use crate::check::systemd::name;
 use crate::check::systemd::specifier::{Subject, Table, User};
 
-/// The unit whose file is read.
+/// The unit or the daemon whose file is read.
 #[derive(Debug)]
 pub(super) struct Context {
     /// The type of the unit, such as `service`. The type is empty for the configuration of a
@@ -71,7 +71,7 @@ impl Context {
         }
     }
 
-    /// Records the setting of an accepted line.
+    /// Records the setting of an accepted line if the checks of later lines depend on it.
     pub(super) fn note(&mut self, assignment: &Assignment<'_>) {
         let value = assignment.value.text;
         match assignment.key.text {

@@ -203,7 +203,7 @@ fn unknown_names(
             .words("Install", key)
             .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
-            // If a file is checked alone, the node may have other units.
+            // If only some of the files are checked, the node may have other units.
             let level = if whole {
                 Finding::error
             } else {

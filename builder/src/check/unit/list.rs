@@ -12,8 +12,8 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
-/// Checks the value of a directive that is a list, and returns how many words systemd 219 accepts.
-/// Returns `None` if the type is not a list.
+/// Checks a value that is a list, and returns how many of its words systemd 219 accepts. Returns
+/// `None` if the type is not a list.
 pub(super) fn check(
     value_type: &str,
     assignment: &Assignment<'_>,

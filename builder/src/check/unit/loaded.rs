@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assignment::Assignment;
 use crate::check::text::TextSpan;
 
-/// A position in one of the files.
+/// A piece of text, and the index of the file that contains it.
 pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 
 /// A unit, with its drop-ins.

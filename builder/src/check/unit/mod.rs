@@ -34,8 +34,8 @@ pub(super) use cross_checks::cross_check;
 pub(super) use parsed::{UnitFile, check, join, read_unit};
 pub(super) use path::name_of;
 
-/// Returns the name of a unit, if its file is in a folder where systemd looks for units and has an
-/// `[Install]` section, and if the name contains no @.
+/// Returns the name of the unit if a preset can enable it: the file is in /etc/systemd/system or
+/// /usr/lib/systemd/system, it has an `[Install]` section, and its name contains no @.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path

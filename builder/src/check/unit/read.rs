@@ -147,8 +147,8 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     findings
 }
 
-/// Reads the text that [`join`] returned. systemd 219 skips the lines in sections that are not in
-/// `known`.
+/// Reads the text that [`join`] returned. systemd 219 skips the lines in sections for which `known`
+/// returns false.
 pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> ParsedUnit<'_> {
     let mut reading = ParsedUnit::default();
     let mut section = None;

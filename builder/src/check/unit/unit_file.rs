@@ -1,4 +1,4 @@
-//! Checks a unit file as a whole, independently of its unit.
+//! Checks the name of a unit file, and whether the file is empty.
 
 use super::path::{is_drop_in, is_loadable, name_of};
 use crate::check::finding::Finding;

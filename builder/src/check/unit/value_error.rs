@@ -24,7 +24,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
     }
 }
 
-/// The effect in values in which systemd 219 keeps a specifier that it cannot resolve.
+/// The effect of a specifier that systemd 219 cannot resolve and keeps.
 pub(super) const KEPT: &str = "systemd logs a message and keeps the two characters";
 
 /// Returns the finding for a specifier that systemd 219 cannot resolve. systemd ignores the line.

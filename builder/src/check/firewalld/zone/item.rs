@@ -87,7 +87,7 @@ fn opens_etcd(at: &Element<'_>) -> bool {
     }
 }
 
-/// Returns the warning about an etcd port that the whole zone can reach.
+/// Returns the warning about an etcd port that every host in the zone can reach.
 fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
@@ -98,8 +98,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     .fix("put the port into a <rule> with the allowed sources")
 }
 
-/// Checks a source. Returns whether the source is an ipset, with the ipset's name or the source's
-/// address.
+/// Checks a source. Returns true and the name of an ipset, or false and an address.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
