@@ -60,9 +60,12 @@ impl Machine {
             && !self.macs.contains(&mac)
         {
             let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
+            let own = match &own[..] {
+                [] => "no network card".to_owned(),
+                _ => own.join(", "),
+            };
             return Some(format!(
-                "it is for the machine with MAC {mac}, but this machine has {}",
-                own.join(", ")
+                "it is for the machine with MAC {mac}, but this machine has {own}"
             ));
         }
         for (what, wanted, own) in [

@@ -116,15 +116,16 @@ impl fmt::Display for Report {
         if files == 0 {
             writeln!(
                 f,
-                "nothing to download: all {} files match the lists",
-                self.present
+                "nothing to download: {} match the lists",
+                counted(self.present, "file")
             )?;
         } else {
             writeln!(
                 f,
-                "downloaded {files} files, {}; {} files already existed",
+                "downloaded {}, {}; {} already existed",
+                counted(files, "file"),
                 size(bytes),
-                self.present
+                counted(self.present, "file")
             )?;
         }
         writeln!(f, "\nThe site's recipe needs:\n\n{}", self.recipe)?;

@@ -27,7 +27,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     let expected = expected(&identity.cluster.members, state.initial_cluster.as_ref());
     block_on(async {
         let credentials = installed_credentials()?;
-        let mut logged = String::new();
+        let mut waits_for = String::from("no member has been asked yet");
         let mut asked = Instant::now();
         let mut signals = TerminalSignals::listen()?;
         loop {
@@ -46,26 +46,28 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
             }
             if asked.elapsed() > Duration::from_secs(2) {
                 let missing = missing(&expected, cluster, &credentials).await.join(", ");
-                if missing != logged {
+                let now = match &missing[..] {
+                    "" => "all members answer".to_owned(),
+                    names => format!("missing members: {names}"),
+                };
+                if now != waits_for {
                     say(format!(
-                        "etcd has started; waiting until it has a quorum. Missing members: \
-                         {missing}"
+                        "etcd has started; waiting until it has a quorum ({now})"
                     ));
-                    logged = missing;
+                    waits_for = now;
                 }
                 asked = Instant::now();
             }
             if Instant::now() >= end {
                 return Err(not_ready(ReasonId::NoQuorum.because(format!(
-                    "the data was replaced, but etcd has no quorum after {} s. Missing members: {logged}. See `journalctl \
-                     -u etcd`",
+                    "the data was replaced, but etcd has no quorum after {} s ({waits_for}). See `journalctl -u etcd`",
                     patience.as_secs()
                 ))));
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 _ = signals.next() => return Err(not_ready(ReasonId::NoQuorum.because(format!(
-                    "the data was replaced, but firstboot was interrupted before etcd had a quorum. Missing members: {logged}"
+                    "the data was replaced, but firstboot was interrupted before etcd had a quorum ({waits_for})"
                 )))),
             }
         }

@@ -57,7 +57,7 @@ impl Bed {
     /// `tracer` is the path of the program `tracer`.
     pub fn new(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
-        let provisioning = Provisioning::new()?;
+        let provisioning = Provisioning::without_firewall()?;
         releases::build(&provisioning)?;
         let releases = Releases::new(&provisioning, roll)?;
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());

@@ -45,13 +45,15 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root. The host's kernel lacks the system calls newer than 3.10, except
-    /// for those in `ported`. Appends nspawn's output to the file `console`.
+    /// Starts nspawn on the root, with these arguments for nspawn and for the host's systemd. The
+    /// host's kernel lacks the system calls newer than 3.10, except for those in `ported`. Appends
+    /// nspawn's output to the file `console`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
         namespace: &Namespace,
         arguments: &[String],
+        systemd_arguments: &[String],
         ported: &[Ported],
         console: &Path,
     ) -> Result<Machine> {
@@ -107,7 +109,8 @@ impl Machine {
             .args(arguments)
             // An argument for the host's systemd. Without this argument, the console of a host that
             // fails to boot stays empty.
-            .args(["--", "--show-status=yes"]);
+            .args(["--", "--show-status=yes"])
+            .args(systemd_arguments);
         let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;
         Ok(Machine {

@@ -44,6 +44,7 @@ pub struct Host {
     machine: Option<Machine>,
     overlay: Overlay,
     arguments: Vec<String>,
+    masks: Vec<String>,
     ported: Vec<Ported>,
     console: PathBuf,
     link: Link,
@@ -68,6 +69,7 @@ impl Host {
             machine: None,
             overlay,
             arguments: Vec::new(),
+            masks: Vec::new(),
             ported,
             console,
             link,
@@ -99,6 +101,11 @@ impl Host {
     /// that takes effect at the next boot.
     pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
         self.arguments.push(argument.into());
+    }
+
+    /// Masks a unit in all boots from the next boot on, without a change to the disk.
+    pub fn mask(&mut self, unit: &str) {
+        self.masks.push(format!("systemd.mask={unit}"));
     }
 
     /// From the next boot on, removes every system call newer than 3.10 from the host's kernel,
@@ -149,6 +156,7 @@ impl Host {
             &self.root(),
             &self.link.namespace,
             &self.arguments,
+            &self.masks,
             &self.ported,
             &self.console,
         );

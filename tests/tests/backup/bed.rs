@@ -24,7 +24,7 @@ impl Bed {
     /// Makes the given number of the demo's nodes, with these lines as their `[backup]` section.
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
-        let provisioning = Provisioning::new()?;
+        let provisioning = Provisioning::without_firewall()?;
         provisioning.build(&demo(count, "", &format!("[backup]\n{backup}"))?)?;
         let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
         Ok(Self {

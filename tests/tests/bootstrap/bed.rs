@@ -19,7 +19,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A cluster that has not been started yet. The machines are installed, have their node documents
-/// and are off.
+/// and are off. If the image is built with the bed, firewalld does not run on the machines.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -47,7 +47,7 @@ impl Bed {
     /// Makes a bed with an etcd that compacts its log after this many entries.
     pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
-        let provisioning = Provisioning::new()?;
+        let provisioning = Provisioning::without_firewall()?;
         let mut bed = Self {
             hosts: Vec::new(),
             provisioning,
@@ -58,7 +58,8 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Makes a bed that has no image and no nodes yet.
+    /// Makes a bed that has no image and no nodes yet. The nodes will have a firewall, because
+    /// updates change its files.
     pub(crate) fn unbuilt() -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let version = etcd::DEMO.to_owned();

@@ -158,7 +158,7 @@ fn shows_all_members(bed: &Bed) -> Result<()> {
     for row in members(&all) {
         let days = |key: &str| row[key].as_i64();
         ensure!(days("certificate-days-left") > Some(300), "{row:#}");
-        // The machines' firewall opens the peer port to members only.
+        // A firewall on the machines would open the peer port to members only.
         let peer = days("peer-certificate-days-left");
         ensure!(peer.is_none_or(|days| days > 300), "{row:#}");
         ensure!(

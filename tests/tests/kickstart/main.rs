@@ -1,9 +1,9 @@
 //! Tests the kickstarts of all kinds of recipes with pykickstart, shellcheck and the model of
 //! anaconda, and by running their scripts.
 
-mod monitor;
 mod installer;
 mod keep;
+mod monitor;
 mod planned;
 mod post;
 mod property;

@@ -47,7 +47,7 @@ fn has_answer(host: &Host) -> Result<()> {
 /// Starts a cluster with one member, and takes a snapshot with a key.
 fn one_member() -> Result<(Provisioning, Host)> {
     etcd::release(etcd::DEMO)?;
-    let provisioning = Provisioning::new()?;
+    let provisioning = Provisioning::without_firewall()?;
     provisioning.build(&programs::demo(1, "", "")?)?;
     let mut host = provisioning.node("etcd-1")?;
     host.boot()?;

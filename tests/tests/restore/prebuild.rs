@@ -93,7 +93,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
 
 fn all() -> Result<()> {
     etcd::release("3.5.1")?;
-    let provisioning = Provisioning::new()?;
+    let provisioning = Provisioning::without_firewall()?;
     provisioning.build(&demo(1, "", "")?)?;
     let host = &mut provisioning.node("etcd-1")?;
     host.boot()?;

@@ -146,7 +146,10 @@ fn body<'a>(
                 Finding::error(
                     "kickstart/not-closed",
                     words[0].span.clone(),
-                    format!("{other} begins before {name} has ended"),
+                    match name {
+                        "" => format!("{other} begins before this unknown section has ended"),
+                        _ => format!("{other} begins before {name} has ended"),
+                    },
                 )
                 .effect("anaconda stops: the section does not end with %end")
                 .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post"),
