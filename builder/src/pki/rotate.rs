@@ -121,7 +121,8 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Removes all trusted authorities except the signing authority.
+/// Removes all trusted authorities except the signing authority. Fails if a node's certificate in
+/// the folder does not chain to the signing authority.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;

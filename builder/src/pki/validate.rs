@@ -159,7 +159,7 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Returns whether this mismatch concerns only the certificate's age.
+    /// Returns whether the mismatch is that the certificate has expired or expires soon.
     pub(super) fn is_of_age(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }

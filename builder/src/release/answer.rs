@@ -32,8 +32,8 @@ pub(crate) enum Step {
     },
     /// Verify the bytes, all of which have already been downloaded.
     Complete,
-    /// Discard the existing bytes, which do not match the server's file, and repeat the request
-    /// without a Range.
+    /// Discard the existing bytes, because the answer does not continue them, and repeat the
+    /// request without a Range.
     Discard,
     /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),

@@ -67,7 +67,7 @@ impl fmt::Display for Evidence {
         })?;
         match &self.sums {
             Sums::Agrees(place) => write!(f, " and {place}"),
-            Sums::Missing(place, why) => write!(f, "; cannot obtain {place}: {why}"),
+            Sums::Missing(place, why) => write!(f, "; no digest from {place}: {why}"),
             Sums::NotAsked => Ok(()),
         }
     }

@@ -135,7 +135,7 @@ fn unpacked(
     found.map(Binaries)
 }
 
-/// Reads the whole tarball, and writes its programs and their list into `folder`.
+/// Reads the whole tarball, and writes its programs and the list of their digests into `folder`.
 fn unpack(
     release: &Release,
     version: EtcdVersion,

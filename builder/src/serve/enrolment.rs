@@ -115,8 +115,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
         Some(PkiError::NotBuilt { name, .. }) => Refusal::unavailable(
             RefusalId::NotBuilt,
             format!(
-                "the recipe of this server gives {name} another address than the last build. Ask \
-                 again"
+                "the recipe of this server gives {name} a different address from that in the \
+                 last build. Ask again"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(

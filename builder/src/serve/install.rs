@@ -200,7 +200,8 @@ fn image_to_install(
     };
     let why = format!(
         "{name} boots from its disk: it asked for the image {asked}, but the output contains \
-         another image. Run `builder allow {name} --install` on the server to install that image"
+         another image. Run `builder allow {name} --install` on the server to install the image \
+         of the output"
     );
     Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into())
 }
@@ -328,7 +329,9 @@ fn accept_report(
         .map_err(|_| {
             Refusal::forbidden(
                 RefusalId::StaleReport,
-                format!("{reported} of {name} does not belong to its newest installation"),
+                format!(
+                    "the report `{reported}` of {name} does not belong to its newest installation"
+                ),
             )
         })?;
     record

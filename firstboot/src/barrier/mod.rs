@@ -337,8 +337,9 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
     proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
-/// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd on this node answers, which is safe but slower.
+/// Waits until the other members have received this node's state, but no longer than [`PAUSE`]. A
+/// member that has not received the state must wait until etcd on this node answers, which is safe
+/// but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
@@ -350,7 +351,7 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error that ends the wait if the other members no longer trust this node's
+/// Returns an error, which ends the wait, if the other members no longer trust this node's
 /// certificates.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {

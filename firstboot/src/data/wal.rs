@@ -103,7 +103,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 
 impl WalEnd {
     /// Reads the last file of a WAL. `first` is the index of the file's first entry. The function
-    /// ignores everything after a truncated or damaged record.
+    /// ignores the first truncated or damaged record and everything after it.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or if the file does not begin like an etcd WAL.
@@ -161,7 +161,7 @@ impl WalEnd {
     }
 }
 
-/// Reads the next record. Returns `None` after the last complete record.
+/// Reads the next record. Returns `None` if there is no further complete record.
 pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {

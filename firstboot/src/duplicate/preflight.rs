@@ -77,8 +77,8 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 /// machine is running as that member. firstboot may then archive the member's data.
 ///
 /// # Errors
-/// Returns a refusal if this node is the only member, or if the other members report that this
-/// node's member was removed.
+/// Returns a refusal if this node is the only member, if a duplicate is running, or if the other
+/// members report that this node's member was removed.
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
@@ -304,7 +304,7 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 }
 
 /// Queries the other members. If they do not list this node's member, returns the message to
-/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// report. An etcd that learns of its removal through raft exits with status 0, and only its log
 /// contains the reason. A member that was never healthy may have been excluded, and the others may
 /// have bootstrapped another cluster. The ids of such a member follow from the agreement.
 pub(crate) async fn removal_reason(

@@ -32,8 +32,8 @@ impl Hook {
         Ok(Self(sender))
     }
 
-    /// Calls the command with an event. Drops the event if too many events are waiting, so that no
-    /// request waits for the command.
+    /// Queues a call of the command with an event. Drops the event if too many events are waiting,
+    /// so that no request waits for the command.
     pub(in crate::serve) fn call(&self, event: String) {
         if self.0.try_send(event).is_err() {
             console::error(
