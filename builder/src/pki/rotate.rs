@@ -1,5 +1,5 @@
-//! Replaces the authority. `rotate` creates the next authority. With the documents of later builds,
-//! nodes trust both authorities. `retire` keeps only the signing authority. If either command is
+//! Replaces the authority. `rotate` creates the next authority. A node with a document of a later
+//! build trusts both authorities. `retire` keeps only the signing authority. If either command is
 //! killed at any moment, builds can still use the folder, and a second run of the command completes
 //! the work.
 

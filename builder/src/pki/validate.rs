@@ -136,7 +136,7 @@ pub(crate) enum Mismatch {
     /// The certificate lacks these purposes.
     #[error("its extended key usage lacks {0}")]
     MissingEkus(String),
-    /// The certificate's chain does not lead to the authority.
+    /// The certificate's chain does not lead to a trusted authority.
     #[error("{0}")]
     Chain(String),
     /// The certificate has the wrong common name.

@@ -55,8 +55,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // The server sent a range other than the requested range. RFC 9110 allows a different
-            // range, but the builder cannot use it.
+            // The server sent a range that was not requested. RFC 9110 allows a different range,
+            // but the builder cannot use it.
             _ => Step::Discard,
         },
         416 => match range {

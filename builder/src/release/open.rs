@@ -15,7 +15,8 @@ use super::{Release, ReleaseError, sums};
 use crate::digest::Hash;
 use crate::elf;
 
-/// The list of digests in the folder of an unpacked release, in the format of `sha256sum -c`.
+/// The name of the list of digests in the folder of an unpacked release. The list has the format of
+/// `sha256sum -c`.
 const LIST: &str = "SHA256SUMS";
 
 /// The unpacked programs of a release.

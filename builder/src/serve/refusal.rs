@@ -38,7 +38,7 @@ pub(super) enum RefusalId {
     ImageReplaced,
     Unrecorded,
 
-    // Reasons about requests of nodes to be installed again.
+    // Reasons about the nodes' requests for a reinstallation.
     ReinstallOff,
     ReinstallProof,
     ReinstallImage,

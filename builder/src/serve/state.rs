@@ -52,8 +52,8 @@ pub(super) struct ServerState {
     pub(super) board: Board,
     /// The command that switches machines on and off.
     pub(super) power: Option<Power>,
-    /// Changes that could not be recorded. The pair for a node is the record before the change and
-    /// the intended record.
+    /// Deliveries that could not be recorded. The pair for a node is the record before the delivery
+    /// and the intended record.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 

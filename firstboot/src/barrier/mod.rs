@@ -50,10 +50,12 @@ use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
 use server::Listener;
 
-/// The interval at which a waiting node checks that the other members still trust its certificates.
+/// The interval at which a waiting node checks whether the other members still trust its
+/// certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits, without a time limit, until etcd may start. Returns etcd's start parameters.
+/// Archives data that etcd must not use, and waits, without a time limit, until etcd may start.
+/// Returns etcd's start parameters.
 ///
 /// # Errors
 /// Returns a refusal if the data directory contains data that the journal does not record.

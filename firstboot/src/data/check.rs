@@ -43,7 +43,7 @@ pub(crate) enum UnusableData {
         member: u64,
         cluster: u64,
     },
-    /// The WAL ends before an entry that this member has acknowledged.
+    /// The data is older than a state that this member has acknowledged.
     Outdated(String),
 }
 

@@ -80,7 +80,7 @@ pub(super) struct Snapshot {
 /// The maximum length of a record. Real records are far shorter, because a record contains one
 /// request, whose maximum size is 1.5 MiB by default, and etcd itself advises against a limit above
 /// 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an attacker
-/// could create a huge sparse file at no cost, and firstboot would read the whole file.
+/// could create a huge sparse file at no cost, and firstboot would read the whole file into memory.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;

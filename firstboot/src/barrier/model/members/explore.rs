@@ -34,7 +34,7 @@ pub(super) fn every(count: u8, left: Budget, start_rule: StartRule) -> Explored 
     found
 }
 
-/// Explores many random orders of events. Every run explores the same orders.
+/// Explores many random orders of events. The orders are the same in every run of the test.
 pub(super) fn some(count: u8, walks: u32, left: Budget, start_rule: StartRule) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
