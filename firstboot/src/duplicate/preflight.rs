@@ -64,10 +64,11 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
     }
     Err(refused(why.reason().map(|why| {
         format!(
-            "{why}. This node is the only member of its cluster in its image's recipe, so no other \
-             member has the data. Put the data back, or restore a snapshot with `firstboot \
-             restore`. If {} contains this member's newest data, run `firstboot run --accept-data`. \
-             If the cluster has grown since, reinstall this node from the newer image",
+            "{why}. According to the recipe of its image, this node is the only member of its \
+             cluster, so no other member has the data. Put the data back, or restore a snapshot \
+             with `firstboot restore`. If {} contains this member's newest data, run `firstboot run \
+             --accept-data`. If the cluster has grown since, reinstall this node from the newer \
+             image",
             paths::DATA
         )
     })))

@@ -183,7 +183,7 @@ impl Machine {
             return Ok(());
         };
         self.await_approval(format!(
-            "the key {key} waits for approval. {}",
+            "the key {key} is waiting for approval. {}",
             pki::approval_hint(&ca.pki, node, key)
         ));
         Ok(())
