@@ -1,5 +1,6 @@
-//! Calls the operator's command for each event. The command receives the event as one line of JSON
-//! on its standard input, so nothing that a machine reports becomes part of a command line.
+//! Calls the operator's command for each event about a node. The command receives the event as one
+//! line of JSON on its standard input, so nothing that a machine reports becomes part of a command
+//! line.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
