@@ -36,7 +36,8 @@ pub(crate) struct Options {
     files: Option<PathBuf>,
 }
 
-/// Shows the planned contents of an image.
+/// Shows the planned contents of an image, and writes the rendered files if the options name a
+/// folder.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;

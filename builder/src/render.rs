@@ -34,7 +34,7 @@ pub(crate) struct Rendered {
     pub(crate) content: String,
 }
 
-/// Renders all files of the overlay, in path order.
+/// Renders the files of the overlay that the recipe needs, in path order.
 pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     let context = Value::from(Serde(Rendering::new(recipe, None)?));
     let mut files = Vec::new();

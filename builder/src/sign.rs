@@ -55,7 +55,7 @@ enum Approval {
     None,
 }
 
-/// Prints the node document that answers a request.
+/// Signs a request, and prints the node document that answers it.
 pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     let (path, name) = (&options.request, &options.name);
     let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
@@ -103,7 +103,8 @@ pub(crate) struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Signs a request. `report` receives the error if the recipe has changed and cannot be used.
+    /// Records the keys of a request as the node's keys, and issues the node document for them.
+    /// `report` receives the error if the recipe has changed and cannot be used.
     pub(crate) fn answer(
         &self,
         name: &Label,

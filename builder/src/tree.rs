@@ -1,6 +1,6 @@
-//! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! file list of the image, and the folders above them. This module also creates the list for the
-//! manifest, so that the list cannot differ from the overlay.
+//! Everything in the overlay: the rendered files, the user's files, the programs, the files that
+//! firstboot reads, the file list of the image, and the folders above them. This module also
+//! creates the list for the manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -130,7 +130,7 @@ impl OverlayTree {
         Ok(())
     }
 
-    /// Adds the file list with which the node checks the files that it received. The list is JSON
+    /// Adds the file list with which the node checks the files that it received, in two forms: JSON
     /// for firstboot, and text for `sha256sum -c`, which the kickstart runs.
     fn add_file_list(&mut self) -> Result<()> {
         let listed_file = |entry: &OverlayEntry| {

@@ -17,8 +17,8 @@ use crate::reason::ReasonId;
 use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{files, paths, start_permit, update};
 
-/// Stops etcd, checks that the data belongs to this member, and writes the operator's confirmation
-/// to the journal. firstboot.service then starts etcd with the data.
+/// Stops etcd, checks that the data belongs to this member, deletes the WAL checkpoint, and writes
+/// the operator's confirmation to the journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     update::refuse_during_replacement()?;

@@ -211,7 +211,7 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
             format!("{role} is not among its subject alternative names")
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            format!("its extended key usage does not allow it to act as {role}")
+            format!("its extended key usage does not allow its use for {role}")
         }
         other => format!("{other}"),
     })

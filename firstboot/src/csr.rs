@@ -114,7 +114,8 @@ mod tests {
                 .args(["req", "-verify", "-noout", "-subject", "-in"])
                 .arg(&path)
                 .output();
-            // On a machine without openssl, the builder's test still verifies the requests.
+            // On a machine without openssl, only the builder verifies such requests, in
+            // tests/tests/cluster/own_keys.rs.
             let Ok(openssl) = openssl else { return };
             let said = String::from_utf8_lossy(&openssl.stdout).into_owned()
                 + &String::from_utf8_lossy(&openssl.stderr);

@@ -156,7 +156,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::ProposalAccepted { nonces, mode } => {
             let seen = if mode.is_new() {
-                "are empty"
+                "have empty disks"
             } else {
                 "have the same order"
             };

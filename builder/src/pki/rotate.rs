@@ -1,5 +1,5 @@
-//! Replaces the authority. `rotate` creates the next authority. With the documents of later builds,
-//! nodes trust both authorities. `retire` keeps only the signing authority. If either command is
+//! Replaces the authority. `rotate` creates the next authority. A node with a document of a later
+//! build trusts both authorities. `retire` keeps only the signing authority. If either command is
 //! killed at any moment, builds can still use the folder, and a second run of the command completes
 //! the work.
 
@@ -121,7 +121,8 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Removes all trusted authorities except the signing authority.
+/// Removes all trusted authorities except the signing authority. Fails if a node's certificate in
+/// the folder does not chain to the signing authority.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;

@@ -22,15 +22,14 @@ pub(crate) struct CertInfo {
     pub sans: Vec<String>,
     /// The purposes for which the certificate is valid.
     pub ekus: Vec<String>,
-    /// The start of the validity, as in RFC 3339.
+    /// The start of the validity, in the format of RFC 3339.
     pub not_before: String,
-    /// The end of the validity, as in RFC 3339.
+    /// The end of the validity, in the format of RFC 3339.
     pub not_after: String,
-    /// The number of whole days until the certificate expires. The number is negative after the
-    /// expiry.
+    /// The number of whole days until the certificate expires. The number is negative if the
+    /// certificate expired at least a day ago.
     pub days_left: i64,
-    /// The fingerprint of the DER form, in the format of `openssl x509 -fingerprint -sha256`
-    /// without colons.
+    /// The SHA-256 digest of the DER form, or `None` if the file cannot be parsed.
     pub fingerprint: Option<Sha256>,
     /// The certificate's problems. The list of problems is empty if the certificate is good.
     pub problems: Vec<String>,

@@ -61,7 +61,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     }
 }
 
-/// Refuses a mode that has any of the `forbidden` bits.
+/// Refuses a file or folder whose mode has any of the `forbidden` bits.
 pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
     match excessive_mode(path, forbidden)? {
         None => Ok(()),
@@ -121,7 +121,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Replaces a file like [`replace`], but with a new file that already exists.
+/// Replaces a file like [`replace`], but moves the existing file `next` into its place.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -185,8 +185,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{timestamp}{suffix}"));
         PathBuf::from(name)
     };
-    // The lock prevents other builders from writing here, so there is no race between this check
-    // and the rename.
+    // The lock prevents other builders from writing here, so the name stays free until the caller
+    // uses it.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {

@@ -136,7 +136,7 @@ pub(crate) enum Mismatch {
     /// The certificate lacks these purposes.
     #[error("its extended key usage lacks {0}")]
     MissingEkus(String),
-    /// The certificate's chain does not lead to the authority.
+    /// The certificate's chain does not lead to a trusted authority.
     #[error("{0}")]
     Chain(String),
     /// The certificate has the wrong common name.
@@ -159,7 +159,7 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Returns whether this mismatch concerns only the certificate's age.
+    /// Returns whether the mismatch is that the certificate has expired or expires soon.
     pub(super) fn is_of_age(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }

@@ -6,7 +6,7 @@ use super::contents::Plan;
 use crate::console::counted;
 use crate::tuning::{Place, Setting, wrapped};
 
-/// The maximum width of a reason.
+/// The width at which a reason is wrapped.
 const WIDTH: usize = 100;
 
 pub(super) fn render(plan: &Plan) -> String {

@@ -32,8 +32,8 @@ pub(crate) enum Step {
     },
     /// Verify the bytes, all of which have already been downloaded.
     Complete,
-    /// Discard the existing bytes, which do not match the server's file, and repeat the request
-    /// without a Range.
+    /// Discard the existing bytes, because the answer does not continue them, and repeat the
+    /// request without a Range.
     Discard,
     /// Try again, after the pause that the server requested, if any.
     Again(Option<Duration>),
@@ -55,8 +55,8 @@ pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // The server sent a range other than the requested range. RFC 9110 allows a different
-            // range, but the builder cannot use it.
+            // The server sent a range that was not requested. RFC 9110 allows a different range,
+            // but the builder cannot use it.
             _ => Step::Discard,
         },
         416 => match range {

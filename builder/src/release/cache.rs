@@ -1,5 +1,5 @@
-//! The cache of releases. The cache contains CACHE/releases/DIGEST.tar.gz and the files derived
-//! from this tarball.
+//! The cache of releases. The cache contains a tarball CACHE/releases/DIGEST.tar.gz for each
+//! release, and the files that belong to it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,8 +22,8 @@ pub(crate) struct CacheEntry {
     sha256: Sha256,
 }
 
-/// The lock on a release. While the lock exists, no other builder changes the release's files. The
-/// kernel releases the lock when the process ends.
+/// The lock on a release. While the lock is held, no other builder changes the release's files. The
+/// lock ends when the value is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,

@@ -17,8 +17,8 @@ const MOST_ENTRIES: usize = 10_000;
 /// decompression bomb unpacks to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
-/// The plausible sizes of a program. An etcd binary has 14 to 27 MB. A file outside these limits is
-/// not an etcd program, despite its name.
+/// The plausible sizes of a program. An etcd binary has a size of 14 to 27 MB. A file outside these
+/// limits is not an etcd program, despite its name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
 /// A program of an etcd release.
@@ -32,7 +32,7 @@ pub(crate) enum Program {
     Etcdutl,
 }
 
-/// A fault of an entry.
+/// A fault of an entry, or of the tarball as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// The entry's path is absolute, contains `..`, or is not a plain path in UTF-8.
@@ -47,9 +47,7 @@ pub(crate) enum Problem {
     )]
     Outside(String),
     /// The entry is neither a file nor a folder, or is one where the other is expected.
-    #[error(
-        "it is {0}, but a release contains only files and folders: the tarball is not upstream's"
-    )]
+    #[error("it is {0}, which no upstream release has at this path: the tarball is not upstream's")]
     NotPlain(&'static str),
     /// The entry is a duplicate of an earlier entry.
     #[error(

@@ -1,5 +1,5 @@
 //! Compares the three sources of a release's digest: the recipe, the project's table, and the
-//! mirror's SHA256SUMS. All sources that state a digest must agree.
+//! SHA256SUMS of a mirror or of the operator. All sources that state a digest must agree.
 
 use std::fmt;
 
@@ -27,22 +27,22 @@ pub(crate) struct Disagreement {
 /// The source that contradicts the other sources, as far as the digests show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outlier {
-    /// The recipe contradicts the table and the mirror.
+    /// The recipe contradicts the table and SHA256SUMS.
     Recipe,
-    /// The project's table contradicts the recipe and the mirror.
+    /// The project's table contradicts the recipe and SHA256SUMS.
     Table,
-    /// The mirror's SHA256SUMS contradicts the recipe and the table.
+    /// SHA256SUMS contradicts the recipe and the table.
     Sums,
     /// Only the recipe and the table state a digest, and they differ.
     RecipeOrTable,
-    /// Only the recipe and the mirror state a digest, and they differ.
+    /// Only the recipe and SHA256SUMS state a digest, and they differ.
     RecipeOrSums,
     /// All three sources differ.
     All,
 }
 
-/// Compares the stated digests. The table may lack the version, and the mirror may lack a
-/// SHA256SUMS; a source without a digest contradicts no other source.
+/// Compares the stated digests. The table may lack the version, and there may be no SHA256SUMS; a
+/// source without a digest contradicts no other source.
 pub(crate) fn compare(
     version: EtcdVersion,
     recipe: Sha256,
@@ -89,16 +89,16 @@ impl fmt::Display for Disagreement {
                  digest, or use another version",
             ),
             Outlier::Sums => (
-                "the mirror's SHA256SUMS differs from the two other sources",
-                "this mirror does not serve upstream's release: remove it from [etcd] mirrors, and \
-                 inform its owner",
+                "SHA256SUMS differs from the two other sources",
+                "this SHA256SUMS is not upstream's: if it is from a mirror, remove the mirror from \
+                 [etcd] mirrors, and inform its owner",
             ),
             Outlier::RecipeOrTable => (
                 "the recipe and the builder's own table differ",
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS of that version",
             ),
             Outlier::RecipeOrSums => (
-                "the recipe and the mirror's SHA256SUMS differ",
+                "the recipe and SHA256SUMS differ",
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
             ),
             Outlier::All => (

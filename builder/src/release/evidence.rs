@@ -15,8 +15,9 @@ pub(crate) struct Release {
     pub(crate) evidence: Evidence,
 }
 
-/// The sources that confirmed a release's digest. The build prints this evidence. The evidence
-/// depends on the network and the cache, so it must not become part of the image.
+/// The origin of a release's bytes, and the sources that confirmed its digest. The build prints
+/// this evidence. The evidence depends on the network and the cache, so it must not become part of
+/// the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.
@@ -67,7 +68,7 @@ impl fmt::Display for Evidence {
         })?;
         match &self.sums {
             Sums::Agrees(place) => write!(f, " and {place}"),
-            Sums::Missing(place, why) => write!(f, "; cannot obtain {place}: {why}"),
+            Sums::Missing(place, why) => write!(f, "; no digest from {place}: {why}"),
             Sums::NotAsked => Ok(()),
         }
     }

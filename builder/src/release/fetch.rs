@@ -204,7 +204,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Sends one request, and reads the part of the answer's body that arrives.
+    /// Sends one request, and appends to `part` whatever arrives of the body.
     fn attempt(
         &self,
         url: &Url,
@@ -241,7 +241,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Appends the body to `part`.
+    /// Appends the body to `part`, and records its origin.
     fn receive(
         &self,
         mut response: Response,
@@ -321,7 +321,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Returns the error for a body that ended early.
+    /// Returns the error for a body that could not be read to its end.
     fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> MirrorError {
         let inner = error
             .get_ref()

@@ -15,7 +15,7 @@ pub(crate) fn client(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Client, ReleaseError> {
-    // The first caller installs the provider. An error only means that a provider is already
+    // The first caller installs the provider. An error means only that a provider is already
     // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {

@@ -5,11 +5,11 @@
 //! table and the mirror), `answer` and `fetch` (download the tarball), `contents` and `open` (check
 //! its contents).
 //!
-//! The cache belongs to the operator, like a compiler's cache, so the digests in the cache only
-//! protect against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
+//! The cache belongs to the operator, like a compiler's cache, so the digests in the cache protect
+//! only against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
 //! release. Before the builder unpacks anything, it compares the recipe's digest with the table
-//! and, unless the release is in the cache, with the SHA256SUMS of the mirror or next to the
-//! operator's file, if there is one.
+//! and, unless the release is in the cache, with the mirror's SHA256SUMS, or with the one next to
+//! the operator's file, if it exists.
 
 mod address;
 mod answer;
@@ -54,7 +54,7 @@ use crate::digest;
 use cache::CacheEntry;
 use digest_consensus::{StatedDigest, compare};
 
-/// The list of upstream's digests, next to the tarball.
+/// The name of the list of upstream's digests, which is next to the tarball.
 pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The requested release, and the sources from which the builder may obtain it.
@@ -238,7 +238,7 @@ fn from_mirrors(
         };
         let sums = vouched(wanted, fetch, &sums_url)?;
         if let Sums::Missing(place, why) = &sums {
-            progress.say(&format!("note: cannot download {place}: {why}"));
+            progress.say(&format!("note: no digest from {place}: {why}"));
         }
         let file = (wanted.sha256, patience.release_bytes);
         match fetch.verified(&url, file, &slot.part(), &slot.tarball())? {

@@ -15,7 +15,8 @@ use super::{Release, ReleaseError, sums};
 use crate::digest::Hash;
 use crate::elf;
 
-/// The list of digests in the folder of an unpacked release, in the format of `sha256sum -c`.
+/// The name of the list of digests in the folder of an unpacked release. The list has the format of
+/// `sha256sum -c`.
 const LIST: &str = "SHA256SUMS";
 
 /// The unpacked programs of a release.
@@ -135,7 +136,7 @@ fn unpacked(
     found.map(Binaries)
 }
 
-/// Reads the whole tarball, and writes its programs and their list into `folder`.
+/// Reads the whole tarball, and writes its programs and the list of their digests into `folder`.
 fn unpack(
     release: &Release,
     version: EtcdVersion,

@@ -78,7 +78,7 @@ impl Progress for Bar {
     }
 }
 
-/// Reports as lines of text, at most one every few seconds during a transfer.
+/// Prints the progress of a transfer as lines of text, at most one every few seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     now: Mutex<Option<Transfer>>,
@@ -91,7 +91,7 @@ struct Transfer {
     said: Instant,
 }
 
-/// The interval between two progress lines, which is short enough to show progress, and long enough
+/// The minimum interval between two progress lines: short enough to show progress, and long enough
 /// for a log.
 const EVERY: Duration = Duration::from_secs(5);
 

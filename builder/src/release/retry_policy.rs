@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// The limits for downloads. `Default` contains the values.
+/// The limits for downloads. `Default` returns the limits that a build uses.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
     /// The number of consecutive tries per mirror. A try that receives at least
@@ -24,10 +24,10 @@ pub(crate) struct RetryPolicy {
     /// The time limit for the whole file, over all tries on one mirror. The limit protects against
     /// a server that sends very slowly.
     pub(crate) whole: Duration,
-    /// The maximum size of a release in bytes. Upstream's releases have about 20 MB.
+    /// The maximum size of a release in bytes. Upstream's releases have a size of about 20 MB.
     pub(crate) release_bytes: u64,
     /// The maximum size, in bytes, of a small file such as a SHA256SUMS. Upstream's SHA256SUMS have
-    /// about 1 kB.
+    /// a size of about 1 kB.
     pub(crate) sums_bytes: u64,
 }
 

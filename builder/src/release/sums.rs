@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use recipes::Sha256;
 
-/// Returns the digest that SHA256SUMS lists for the file of this name. A line that is not `DIGEST
+/// Returns the digest that SHA256SUMS lists for the file with this name. A line that is not `DIGEST
 /// NAME` is skipped, because upstream's file may contain a comment or a signature. Returns `None`
 /// if the file is not listed.
 pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {

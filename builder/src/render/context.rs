@@ -82,7 +82,7 @@ struct Install {
     family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
-    /// The node's file with the key that signs the packages of the installation trees.
+    /// The file, on the node, with the key that verifies the packages of the installation trees.
     key: &'static str,
     repos: Vec<Repo>,
     servers: Vec<String>,

@@ -14,7 +14,7 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use super::board::Events;
 use super::files::Piece;
 
-/// The number of bytes that are read in one step, if the server must read the file.
+/// The maximum number of bytes per read, if the server must read the file itself.
 const CHUNK_BYTES: u64 = 1 << 17;
 
 /// A placeholder for the bytes of a file in the data that hyper passes to the connection. The

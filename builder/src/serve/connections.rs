@@ -1,6 +1,7 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
 //! slots are in use, a new connection from a source with few connections replaces the oldest
-//! connection of the source with the most, so that one source cannot lock out the others.
+//! connection of the source with the most connections, so that one source cannot lock out the
+//! others.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -139,7 +140,7 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // A source displaces only a source that has at least two connections more. With a smaller
+        // A source displaces only a source that has at least two more connections. With a smaller
         // difference, the two sources would only swap their numbers of connections.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),

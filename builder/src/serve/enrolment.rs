@@ -96,9 +96,9 @@ fn signed(
     Ok(document)
 }
 
-/// Converts a PKI error that the machine must know into a refusal, and returns other errors
-/// unchanged. The machine repeats its request if the error is temporary, such as a key that waits
-/// for an operator's approval.
+/// Converts a PKI error that the machine must know about into a refusal, and returns other errors
+/// unchanged. The machine repeats its request after a temporary error, for example while its key
+/// waits for an operator's approval.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
@@ -115,8 +115,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
         Some(PkiError::NotBuilt { name, .. }) => Refusal::unavailable(
             RefusalId::NotBuilt,
             format!(
-                "the recipe of this server gives {name} another address than the last build. Ask \
-                 again"
+                "the recipe of this server gives {name} a different address from that in the \
+                 last build. Ask again"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(

@@ -43,8 +43,9 @@ impl FileAnswer {
     }
 }
 
-/// Opens a regular file below a folder without following links. If this function followed links, a
-/// user who can create a link in a public folder could publish any file that this program can read.
+/// Opens a regular file below a folder without following links. Returns `None` if there is no such
+/// file. If this function followed links, a user who can create a link in a public folder could
+/// publish any file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some((last, above)) = parts.split_last() else {

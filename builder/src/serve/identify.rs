@@ -117,7 +117,7 @@ pub(super) fn identify<'a>(
             .into_iter()
             .find(|node| node.address == origin.address)
     }) else {
-        let why = format!("no node of this cluster is {}", describe(machine));
+        let why = format!("no node of this cluster matches {}", describe(machine));
         return Err(Refusal::not_found(RefusalId::UnknownMachine, why));
     };
     check_location(node, origin).map(|()| node)

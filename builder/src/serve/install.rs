@@ -200,12 +200,13 @@ fn image_to_install(
     };
     let why = format!(
         "{name} boots from its disk: it asked for the image {asked}, but the output contains \
-         another image. Run `builder allow {name} --install` on the server to install that image"
+         another image. Run `builder allow {name} --install` on the server to install the image \
+         of the output"
     );
     Err(Refusal::forbidden(RefusalId::ReinstallImage, why).into())
 }
 
-/// Returns the URL of the installation tree, or a refusal if the server has none.
+/// Returns the URL of the installation tree, or a refusal if the server has no tree.
 pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     match (&state.tree, &state.mirror) {
         (Some(InstallTree::Url(url)), _) => Ok(url.url().to_string()),
@@ -220,7 +221,7 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
     }
 }
 
-/// Returns the refusal to install a machine after all its attempts have failed.
+/// Returns the refusal to install a machine that has used all its attempts.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
@@ -328,7 +329,9 @@ fn accept_report(
         .map_err(|_| {
             Refusal::forbidden(
                 RefusalId::StaleReport,
-                format!("{reported} of {name} does not belong to its newest installation"),
+                format!(
+                    "the report `{reported}` of {name} does not belong to its newest installation"
+                ),
             )
         })?;
     record

@@ -18,8 +18,8 @@ use crate::exit::with_causes;
 
 /// The maximum length of the text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// The period to which the limits on lines apply: one for each client, and one for all clients
-/// together.
+/// The period to which the limits on lines apply: the limit for each client, and the limit for all
+/// clients together.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;

@@ -149,7 +149,7 @@ pub(crate) struct Options {
     power: Option<PathBuf>,
 }
 
-/// Serves until the process ends.
+/// Checks that the output is complete and unchanged, and then serves it until the process ends.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -227,7 +227,7 @@ fn kernel_words(words: &str) -> Result<String, String> {
     match words.chars().find(|c| c.is_control() || *c == '\'') {
         Some(c) => Err(format!(
             "the boot loaders cannot pass the character {c:?} to the kernel: expected words \
-             separated by spaces, without quotes or line breaks"
+             separated by spaces, without apostrophes or line breaks"
         )),
         None => Ok(words.to_owned()),
     }

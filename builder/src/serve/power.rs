@@ -30,7 +30,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between `off` and `on`. A machine needs a moment to switch off.
 const OFF_PAUSE: Duration = Duration::from_secs(10);
-/// The maximum number of machines that are switched at the same time.
+/// The maximum number of machines that are switched on or off at the same time.
 const WORKERS: usize = 8;
 /// The maximum number of bytes of the command's standard error in a message.
 const MAX_ERROR_BYTES: u64 = 1024;
@@ -83,8 +83,8 @@ struct Shared {
 type Recorded = (SystemTime, Option<Installation>);
 
 impl Power {
-    /// Starts to watch the record. Installations that were allowed earlier cause no call, because a
-    /// restart of the server must not switch machines.
+    /// Starts watching the record. Installations that were allowed earlier cause no call, because a
+    /// restart of the server must not switch machines on or off.
     pub(super) fn start(program: &Path, record: Record, retries: u32, log: Log) -> Result<Self> {
         check_program(program)?;
         let power = Self(Arc::new(Shared {

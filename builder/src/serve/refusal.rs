@@ -38,7 +38,7 @@ pub(super) enum RefusalId {
     ImageReplaced,
     Unrecorded,
 
-    // Reasons about requests of nodes to be installed again.
+    // Reasons about the nodes' requests for a reinstallation.
     ReinstallOff,
     ReinstallProof,
     ReinstallImage,
@@ -78,8 +78,8 @@ impl Serialize for RefusalId {
 pub(super) struct Refusal {
     /// The reason's id.
     pub(super) id: RefusalId,
-    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart repeat the
-    /// request; after a 403, they stop.
+    /// The status of the answer. firstboot repeats the request for its document after a 404 or a
+    /// 503, but not after a 403. The kickstart repeats a report after any of these.
     pub(super) status: StatusCode,
     /// The fault and the remedy.
     pub(super) why: String,

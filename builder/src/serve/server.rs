@@ -36,8 +36,8 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The permits of the threads that answer certificate requests. While a build uses the PKI folder,
 /// these threads wait, so their number is limited, and other threads remain for all other requests.
 static SIGNERS: Semaphore = Semaphore::const_new(4);
-/// How long a certificate request waits for one of these threads. firstboot waits 20 s for the
-/// answer.
+/// The maximum time for which a certificate request waits for one of these threads. firstboot waits
+/// 20 s for the answer.
 const SIGNER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;

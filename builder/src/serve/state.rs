@@ -50,10 +50,10 @@ pub(super) struct ServerState {
     pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
     pub(super) board: Board,
-    /// The command that switches machines.
+    /// The command that switches machines on and off.
     pub(super) power: Option<Power>,
-    /// Changes that could not be recorded. The pair for a node is the record before the change and
-    /// the intended record.
+    /// Deliveries that could not be recorded. The pair for a node is the record before the delivery
+    /// and the intended record.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
@@ -178,7 +178,7 @@ impl ServerState {
 }
 
 /// Lists the information that an operator needs before the first request: how the server identifies
-/// each node, and what prevents the identification.
+/// each node, what prevents the identification, and which machines the server does not install yet.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],

@@ -19,8 +19,8 @@ use super::body::{Outbox, PLACEHOLDER};
 /// that accepts 60 KB per second needs more than 20 s for a third of it. A small buffer would need
 /// twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time within which a client may receive an answer at any rate. After the grace period, the
-/// client must sustain a minimum rate.
+/// The time during which a client may receive an answer at any speed. After this time, the client
+/// must sustain a minimum rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// The minimum rate, in bytes per second, which is about the rate of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
@@ -81,7 +81,7 @@ impl StallTimeout {
         }
     }
 
-    /// Starts the time limits of a new answer.
+    /// Restarts the time limits for a new answer.
     fn restart(&mut self) {
         (self.since, self.sent) = (Instant::now(), 0);
     }

@@ -58,7 +58,7 @@ impl ClusterAccess {
         Ok(access)
     }
 
-    /// Reads the facts again if the output has a newer image.
+    /// Reads the facts again if the output has a different image.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         if self.built == serial(&self.out)? {
             return Ok(());

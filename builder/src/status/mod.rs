@@ -58,7 +58,7 @@ pub(crate) struct Options {
 }
 
 /// Prints the state of the cluster. If the cluster is not healthy, returns an error with the
-/// matching exit code.
+/// matching exit code. With `--watch`, prints the state repeatedly, and returns no such error.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut access = ClusterAccess::open(
         &options.out,

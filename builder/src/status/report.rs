@@ -171,7 +171,7 @@ impl Report {
 }
 
 impl Update {
-    /// Reads the keys through a member that answers through raft, if there is one.
+    /// Reads the keys from a member that answers through raft, if there is one.
     async fn ask(
         built: Option<u64>,
         endpoint: Option<&str>,

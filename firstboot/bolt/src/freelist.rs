@@ -9,7 +9,7 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// The number of bytes of the list that one call reads.
+/// The maximum number of bytes of the list that one call reads.
 const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
@@ -24,8 +24,9 @@ struct Ids {
     count: u64,
 }
 
-/// Reads the list, and marks the pages that contain the list as used. bbolt has two kinds of
-/// freelist, array and hash map, but both write the same bytes: the page ids in ascending order.
+/// Reads the list, and, if it reaches the list's end, marks the pages that contain the list as
+/// used. bbolt has two kinds of freelist, array and hash map, but both write the same bytes: the
+/// page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -159,7 +160,7 @@ fn extent(
         faults.add(
             Some(id),
             start + 10,
-            format!("at most {room} free pages, because there is no room for more"),
+            format!("at most {room} free pages (there is no room for more)"),
             count.to_string(),
         );
         return None;
@@ -170,7 +171,7 @@ fn extent(
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(
-            "an overflow of {} pages, because the list contains the ids of {count} pages",
+            "an overflow of {} pages (the list contains the ids of {count} pages)",
             needed - 1
         );
         faults.add(Some(id), start + 12, expected, header.overflow.to_string());

@@ -89,7 +89,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
 
     fn load(&self, id: u64) -> io::Result<Vec<u8>> {
         if id < 2 || id >= self.count {
-            return Err(damaged("the number of a page is out of range"));
+            return Err(damaged("the id of a page is out of range"));
         }
         let mut head = [0; HEADER];
         self.file.read_exact_at(&mut head, id * self.size)?;

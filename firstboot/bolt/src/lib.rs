@@ -4,9 +4,9 @@
 //! The format is bbolt's own (go.etcd.io/bbolt, internal/common). All pages have the same size, and
 //! each page's header contains its id. The valid meta page with the higher transaction id is in
 //! force. The meta page in force points to the root of a B+tree of buckets, and each bucket is
-//! itself a B+tree. Only the meta pages have a checksum, so this crate compares everything else
-//! with the output of bbolt's writer. [`check`] reports every difference from what bbolt would have
-//! written.
+//! itself a B+tree. Only the meta pages have a checksum, so this crate checks everything else
+//! against the rules that bbolt's writer follows. [`check`] reports every violation of these rules
+//! that it finds.
 //!
 //! This crate never maps the file into memory, so a page that the disk cannot read causes an error
 //! instead of a signal. Memory use is limited to one or two bits for each page in use and the few

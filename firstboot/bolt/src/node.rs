@@ -121,7 +121,7 @@ impl<'a> Node<'a> {
         let count = usize::from(header.count);
         if header.table_end() > bytes.len() {
             let expected = format!(
-                "at most {} elements, because there is no room for more",
+                "at most {} elements (there is no room for more)",
                 (bytes.len() - HEADER) / ELEMENT
             );
             return Err((10, expected, count.to_string()));

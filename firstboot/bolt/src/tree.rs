@@ -123,7 +123,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(0));
             self.wrong(
                 inside(start, node.key_at(0)),
-                format!("no key below {}, as the parent page states", shown(min)),
+                format!("no key below {} (as the parent page states)", shown(min)),
                 key,
             );
             return Ok(());
@@ -134,7 +134,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             let key = shown(node.key(last));
             self.wrong(
                 inside(start, node.key_at(last)),
-                format!("only keys below {}, as the parent page states", shown(max)),
+                format!("only keys below {} (as the parent page states)", shown(max)),
                 key,
             );
             return Ok(());
@@ -200,7 +200,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             if value.len() != BUCKET {
                 self.wrong(
                     at,
-                    format!("a bucket of {BUCKET} bytes, because the bucket is not inline"),
+                    format!("a bucket of {BUCKET} bytes (the bucket is not inline)"),
                     value.len().to_string(),
                 );
                 return Ok(());
@@ -275,7 +275,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         match Node::parse(bytes) {
             Ok(_) if header.extent(bytes) != bytes.len() as u64 => {
                 let expected = format!(
-                    "an inline page of {} bytes, because the last element ends at this byte",
+                    "an inline page of {} bytes (the last element ends there)",
                     header.extent(bytes)
                 );
                 self.wrong(start, expected, bytes.len().to_string());

@@ -147,14 +147,14 @@ fn report_leaked_pages(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faul
         if next > id {
             let run = next - id;
             let pages = if run == 1 {
-                "page".to_owned()
+                "the page".to_owned()
             } else {
                 format!("{run} pages from here on")
             };
             faults.add(
                 Some(id),
                 id * size,
-                format!("{pages} reachable or in the freelist"),
+                format!("{pages} to be reachable or in the freelist"),
                 "neither",
             );
         }

@@ -208,8 +208,8 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
     decide_with_other_orders(local, views)
 }
 
-/// Returns the action of a node with an order that follows if another member runs etcd or has a
-/// different order, as long as that member has not started with the new data.
+/// Returns the action of a node with an order if another member has a different order, or runs etcd
+/// without the new data. Returns `None` if no such member requires an action.
 fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Option<Action> {
     let has_accepted = !local.proposals.is_empty();
     for (
@@ -223,8 +223,8 @@ fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Opt
         let takes_part = local.initial.contains(name);
         match state {
             // If this node has accepted a proposal in which the other member takes part, the other
-            // member withdrew its agreement. A member that started with the new
-            // data was handled before.
+            // member withdrew its agreement. A member that started with the new data was handled
+            // earlier.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

@@ -11,8 +11,8 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::files;
 
-/// The number of bytes in one read. The reads do not block for long: firstboot has just verified
-/// the snapshot, so the kernel usually serves them from the page cache.
+/// The number of bytes in one read. The reads rarely block: firstboot has just verified the
+/// snapshot, so the kernel usually serves them from the page cache.
 const CHUNK: usize = 256 << 10;
 
 /// The part of a file from an offset to its end.

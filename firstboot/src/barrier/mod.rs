@@ -50,10 +50,12 @@ use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
 use server::Listener;
 
-/// The interval at which a waiting node checks that the other members still trust its certificates.
+/// The interval at which a waiting node checks whether the other members still trust its
+/// certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits, without a time limit, until etcd may start. Returns etcd's start parameters.
+/// Archives data that etcd must not use, and waits, without a time limit, until etcd may start.
+/// Returns etcd's start parameters.
 ///
 /// # Errors
 /// Returns a refusal if the data directory contains data that the journal does not record.
@@ -337,8 +339,9 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
     proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
-/// Waits until the other members have received this node's state. A member that has not received
-/// the state would have to wait until etcd on this node answers, which is safe but slower.
+/// Waits until the other members have received this node's state, but no longer than [`PAUSE`]. A
+/// member that has not received the state must wait until etcd on this node answers, which is safe
+/// but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
@@ -350,7 +353,7 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error that ends the wait if the other members no longer trust this node's
+/// Returns an error, which ends the wait, if the other members no longer trust this node's
 /// certificates.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {

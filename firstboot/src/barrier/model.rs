@@ -301,7 +301,7 @@ impl Explorer {
         after
     }
 
-    /// Returns the states after each possible event of the nodes themselves.
+    /// Returns the states after each possible event that is not a fault.
     fn steps(&mut self, world: &World, scope: ProbeScope) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();

@@ -254,7 +254,7 @@ impl TrackedPeer {
         })
     }
 
-    /// Describes an excluded member because of which a node with an order waits.
+    /// Describes an excluded member if a node with an order waits because of that member.
     fn describe_excluded(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
         match &self.now {
             ProbeResult::State(PeerState::Etcd { .. }) => Some(format!(

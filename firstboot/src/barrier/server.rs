@@ -69,7 +69,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Opens the port and starts to answer.
+    /// Opens the port and starts answering.
     pub(crate) async fn open(
         address: Ipv4Addr,
         tls: Arc<rustls::ServerConfig>,

@@ -1,4 +1,4 @@
-//! Decides, as a pure function, whether etcd may run on the content of its data directory.
+//! Decides, as a pure function, whether etcd may run on the data in its data directory.
 //!
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
@@ -43,7 +43,7 @@ pub(crate) enum UnusableData {
         member: u64,
         cluster: u64,
     },
-    /// The WAL ends before an entry that this member has acknowledged.
+    /// The data is older than a state that this member has acknowledged.
     Outdated(String),
 }
 
@@ -55,7 +55,7 @@ impl UnusableData {
                 ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}"))
             }
             Self::Replaced(path) => ReasonId::DataExchanged.because(format!(
-                "{path} is not the directory that etcd created: the data was replaced or copied"
+                "{path} is not the original directory: the data was replaced or copied"
             )),
             Self::OtherMember { member, cluster } => ReasonId::DataForeign.because(format!(
                 "the data belongs to another member, {member:x} of the cluster {cluster:x}"

@@ -180,8 +180,8 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
 /// A file of the WAL: its number, the index of its first entry, and its name.
 type WalFile = (u64, u64, OsString);
 
-/// Returns the directory of the WAL, and the WAL's files in order. etcd numbers the files without
-/// gaps (server/storage/wal/util.go, isValidSeq).
+/// Returns the directory of the WAL, and the WAL's files in order. Fails if a file is missing,
+/// because etcd numbers the files without gaps (server/storage/wal/util.go, isValidSeq).
 fn all_wal_files(data: &Dir) -> io::Result<(Dir, Vec<WalFile>)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<WalFile> = Vec::new();

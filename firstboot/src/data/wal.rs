@@ -80,7 +80,7 @@ pub(super) struct Snapshot {
 /// The maximum length of a record. Real records are far shorter, because a record contains one
 /// request, whose maximum size is 1.5 MiB by default, and etcd itself advises against a limit above
 /// 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). Without this limit, an attacker
-/// could create a huge sparse file at no cost, and firstboot would read the whole file.
+/// could create a huge sparse file at no cost, and firstboot would read the whole file into memory.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -103,7 +103,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 
 impl WalEnd {
     /// Reads the last file of a WAL. `first` is the index of the file's first entry. The function
-    /// ignores everything after a truncated or damaged record.
+    /// ignores the first truncated or damaged record and everything after it.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or if the file does not begin like an etcd WAL.
@@ -161,7 +161,7 @@ impl WalEnd {
     }
 }
 
-/// Reads the next record. Returns `None` after the last complete record.
+/// Reads the next record. Returns `None` if there is no further complete record.
 pub(super) fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {

@@ -1,6 +1,6 @@
-//! Records the end of the member's WAL at etcd's last start and stop, in a file on etcd's volume to
-//! which etcd cannot write. With this record, firstboot detects an older copy of the data, even if
-//! the copy was written into the same directories.
+//! Records the end of the member's WAL at etcd's last start and stop. The record is a file on
+//! etcd's volume, but etcd cannot write to this file. With this record, firstboot detects an older
+//! copy of the data, even if the copy was written into the same directories.
 
 use serde::{Deserialize, Serialize};
 

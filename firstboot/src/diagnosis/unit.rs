@@ -32,7 +32,7 @@ pub(super) struct Unit {
     code: u32,
     /// The exit status of the last process, or the signal that killed it.
     status: u32,
-    /// The drop-ins of the unit.
+    /// The drop-ins for etcd.service alone.
     drop_ins: Vec<String>,
 }
 

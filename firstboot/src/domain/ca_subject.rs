@@ -1,4 +1,4 @@
-//! Represents the subject of a CA. A TLS server identifies the CAs that it trusts only by their
+//! Represents the subject of a CA. A TLS server names the CAs that it trusts, but only by their
 //! subjects.
 
 use base64::Engine as _;

@@ -3,8 +3,8 @@
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, Label};
 
-/// The settings with which a member joins or bootstraps its cluster. etcd reads these settings only
-/// while its data directory is empty.
+/// The settings with which a member joins or bootstraps its cluster. etcd uses these settings only
+/// while it has no WAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InitialCluster {
     /// `initial-cluster-state`: `new` or `existing`.

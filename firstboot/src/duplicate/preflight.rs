@@ -64,10 +64,11 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
     }
     Err(refused(why.reason().map(|why| {
         format!(
-            "{why}. This node is the only member of its cluster in its image's recipe, so no other \
-             member has the data. Put the data back, or restore a snapshot with `firstboot \
-             restore`. If {} contains this member's newest data, run `firstboot run --accept-data`. \
-             If the cluster has grown since, reinstall this node from the newer image",
+            "{why}. According to the recipe of its image, this node is the only member of its \
+             cluster, so no other member has the data. Put the data back, or restore a snapshot \
+             with `firstboot restore`. If {} contains this member's newest data, run `firstboot run \
+             --accept-data`. If the cluster has grown since, reinstall this node from the newer \
+             image",
             paths::DATA
         )
     })))
@@ -77,8 +78,8 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
 /// machine is running as that member. firstboot may then archive the member's data.
 ///
 /// # Errors
-/// Returns a refusal if this node is the only member, or if the other members report that this
-/// node's member was removed.
+/// Returns a refusal if this node is the only member, if a duplicate is running, or if the other
+/// members report that this node's member was removed.
 pub(crate) fn wait_until_replaceable(
     identity: &Identity,
     state: &NodeState,
@@ -304,7 +305,7 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 }
 
 /// Queries the other members. If they do not list this node's member, returns the message to
-/// report. An etcd that learns of its removal through raft exits with success, and only its log
+/// report. An etcd that learns of its removal through raft exits with status 0, and only its log
 /// contains the reason. A member that was never healthy may have been excluded, and the others may
 /// have bootstrapped another cluster. The ids of such a member follow from the agreement.
 pub(crate) async fn removal_reason(

@@ -37,8 +37,8 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and executes the program. Returns only if the filter cannot be loaded or the
-/// program cannot be executed.
+/// Loads the filter and executes the program with the allowed environment variables. Returns only
+/// if the filter cannot be loaded or the program cannot be executed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options {
         sockets,

@@ -37,7 +37,7 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
                 nonces: nonces.clone(),
                 mode: BootstrapMode::New,
             },
-            "are empty (etcd-3)",
+            "have empty disks (etcd-3)",
         ),
         (
             Event::ProposalAccepted { nonces, mode },

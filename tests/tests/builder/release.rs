@@ -79,7 +79,7 @@ fn sums_disagree() -> Result<()> {
     fake_release::sums(&workshop.path("mirror"), &"0".repeat(64))?;
     let words = [
         "disagree",
-        "the recipe and the mirror's SHA256SUMS differ",
+        "the recipe and SHA256SUMS differ",
         "the release was not used",
         "compare [etcd]",
     ];

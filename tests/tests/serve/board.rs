@@ -113,7 +113,7 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
 
     refused(None, "the client did not present a certificate")?;
     let peer = ["peer.crt", "peer.key"].map(|file| format!("{pki}/nodes/etcd-1/{file}"));
-    refused(Some(&peer), "the certificate belongs to a node")?;
+    refused(Some(&peer), "so it belongs to a node")?;
     let [stranger, expired] = strangers(&folder, &pki)?;
     refused(Some(&stranger), "the certificate is not signed by a CA")?;
     refused(Some(&expired), "the certificate has expired")

@@ -85,9 +85,7 @@ impl ClientCa {
         // The CA also signs the nodes' certificates, which do not permit access to the board.
         match pki::is_for_servers(leaf) {
             Ok(false) => Ok(()),
-            Ok(true) => {
-                Err("the certificate belongs to a node, because it is also valid for servers")
-            }
+            Ok(true) => Err("the certificate is also valid for servers, so it belongs to a node"),
             Err(_) => Err("the certificate is not a valid client certificate"),
         }
     }

@@ -83,7 +83,7 @@ pub(super) fn moment(time: Option<&str>) -> String {
     })
 }
 
-/// Renders facts as a list of names and values. The values are in HTML.
+/// Renders a heading, and facts as a list of names and values. The values are in HTML.
 pub(super) fn facts(title: &str, facts: &[(&str, String)]) -> String {
     let mut text = format!("<h2>{title}</h2>\n<dl>\n");
     for (name, value) in facts {

@@ -1,5 +1,6 @@
-//! Calls the operator's command for each event. The command receives the event as one line of JSON
-//! on its standard input, so nothing that a machine reports becomes part of a command line.
+//! Calls the operator's command for each event about a node. The command receives the event as one
+//! line of JSON on its standard input, so nothing that a machine reports becomes part of a command
+//! line.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -32,8 +33,8 @@ impl Hook {
         Ok(Self(sender))
     }
 
-    /// Calls the command with an event. Drops the event if too many events are waiting, so that no
-    /// request waits for the command.
+    /// Queues a call of the command with an event. Drops the event if too many events are waiting,
+    /// so that no request waits for the command.
     pub(in crate::serve) fn call(&self, event: String) {
         if self.0.try_send(event).is_err() {
             console::error(

@@ -200,7 +200,8 @@ fn member(row: &Row) -> Vec<String> {
 }
 
 /// Renders the health of a member. The text for screen readers also contains the faults of a
-/// healthy member, which the chip shows by its colour and its sign.
+/// healthy member. On the screen, only the colour and the sign of the chip show that there are
+/// faults.
 fn member_health(row: &Row) -> String {
     let tone = member_tone(row);
     if !row.healthy || row.errors.is_empty() {
@@ -210,7 +211,7 @@ fn member_health(row: &Row) -> String {
     explained_chip(tone, health(row), &faults.join("; "))
 }
 
-/// Renders the days that remain for the certificates that a member presents at its two ports.
+/// Renders for how many days the certificates that a member presents at its two ports remain valid.
 fn days(row: &Row) -> String {
     let ports = [
         ("client port", row.certificate_days_left),

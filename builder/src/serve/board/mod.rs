@@ -4,7 +4,7 @@
 //! `access` decides who may view the board, and `client_ca` checks client certificates. `view`
 //! collects the server's information, and `html` and `metrics` render it; `elements` renders the
 //! parts of the page. `live` sends each change to the open pages, which `subscribers` manages.
-//! `hook` calls the operator's command for each event.
+//! `hook` calls the operator's command for each event about a node.
 
 mod access;
 mod client_ca;

@@ -16,7 +16,7 @@ pub(in crate::serve) struct Board {
     pub(super) access: Access,
     /// The operator's client certificate, with which the server queries the members.
     pub(super) cluster_access: Option<ClusterAccess>,
-    /// The newest report of the members.
+    /// The newest report on the members.
     report: Mutex<Option<Arc<Report>>>,
     /// The open pages.
     pub(super) pages: Pages,
@@ -44,7 +44,7 @@ impl Board {
         self.access.ca.as_ref()
     }
 
-    /// Returns the newest report of the members, if there is one.
+    /// Returns the newest report on the members, if there is one.
     pub(super) fn report(&self) -> Option<Arc<Report>> {
         self.report
             .lock()

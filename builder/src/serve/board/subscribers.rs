@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::serve::refusal::{Refusal, RefusalId};
 
-/// The maximum number of open pages. Each page keeps a connection.
+/// The maximum number of open pages. Each page keeps a connection open.
 const MAX_PAGES: usize = 64;
 /// The number of events that may wait for one page. A page whose queue is full is closed.
 const MAX_WAITING: usize = 4;

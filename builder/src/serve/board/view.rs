@@ -1,5 +1,5 @@
 //! Collects the contents of the board: the machines, from the server's records, and the newest
-//! report of the members.
+//! report on the members.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 pub(super) struct View {
     pub(super) cluster: String,
     pub(super) machines: Vec<Machine>,
-    /// The state of the members. The value is `None` if there is no client certificate, and before
-    /// the first answer.
+    /// The newest report on the members, or `None` if there is no client certificate, or no report
+    /// yet.
     pub(super) report: Option<Arc<Report>>,
     /// Whether the server queries the members.
     pub(super) asks_members: bool,
@@ -61,15 +61,17 @@ pub(super) enum MachineStage {
     Allowed,
     /// An installation is in progress.
     Installing,
-    /// The machine is installed, but has not reported that it is a healthy member.
+    /// The machine is installed, or was booted into the installer by hand, but has not reported
+    /// that it is a healthy member.
     Installed,
     /// The machine reported that it is a healthy member.
     Healthy,
     /// An operator must approve the machine's key before the machine gets certificates.
     Approval,
-    /// An attempt failed, or firstboot refuses to start etcd.
+    /// An attempt failed, firstboot refuses to start etcd, or the server cannot read the machine's
+    /// record.
     Failed,
-    /// All attempts failed. An operator must allow the next attempt.
+    /// All attempts have been used, and none is complete. An operator must allow the next attempt.
     Held,
 }
 
@@ -181,7 +183,7 @@ impl Machine {
             return Ok(());
         };
         self.await_approval(format!(
-            "the key {key} waits for approval. {}",
+            "the key {key} is waiting for approval. {}",
             pki::approval_hint(&ca.pki, node, key)
         ));
         Ok(())

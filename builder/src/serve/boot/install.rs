@@ -18,7 +18,7 @@ pub(in crate::serve) struct Install<'a> {
     pub(in crate::serve) image: Option<Sha256>,
     /// The token that proves that a report belongs to this attempt.
     pub(in crate::serve) token: &'a str,
-    /// The number of this attempt, and the number of the last attempt allowed.
+    /// The number of this attempt, and the number of the last allowed attempt.
     pub(in crate::serve) attempt: (u32, u32),
     /// Additional words for the installer's kernel.
     pub(in crate::serve) append: &'a str,

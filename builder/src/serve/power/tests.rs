@@ -1,4 +1,4 @@
-//! Tests that check when a machine is switched, and how the command is called.
+//! Tests that check when a machine is switched on or off, and how the command is called.
 
 use std::cell::RefCell;
 use std::fs;

@@ -12,7 +12,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// When the document was first handed out since the operator last allowed the delivery.
+    /// When the document was first handed out since the operator last allowed the delivery. If an
+    /// installation has begun since then, the next delivery replaces this time.
     #[serde(
         default,
         with = "time::option",

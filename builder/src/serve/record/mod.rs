@@ -44,7 +44,7 @@ const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
 const SERVED: &str = "served.json";
-/// The number of documents that the record remembers for each node.
+/// The maximum number of documents that the record remembers for each node.
 const MAX_SERVED: usize = 8;
 /// The maximum size of a record. A valid record is never this large.
 const MAX_RECORD_BYTES: u64 = 1 << 16;

@@ -101,9 +101,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         // size was already a multiple of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
-            let expected = format!(
-                "an overflow of {least} pages, because the last element ends at byte {extent}"
-            );
+            let expected =
+                format!("an overflow of {least} pages (the last element ends at byte {extent})");
             self.wrong(at, expected, header.overflow.to_string());
             return Ok(false);
         }

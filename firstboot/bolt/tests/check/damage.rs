@@ -154,7 +154,7 @@ fn a_damaged_freelist_is_reported() {
         |bytes, places| bytes[list(places) + 16] = 3,
     );
     found(
-        "page 2, byte 2048: expected page reachable or in the freelist, found neither",
+        "page 2, byte 2048: expected the page to be reachable or in the freelist, found neither",
         |bytes, places| {
             bytes[list(places) + 10] = 0;
         },

@@ -57,8 +57,8 @@ pub(super) fn every(
     found
 }
 
-/// Explores many random orders of events, each until no event is possible. Every run explores the
-/// same orders.
+/// Explores many random orders of events, each until no event is possible. The orders are the same
+/// in every run of the test.
 pub(super) fn some(
     count: usize,
     begin: InitialState<'_>,

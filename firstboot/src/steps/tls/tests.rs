@@ -221,7 +221,7 @@ fn the_key_usage_and_the_issuer_of_a_certificate_are_checked() {
     let server_only = pair(&ca, &NAMES, &[Eku::ServerAuth]);
     let answer = said(&ca, |tls| tls.peer = server_only);
     assert!(
-        answer.contains("does not allow it to act as a client"),
+        answer.contains("does not allow its use for a client"),
         "{answer}"
     );
     let other_ca = pair(&other, &NAMES, &BOTH);

@@ -8,7 +8,8 @@ use super::{Budget, StartRule, World};
 #[derive(Debug, Default)]
 pub(super) struct Explored {
     pub(super) states: usize,
-    /// The number of states in which at least one member has been rebuilt.
+    /// The number of states in which at least one member has been rebuilt or, in a random
+    /// exploration, the number of such final states.
     pub(super) rebuilt: usize,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,
@@ -33,7 +34,7 @@ pub(super) fn every(count: u8, left: Budget, start_rule: StartRule) -> Explored 
     found
 }
 
-/// Explores many random orders of events. Every run explores the same orders.
+/// Explores many random orders of events. The orders are the same in every run of the test.
 pub(super) fn some(count: u8, walks: u32, left: Budget, start_rule: StartRule) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
