@@ -34,7 +34,7 @@ pub fn failed_key(serial: u64) -> String {
 pub struct UpdateTurn {
     /// The member's name.
     pub node: Label,
-    /// The serial of the image that the member installs.
+    /// The serial of the image that the member installs or rolls back.
     pub serial: u64,
     /// The time at which the turn started, in seconds since 1970.
     pub since: u64,

@@ -29,8 +29,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The position of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// The text that is shown after the caret, which describes what was expected at that position.
-    /// The text may be empty.
+    /// The text that is shown after the caret: a short explanation of the fault, or of what was
+    /// expected at that position. The text may be empty.
     pub label: String,
     /// Advice on how to correct the fault.
     pub help: Option<String>,

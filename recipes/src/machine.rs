@@ -91,8 +91,8 @@ pub struct FirmwareId(String);
 /// The error for a string that does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` does not identify a machine: it is empty, contains control characters, or is a vendor's \
-     placeholder"
+    "`{0}` does not identify a machine: it is empty or longer than 128 bytes, contains control \
+     characters, or is a vendor's placeholder"
 )]
 pub struct FirmwareIdError(String);
 

@@ -104,7 +104,8 @@ pub struct NodeIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {
-    /// The certificate of the CA that all members trust, or of several CAs during a rotation.
+    /// The certificate of the CA that all members trust, or the certificates of several CAs during
+    /// a rotation.
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,

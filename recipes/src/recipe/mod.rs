@@ -150,8 +150,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// Warns if the recipe has neither an SSH key nor a password. Without a key and a password, no one
-/// can log in to a machine, so the machine can only be reinstalled.
+/// Warns if the recipe has neither an SSH key nor a password. Without one of the two, no one can
+/// log in to a machine, so the machine can only be reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);

@@ -113,8 +113,8 @@ pub(super) struct Node {
     /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
-    /// The serial of the image that the last update installed. While this update can be rolled
-    /// back, `before` is the serial of the previous image.
+    /// The serial of the image that the last completed update or rollback installed. While an
+    /// update can be rolled back, `before` is the serial of the previous image.
     pub(super) updated: Option<u8>,
     pub(super) before: Option<u8>,
     pub(super) order: Option<Order>,
@@ -155,7 +155,8 @@ impl Node {
         }
     }
 
-    /// Models a boot: systemd starts the updater first, and firstboot.service after it.
+    /// Models a boot: if the node has an order, systemd starts the updater first, and
+    /// firstboot.service after it.
     pub(super) fn boots(&mut self) {
         self.power = Power::On;
         if self.order.is_some() {

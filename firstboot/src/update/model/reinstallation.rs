@@ -62,6 +62,6 @@ impl Model {
             |node: &super::Node| node.armed && node.order.is_none() && node.power != Power::Lost;
         nodes
             .find(|(node, _)| forgotten(node))
-            .map(|(_, name)| format!("{name} has no order, and the server would install it"))
+            .map(|(_, name)| format!("{name} has no order, but the server would install it"))
     }
 }

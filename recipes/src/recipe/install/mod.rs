@@ -46,7 +46,7 @@ pub struct Install {
     pub lang: Locale,
     /// The console's key map.
     pub keyboard: Keymap,
-    /// The keys that may log in as root.
+    /// The public keys with which users may log in as root.
     pub ssh_keys: Vec<SshKey>,
     /// The hash of root's password. `None` means that the password is locked.
     pub root_password: Option<CryptHash>,
