@@ -112,8 +112,8 @@ impl Provisioning {
         fs::read_to_string(built.join("said")).context("cannot read the builder's saved output")
     }
 
-    /// Builds into a different folder, with different certificates. The server does not serve this
-    /// output.
+    /// Builds the recipe into the folder `out`, with the certificates in the folder `pki`. The
+    /// server serves an output only in [`Provisioning::out`].
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network
@@ -165,7 +165,7 @@ impl Provisioning {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Adds a new machine with the given name, which is off and has an empty disk.
+    /// Adds a new machine with the given name. The machine is off, and its disk is empty.
     pub fn machine(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.network, name, &base::base()?)?;
         Ok(host)

@@ -1,5 +1,5 @@
-//! An etcd that belongs to no cluster. This etcd listens on sockets in its own folder, so it needs
-//! no port, no network and no certificate.
+//! A single etcd, which is a cluster of its own. This etcd listens on sockets in its own folder, so
+//! it needs no port, no network and no certificate.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
