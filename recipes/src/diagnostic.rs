@@ -16,7 +16,7 @@ pub enum Severity {
     Error,
 }
 
-/// The maximum number of a message's characters that are shown. The builder's own sentences are
+/// The maximum number of characters of a message that are shown. The builder's own sentences are
 /// shorter, so only a quoted value can make a message longer.
 const LONGEST: usize = 600;
 

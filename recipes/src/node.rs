@@ -109,7 +109,7 @@ pub struct NodeTls<P = KeyPair> {
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,
-    /// The certificate that etcd, and firstboot on etcd's peer port, present to peers.
+    /// The certificate that etcd presents to peers, as firstboot does on etcd's peer port.
     pub peer: P,
     /// The certificate that firstboot and etcdctl on the node present to etcd.
     pub client: P,

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The path on the server that accepts the request, as a POST. The query identifies the machine.
+/// The path on the server to which the node sends the request, as a POST. The query identifies the
+/// machine.
 pub const REINSTALL_PAGE: &str = "reinstall";
 
 /// The form field with the [`ReinstallRequest`].

@@ -29,9 +29,9 @@ const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// Transfers the leadership without environment variables. If the variables were set, `etcdctl
-/// move-leader` of 3.5 would read them twice, and report a conflict with the values that it has set
-/// itself.
+/// Transfers the leadership, with options instead of environment variables. If the variables were
+/// set, `etcdctl move-leader` of 3.5 would read them twice, and report a conflict with the values
+/// that it has set itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS

@@ -118,8 +118,8 @@ fn install(identity: &Identity) -> Result<bool> {
         return Ok(false);
     }
     let changes = || steps::certificates(identity);
-    // Take the lock only if a file must change, because firstboot.service and the updater fail while
-    // this command, which runs often, has the lock.
+    // Take the lock only if a file must change, because firstboot.service and the updater fail
+    // while this command, which runs often, has the lock.
     let is_needed = !changes()?.is_empty();
     if is_needed {
         let Ok(_lock) = Lock::take() else {

@@ -26,7 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// The minimum time, in seconds, that an order has to get its turn if the recipe sets no window.
+/// The minimum time, in seconds, for which an order may wait for its turn if the recipe sets no
+/// window.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {

@@ -179,7 +179,7 @@ async fn continue_download(
     while let Some(piece) = chunk(&mut response).await? {
         if file.stream_position()? + piece.len() as u64 > wanted.size {
             return Err(refused(ReasonId::UpdateAltered.because(format!(
-                "{url} is longer than the {} bytes that the release states",
+                "the overlay at {url} is longer than the {} bytes that the release states",
                 wanted.size
             ))));
         }

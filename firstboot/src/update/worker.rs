@@ -208,8 +208,8 @@ fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> R
     state.end(end, why).map(|_| true)
 }
 
-/// Waits until the new image has passed its health check, and then ends the order. If the image
-/// fails, restores the previous image if possible. Returns whether the order has ended.
+/// Waits until the new image has passed its health check, and then ends the order. Reverts a failed
+/// image if possible. Returns whether the order has ended.
 fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);

@@ -185,7 +185,7 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         let message = "NetworkManager can rewrite /etc/resolv.conf";
         let finding = Diagnostic::warning(path.span.clone(), message)
             .label("firstboot refuses a node on which a file of the image was changed")
-            .help("write the name servers into `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
+            .help("list the name servers in `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
         table.report(finding);
     }
     Some(inner.to_owned())

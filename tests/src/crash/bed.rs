@@ -171,8 +171,8 @@ impl Bed {
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// Removes a member's data and starts etcd again, whose guard then starts firstboot. Returns
-    /// when firstboot has started.
+    /// Removes a member's data and restarts etcd, whose guard then starts firstboot. Returns when
+    /// firstboot has started.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;

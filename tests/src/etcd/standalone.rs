@@ -85,7 +85,7 @@ impl StandaloneEtcd {
             if ended.is_some() || begun.elapsed() > timeout {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
                 bail!(
-                    "etcd {version} does not serve ({ended:?}):\n{}",
+                    "etcd {version} does not serve clients ({ended:?}):\n{}",
                     crate::harness::tail(&log, 20)
                 );
             }

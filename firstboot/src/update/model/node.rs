@@ -56,7 +56,7 @@ pub(super) enum At {
     Taking(UpdateKeys),
     /// The node has the turn, and prepares the replacement.
     Prepared,
-    /// The last check before the stop of etcd has passed.
+    /// The last check before etcd stops has passed.
     Confirmed,
     Stopped,
     ReplaceFiles,
@@ -93,7 +93,7 @@ pub(super) enum Service {
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),
     Locked,
-    /// The check before the restart of etcd has passed.
+    /// The check before etcd restarts has passed.
     Sure,
     Restart,
     Unlock,
@@ -110,7 +110,7 @@ pub(super) struct Node {
     /// Whether the node is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
+    /// Whether firstboot stopped etcd while etcd served clients and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
     /// The serial of the image that the last completed update or rollback installed. While an

@@ -24,7 +24,7 @@ pub(super) const WAIT: Duration = Duration::from_secs(2);
 /// clients.
 const MAX_ERRORS: u32 = 3;
 
-/// Decides whether this member may start its update. If it may, takes a snapshot if there is no
+/// Decides whether this member may start its update. If so, takes a snapshot, unless there is a
 /// recent one, and takes the turn. Returns the decision.
 pub(super) async fn acquire_turn(
     state: &mut UpdateState,
