@@ -101,7 +101,7 @@ pub async fn compare(
         .unwrap_or_default();
     if largest > SMALL && !any_size {
         return HashComparison::Unknown(format!(
-            "the database has {} MiB; run with `--compare` to compare a database of any size",
+            "the database size is {} MiB; run with `--compare` to compare a database of any size",
             largest >> 20
         ));
     }

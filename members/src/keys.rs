@@ -34,7 +34,7 @@ pub fn failed_key(serial: u64) -> String {
 pub struct UpdateTurn {
     /// The member's name.
     pub node: Label,
-    /// The serial of the image that the member installs.
+    /// The serial of the image that the member installs or rolls back.
     pub serial: u64,
     /// The time at which the turn started, in seconds since 1970.
     pub since: u64,
@@ -106,7 +106,7 @@ impl SnapshotRecord {
         self.slot >= slot && !is_from_wrong_clock(self.time, now)
     }
 
-    /// Returns whether the snapshot of this record was taken after the other snapshot, and its time
+    /// Returns whether the snapshot of this record was taken after the other snapshot and its time
     /// does not come from a wrong clock.
     pub fn is_newer_than(&self, other: &Self, now: u64) -> bool {
         self.time > other.time && !is_from_wrong_clock(self.time, now)
@@ -191,8 +191,8 @@ impl ImageCheck {
         }
     }
 
-    /// Returns whether both checks found the same number of altered files, and recorded the same
-    /// paths.
+    /// Returns whether both checks found the same number of altered or missing files and recorded
+    /// the same paths.
     pub fn agrees_with(&self, other: &Self) -> bool {
         (self.differing, &self.files) == (other.differing, &other.files)
     }

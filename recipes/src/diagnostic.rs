@@ -16,7 +16,7 @@ pub enum Severity {
     Error,
 }
 
-/// The maximum number of a message's characters that are shown. The builder's own sentences are
+/// The maximum number of characters of a message that are shown. The builder's own sentences are
 /// shorter, so only a quoted value can make a message longer.
 const LONGEST: usize = 600;
 
@@ -29,8 +29,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The position of the fault, as byte offsets in the file.
     pub span: Range<usize>,
-    /// The text that is shown after the caret, which describes what was expected at that position.
-    /// The text may be empty.
+    /// The text that is shown after the caret: a short explanation of the fault, or of what was
+    /// expected at that position. The text may be empty.
     pub label: String,
     /// Advice on how to correct the fault.
     pub help: Option<String>,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay except the list itself, which the overlay's digest in the kickstart
-/// covers.
+/// All files of the overlay except the list itself and `etc/firstboot/SHA256SUMS`. The overlay's
+/// digest in the kickstart also covers these two files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFileList {

@@ -91,8 +91,8 @@ pub struct FirmwareId(String);
 /// The error for a string that does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` does not identify a machine: it is empty, contains control characters, or is a vendor's \
-     placeholder"
+    "`{0}` does not identify a machine: it is empty or longer than 128 bytes, contains control \
+     characters, or is a vendor's placeholder"
 )]
 pub struct FirmwareIdError(String);
 
@@ -125,12 +125,12 @@ impl FromStr for FirmwareId {
 }
 
 impl FirmwareId {
-    /// Returns whether two texts identify the same machine. The texts are the same, or are a UUID
-    /// in both byte orders. From SMBIOS 2.6 on, the bytes of a UUID's first three fields are stored
-    /// in reverse order. The kernel reverses them again (3.10.0-1160, drivers/firmware/dmi_scan.c,
-    /// dmi_save_uuid), but pxelinux prints the bytes as they are stored (syslinux,
-    /// core/sysappend.c). `product_uuid` therefore also changes when the virtual hardware of a
-    /// machine is upgraded to SMBIOS 2.6 or later (VMware: hardware version 13).
+    /// Returns whether two texts identify the same machine: the texts are equal, or are the same
+    /// UUID in different byte orders. From SMBIOS 2.6 on, the bytes of a UUID's first three fields
+    /// are stored in reverse order. The kernel reverses them again (3.10.0-1160,
+    /// drivers/firmware/dmi_scan.c, dmi_save_uuid), but pxelinux prints the bytes as they are
+    /// stored (syslinux, core/sysappend.c). `product_uuid` therefore also changes when the virtual
+    /// hardware of a machine is upgraded to SMBIOS 2.6 or later (VMware: hardware version 13).
     pub fn is_same_as(&self, other: &Self) -> bool {
         self == other || self.reversed_fields().is_some_and(|text| text == other.0)
     }

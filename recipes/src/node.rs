@@ -104,11 +104,12 @@ pub struct NodeIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls<P = KeyPair> {
-    /// The certificate of the CA that all members trust, or of several CAs during a rotation.
+    /// The certificate of the CA that all members trust, or the certificates of several CAs during
+    /// a rotation.
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,
-    /// The certificate that etcd, and firstboot on etcd's peer port, present to peers.
+    /// The certificate that etcd presents to peers, as firstboot does on etcd's peer port.
     pub peer: P,
     /// The certificate that firstboot and etcdctl on the node present to etcd.
     pub client: P,

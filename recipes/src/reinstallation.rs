@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The path on the server that accepts the request, as a POST. The query identifies the machine.
+/// The path on the server to which the node sends the request, as a POST. The query identifies the
+/// machine.
 pub const REINSTALL_PAGE: &str = "reinstall";
 
 /// The form field with the [`ReinstallRequest`].
@@ -24,7 +25,8 @@ pub const IMAGE_FIELD: &str = "image";
 pub enum ReinstallRequest {
     /// Answer whether the server would install the machine. The server changes nothing.
     Check,
-    /// Install the machine at its next network boot. The installation keeps only etcd's volume.
+    /// Install the machine at its next network boot. The installation keeps only etcd's volume and
+    /// firstboot's journal.
     Install,
     /// Do not install the machine, because it still runs its old system.
     Withdraw,

@@ -104,7 +104,7 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
             32,
-            "older patches lose the quorum: etcd-io/etcd#19557, #20793, #20967",
+            "older patches can lose the quorum: etcd-io/etcd#19557, #20793, #20967",
         )),
         6 => Some((11, "upstream's upgrade guide for 3.7")),
         _ => None,
@@ -197,7 +197,7 @@ pub const fn is_downgradable(cluster_minor: u64) -> bool {
     cluster_minor >= FIRST_DOWNGRADE
 }
 
-/// Returns how the nodes of an image with one version change to an image with another version.
+/// Returns how nodes change from an image with one version to an image with another version.
 ///
 /// # Errors
 /// Returns the obstacle if the nodes cannot change to that image.

@@ -102,8 +102,8 @@ fn own_groups(mounts: &str, own: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Removes a group. The kernel allows the removal only after the child groups are gone and the last
-/// process has been reaped, which takes a moment.
+/// Removes a group and its child groups. The kernel allows the removal only after the child groups
+/// are gone and the last process has been reaped, which takes a moment.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -36,9 +36,9 @@ const WITHOUT_FIREWALL: [&str; 3] = [
     "systemd-logind.service",
 ];
 
-/// Transfers the leadership without environment variables. If the variables were set, `etcdctl
-/// move-leader` of 3.5 would read them twice, and report a conflict with the values that it has set
-/// itself.
+/// Transfers the leadership, with options instead of environment variables. If the variables were
+/// set, `etcdctl move-leader` of 3.5 would read them twice, and report a conflict with the values
+/// that it has set itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -131,8 +131,8 @@ impl Provisioning {
         fs::read_to_string(built.join("said")).context("cannot read the builder's saved output")
     }
 
-    /// Builds into a different folder, with different certificates. The server does not serve this
-    /// output.
+    /// Builds the recipe into the folder `out`, with the certificates in the folder `pki`. The
+    /// server serves an output only in [`Provisioning::out`].
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network
@@ -184,7 +184,7 @@ impl Provisioning {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Adds a new machine with the given name, which is off and has an empty disk.
+    /// Adds a new machine with the given name. The machine is off, and its disk is empty.
     pub fn machine(&self, name: &str) -> Result<Host> {
         self.machine_at(self.network.add(name)?)
     }

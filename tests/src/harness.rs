@@ -112,7 +112,7 @@ impl Drop for Timer {
 pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     let (time, test) = line
         .split_once(' ')
-        .with_context(|| format!("the line has no time and no test: {line}"))?;
+        .with_context(|| format!("the line does not consist of a time and a test: {line}"))?;
     let time = time
         .parse()
         .with_context(|| format!("{time} is not a number of milliseconds"))?;

@@ -11,7 +11,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::steps::selinux;
 use crate::{files, paths};
 
-/// Stores the order and a copy of the program that executes it, durably.
+/// Durably stores the order and a copy of the program that executes it. Removes the log of the
+/// previous order.
 pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
     let replacement = match (&order.release, Updated::read()?) {
         (

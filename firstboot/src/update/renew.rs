@@ -111,15 +111,15 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
 }
 
 /// Installs the certificates that the node must use from now on (`identity.tls`). Returns whether
-/// the installed certificates have changed. If `firstboot run` is running or has not installed any
-/// certificates yet, it installs the certificates instead.
+/// the installed certificates have changed. Does nothing if `firstboot run` has not installed any
+/// certificates yet, or if another command has the lock that a change needs.
 fn install(identity: &Identity) -> Result<bool> {
     if tls::installed()?.is_none() {
         return Ok(false);
     }
     let changes = || steps::certificates(identity);
-    // Take the lock only if a file must change, because firstboot.service and the updater fail while
-    // this command, which runs often, has the lock.
+    // Take the lock only if a file must change, because firstboot.service and the updater fail
+    // while this command, which runs often, has the lock.
     let is_needed = !changes()?.is_empty();
     if is_needed {
         let Ok(_lock) = Lock::take() else {
@@ -132,8 +132,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(is_needed)
 }
 
-/// Lets firstboot.service continue with the certificates of the document, if it does not do so
-/// itself.
+/// Starts or restarts firstboot.service if the service would not continue with the certificates of
+/// the document by itself.
 fn continue_service(identity: &Identity) -> Result<()> {
     let names = ["ActiveState", "SubState", "StatusText"];
     let seen = systemd::properties(FIRSTBOOT_UNIT, &names)?;

@@ -41,8 +41,8 @@ impl RenewalFailure {
     }
 
     /// Returns whether it is too early for another attempt. The certificates expire at `until`. A
-    /// clock that was set back does not delay the next attempt, because the rest of a pause is never
-    /// longer than the pause that a failure at the time `now` would cause.
+    /// clock that was set back does not delay the next attempt: if the rest of the pause is longer
+    /// than the pause that a failure at the time `now` would cause, the node does not wait.
     pub(super) fn waits(&self, now: u64, until: u64) -> bool {
         now < self.next && self.next - now <= pause(self.attempts, now, until)
     }

@@ -102,8 +102,8 @@ impl Replacer {
         Ok(folders)
     }
 
-    /// Durably gives a second name to each file that the replacement will replace or remove. Does
-    /// not change the system yet.
+    /// Removes the files that were kept earlier, and durably gives a second name to each file that
+    /// the replacement will replace or remove. Does not change the system yet.
     pub(super) fn keep_previous(&self, replacement: &Replacement) -> Result<()> {
         files::remove_all(&self.previous)?;
         DesiredDir::new(&self.previous, 0o700, ROOT).make()?;

@@ -26,7 +26,7 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// The minimum time for which an order waits for its turn, in seconds, if the recipe sets no
+/// The minimum time, in seconds, for which an order may wait for its turn if the recipe sets no
 /// window.
 const WAIT: u64 = 600;
 
@@ -110,7 +110,8 @@ enum Next {
     Begin(Box<UpdateOrder>),
 }
 
-/// Looks for a release, and stages it if this node may install it now.
+/// Looks for a release, records its serial in `seen`, and stages it if this node may install it
+/// now.
 fn decide(
     own: &ThisNode,
     source: &Source,

@@ -77,7 +77,8 @@ impl Source {
         }
     }
 
-    /// Appends the missing rest of the overlay to a file. The caller verifies the digest.
+    /// Copies the overlay to a file, or only the missing rest if the file already contains the
+    /// beginning. The caller verifies the digest.
     pub(super) fn overlay(&self, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
         let have = file.seek(SeekFrom::End(0))?;
         if have > wanted.size {
@@ -178,7 +179,7 @@ async fn continue_download(
     while let Some(piece) = chunk(&mut response).await? {
         if file.stream_position()? + piece.len() as u64 > wanted.size {
             return Err(refused(ReasonId::UpdateAltered.because(format!(
-                "{url} is longer than the {} bytes in the release",
+                "the overlay at {url} is longer than the {} bytes that the release states",
                 wanted.size
             ))));
         }

@@ -46,7 +46,8 @@ pub(super) struct Staged {
 ///
 /// # Errors
 /// Returns a refusal if any byte differs from the signed release, or if the image is not meant for
-/// this node.
+/// this node, trusts a different signing key or could not be rolled back. Also fails if the overlay
+/// cannot be fetched, or if the disk does not have enough free space.
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let (overlay, node) = (release.overlay, &own.node);
@@ -131,7 +132,7 @@ fn cause(
 }
 
 /// Calls `search`, which finds and stages a release. Calls `search` again if a build replaced the
-/// release during the download.
+/// release during the download, at most [`SEARCHES`] times in total.
 pub(super) fn retry_if_replaced<T>(mut search: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..SEARCHES {
         match search() {
@@ -157,7 +158,7 @@ fn staged_before(release: &ReleaseDocument, node: &Label) -> Option<Staged> {
     is_of_release.then(|| staged(release, node).ok()).flatten()
 }
 
-/// Returns the content of the installation marker, which is the last file of a staged image.
+/// Returns the content of the installation marker, which [`examine`] writes last.
 fn marker_of(release: &ReleaseDocument) -> String {
     format!("{}\n", release.overlay.sha256)
 }
@@ -189,7 +190,7 @@ fn open(archive: &Path) -> Result<File> {
 }
 
 /// Compares an unpacked image with its own file list, with the release and with this node's image,
-/// and flushes the unpacked image to the disk.
+/// flushes the unpacked image to the disk, and writes its installation marker.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(

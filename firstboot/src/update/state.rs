@@ -32,7 +32,7 @@ pub(super) struct UpdateState {
     /// cancels the downgrade before it releases the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) downgrade: Option<u64>,
-    /// The boot in which this state was written.
+    /// The boot in which the updater last entered a phase.
     pub(super) boot: String,
     /// The boot in which the replacement of files began. The value is empty before the replacement,
     /// and for a rollback.
@@ -41,9 +41,9 @@ pub(super) struct UpdateState {
     /// The number of boots in which the new image has not passed its health check. The boot that
     /// the update itself ordered does not count.
     pub(super) boots: u32,
-    /// The reason why the previous image is restored.
+    /// The reason why the image failed or is rolled back, or why the machine was not installed.
     pub(super) why: Option<String>,
-    /// Whether the release is at fault, in which case no other member tries the release.
+    /// Whether this order marks the release as failed, so that no other member installs it.
     pub(super) blame: bool,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Summary {
     halt: Option<UpdateHalt>,
     /// The newest release, if that release has failed.
     failed: Option<FailedSerial>,
-    /// The outcome of this node's last update.
+    /// The outcome of this node's last order.
     last: Option<OrderOutcome>,
     /// The facts that an operator must know.
     reasons: Vec<Reason>,

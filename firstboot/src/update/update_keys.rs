@@ -1,5 +1,5 @@
-//! Reads and changes the state of updates that the members share in etcd: the member that has the
-//! turn, an operator's halt of updates, and the releases that failed. `members::keys` defines the
+//! Reads and changes the state of updates that the members share in etcd, such as the turn, an
+//! operator's halt of updates, and the releases that failed. `members::keys` defines most of the
 //! keys.
 
 use anyhow::Result;

@@ -28,7 +28,7 @@ pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = release(identity) {
         say(format!(
-            "cannot determine whether this node has the turn to update itself: {error:#}"
+            "cannot release the turn that this node may have had before it received a new disk: {error:#}"
         ));
         if begun.elapsed() > RELEASE_TIMEOUT {
             return;

@@ -82,7 +82,8 @@ const fn is_rebooting(state: &UpdateState) -> bool {
     )
 }
 
-/// After an interruption, restores a state in which all files belong to one image.
+/// After an interruption, determines the phase in which the order continues, and restores a state
+/// in which all files belong to one image.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
     match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
@@ -113,8 +114,8 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
     Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
-/// Waits for this node's turn, and then replaces the files or prepares the reinstallation. Returns
-/// whether the order has ended.
+/// Waits for this node's turn, and then replaces the files, rolls the image back or prepares the
+/// reinstallation. Returns whether the order has ended.
 fn wait(state: &mut UpdateState) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
@@ -171,8 +172,8 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes the turn and prepares the replacement of files, if this member may start its update.
-/// Returns [`TurnDecision::Held`] if the member must stop etcd now.
+/// Takes the turn, and prepares the cluster and the replacement of files, if this member may start
+/// its update. Returns [`TurnDecision::Held`] if the member must stop etcd now.
 fn prepare_to_stop(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -197,7 +198,7 @@ fn prepare_to_stop(
     Ok(decision)
 }
 
-/// Ends an order that has not changed anything yet.
+/// Ends an order that has not changed this node, and releases the turn.
 fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> Result<bool> {
     say(format!("the node was not changed: {why}"));
     if state.turn {
@@ -207,8 +208,8 @@ fn end(state: &UpdateState, own: &ThisNode, end: UpdateResult, why: String) -> R
     state.end(end, why).map(|_| true)
 }
 
-/// Waits until the new image has passed its health check, or restores the previous image. Returns
-/// whether the order has ended.
+/// Waits until the new image has passed its health check, and then ends the order. Reverts a failed
+/// image if possible. Returns whether the order has ended.
 fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
@@ -256,8 +257,8 @@ fn commit(state: &UpdateState) -> Result<()> {
     .write()
 }
 
-/// Restores the previous image, if its etcd can start with the member's data. Returns whether the
-/// order has ended.
+/// Restores the previous image or, if the previous etcd cannot start with the member's data, keeps
+/// the new image and ends the order. Returns whether the order has ended.
 fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     say(format!(
         "the health check of the image {} failed: {why}",
@@ -280,7 +281,7 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Ends an order whose image failed but stays in use.
+/// Ends an order whose image failed but stays in use, and marks the release as failed.
 fn kept(state: &UpdateState, why: String) -> Result<bool> {
     say(format!(
         "{} keeps the image {}: {why}",
@@ -296,8 +297,8 @@ fn kept(state: &UpdateState, why: String) -> Result<bool> {
     state.end(UpdateResult::NewImageKept, why).map(|_| true)
 }
 
-/// After the previous image has been restored, waits until the member is healthy, and then releases
-/// the turn.
+/// After the previous image has been restored, waits until the member is healthy, releases the turn
+/// and ends the order.
 fn recovered(state: &UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let rollback = state.order.release.is_none();

@@ -48,7 +48,7 @@ fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason
     if alarm.alarm == NOSPACE {
         let quota = i64::try_from(settings.quota_backend_bytes).unwrap_or(i64::MAX);
         return ReasonId::AlarmNospace.because(format!(
-            "alarm NOSPACE: its database has {}, the quota is {}, and no member accepts writes. \
+            "alarm NOSPACE: its database size is {}, the quota is {}, and no member accepts writes. \
              Compact the cluster, defragment each member, and then run `etcdctl alarm disarm`",
             size(database),
             size(quota)
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(rows.each_ref().map(|row| row.healthy), [true, false, true]);
         let said = rows[1].errors[0].to_string();
         assert!(
-            said.starts_with("alarm NOSPACE: its database has 3.0 GiB, the quota is "),
+            said.starts_with("alarm NOSPACE: its database size is 3.0 GiB, the quota is "),
             "{said}"
         );
         assert!(

@@ -47,7 +47,7 @@ impl FirstMemberList {
     }
 
     /// Marks the recipe's members that are missing from the member list, or that have a different
-    /// address in the list. The rows must be those of the recipe's members.
+    /// address or a wrong peer URL in the list. The rows must be those of the recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -98,7 +98,7 @@ impl FirstMemberList {
     }
 
     /// Adds a note to a member that is not in the recipe. This case is not an error, because the
-    /// cluster may have grown since this image was built. For a member that has never started,
+    /// cluster may have grown since this image was built. For a voter that has never started,
     /// replaces the errors instead.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         let mut listed = self.0.iter().filter(|listed| is_of(&stranger, listed));

@@ -27,7 +27,8 @@ use member_list::FirstMemberList;
 pub use row::Row;
 pub use table::{columns, health, remarks, role, size, table};
 
-/// Whether the survey compares the members' data, which blocks writes on each member for a moment.
+/// Whether the survey compares the members' data. The comparison blocks writes on each member for a
+/// moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataComparison {
     /// Do not compare.
@@ -190,7 +191,6 @@ fn errors_of(answers: &Answers) -> Vec<Reason> {
     errors
 }
 
-/// Queries a member.
 async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
     let client = Client::connect(endpoint, credentials).await?;
     let status = client.status().await?;

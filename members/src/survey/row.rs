@@ -43,7 +43,7 @@ pub struct Row {
     /// Whether the member's data differs from the majority's data, or from the other members' data
     /// if there is no majority.
     pub apart: bool,
-    /// Whether an operator excluded the member from the bootstrap, and the member list does not
+    /// Whether an operator excluded the member from the bootstrap and the member list does not
     /// contain the member.
     pub without: bool,
     /// The newest check of the node's own files, or `None` if there is no check or no member

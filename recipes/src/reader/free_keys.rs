@@ -18,7 +18,7 @@ pub(crate) enum PairValue<'a> {
 
 impl<'a> Table<'a> {
     /// Returns every entry of a table whose keys the user chooses and whose values are strings or
-    /// numbers.
+    /// whole numbers.
     pub(crate) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, Located<String>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();

@@ -117,7 +117,7 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
     if election < heartbeat * 5
         && let Some(at) = written_election
     {
-        let message = "`election-timeout-ms` is too short for this heartbeat";
+        let message = "`election-timeout-ms` is too short for this heartbeat interval";
         table.report(
             Diagnostic::error(at.span, message)
                 .label(format!("expected {} or more", heartbeat * 5)),

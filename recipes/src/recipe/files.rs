@@ -6,7 +6,7 @@ use crate::ETCD_ID;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, PairValue, Table};
 
-/// The files that the user adds to the overlay.
+/// The files that the user adds to the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     /// Files to add to the overlay.
@@ -65,8 +65,8 @@ const WRITTEN: [(&str, &str); 6] = [
 ];
 
 /// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
-/// --no-overwrite-dir, with which GNU tar replaces a link by a folder that has only the overlay's
-/// files (src/extract.c, extract_dir and maybe_recoverable).
+/// --no-overwrite-dir, with which GNU tar replaces a link with a folder that contains only the
+/// overlay's files (src/extract.c, extract_dir and maybe_recoverable).
 const LINKS: [(&str, &str); 18] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),
@@ -185,7 +185,7 @@ fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
         let message = "NetworkManager can rewrite /etc/resolv.conf";
         let finding = Diagnostic::warning(path.span.clone(), message)
             .label("firstboot refuses a node on which a file of the image was changed")
-            .help("write the name servers into `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
+            .help("list the name servers in `dns` under [network], or add a file with `dns=none` below /etc/NetworkManager/conf.d");
         table.report(finding);
     }
     Some(inner.to_owned())

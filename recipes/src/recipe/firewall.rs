@@ -75,8 +75,8 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Reports the nodes that the firewalls of the other members would block, so that these nodes could
-/// never join.
+/// Reports the nodes that the firewalls of the other members would block. Such a node could never
+/// join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
         return;

@@ -126,8 +126,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // Skip this check if there are errors, because the faulty key or section may be the key or
-    // section that allows a login.
+    // Skip this check if there are errors, because the faulty key or section may be the one that
+    // allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -150,8 +150,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// Warns if the recipe has neither an SSH key nor a password. Without a key and a password, no one
-/// can log in to a machine, so the machine can only be reinstalled.
+/// Warns if the recipe has neither an SSH key nor a password. In this case, no one can log in to a
+/// machine, so the machine can only be reinstalled.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);

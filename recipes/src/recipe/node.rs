@@ -190,8 +190,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
             table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // An invalid node has already been reported. Mistakes that result only from an invalid node
-        // are not reported.
+        // An invalid `cidr` has already been reported. Do not report mistakes that may result only
+        // from it.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -219,8 +219,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     })
 }
 
-/// Refuses nodes whose address a host on the network cannot have. `is_guessed` means that the
-/// recipe does not name a network.
+/// Refuses nodes whose address is not the address of a host in the network. `is_guessed` means that
+/// the recipe does not name a network.
 fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
     for node in nodes
         .iter()
@@ -241,7 +241,8 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
     }
 }
 
-/// Refuses a gateway whose address is a node's address, or that a host on the network cannot have.
+/// Refuses a gateway whose address is a node's address, or is not the address of a host in the
+/// network.
 fn check_gateway(
     root: &Table<'_>,
     nodes: &[Located<Node>],

@@ -1,5 +1,4 @@
-//! The section `[tls]`: the authority, who generates the nodes' keys, and the lifetimes of
-//! certificates.
+//! `[tls]`: the authority, the origin of the nodes' keys, and the lifetimes of certificates.
 
 use std::time::Duration;
 

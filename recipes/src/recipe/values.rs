@@ -99,8 +99,8 @@ text!(
 );
 
 text!(
-    /// A password hashed by crypt(3) with SHA-256 (`$5$`) or SHA-512 (`$6$`). glibc 2.17 supports
-    /// both and MD5 (crypt/crypt-entry.c), but this type refuses MD5.
+    /// A password hashed by crypt(3) with SHA-256 (`$5$`) or SHA-512 (`$6$`). glibc 2.17 also
+    /// supports MD5 (crypt/crypt-entry.c), but this type refuses MD5.
     CryptHash,
     "expected a hash from `openssl passwd -6`, which begins with $6$ (or $5$); do not write the \
      password itself",

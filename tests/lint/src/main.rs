@@ -89,8 +89,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// Describes the files below a folder that are too long, including files of tests, which
-/// [`CrateMap`] leaves out.
+/// Describes the overlong Rust files below a folder, including files of tests, which [`CrateMap`]
+/// leaves out.
 fn long_files(folder: &Path, workspace: &Path) -> Result<BTreeSet<String>> {
     let mut faults = BTreeSet::new();
     for path in entries(folder)? {

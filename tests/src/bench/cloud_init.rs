@@ -174,7 +174,7 @@ fn cloud_init(host: &mut Host, files: &[Written], settings: &str) -> Result<Dura
         let found = base64::engine::general_purpose::STANDARD.encode(found);
         ensure!(
             found == *content || KEPT.contains(&path.as_str()),
-            "cloud-init wrote another {path}"
+            "cloud-init wrote a different {path}"
         );
     }
     host.cut_power()?;

@@ -1,7 +1,7 @@
 //! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! dirty ratios of the guide and of the profile `etcd`. This benchmark also measures how many disk
-//! writes are caused by reading files on a file system that is mounted with relatime. The benchmark
-//! runs in a virtual machine, because the ratios apply to the whole kernel.
+//! dirty ratios of the guide and of the profile `etcd`. This benchmark also measures how much is
+//! written to the disk when files are read, with the mount options relatime and noatime. The
+//! benchmark runs in a virtual machine, because the ratios apply to the whole kernel.
 //!
 //! The machine's disk is throttled to the speed of an ordinary disk, because the ratios make no
 //! difference on a disk that absorbs every write immediately.

@@ -1,6 +1,6 @@
 //! Measures how many machines per second `builder serve` enrols, if all machines of a large cluster
-//! send their first certificate requests at the same time, as firstboot does with `[tls] keys =
-//! "node"`.
+//! send their first certificate requests at the same time. firstboot sends such requests if the
+//! recipe sets `enrol` in `[tls]`.
 
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;

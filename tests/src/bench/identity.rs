@@ -13,8 +13,8 @@ use crate::host::Host;
 use crate::{etcd, programs};
 
 const NODE: &str = "etcd-1";
-/// The record of the digests and inode states of the image's files, which the installation writes
-/// near its end. Without this record, firstboot first reads all files of the image.
+/// The record of the digests and inode states of the image's files. The installation writes this
+/// record near its end. Without this record, firstboot first reads all files of the image.
 const RECORD: &str = "/var/lib/firstboot/verified.json";
 const BOOTED: &str = "systemctl is-active --quiet multi-user.target";
 /// udev creates this link on a real machine.

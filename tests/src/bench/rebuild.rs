@@ -82,7 +82,7 @@ pub fn run(runs: usize) -> Result<String> {
         )
     };
     Ok(format!(
-        "{}\n{}\n{}{runs} runs of each, alternating; the database has {} MiB\n",
+        "{}\n{}\n{}{runs} runs of each, alternating; the database size is {} MiB\n",
         compare(
             "a wiped node, from power-on to voter",
             ours.whole,

@@ -98,7 +98,7 @@ pub fn run(runs: usize) -> Result<String> {
         )
     };
     Ok(format!(
-        "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, alternating; the snapshot has {} MiB\n",
+        "{}\n{}\npeak of the additional disk space: {} MiB against {} MiB\n{runs} runs of each, alternating; the snapshot size is {} MiB\n",
         compare(
             "from stop to serving: the longest time without a write",
             ours.gap,

@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use tests::installer::{self, Disk, Hardware};
 use tests::{base, etcd, run};
 
-const USAGE: &str = "bed release VERSION [--out DIR]   make an etcd release in the mirror; print its path and sha256
+const USAGE: &str = "bed release VERSION [--out DIR]   make an etcd release in the mirror; print its sha256 and path
 bed base                          make the base root; print its path
-bed reap                          remove what dead runs left
+bed reap                          remove what killed runs left behind
 bed anaconda FILE [efi] [gpt] [NAME=BYTES]…
-                                  what the stand-in's model of anaconda does with a kickstart on such a machine; what it includes
-                                  from /tmp is looked for beside it";
+                                  print what the stand-in's model of anaconda does with a kickstart on a machine with this
+                                  hardware; included files are read from the folder of the kickstart";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -85,7 +85,7 @@ const PARTS: [Part; 16] = [
     },
     Part {
         name: "update",
-        what: "an etcd patch through three nodes by firstboot update, against a script, without a soak",
+        what: "an etcd patch on three nodes with firstboot update, against a script, without a soak time",
         runs: 3,
         run: bench::update::run,
     },
@@ -103,7 +103,7 @@ const PARTS: [Part; 16] = [
     },
     Part {
         name: "dirty",
-        what: "an fsync next to a writer with the guide's dirty ratios, and the cost of a read with relatime; in a VM",
+        what: "an fsync next to a writer with the guide's dirty ratios, and the disk writes of reads with relatime; in a VM",
         runs: 3,
         run: bench::dirty::run,
     },

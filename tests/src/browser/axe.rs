@@ -14,7 +14,7 @@ use crate::{cache, etcd, process};
 const VERSION: &str = "4.14.1";
 /// The digest of the package, which the registry also states.
 const SHA256: &str = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745";
-/// The file in the package.
+/// The name of the script in the package.
 const SCRIPT: &str = "axe.min.js";
 
 /// Runs the rules of WCAG's levels A and AA, and the best practices. Returns the violations, and
@@ -52,7 +52,7 @@ impl Browser {
 fn script() -> Result<PathBuf> {
     let entry = cache::entry(&format!("axe-core-{VERSION}"), |folder| {
         let work = tempfile::tempdir().context("cannot make a temporary folder")?;
-        eprintln!("fetching axe-core {VERSION} with npm pack: it is not installed");
+        eprintln!("fetching axe-core {VERSION} with npm pack: it is not in the cache");
         let mut npm = Command::new("npm");
         npm.current_dir(work.path())
             .args(["pack", "--silent", &format!("axe-core@{VERSION}")])

@@ -194,7 +194,7 @@ impl Browser {
         Ok(severe.map(|entry| entry["message"].to_string()).collect())
     }
 
-    /// Writes a picture of the whole page, in PNG.
+    /// Writes a picture of the whole page as a PNG file.
     pub fn screenshot(&self, path: &Path) -> Result<()> {
         let all = json!({ "captureBeyondViewport": true });
         let picture = self.command("Page.captureScreenshot", &all)?;

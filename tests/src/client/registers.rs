@@ -22,7 +22,7 @@ const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
 /// operation can still take effect at any later time, so the search for a linearizable order takes
 /// longer with more operations on one key.
 const OPERATIONS_PER_REGISTER: u64 = 60;
-/// The number of clients for each member. With two clients, one writes while the other reads.
+/// The number of clients for each member. With two clients, one can write while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;
 
 /// Running clients.
@@ -187,7 +187,7 @@ impl Client {
                 }
                 ensure!(
                     done["header"]["revision"].is_string(),
-                    "the answer to an exchange has no revision: {done}"
+                    "the answer to a compare-and-set has no revision: {done}"
                 );
                 Ok(Action::Refused(
                     expected,

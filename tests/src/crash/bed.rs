@@ -37,14 +37,14 @@ tar -C / -xpf /crash/installed.tar";
 /// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
-/// The hosts of a cluster that does not exist yet.
+/// Three hosts of one cluster, with the orders for their tracers.
 #[derive(Debug)]
 pub struct Bed {
     // The hosts must be dropped before their network.
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// For each host, two disks: one with the files of firstboot, of its image and of the operator,
+    /// For each host, two disks: one with the files of firstboot, of the image and of the operator,
     /// and one with etcd's volume. The list is empty if no host loses unflushed data.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
@@ -171,8 +171,8 @@ impl Bed {
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// Removes a member's data and starts etcd again, whose guard then starts firstboot. Returns
-    /// when firstboot has started.
+    /// Removes a member's data and restarts etcd, whose guard then starts firstboot. Returns when
+    /// firstboot has started.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
@@ -197,7 +197,8 @@ impl Bed {
             .for_each(|disk| disk.tree().flush_all());
     }
 
-    /// Cuts the power of these hosts, all at the same instant, and boots them again.
+    /// Cuts the power of all these hosts, and then boots them again. Their disks lose unflushed
+    /// data as `loss` specifies.
     pub fn power_cut(&mut self, hosts: &[usize], loss: Loss) -> Result<()> {
         for at in hosts {
             self.hosts[*at].cut_power()?;

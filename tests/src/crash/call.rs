@@ -44,6 +44,7 @@ impl Process {
     }
 
     /// Returns the effect of a call as `ACTION OBJECT`, or `None` if the call changes nothing.
+    /// Remembers the peer to which a call connects a socket.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;

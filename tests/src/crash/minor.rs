@@ -87,7 +87,7 @@ fn has_older(bed: &Bed) -> Result<()> {
     };
     ensure!(
         seen.len() == bed.hosts.len() && seen.iter().all(right),
-        "not exactly {} runs {OLD_MINOR}: {seen:?}",
+        "expected healthy members, with {OLD_MINOR} only on {}: {seen:?}",
         host.name()
     );
     no_downgrade(host)

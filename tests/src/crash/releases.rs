@@ -28,9 +28,9 @@ const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 /// The kind of images that the nodes of a bed install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateKind {
-    /// Images with other files, and with the same etcd.
+    /// Images with different files and the same etcd.
     Files,
-    /// Images with another minor version of etcd.
+    /// Images with a different minor version of etcd.
     Minor,
 }
 
@@ -113,9 +113,9 @@ impl Release {
         }
     }
 
-    /// Returns the etcd version of the image, and the version that the image claims to contain if
-    /// that differs. No image contains a version with the patch number 99, so an image that claims
-    /// this version fails its health check.
+    /// Returns the etcd version of the image if it is not that of the first image, and the version
+    /// that the image claims to contain if the claim is wrong. No image contains a version with the
+    /// patch number 99, so an image that claims such a version fails its health check.
     const fn etcd(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Good => (None, None),
@@ -211,7 +211,7 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
 const OFFERED: &str = "release.env";
 
 /// Returns the lines of the unit that make `firstboot update` install the offered release. An
-/// environment file and not a link names the release, because firstboot does not follow a link in a
+/// environment file, not a link, names the release, because firstboot does not follow a link in a
 /// folder that all users can write to.
 pub(super) fn order(orders: &str, tracer: impl Fn(&str) -> String) -> String {
     format!(

@@ -145,7 +145,7 @@ fn no_write(bed: &Bed) -> Result<()> {
 }
 
 /// The CA is replaced by a different one in one step, without an intermediate document that
-/// contains both. All members get the new document at the same instant.
+/// contains both. All members get the new document at the same time.
 pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,

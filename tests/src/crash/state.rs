@@ -114,8 +114,8 @@ fn steady(line: &str) -> String {
     }
 }
 
-/// Returns whether a line of the journal is unchanged: sixteen digits of a digest, a space, and the
-/// digested text.
+/// Returns whether a line of the journal is undamaged. It consists of the first sixteen digits of a
+/// digest, a space, and the digested text.
 fn is_whole(line: &str) -> bool {
     line.split_once(' ')
         .is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))

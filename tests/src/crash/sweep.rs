@@ -1,5 +1,5 @@
 //! The sweep runs a scenario once to list its points, and then once more for each point. In each of
-//! these runs, the sweep kills firstboot or cuts the power at the point.
+//! these runs, the sweep kills the traced program or cuts the power at the point.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::lossy::Loss;
 pub struct Scenario {
     /// The scenario's name.
     pub name: &'static str,
-    /// The host on which firstboot is killed.
+    /// The host on which the traced program runs.
     pub victim: usize,
     /// The traced program: the unit that runs at every boot, or a command.
     pub traced: Traced,
@@ -24,8 +24,8 @@ pub struct Scenario {
     pub setup: fn(&Bed) -> Result<()>,
     /// Starts the scenario. The tracer already has its order.
     pub begin: fn(&Bed) -> Result<()>,
-    /// Checks the conditions that must be true while firstboot is stopped at a point. firstboot has
-    /// been killed or is being held, and has not been started again.
+    /// Checks the conditions that must be true while the traced program is stopped at a point. The
+    /// program has been killed or is being held, and has not been started again.
     pub between: fn(&Bed) -> Result<()>,
     /// Waits for the end of the scenario, which must be the same regardless of any interruption.
     pub end: fn(&Bed) -> Result<()>,
@@ -121,13 +121,13 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 /// The disturbance of the hosts at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
-    /// firstboot is killed.
+    /// The traced program is killed.
     Kill,
     /// The victim's power is cut, and its disks lose unflushed data in this way.
     Power(Loss),
     /// The power of all three hosts is cut, and their disks lose unflushed data in this way.
     AllPower(Loss),
-    /// firstboot is killed, the victim's data is removed, and its etcd is killed.
+    /// The traced program is killed, the victim's data is removed, and its etcd is killed.
     Empty,
 }
 

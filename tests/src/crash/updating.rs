@@ -100,8 +100,9 @@ fn serves(bed: &Bed) -> Result<()> {
     })
 }
 
-/// Waits until the update has ended, with no order left and the turn released. The victim must have
-/// exactly one image: the new image, or the previous image with a record that the new image failed.
+/// Repeats the command until the update has ended, with no order left and the turn released. The
+/// victim must have exactly one image: the new image, or the previous image with a record that the
+/// new image failed.
 pub(super) fn ends(bed: &Bed, release: Release) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -150,7 +151,7 @@ pub(super) fn ends(bed: &Bed, release: Release) -> Result<()> {
     let marked = etcdctl(host, &format!("get {failed}"))?;
     ensure!(
         marked.is_empty() != release.fails(),
-        "the release is marked as failed: {marked}"
+        "the record of the failed release is wrong: {marked:?}"
     );
     bed.wait_healthy()?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)

@@ -24,7 +24,7 @@ pub(super) const FROM_PIP: &str = "3.5.1";
 /// The version that Debian 12 contains.
 pub(super) const FROM_DEBIAN: &str = "3.4.23";
 
-/// The digests of upstream's own 3.5.1 for linux-amd64.
+/// The digests of upstream's own programs of 3.5.1 for linux-amd64.
 const UPSTREAM: [(&str, &str); 3] = [
     (
         "etcd",

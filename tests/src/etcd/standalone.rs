@@ -1,5 +1,5 @@
-//! An etcd that belongs to no cluster. This etcd listens on sockets in its own folder, so it needs
-//! no port, no network and no certificate.
+//! A single etcd, which is a cluster of its own. This etcd listens on sockets in its own folder, so
+//! it needs no port, no network and no certificate.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -85,7 +85,7 @@ impl StandaloneEtcd {
             if ended.is_some() || begun.elapsed() > timeout {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
                 bail!(
-                    "etcd {version} does not serve ({ended:?}):\n{}",
+                    "etcd {version} does not serve clients ({ended:?}):\n{}",
                     crate::harness::tail(&log, 20)
                 );
             }

@@ -125,7 +125,7 @@ impl Host {
         self.overlay.root()
     }
 
-    /// Returns the path on the test machine of a path of the host.
+    /// Converts a path on the host to its path on the test machine.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root().join(path.trim_start_matches('/'))
     }
@@ -234,12 +234,12 @@ impl Host {
 
     /// Shuts the host down cleanly.
     pub fn shutdown(&mut self) -> Result<()> {
-        // The command's answer can be truncated, because the host is shutting down.
+        // Accept any result of the command, because the shutdown can interrupt the command.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
             off == OffReason::PoweredOff,
-            "{} was ordered to power off, but: {off:?}",
+            "{} was ordered to power off, but is off for another reason: {off:?}",
             self.name()
         );
         Ok(())
@@ -251,7 +251,7 @@ impl Host {
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
             off == OffReason::Rebooted,
-            "{} was ordered to reboot, but: {off:?}",
+            "{} was ordered to reboot, but is off for another reason: {off:?}",
             self.name()
         );
         self.start()

@@ -178,7 +178,7 @@ fn listed_wrong() -> Result<()> {
         host,
         "etcd-3",
         &[
-            "alarm NOSPACE: its database has",
+            "alarm NOSPACE: its database size is",
             "the quota is",
             "[alarm-nospace]",
         ],

@@ -110,7 +110,8 @@ pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
 }
 
 impl Model {
-    /// Returns the states after each step, and after each fault.
+    /// Returns the states after each step, and after each fault. If no step is possible, checks the
+    /// state, and counts it as a final state.
     fn next(
         &mut self,
         packed: &Packed,

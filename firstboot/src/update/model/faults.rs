@@ -1,4 +1,5 @@
-//! Generates the faults and the orders that affect nodes from outside, and the end of each fault.
+//! Generates the events that nodes do not cause themselves: faults, orders of operators, deadlines,
+//! new documents and new releases. Also generates the end of each fault.
 
 use super::node::{At, Files, Node, Power, Service};
 use super::{Image, Model, World};
@@ -48,7 +49,8 @@ pub(super) const NONE: Budget = Budget {
 };
 
 impl Model {
-    /// Returns the states after each fault, and after each order of an operator.
+    /// Returns the states after each fault, each order of an operator, each deadline, each new
+    /// document and a new release.
     pub(super) fn faults(&self, world: &World) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();
@@ -79,7 +81,8 @@ impl Model {
         next
     }
 
-    /// Returns the state after an operator has released the turn of a node that seems to be lost.
+    /// Returns the state after an operator has released the turn of a node that seems to be lost,
+    /// if there is such a node.
     fn break_turn(&self, world: &World) -> Option<World> {
         let update_keys = world.read(0);
         let holder = &update_keys.turn.value.as_ref()?.node;
@@ -94,7 +97,8 @@ impl Model {
         Some(after)
     }
 
-    /// Returns the states after the end of each fault of this node.
+    /// Returns the states after the end of each fault of this node, after the lease of its restart
+    /// lock has expired and, for the first node, after the end of the halt.
     pub(super) fn returns(&self, world: &World, at: usize) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

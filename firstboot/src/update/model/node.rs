@@ -56,7 +56,7 @@ pub(super) enum At {
     Taking(UpdateKeys),
     /// The node has the turn, and prepares the replacement.
     Prepared,
-    /// The last check before the stop of etcd has passed.
+    /// The last check before etcd stops has passed.
     Confirmed,
     Stopped,
     ReplaceFiles,
@@ -93,7 +93,7 @@ pub(super) enum Service {
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),
     Locked,
-    /// The check before the restart of etcd has passed.
+    /// The check before etcd restarts has passed.
     Sure,
     Restart,
     Unlock,
@@ -110,11 +110,11 @@ pub(super) struct Node {
     /// Whether the node is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since.
+    /// Whether firstboot stopped etcd while etcd served clients and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
-    /// The serial of the image that the last update installed. While this update can be rolled
-    /// back, `before` is the serial of the previous image.
+    /// The serial of the image that the last completed update or rollback installed. While an
+    /// update can be rolled back, `before` is the serial of the previous image.
     pub(super) updated: Option<u8>,
     pub(super) before: Option<u8>,
     pub(super) order: Option<Order>,
@@ -155,7 +155,8 @@ impl Node {
         }
     }
 
-    /// Models a boot: systemd starts the updater first, and firstboot.service after it.
+    /// Models a boot: if the node has an order, systemd starts the updater first, and
+    /// firstboot.service after it.
     pub(super) fn boots(&mut self) {
         self.power = Power::On;
         if self.order.is_some() {

@@ -24,8 +24,8 @@ impl Model {
         after
     }
 
-    /// Boots a machine that was switched off. Returns each possible state, because a machine that
-    /// the server is ready to install may fail to reach the server and boot its old system.
+    /// Boots a machine that was switched off. Returns each possible state: a machine that cannot
+    /// reach the server boots its old system, even if the server is ready to install the machine.
     pub(super) fn boots(world: &World, at: usize) -> Vec<World> {
         let mut from_disk = world.clone();
         from_disk.nodes[at].boots();
@@ -62,6 +62,6 @@ impl Model {
             |node: &super::Node| node.armed && node.order.is_none() && node.power != Power::Lost;
         nodes
             .find(|(node, _)| forgotten(node))
-            .map(|(_, name)| format!("{name} has no order, and the server would install it"))
+            .map(|(_, name)| format!("{name} has no order, but the server would install it"))
     }
 }

@@ -68,8 +68,8 @@ pub(super) fn restart_into_installer(state: &mut UpdateState) -> Result<()> {
     state.enter(UpdatePhase::Withdrawing)
 }
 
-/// Returns the reason to report if a node boots its old system after it has requested the
-/// installer.
+/// Returns the reason to report if a node boots its old system after it has requested a
+/// reinstallation.
 pub(super) fn booted_old_system() -> String {
     ReasonId::UpdateNotInstalled
         .because(

@@ -96,8 +96,8 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Restores the files of the previous image. The caller must then start firstboot.service, except
-/// at boot, when systemd starts it.
+/// Stops etcd, and restores the files of the previous image. The caller must then start
+/// firstboot.service, except at boot, when systemd starts it.
 pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
@@ -128,7 +128,7 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Stops etcd. etcd stays stopped until firstboot permits its start.
+/// Stops firstboot.service and etcd. etcd stays stopped until firstboot permits its start.
 pub(super) fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
@@ -147,8 +147,8 @@ pub(super) fn stop() -> Result<()> {
     Ok(())
 }
 
-/// If this node is the leader, transfers the leadership to another voter. If the transfer fails,
-/// clients must wait for an election.
+/// If this node is the leader, transfers the leadership to another voter. Only logs a failure,
+/// after which clients must wait for an election.
 pub(super) async fn give_up_leadership(own: &ThisNode) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}

@@ -24,8 +24,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(2);
 /// clients.
 const MAX_ERRORS: u32 = 3;
 
-/// Decides whether this member may start its update, takes the turn if it may, and returns the
-/// decision.
+/// Decides whether this member may start its update. If so, takes a snapshot, unless there is a
+/// recent one, and takes the turn. Returns the decision.
 pub(super) async fn acquire_turn(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -79,8 +79,8 @@ pub(super) async fn acquire_turn(
     Ok(TurnDecision::Held)
 }
 
-/// Waits before the next check. A member that waits for another member's turn continues as soon as
-/// that member releases the turn.
+/// Waits before the next check. While another member has the turn, the wait ends as soon as that
+/// member releases the turn.
 pub(super) fn wait_for_turn(own: &ThisNode) {
     let begun = Instant::now();
     let other_has_turn: Result<bool> = block_on(async {
@@ -169,7 +169,7 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
 }
 
 /// Returns the reason why this member, which serves clients, must not stop now, or `None` if it may
-/// stop.
+/// stop. Takes the turn again if an operator has released it.
 async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
     let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;

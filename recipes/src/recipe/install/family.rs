@@ -72,7 +72,7 @@ impl Family {
         }
     }
 
-    /// Returns the kernels to exclude, because everything on a node is written for kernel
+    /// Returns the kernel packages to exclude, because everything on a node is written for kernel
     /// 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {

@@ -29,7 +29,7 @@ pub struct Install {
     /// The digest of a tree's `repodata/repomd.xml`, which pins all packages. anaconda 7 does not
     /// check package signatures (yumpayload.py sets no gpgcheck).
     pub repomd_sha256: Option<Sha256>,
-    /// Additional repositories, for the installation and on the node.
+    /// Additional repositories, for the installation and for the node.
     pub repos: Vec<Repo>,
     /// The URLs of the folder image/. The installer tries the folder of the kickstart (`inst.ks=`)
     /// last.
@@ -46,7 +46,7 @@ pub struct Install {
     pub lang: Locale,
     /// The console's key map.
     pub keyboard: Keymap,
-    /// The keys that may log in as root.
+    /// The public keys with which users may log in as root.
     pub ssh_keys: Vec<SshKey>,
     /// The hash of root's password. `None` means that the password is locked.
     pub root_password: Option<CryptHash>,

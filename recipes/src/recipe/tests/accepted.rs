@@ -132,7 +132,7 @@ fn a_release_that_damages_data_is_warned_about() {
     );
 }
 
-/// The installer's tar replaces a link of the base system by a folder, so that all programs that
+/// The installer's tar replaces a link of the base system with a folder, so that all programs that
 /// use the link fail.
 #[test]
 fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
