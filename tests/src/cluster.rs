@@ -1,6 +1,7 @@
 //! A complete cluster as an operator sets it up. The builder builds the image from a recipe. The
 //! machines are installed from the image and receive their node documents.
 
+mod etcdctl;
 mod status;
 
 use std::fs;
@@ -12,6 +13,7 @@ use recipes::node::NODE_TYPE;
 use recipes::{Envelope, SigningKey};
 use sha2::{Digest as _, Sha256};
 
+pub use self::etcdctl::{etcdctl, move_leadership};
 pub use self::status::{MemberError, MemberStatus, no_downgrade, status, wait_healthy, wait_minor};
 use crate::host::Host;
 use crate::installer::{self, Hardware, Installation, Installer};
@@ -35,14 +37,6 @@ const WITHOUT_FIREWALL: [&str; 3] = [
     "polkit.service",
     "systemd-logind.service",
 ];
-
-/// Transfers the leadership, with options instead of environment variables. If the variables were
-/// set, `etcdctl move-leader` of 3.5 would read them twice, and report a conflict with the values
-/// that it has set itself.
-const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
-with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
-unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
-etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
 /// The network of a cluster, the servers in this network, and the builder's output.
 #[derive(Debug)]
@@ -85,10 +79,9 @@ impl Provisioning {
     /// and logins need, do not run. These services use a tenth of the CPU time of a test that
     /// reboots its machines often. The tests of other programs have the firewall.
     pub fn without_firewall() -> Result<Self> {
-        Ok(Self {
-            has_firewall: false,
-            ..Self::new()?
-        })
+        let mut provisioning = Self::new()?;
+        provisioning.has_firewall = false;
+        Ok(provisioning)
     }
 
     /// Returns the folder with the builder's output: `image/` and `nodes/`.
@@ -192,7 +185,9 @@ impl Provisioning {
     fn machine_at(&self, link: Link) -> Result<Host> {
         let mut host = Host::at(&self.network, link, &base::base()?)?;
         if !self.has_firewall {
-            WITHOUT_FIREWALL.iter().for_each(|unit| host.mask(unit));
+            for unit in WITHOUT_FIREWALL {
+                host.mask(unit);
+            }
         }
         Ok(host)
     }
@@ -344,41 +339,6 @@ pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
         )?;
     }
     Ok(())
-}
-
-/// Runs etcdctl on a host as root would in a login shell, with the environment that the image
-/// provides.
-pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
-    let ran = host.sh(&format!(
-        ". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"
-    ))?;
-    ran.ok()
-        .with_context(|| format!("etcdctl {arguments} on {}", host.name()))
-}
-
-/// Transfers the leadership to one of these hosts, unless it is already the leader.
-pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
-    let name = hosts[leader].name();
-    let seen = status(&hosts[leader])?;
-    let leads = |host: &&Host| {
-        seen.iter()
-            .any(|member| member.leader && member.name == host.name())
-    };
-    let now = hosts.iter().find(leads).context("no member leads")?;
-    if now.name() == name {
-        return Ok(());
-    }
-    let list = etcdctl(now, "member list")?;
-    let line = list
-        .lines()
-        .find(|line| line.contains(&format!(" {name},")));
-    let id = line
-        .and_then(|line| line.split(',').next())
-        .with_context(|| format!("{name} is not in {list}"))?;
-    now.sh(&format!("{MOVE_LEADER} {id}"))?
-        .ok()
-        .with_context(|| format!("cannot transfer the leadership to {name}"))
-        .map(drop)
 }
 
 /// Boots all hosts at the same time, like a rack that is switched on.

@@ -95,6 +95,24 @@ fn unknown(first: &Token) -> Finding {
     }
 }
 
+/// The finding that the next section's header stands before the section `name` has ended. The name
+/// is empty if CentOS 7 does not have the section.
+fn not_closed(next: &Token, name: &str) -> Finding {
+    let name = if name.is_empty() {
+        "this unknown section"
+    } else {
+        name
+    };
+    let next_name = &next.value;
+    Finding::error(
+        "kickstart/not-closed",
+        next.span.clone(),
+        format!("{next_name} begins before {name} has ended"),
+    )
+    .effect("anaconda stops: the section does not end with %end")
+    .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post")
+}
+
 /// Returns the lines up to `%end`, which can be indented, and whether one of the lines includes
 /// another file.
 fn body<'a>(
@@ -142,18 +160,7 @@ fn body<'a>(
                     );
                 }
             }
-            other if SECTIONS.contains(&other) => out.push(
-                Finding::error(
-                    "kickstart/not-closed",
-                    words[0].span.clone(),
-                    match name {
-                        "" => format!("{other} begins before this unknown section has ended"),
-                        _ => format!("{other} begins before {name} has ended"),
-                    },
-                )
-                .effect("anaconda stops: the section does not end with %end")
-                .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post"),
-            ),
+            other if SECTIONS.contains(&other) => out.push(not_closed(&words[0], name)),
             _ => {}
         }
     }
