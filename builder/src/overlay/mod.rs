@@ -1,7 +1,7 @@
 //! The overlay: a tree of files in one tar.gz. The archive's bytes do not depend on the machine or
 //! the day of the build.
 //!
-//! Read the modules in this order: `path` and `order` (the entries that the archive may contain),
+//! Read the modules in this order: `path` and `sort` (the entries that the archive may contain),
 //! `header` (the tar header of each entry), `gzip` and `compressed_cache` (compress each large file
 //! once), and `pack` (writes the archive).
 //!
@@ -15,9 +15,9 @@ mod entry;
 mod error;
 mod gzip;
 mod header;
-mod order;
 mod pack;
 mod path;
+mod sort;
 #[cfg(test)]
 mod tests;
 

@@ -11,7 +11,7 @@ use recipes::Sha256;
 use super::compressed_cache::CompressedCache;
 use super::gzip::{members, parallel};
 use super::header::{BLOCK, header};
-use super::order::order;
+use super::sort::sort;
 use super::{Content, Entry, Kind, OverlayError, PackedOverlay};
 use crate::digest::Hash;
 use crate::newfile;
@@ -55,7 +55,7 @@ pub(crate) fn pack(
     cache: &Path,
     out: &Path,
 ) -> Result<PackedOverlay, OverlayError> {
-    let entries = order(entries)?;
+    let entries = sort(entries)?;
     let cache = CompressedCache::new(cache);
     let loaded = parallel(&entries, |entry| load(entry, &cache))
         .into_iter()

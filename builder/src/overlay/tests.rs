@@ -330,7 +330,7 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
         kind,
     });
     prop::collection::vec(entry, 0..12).prop_filter("one archive", |entries| {
-        super::order::order(entries.clone()).is_ok()
+        super::sort::sort(entries.clone()).is_ok()
     })
 }
 

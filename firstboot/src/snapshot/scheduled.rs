@@ -6,7 +6,7 @@
 //! object store does not have locks. The key `newest` identifies the newest snapshot and the slot
 //! of the schedule for which it was taken. The member that takes the snapshot holds the key `claim`
 //! with a lease. If that member fails, the lease expires, and another member takes the snapshot.
-//! The order of the members changes from slot to slot, so that all disks fill evenly.
+//! The sequence of the members changes from slot to slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -47,9 +47,9 @@ fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
     }
 }
 
-/// Returns the order in which the members attempt to take the snapshot of a slot. Every member
-/// computes the same order (rendezvous hashing).
-fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
+/// Returns the members in the sequence in which they attempt to take the snapshot of a slot. Every
+/// member computes the same sequence (rendezvous hashing).
+fn sequence<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> = members
         .map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member))
         .collect();
@@ -68,13 +68,13 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     })?;
     let (begun, credentials) = (now(), installed_credentials()?);
     let slot = backup.schedule.slot(begun);
-    let order = order(cluster.members.iter().map(|member| &member.name), slot);
-    let rank = order
+    let sequence = sequence(cluster.members.iter().map(|member| &member.name), slot);
+    let rank = sequence
         .iter()
         .position(|name| name.as_str() == host())
-        .unwrap_or(order.len());
+        .unwrap_or(sequence.len());
     let target = Target::of(None, Some(backup))?;
-    wait_turn(rank, order[0], slot, spread).await;
+    wait_turn(rank, sequence[0], slot, spread).await;
     let mut exit = None;
     while now() < slot + backup.schedule.period() {
         let source = Endpoint::at(None, &credentials).await?;
@@ -120,13 +120,13 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     ))))
 }
 
-/// Waits until the members that precede this member in the order have had time to take the
+/// Waits until the members that precede this member in the sequence have had time to take the
 /// snapshot.
 async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
     if rank > 0 {
         say(format!(
-            "{1} is first in the order for the snapshot of {0}; checking again in {2} s",
+            "{1} is the first to attempt the snapshot of {0}; checking again in {2} s",
             rfc3339(slot),
             first,
             turn.as_secs()
@@ -240,12 +240,12 @@ mod tests {
             .to_vec();
         let mut first = BTreeMap::new();
         for slot in (0..300u64).map(|nth| nth * 3600) {
-            let drawn = order(members.iter(), slot);
-            assert_eq!(drawn, order(members.iter().rev(), slot));
+            let drawn = sequence(members.iter(), slot);
+            assert_eq!(drawn, sequence(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
             // If the first member leaves, the other members keep their order.
             let rest = members.iter().filter(|member| *member != drawn[0]);
-            assert_eq!(order(rest, slot), drawn[1..]);
+            assert_eq!(sequence(rest, slot), drawn[1..]);
         }
         assert!(
             first.len() == 3 && first.values().all(|count| *count > 60),

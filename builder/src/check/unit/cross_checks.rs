@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::loaded::{LocatedSpan, Unit, Units};
 use super::parsed::UnitFile;
 use super::path::{is_drop_in, is_loadable, name_of};
-use super::{order, service, verify};
+use super::{ordering_cycles, service, verify};
 use crate::check::file::File;
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
@@ -107,7 +107,7 @@ pub(in crate::check) fn cross_check(
 
 /// Returns the findings about the units, individually and in combination.
 fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
-    let mut out = order::cycles(units);
+    let mut out = ordering_cycles::find(units);
     for (name, unit) in units {
         out.extend(unknown_names(name, unit, units, whole));
         out.extend(missing_also(unit, units).into_iter().filter(|_| whole));

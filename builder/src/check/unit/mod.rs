@@ -14,7 +14,7 @@ mod expanded;
 mod hint;
 mod list;
 mod loaded;
-mod order;
+mod ordering_cycles;
 mod parsed;
 mod path;
 mod plain;

@@ -230,7 +230,7 @@ fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
 }
 
 /// Returns a finding for the shortest cycle through each of these units.
-pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
+pub(super) fn find(units: &Units<'_>) -> Vec<(usize, Finding)> {
     let waits = waits(units);
     let mut out = Vec::new();
     let mut reported = BTreeSet::new();

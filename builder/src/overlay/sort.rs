@@ -1,4 +1,4 @@
-//! Orders the entries in the archive, and refuses entries that contradict each other.
+//! Sorts the entries in the archive, and refuses entries that contradict each other.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::{Entry, Kind, OverlayError};
 
 /// Sorts the entries by path, in byte order. The byte order is the same on every machine and in
 /// every locale, and a folder precedes the folder's contents.
-pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
+pub(super) fn sort(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
         return Err(OverlayError::Twice(pair[0].path.clone()));
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_folder_precedes_its_contents() {
-        let sorted = order(vec![
+        let sorted = sort(vec![
             file("etc/b"),
             file("etc-c"),
             entry("etc", Kind::Dir),
@@ -67,15 +67,15 @@ mod tests {
     #[test]
     fn contradictory_entries_are_refused() {
         assert!(matches!(
-            order(vec![file("a"), entry("a", Kind::Dir)]),
+            sort(vec![file("a"), entry("a", Kind::Dir)]),
             Err(OverlayError::Twice(_))
         ));
         assert!(matches!(
-            order(vec![file("a"), file("a/b/c")]),
+            sort(vec![file("a"), file("a/b/c")]),
             Err(OverlayError::BelowFile { .. })
         ));
         assert!(
-            order(vec![file("etc"), file("etc/passwd")])
+            sort(vec![file("etc"), file("etc/passwd")])
                 .unwrap_err()
                 .to_string()
                 .contains("etc/passwd is below etc")
