@@ -96,7 +96,9 @@ impl Machine {
         }
         let common = self.macs.iter().any(|mac| before.macs.contains(mac));
         if !common && !before.macs.is_empty() && !self.macs.is_empty() {
-            return Some(format!("it was set up on {before}, but this is {self}"));
+            return Some(format!(
+                "it was set up on the machine with {before}, but this machine has {self}"
+            ));
         }
         None
     }

@@ -132,7 +132,7 @@ fn converge(options: &Options) -> Result<()> {
     duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
 
     restore::resume(&identity, &mut journal)?;
-    // Check again, because a node that has left may have abandoned an order to restore.
+    // Check again, because a node that has left may have abandoned a restore order.
     refuse_left(&mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
     // If the probe has found a duplicate, report the duplicate instead of the barrier's error.

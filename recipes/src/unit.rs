@@ -1,4 +1,4 @@
-//! The units of systemd that an image can contain. The installation and an update apply the presets
+//! The systemd units that an image can contain. The installation and an update apply the presets
 //! to the same units.
 
 /// The folders with unit files, without the leading slash.

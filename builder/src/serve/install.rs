@@ -245,7 +245,8 @@ fn without_record(name: &Label) -> Refusal {
 }
 
 /// Returns whether no installation is recorded, or whether the newest installation began no later
-/// than a given time. An installation that the operator has only allowed has not begun yet.
+/// than a given time. An installation that is allowed but has not started does not
+/// count as begun.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }

@@ -30,7 +30,7 @@ pub(super) struct ServerState {
     pub(super) nodes: NodeCache,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// How long after the first download a document may be downloaded again.
+    /// The period after the first download in which a document may be downloaded again.
     pub(super) open: Duration,
     /// How many times an unfinished installation is repeated.
     pub(super) retries: u32,

@@ -15,7 +15,7 @@
 //! proposals could both exist only if a node changed from one proposal to the other proposal and
 //! back.
 //!
-//! A node with an order to restore follows the same rule, while etcd is stopped and etcd's data is
+//! A node with a restore order follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
 //! order and continue with its previous data. A node with an order to roll back does not need the

@@ -8,7 +8,7 @@ use crate::domain::{BootstrapMode, DiskId, Nonces};
 use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
-    /// Returns the barrier state of a node with an order to restore or to roll back.
+    /// Returns the barrier state of a node with a restore order.
     pub(crate) fn of_order(
         state: &NodeState,
         cluster: &ClusterDocument,

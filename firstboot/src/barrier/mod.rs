@@ -209,7 +209,7 @@ fn begin(
 
 /// Repeats the following steps until the outcome of the barrier is known: probe the other members,
 /// decide on the next action, write the decision to the journal, and announce the decision. If the
-/// node has an order to restore, `session` carries out the order.
+/// node has a restore order, `session` carries out the order.
 pub(crate) async fn reach_agreement(
     identity: &Identity,
     journal: &mut Journal,

@@ -28,7 +28,7 @@ struct World {
     exclusions: u8,
     give_ups: u8,
     unexpected_orders: u8,
-    /// For each node, the order to restore that the operator has not given to the node yet.
+    /// For each node, the restore order that the operator has not given to the node yet.
     orders: Vec<u8>,
     /// For each proposal, the nodes that have ever accepted the proposal. The value is the number
     /// of an entry in a table, and only the checks use it.

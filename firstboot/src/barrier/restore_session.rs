@@ -1,4 +1,4 @@
-//! Performs the additional barrier tasks of a node that has an order to restore. The node prepares
+//! Performs the additional barrier tasks of a node that has a restore order. The node prepares
 //! its new data before it accepts a proposal, sends the snapshot to members that do not have it,
 //! and lets the operator cancel the restore.
 

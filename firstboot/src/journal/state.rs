@@ -170,14 +170,14 @@ impl NodeState {
         }
     }
 
-    /// Ends the membership, and abandons an earlier order to restore.
+    /// Ends the membership, and abandons an earlier restore order.
     fn leave(&mut self, member: u64) {
         self.intent = MembershipIntent::Left(member);
         (self.order, self.swap) = (None, None);
     }
 
     /// If this node has left its cluster, returns its former member id. Returns `None` while a
-    /// later order to restore is in progress, because a restore makes the node a member again.
+    /// later restore order is in progress, because a restore makes the node a member again.
     pub(crate) fn has_left(&self) -> Option<u64> {
         match self.intent {
             MembershipIntent::Left(member) if self.order.is_none() => Some(member),

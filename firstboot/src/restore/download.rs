@@ -138,7 +138,7 @@ pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Resul
     })
 }
 
-/// Waits until the member has an order to restore, and returns the digest of the snapshot in that
+/// Waits until the member has a restore order, and returns the digest of the snapshot in that
 /// order.
 async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
     let mut logged = false;
@@ -154,13 +154,12 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
         };
         let name = &member.name;
         if Instant::now() >= end {
-            let text =
-                format!("{name} did not receive an order to restore within the deadline: {why}");
+            let text = format!("{name} did not receive a restore order within the deadline: {why}");
             return Err(not_ready(ReasonId::OrderMissing.because(text)));
         }
         if !logged {
             say(format!(
-                "waiting until {name} receives an order to restore ({why}): run `firstboot restore \
+                "waiting until {name} receives a restore order ({why}): run `firstboot restore \
                  SNAPSHOT` on that node"
             ));
             logged = true;

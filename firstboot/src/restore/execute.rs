@@ -1,4 +1,4 @@
-//! Executes an order to restore or to roll back, either in the command itself or, after an
+//! Executes a restore order, either in the command itself or, after an
 //! interruption, in the next `firstboot run`.
 
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ pub(super) fn execute(
     let order = state
         .order
         .clone()
-        .context("a bug: this node has no order to restore")?;
+        .context("a bug: this node has no restore order")?;
     start_permit::revoke_and_stop_etcd()?;
     let data_swap = match &state.swap {
         Some(begun) => begun.clone(),
@@ -206,7 +206,7 @@ fn agree_on_swap(
         BarrierOutcome::HandedOver => return Ok(SwapAgreement::HandedOver),
         BarrierOutcome::Join(_) => {
             return Err(anyhow!(
-                "a bug: a node with an order to restore cannot join a cluster"
+                "a bug: a node with a restore order cannot join a cluster"
             ));
         }
     };

@@ -257,8 +257,7 @@ mod tests {
             all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(),
             1536
         );
-        // A server sends an empty piece if one of its reads ends exactly at the end of the
-        // database.
+        // A server sends an empty piece if one of its reads returns no data.
         assert_eq!(
             all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(),
             1024

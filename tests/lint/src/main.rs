@@ -89,7 +89,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// Describes the overlong Rust files below a folder, including files of tests, which [`CrateMap`]
+/// Describes the overlong Rust files below a folder, including test files, which [`CrateMap`]
 /// leaves out.
 fn long_files(folder: &Path, workspace: &Path) -> Result<BTreeSet<String>> {
     let mut faults = BTreeSet::new();

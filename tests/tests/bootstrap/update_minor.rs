@@ -1,6 +1,6 @@
 //! Tests updates to a new minor version of etcd while clients write, and the return to the previous
-//! minor version by etcd's own downgrade: by a release, on an operator's order, and after the last
-//! member has failed its health check.
+//! minor version through etcd's own downgrade. A release, an operator, or a failed health check of
+//! the last member causes the return.
 
 use std::fs;
 

@@ -22,8 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
-/// A crate that contains the schema. The test downloads the crate only for the schema, and does not
-/// compile it.
+/// The manifest of a crate that depends on serde-sarif, which contains the schema. The test only
+/// downloads serde-sarif, and does not compile it.
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 

@@ -24,7 +24,7 @@ const KEPT: [&str; 3] = [
     "part / --fstype=xfs --label=root --onpart=sda2",
 ];
 
-/// The event of an order to restore.
+/// The event of a restore order.
 const TOLD: &str =
     r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#;
 
@@ -80,7 +80,7 @@ fn kept() -> Result<()> {
     machine.append_to_journal("0123456789abcdef {\"at\":")?;
     machine.keeps(&KEPT)?;
 
-    // The node left its cluster and joined again while it had an order to restore.
+    // The node left its cluster and joined again while it had a restore order.
     let machine = rendered.node("rejoined")?;
     machine.append_event(TOLD)?;
     machine.append_event(r#""event":"rejoin","member":1"#)?;

@@ -86,8 +86,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     Ok(())
 }
 
-/// Returns the program after the prefixes - and @, and whether the next word is the program's name.
-/// The prefixes can be in any order, each at most once.
+/// Returns the program without the prefixes `-` and `@`, and whether the next word is the program's
+/// `argv[0]`. The prefixes can be in any order, each at most once.
 fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {

@@ -211,7 +211,7 @@ fn member_health(row: &Row) -> String {
     explained_chip(tone, health(row), &faults.join("; "))
 }
 
-/// Renders for how many days the certificates that a member presents at its two ports remain valid.
+/// Renders the remaining validity, in days, of the certificates at a member's two ports.
 fn days(row: &Row) -> String {
     let ports = [
         ("client port", row.certificate_days_left),

@@ -1,4 +1,4 @@
-//! Tests the orders to restore that exclude members.
+//! Tests the restore orders that exclude members.
 
 use super::*;
 

@@ -239,7 +239,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Checks the action of a node `a` that has an order to restore or to roll back.
+/// Checks the action of a node `a` that has a restore order.
 fn check_ordered(local: &LocalState, views: &PeerObservations) {
     let step = decide(local, views);
     let said = format!("{step:?} from {local:?} and {views:?}");

@@ -10,9 +10,9 @@ pub(super) struct Faults {
     pub(super) crashes: u8,
     /// The number of times that an operator uses `--without`.
     pub(super) exclusions: u8,
-    /// The number of orders to restore that a node abandons.
+    /// The number of restore orders that a node abandons.
     pub(super) give_ups: u8,
-    /// The number of orders to restore that the operator gives at an unexpected time.
+    /// The number of restore orders that the operator gives at an unexpected time.
     pub(super) unexpected_orders: u8,
 }
 

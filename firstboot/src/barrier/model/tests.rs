@@ -251,7 +251,7 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
     safe("5 ordered at random", some(5, ordered, 300, faults, RULE));
 }
 
-/// A wrong rule: a node with an order to restore replaces its data without waiting for the other
+/// A wrong rule: a node with a restore order replaces its data without waiting for the other
 /// nodes.
 fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(local, views);

@@ -15,7 +15,7 @@ fn state(events: Vec<Event>) -> NodeState {
     )
 }
 
-/// Returns the events of a member of cluster 1 that has executed an order to restore, and is now a
+/// Returns the events of a member of cluster 1 that has executed a restore order, and is now a
 /// member of cluster 2.
 pub(crate) fn restored() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];

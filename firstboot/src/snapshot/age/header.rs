@@ -13,7 +13,7 @@ use super::keys::{FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, ze
 
 /// The maximum size of a header in bytes, which is enough for 40,000 recipients.
 pub(super) const LIMIT: u64 = 4 << 20;
-/// The number of characters in a line of a stanza's body.
+/// The number of characters in a full line of a stanza's body.
 const COLUMNS: usize = 64;
 
 /// Reads the header and decrypts the file key.

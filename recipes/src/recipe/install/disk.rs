@@ -65,7 +65,7 @@ impl FromStr for Disk {
             return Err(EXPECTED.to_owned());
         }
         match disk_of_partition(name) {
-            Some(disk) => Err(format!("this is a partition; write its disk, \"{disk}\"")),
+            Some(disk) => Err(format!("this is a partition; name its disk: \"{disk}\"")),
             None => Ok(Self(name.to_owned())),
         }
     }
@@ -91,7 +91,7 @@ fn udev_link(link: &str) -> Result<(), String> {
         .filter(|(_, number)| number.parse::<u16>().is_ok());
     part.map_or(Ok(()), |(disk, _)| {
         Err(format!(
-            "this is a partition; write its disk, \"/dev/disk/{folder}/{disk}\""
+            "this is a partition; name its disk: \"/dev/disk/{folder}/{disk}\""
         ))
     })
 }

@@ -120,7 +120,7 @@ fn a_name_that_the_installer_would_replace_is_refused() {
     );
     refused(
         "disk = \"/dev/sda1\"",
-        "this is a partition; write its disk, \"sda\"",
+        "this is a partition; name its disk: \"sda\"",
     );
     refused(
         "packages = [\"vim-enhanced htop\"]",

@@ -97,7 +97,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         path: "/etc/systemd/system/default.target",
         to,
     });
-    // Models Network.execute: network.py, write_hostname.
+    // Models Network.execute (network.py, write_hostname).
     let hostname = data.hostname.as_deref().unwrap_or("localhost.localdomain");
     effects.push(Effect::File {
         path: "/etc/hostname",
