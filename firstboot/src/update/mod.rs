@@ -21,6 +21,7 @@ mod apply;
 mod check;
 mod check_release;
 mod command;
+mod command_output;
 mod document;
 mod effects;
 mod etcd_version;

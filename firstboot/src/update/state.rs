@@ -200,6 +200,13 @@ pub(super) enum UpdateResult {
     Refused,
 }
 
+impl UpdateResult {
+    /// Returns whether the node has the ordered image after an order with this result.
+    pub(super) const fn has_new_image(self) -> bool {
+        matches!(self, Self::Updated | Self::NewImageKept)
+    }
+}
+
 /// Reads one of the state files. Returns `None` if the file does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
     let Some(bytes) = files::read_if_there(path)? else {
