@@ -10,6 +10,10 @@ use recipes::{ImageBase, Recipe, Sha256};
 use crate::files::{self, UserFile};
 use crate::tuning::{self, Place, value};
 
+/// The SELinux module of etcd, which the installer loads.
+const SELINUX_MODULE: &str =
+    include_str!("../../../kickstart/overlay/usr/share/selinux/packages/etcd.cil");
+
 /// Returns the base of a recipe's image. `kickstart` is the rendered kickstart.
 pub(crate) fn base(
     recipe: &Recipe,
@@ -54,9 +58,15 @@ pub(crate) fn base(
         "ssh keys of root",
         install.ssh_keys.iter().map(ToString::to_string),
     );
+    // An update does not load a changed module, because libsemanage 2.5 does not flush the new policy
+    // to the disk (semanage_store.c). After a power cut, the policy could be empty, and systemd stops
+    // the boot of an enforcing system that has no policy (systemd 219, selinux-setup.c and main.c).
     base.add(
         "SELinux module",
-        recipe.selinux.module.then(|| "etcd".to_owned()),
+        recipe
+            .selinux
+            .module
+            .then(|| format!("etcd {}", rules(SELINUX_MODULE))),
     );
     let scripts: Vec<String> = files::post_paths(&recipe.files).collect();
     let ran = brought.iter().filter(|file| scripts.contains(&file.path));
@@ -75,6 +85,15 @@ fn named(name: &str, value: &str) -> String {
 /// that one operator writes.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
+}
+
+/// Returns a short digest of the rules in an SELinux module, without comments.
+fn rules(module: &str) -> String {
+    let lines = module
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(';'));
+    short(lines.collect::<Vec<_>>().join("\n").as_bytes())
 }
 
 /// Returns the lines before the first section, without comments and `%include` lines. The hash of
@@ -147,4 +166,17 @@ fn repositories(recipe: &Recipe) -> Vec<String> {
 
 fn texts<T: Display>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_rule_in_the_selinux_module_changes_the_base_and_another_comment_does_not() {
+        let module = rules(SELINUX_MODULE);
+        assert_eq!(module.len(), 16);
+        assert_ne!(rules(&format!("{SELINUX_MODULE}(type own_t)\n")), module);
+        assert_eq!(rules(&format!("; A comment.\n\n{SELINUX_MODULE}")), module);
+    }
 }

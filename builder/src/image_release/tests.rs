@@ -63,7 +63,7 @@ fn settings_that_only_an_installation_can_change_are_in_the_base() {
     );
     differs(
         &with("[selinux]", "module = true"),
-        &["SELinux module: +`etcd`"],
+        &["SELinux module: +`etcd "],
     );
 }
 

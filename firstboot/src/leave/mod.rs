@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::etcd::{Client, Credentials, installed_credentials};
-use crate::exit::{not_ready, refused};
+use crate::exit::{not_ready, reason_of, refused};
 use crate::identity::Identity;
 use crate::journal::{ArchiveReason, Event, Journal, MembershipIntent, NodeState, archive_data};
 use crate::membership::{
@@ -24,6 +24,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::terminal::TerminalSignals;
 use crate::{files, operator, paths, start_permit, update};
+use members::keys::{KeyState, RESTART, TURN, UpdateTurn};
 use plan::{LeaveStep, Observed, plan};
 
 /// The pause between two attempts.
@@ -274,6 +275,10 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
     };
     let own = own.await.ok();
+    let other_stops = match peers.first() {
+        Some(peer) => other_stops(identity, &peer.url, &credentials).await,
+        None => None,
+    };
     Ok(Observed {
         member,
         cluster: state.cluster,
@@ -283,7 +288,31 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
             .filter(|leader| *leader != 0),
         alone: own.is_some_and(|(_, voters)| voters == [member]),
         peers,
+        other_stops,
     })
+}
+
+/// Returns the reason why another member may stop its etcd at any time: the member has the turn to
+/// update or the restart lock. If etcd cannot be read, returns the error.
+async fn other_stops(
+    identity: &Identity,
+    endpoint: &str,
+    credentials: &Credentials,
+) -> Option<Reason> {
+    let own = &identity.node.name;
+    let read = async {
+        let client = Client::connect(endpoint, credentials).await?;
+        let turn = KeyState::<UpdateTurn>::read(&client, TURN).await?.value;
+        if let Some(turn) = turn.filter(|turn| turn.node != *own) {
+            return Ok(Some(turn.reason()));
+        }
+        let restart = client.get(RESTART).await?;
+        let restart = restart.filter(|holder| holder.value != own.as_str().as_bytes());
+        Ok::<_, anyhow::Error>(restart.map(|_| {
+            ReasonId::MembersUnhealthy.because("another member is restarting at the moment")
+        }))
+    };
+    read.await.unwrap_or_else(|error| Some(reason_of(&error)))
 }
 
 /// Returns whether the other members report, by a linearizable read, that the member was removed.

@@ -23,6 +23,9 @@ pub(crate) struct Observed {
     pub(crate) alone: bool,
     /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<Peer>,
+    /// The reason why another member may stop its etcd at any time, for an update or for a change of
+    /// the CA, or the reason why this is unknown.
+    pub(crate) other_stops: Option<Reason>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,9 @@ pub(crate) fn plan(observed: &Observed) -> LeaveStep {
                 ill.join(", ")
             ),
         );
+    }
+    if let Some(why) = &observed.other_stops {
+        return LeaveStep::Wait(why.clone());
     }
     if observed.leader == Some(*member) {
         // The member that has applied the most entries needs the least time to catch up. etcd's

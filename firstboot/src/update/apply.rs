@@ -13,14 +13,18 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Returns all effects of these changes on the system with this root. If the changes remove only an
-/// overriding file of a unit, the unit is restarted and not removed.
+/// Returns all effects of these changes on the system with this root. A unit of which an overriding
+/// file is added or removed is restarted, because the unit may be running.
 pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
     let on_system = |effect: Effect| match effect {
-        Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => restart(name),
-        effect => Some(effect),
+        Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => [restart(name), None],
+        Effect::AddUnit(name) if has_other_file(root, &name, changes) => {
+            [restart(name.clone()), Some(Effect::AddUnit(name))]
+        }
+        effect => [Some(effect), None],
     };
-    effects(changes).into_iter().filter_map(on_system).collect()
+    let all = effects(changes).into_iter().flat_map(on_system);
+    all.flatten().collect()
 }
 
 /// Stops and disables the units that the replacement will remove. The caller must call this
@@ -80,16 +84,19 @@ pub(super) fn apply_effects(
 
 /// Returns whether a unit has a file that the replacement neither adds nor removes, for example the
 /// file of the base system that a file of the image overrides. The replacement does not remove such
-/// a unit.
+/// a unit. A service can also have a script in init.d, as network.service of CentOS 7 has.
 fn has_other_file(root: &Path, name: &str, changes: &[FileChange]) -> bool {
     let appears_or_disappears = |path: &str| {
         changes
             .iter()
             .any(|change| change.path == path && change.kind != Kind::Replaced)
     };
+    let script = name.strip_suffix(".service");
+    let script = script.map(|name| format!("etc/rc.d/init.d/{name}"));
     unit::FOLDERS
         .iter()
         .map(|folder| format!("{folder}{name}"))
+        .chain(script)
         .any(|path| !appears_or_disappears(&path) && root.join(&path).exists())
 }
 
@@ -153,12 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_unit_without_another_file_is_removed() {
+    fn a_unit_with_another_file_is_restarted_and_not_removed() {
         let root = tempfile::tempdir().unwrap();
         let base = root.path().join("usr/lib/systemd/system");
-        std::fs::create_dir_all(&base).unwrap();
+        let scripts = root.path().join("etc/rc.d/init.d");
+        for folder in [&base, &scripts] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
         std::fs::write(base.join("chronyd.service"), "").unwrap();
         std::fs::write(base.join("own.service"), "").unwrap();
+        std::fs::write(base.join("own.target"), "").unwrap();
+        std::fs::write(scripts.join("network"), "").unwrap();
         let change = |path: &str, kind| FileChange {
             path: path.to_owned(),
             kind,
@@ -169,11 +181,16 @@ mod tests {
                 .map(ToString::to_string)
                 .collect()
         };
-        let overrides = change("etc/systemd/system/chronyd.service", Kind::Removed);
-        assert_eq!(
-            of(&[overrides]),
-            ["restarts chronyd.service if it is running"]
-        );
+        for name in ["chronyd.service", "network.service"] {
+            let overrides = |kind| change(&format!("etc/systemd/system/{name}"), kind);
+            let restarts = format!("restarts {name} if it is running");
+            let enables = format!("enables and starts {name} if the presets enable it");
+            assert_eq!(of(&[overrides(Kind::Removed)]), [restarts.as_str()]);
+            assert_eq!(of(&[overrides(Kind::Added)]), [restarts, enables]);
+        }
+        let target = change("etc/systemd/system/own.target", Kind::Added);
+        let enables = "enables and starts own.target if the presets enable it";
+        assert_eq!(of(&[target]), [enables]);
         let other = change("etc/systemd/system/other.service", Kind::Removed);
         assert_eq!(of(&[other]), ["stops and disables other.service"]);
         // The replacement or its rollback moves the unit's file to the other folder.
@@ -182,8 +199,11 @@ mod tests {
                 change("etc/systemd/system/own.service", Kind::Removed),
                 change("usr/lib/systemd/system/own.service", kind),
             ];
+            let effects = of(&moved);
             let removes = "stops and disables own.service".to_owned();
-            assert!(of(&moved).contains(&removes), "{kind:?}");
+            assert!(effects.contains(&removes), "{kind:?}");
+            let restarts = "restarts own.service if it is running".to_owned();
+            assert!(!effects.contains(&restarts), "{kind:?}");
         }
     }
 }

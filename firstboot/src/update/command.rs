@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
-use serde::Serialize;
 
 use super::check_release::{ReleaseCheck, check_release};
+use super::command_output::{JsonOutput, ended, with_document};
 use super::document::{self, NewerDocument};
 use super::follow::follow;
 use super::order::begin;
@@ -85,17 +85,6 @@ impl Options {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct JsonOutput<'a> {
-    /// Whether the release is newer than this node's image.
-    newer: bool,
-    serial: u64,
-    changes: Option<&'a check::Report>,
-    /// The newer node document, if there is one.
-    document: Option<document::Report<'a>>,
-    outcome: Option<&'a OrderOutcome>,
-}
-
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.work {
@@ -139,7 +128,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     }
     if options.rollback {
         let outcome = install(options, &own, back(options, &own)?, lock)?;
-        return ended(options, &outcome, None);
+        return ended(options.json, &outcome, false, (None, Ok(())));
     }
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
@@ -161,16 +150,17 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     let take_last = |lock: &Lock| last.map_or(Ok(()), |newer| newer.take(lock));
     match stage::retry_if_replaced(|| look(options, &own, &source)) {
         Ok(Next::Order(order)) => {
+            let is_newer = is_other_image(&order, &own);
             let outcome = install(options, &own, *order, lock)?;
-            last.map_or(Ok(()), NewerDocument::take_after_update)?;
-            ended(options, &outcome, newer.as_ref())
+            let taken = last.map_or(Ok(()), NewerDocument::take_after_update);
+            ended(options.json, &outcome, is_newer, (newer.as_ref(), taken))
         }
         Ok(Next::Current(serial)) => {
             take_last(&lock)?;
             current(options, serial, newer.as_ref())
         }
         // Adopt the document even though the image cannot be updated.
-        Err(error) => take_last(&lock).and(Err(error)),
+        Err(error) => with_document(Err(error), take_last(&lock)),
     }
 }
 
@@ -191,22 +181,10 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Shows the outcome of an order, and returns the exit code.
-fn ended(
-    options: &Options,
-    outcome: &OrderOutcome,
-    newer: Option<&NewerDocument>,
-) -> Result<Option<Exit>> {
-    if options.json {
-        answer(&JsonOutput {
-            newer: true,
-            serial: outcome.serial,
-            changes: None,
-            document: newer.map(|newer| newer.report(true)),
-            outcome: Some(outcome),
-        })?;
-    }
-    outcome.exit()
+/// Returns whether an order installs another image than the node's own image.
+fn is_other_image(order: &UpdateOrder, own: &ThisNode) -> bool {
+    let release = order.release.as_ref();
+    release.is_some_and(|release| release.overlay.sha256 != own.image.overlay)
 }
 
 enum Next {
@@ -282,7 +260,7 @@ fn compare(
     }
     let (serial, report) = looked?;
     if options.json {
-        answer(&JsonOutput {
+        show_json(&JsonOutput {
             newer: report.is_some(),
             serial,
             changes: report.as_ref(),
@@ -301,7 +279,7 @@ fn compare(
 /// Reports that the node has the newest image.
 fn current(options: &Options, serial: u64, newer: Option<&NewerDocument>) -> Result<Option<Exit>> {
     if options.json {
-        answer(&JsonOutput {
+        show_json(&JsonOutput {
             newer: false,
             serial,
             changes: None,
@@ -337,10 +315,6 @@ fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
         until: now() + options.deadline,
         window: None,
     })
-}
-
-fn answer(answer: &JsonOutput<'_>) -> Result<()> {
-    show_json(answer)
 }
 
 /// Runs an operation with a client for etcd on this node.

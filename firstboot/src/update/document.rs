@@ -54,6 +54,9 @@ pub(super) struct Report<'a> {
     place: &'a str,
     changes: &'a [String],
     taken: bool,
+    /// The reason why the node could not adopt the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Reason>,
 }
 
 /// The result of the search for a newer document. A document that cannot be used does not prevent
@@ -240,6 +243,15 @@ impl NewerDocument {
             place: &self.identity.origin,
             changes: &self.changes,
             taken,
+            error: None,
+        }
+    }
+
+    /// Returns the report as JSON, after an attempt to adopt the document.
+    pub(super) fn report_after(&self, taken: &Result<()>) -> Report<'_> {
+        Report {
+            error: taken.as_ref().err().map(reason_of),
+            ..self.report(taken.is_ok())
         }
     }
 
@@ -261,14 +273,18 @@ impl NewerDocument {
         if !self.changes_something() {
             return document.write();
         }
-        let name = &self.identity.node.name;
+        self.announce();
+        operator::while_stopped(|| document.write())?;
+        follow(self.identity.node.name.as_str())
+    }
+
+    fn announce(&self) {
         say(format!(
-            "{name} adopts its node document from {}: {}",
+            "{} adopts its node document from {}: {}",
+            self.identity.node.name,
             self.identity.origin,
             self.changes.join("; ")
         ));
-        operator::while_stopped(|| document.write())?;
-        follow(name.as_str())
     }
 
     /// Stores the document durably. Returns whether the caller must install the document's
@@ -278,12 +294,7 @@ impl NewerDocument {
         if !self.changes_ca
             && let Ok(_lock) = Lock::take()
         {
-            say(format!(
-                "{} adopts its node document from {}: {}",
-                self.identity.node.name,
-                self.identity.origin,
-                self.changes.join("; ")
-            ));
+            self.announce();
             self.file()?.write()?;
             return Ok(true);
         }
@@ -346,55 +357,16 @@ fn follow(name: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::steps::test_identity_from;
-
-    #[test]
-    fn a_later_build_serial_alone_changes_nothing() {
-        let old = test_identity_from(2025).node;
-        let mut new = old.clone();
-        assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
-        new.release = Some(9);
-        assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
-    }
-
-    #[test]
-    fn each_change_is_listed_including_a_change_of_cas() {
-        let old = test_identity_from(2025).node;
-        let mut both = test_identity_from(2026).node;
-        both.tls.ca.push_str(&old.tls.ca);
-        let (said, changes_ca) = changes(&old, &both).unwrap();
-        assert!(changes_ca);
-        assert_eq!(said.len(), 4, "{said:?}");
-        for (at, words) in [
-            (0, "server certificate: until 20"),
-            (
-                1,
-                "peer certificate: until 2040-01-01T00:00:00Z -> until 2040-",
-            ),
-            (3, "trusts test CA "),
-        ] {
-            assert!(said[at].starts_with(words), "{words}: {said:?}");
+impl NewerDocument {
+    /// Returns an example for tests.
+    pub(super) fn example() -> Self {
+        Self {
+            identity: crate::steps::test_identity_from(2026),
+            changes: vec!["different machine identifiers".to_owned()],
+            changes_ca: true,
         }
-        let mut last = both.clone();
-        last.tls.ca.truncate(both.tls.ca.len() - old.tls.ca.len());
-        last.machine.serial = "X1".parse().ok();
-        let (said, changes_ca) = changes(&both, &last).unwrap();
-        assert!(
-            changes_ca && said[0].starts_with("no longer trusts test CA "),
-            "{said:?}"
-        );
-        assert_eq!(said[1..], ["different machine identifiers"]);
-    }
-
-    #[test]
-    fn messages_do_not_contain_keys() {
-        let (said, _) = changes(
-            &test_identity_from(2025).node,
-            &test_identity_from(2026).node,
-        )
-        .unwrap();
-        assert!(!said.join("\n").contains("PRIVATE"), "{said:?}");
     }
 }
+
+#[cfg(test)]
+mod tests;

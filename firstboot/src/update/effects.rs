@@ -76,7 +76,7 @@ fn effect(change: &FileChange) -> Option<Effect> {
     if let Some(rest) = unit::in_folder(path) {
         return unit_effect(rest, change.kind);
     }
-    if below(&["etc/sysctl.d/", "usr/lib/sysctl.d/"]) || path == "etc/sysctl.conf" {
+    if is_sysctl(path) {
         return Some(if gone {
             Effect::Reboot(path.to_owned())
         } else {
@@ -110,6 +110,12 @@ fn effect(change: &FileChange) -> Option<Effect> {
         "etc/ssh/sshd_config" => Some(Effect::Sshd),
         _ => None,
     }
+}
+
+/// Returns whether a file contains kernel settings.
+pub(super) fn is_sysctl(path: &str) -> bool {
+    let folders = ["etc/sysctl.d/", "usr/lib/sysctl.d/"];
+    folders.iter().any(|folder| path.starts_with(folder)) || path == "etc/sysctl.conf"
 }
 
 /// Returns the effect of a change to a unit's file or to a drop-in, whose path below the folder with

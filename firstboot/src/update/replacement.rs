@@ -83,6 +83,7 @@ impl Replacer {
         Ok(Replacement {
             files: list,
             folders,
+            ..Replacement::default()
         })
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::file_changes::FileChange;
+use super::kernel_settings::KernelSettings;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 
@@ -128,6 +129,9 @@ pub(super) struct Replacement {
     pub(super) files: Vec<FileChange>,
     /// The folders that the replacement creates. A folder precedes the folders in it.
     pub(super) folders: Vec<String>,
+    /// The values that the kernel settings in the changed files had before the replacement.
+    #[serde(default, skip_serializing_if = "KernelSettings::is_empty")]
+    pub(super) settings: KernelSettings,
 }
 
 /// The image to which this node was updated.
@@ -198,6 +202,13 @@ pub(super) enum UpdateResult {
     Expired,
     /// The node must not install this release.
     Refused,
+}
+
+impl UpdateResult {
+    /// Returns whether the node has the ordered image after an order with this result.
+    pub(super) const fn has_new_image(self) -> bool {
+        matches!(self, Self::Updated | Self::NewImageKept)
+    }
 }
 
 /// Reads one of the state files. Returns `None` if the file does not exist.

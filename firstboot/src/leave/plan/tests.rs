@@ -30,6 +30,7 @@ fn observed() -> Observed {
         leader: Some(1),
         alone: false,
         peers: vec![peer(1, &members), peer(2, &members)],
+        other_stops: None,
     }
 }
 
@@ -88,6 +89,12 @@ fn a_member_stays_while_another_member_is_unhealthy() {
         |now| now.peers = vec![peer(1, &with_learner), peer(2, &with_learner)],
         ReasonId::LearnerPending,
     );
+    let turn = || Some(ReasonId::UpdateTurn.because("etcd-1 has held the turn"));
+    waits(|now| now.other_stops = turn(), ReasonId::UpdateTurn);
+    waits(
+        |now| (now.other_stops, now.leader) = (turn(), Some(3)),
+        ReasonId::UpdateTurn,
+    );
     let alone = Observed {
         alone: true,
         peers: vec![],
@@ -121,7 +128,7 @@ proptest! {
         };
         let peers = (2..).zip(&lists).filter(|(id, _)| answers[usize::try_from(*id).unwrap() - 1]);
         let peers = peers.map(|(id, (_, kinds))| peer(id, &list(if same { &lists[0].1 } else { kinds }))).collect();
-        let observed = Observed { member: 1, cluster: Some(7), leader, alone, peers };
+        let observed = Observed { member: 1, cluster: Some(7), leader, alone, peers, other_stops: None };
         let step = plan(&observed);
         let voters: Vec<u64> = observed.peers.iter().take(1).flat_map(|peer| &peer.members)
             .filter(|member| !member.is_learner).map(|member| member.id).collect();

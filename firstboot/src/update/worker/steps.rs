@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::super::replacement::Replacer;
 use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
-use super::super::{apply, effects, stage};
+use super::super::{apply, effects, kernel_settings, stage};
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity::file_list;
 use crate::lock::Lock;
@@ -53,6 +53,11 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
     state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
+    state.replacement.settings = kernel_settings::current(
+        Path::new(kernel_settings::PROC_SYS),
+        &state.replacement.files,
+        &staged.root,
+    )?;
     // The last update can no longer be rolled back, because `keep_previous` deletes the files that
     // were kept for that update.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
@@ -116,8 +121,16 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
         replacer.present(&state.replacement, true),
         &mut say,
     )?;
-    // If the node has not rebooted since the replacement, the system still uses the settings of the
-    // previous image, so the node does not need to reboot now.
+    let settings = &state.replacement.settings;
+    let lost = kernel_settings::restore(Path::new(kernel_settings::PROC_SYS), settings);
+    if !lost.is_empty() {
+        say(format!(
+            "reboot this node to restore the kernel settings {}",
+            lost.join(", ")
+        ));
+    }
+    // If the node has not rebooted since the replacement, the system still uses the previous image's
+    // versions of the files that only a boot applies, so the node does not need to reboot now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
