@@ -109,7 +109,7 @@ fn stopped() -> Result<()> {
     }
     let journal = host.journal("etcd")?;
     ensure!(
-        journal.contains("files and folders in /var/lib/etcd/data to etcd"),
+        journal.contains("files and folders in /var/lib/etcd/data"),
         "{journal}"
     );
 
