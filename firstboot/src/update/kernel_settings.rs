@@ -180,6 +180,41 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_the_running_kernel_is_restored() {
+        if !nix::unistd::geteuid().is_root() {
+            // Call `writeln!`, because the test harness would capture the output of `eprintln!`.
+            let _ = writeln!(
+                std::io::stderr(),
+                "ignored: a_setting_of_the_running_kernel_is_restored: it needs root"
+            );
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = "etc/sysctl.d/95-etcd.conf";
+        write(
+            folder.path(),
+            &[(path, "net.ipv4.tcp_keepalive_time = 611\n")],
+        );
+        let changes = [FileChange {
+            path: path.to_owned(),
+            kind: Kind::Added,
+        }];
+        let key = "net/ipv4/tcp_keepalive_time";
+        let change_and_restore = || {
+            // The network settings of this thread are separate from those of the machine.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let kernel = Path::new(PROC_SYS);
+            let before = super::value(kernel, key).unwrap();
+            let settings = current(kernel, &changes, folder.path()).unwrap();
+            fs::write(kernel.join(key), "611").unwrap();
+            assert_eq!(super::value(kernel, key).unwrap(), "611");
+            assert_eq!(restore(kernel, &settings), [""; 0]);
+            assert_eq!(super::value(kernel, key).unwrap(), before);
+        };
+        std::thread::scope(|scope| scope.spawn(change_and_restore).join().unwrap());
+    }
+
+    #[test]
     fn settings_that_keep_another_value_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let lost = KernelSettings::from([("gone".to_owned(), "1".to_owned())]);
