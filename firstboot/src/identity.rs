@@ -17,8 +17,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::rotation::trust_bundle::TrustBundle;
 use crate::{certificates, files, paths};
 
-/// A verified identity: the image trusts the document's signature, and the document was issued for
-/// this machine and this cluster.
+/// A verified identity: the document's signature is valid, and the document was issued for this
+/// machine and this cluster.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) node: NodeDocument,
@@ -56,13 +56,13 @@ pub(crate) fn cluster() -> Result<ClusterDocument> {
     })
 }
 
-/// Returns the key that the image trusts.
-pub(crate) fn trusted() -> Result<PublicKey> {
-    let text = String::from_utf8_lossy(&files::read(paths::TRUST)?).into_owned();
+/// Returns the public key that verifies the signatures of documents.
+pub(crate) fn signing_public_key() -> Result<PublicKey> {
+    let text = String::from_utf8_lossy(&files::read(paths::SIGNING_PUBLIC_KEY)?).into_owned();
     text.parse().with_context(|| {
         format!(
             "{} is not a public key. The image is broken: build it again",
-            paths::TRUST
+            paths::SIGNING_PUBLIC_KEY
         )
     })
 }
@@ -152,7 +152,7 @@ pub(crate) fn newest(
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok((identity, None));
     };
-    // Ignore a copy that this image cannot parse or does not trust.
+    // Ignore a copy that this image cannot parse or verify.
     let Ok(copy) = FoundDocument::parse(paths::ACCEPTED, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {

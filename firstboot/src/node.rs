@@ -25,17 +25,17 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
-    let (own, trusted) = (OwnKeys::read()?, identity::trusted()?);
+    let (own, signing_key) = (OwnKeys::read()?, identity::signing_public_key()?);
     let found = match metadata::find(&cluster.metadata, &machine, log) {
         Err(error) if code_of(&error) == Exit::NotReady => {
-            enrol(&cluster, &machine, &own, &trusted, log).unwrap_or(Err(error))
+            enrol(&cluster, &machine, &own, &signing_key, log).unwrap_or(Err(error))
         }
         found => found,
     };
     let found = found.map_err(|error| with_id(error, cluster.keys, &own))?;
-    let verified = match identity::verify(found, &trusted, cluster.clone(), &machine, &own) {
+    let verified = match identity::verify(found, &signing_key, cluster.clone(), &machine, &own) {
         Err(error) if is_for_other_keys(&error) => {
-            match other_document(&cluster, &machine, &own, &trusted, log)? {
+            match other_document(&cluster, &machine, &own, &signing_key, log)? {
                 Some(other) => {
                     say(format!("{error:#}"));
                     Ok(other)
@@ -46,13 +46,13 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
         verified => verified,
     };
     let verified = verified.inspect_err(|error| log.refuse(error))?;
-    let (mut identity, outdated) = identity::newest(verified, &trusted, &machine, &own)?;
+    let (mut identity, outdated) = identity::newest(verified, &signing_key, &machine, &own)?;
     if let Some(why) = outdated {
         say(why.to_string());
         log.use_copy();
     }
-    if let Some(found) = renewed(&identity, &machine, &own, &trusted, log)? {
-        identity = identity::verify(found, &trusted, identity.cluster, &machine, &own)?;
+    if let Some(found) = renewed(&identity, &machine, &own, &signing_key, log)? {
+        identity = identity::verify(found, &signing_key, identity.cluster, &machine, &own)?;
     }
     rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;
     Ok((identity, machine))
@@ -65,7 +65,7 @@ fn renewed(
     identity: &Identity,
     machine: &Machine,
     own: &OwnKeys,
-    trusted: &PublicKey,
+    signing_key: &PublicKey,
     log: &mut SourceLog,
 ) -> Result<Option<FoundDocument>> {
     let now = members::timestamp::now();
@@ -82,7 +82,7 @@ fn renewed(
         certificates::date(until),
         certificates::date(at)
     ));
-    enrol(&identity.cluster, machine, own, trusted, log).transpose()
+    enrol(&identity.cluster, machine, own, signing_key, log).transpose()
 }
 
 /// Returns whether a document is refused because its certificates are for keys that this node does
@@ -99,10 +99,10 @@ fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,
     own: &OwnKeys,
-    trusted: &PublicKey,
+    signing_key: &PublicKey,
     log: &mut SourceLog,
 ) -> Result<Option<Identity>> {
-    let verify = |found| identity::verify(found, trusted, cluster.clone(), machine, own);
+    let verify = |found| identity::verify(found, signing_key, cluster.clone(), machine, own);
     if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
         match verify(FoundDocument::parse(paths::ACCEPTED, &bytes)?) {
             Err(error) if is_for_other_keys(&error) && cluster.enrol.is_some() => {}
@@ -112,7 +112,7 @@ fn other_document(
             }
         }
     }
-    let enrolled = enrol(cluster, machine, own, trusted, log).transpose()?;
+    let enrolled = enrol(cluster, machine, own, signing_key, log).transpose()?;
     enrolled.map(verify).transpose()
 }
 
@@ -122,7 +122,7 @@ fn enrol(
     cluster: &ClusterDocument,
     machine: &Machine,
     own: &OwnKeys,
-    trusted: &PublicKey,
+    signing_key: &PublicKey,
     log: &mut SourceLog,
 ) -> Option<Result<FoundDocument>> {
     let url = cluster.enrol.as_ref()?;
@@ -133,7 +133,7 @@ fn enrol(
     say(format!(
         "requesting certificates from {url} for the key {key}"
     ));
-    let found = metadata::enrol(url, machine, &request, trusted);
+    let found = metadata::enrol(url, machine, &request, signing_key);
     if let Ok(found) = &found {
         log.taken_from(&found.origin);
     }

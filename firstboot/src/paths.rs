@@ -3,8 +3,8 @@
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
-/// The public key that verifies the signature of a node document.
-pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
+/// The public key that verifies the signatures of documents.
+pub(crate) const SIGNING_PUBLIC_KEY: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// The description of the image's base, which consists of the parts of the node that only an

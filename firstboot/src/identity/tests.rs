@@ -43,14 +43,18 @@ fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> Result<Identity> {
+fn answer(
+    document: &NodeDocument,
+    signer: &SigningKey,
+    signing_key: &PublicKey,
+) -> Result<Identity> {
     let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
     verify(
         FoundDocument {
             origin: "test".into(),
             envelope,
         },
-        trusted,
+        signing_key,
         cluster(),
         &Machine::default(),
         &OwnKeys::default(),

@@ -1,7 +1,7 @@
 //! Requests certificates for this node's own keys from `builder serve --pki`. The server proves
-//! that it holds the key that the image trusts. Therefore, firstboot does not need a CA certificate
-//! to verify the server. The answer is a signed node document, like the answers of all other
-//! sources.
+//! that it holds the key that signs the node documents. Therefore, firstboot does not need a CA
+//! certificate to verify the server. The answer is a signed node document, like the answers of all
+//! other sources.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +37,9 @@ pub(crate) fn enrol(
     base: &Url,
     machine: &Machine,
     request: &str,
-    trusted: &PublicKey,
+    signing_key: &PublicKey,
 ) -> Result<FoundDocument> {
-    let server = Server::of(base, machine, trusted)?;
+    let server = Server::of(base, machine, signing_key)?;
     block_on(server.patiently(request))
 }
 
@@ -52,9 +52,9 @@ pub(crate) fn enrol_once(
     base: &Url,
     machine: &Machine,
     request: &str,
-    trusted: &PublicKey,
+    signing_key: &PublicKey,
 ) -> Result<FoundDocument> {
-    let server = Server::of(base, machine, trusted)?;
+    let server = Server::of(base, machine, signing_key)?;
     let answer = block_on(server.ask(request));
     answer.map_err(|error| match error {
         HttpError::Again(error) => not_ready(format!("{error:#}")),
@@ -75,13 +75,13 @@ struct Server {
 }
 
 impl Server {
-    fn of(base: &Url, machine: &Machine, trusted: &PublicKey) -> Result<Self> {
+    fn of(base: &Url, machine: &Machine, signing_key: &PublicKey) -> Result<Self> {
         let mut url = base
             .join("enrol")
             .with_context(|| format!("{base} is not the URL of a folder"))?;
         let origin = url.to_string();
         url.query_pairs_mut().extend_pairs(machine.describe());
-        let client = pinned(trusted, &url)?;
+        let client = pinned(signing_key, &url)?;
         Ok(Self {
             client,
             url,

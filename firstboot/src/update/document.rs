@@ -114,7 +114,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
     let keys = OwnKeys::read()?;
     let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
     for request in csr::requests(&keys, &own.cluster, machine)? {
-        match metadata::enrol_once(server, machine, &request, &own.trusted) {
+        match metadata::enrol_once(server, machine, &request, &own.signing_key) {
             Ok(found) => return Ok(found),
             Err(error) => failed = error,
         }
@@ -134,7 +134,7 @@ fn verify_newer(
     }
     let identity = identity::verify(
         found,
-        &own.trusted,
+        &own.signing_key,
         own.cluster.clone(),
         machine,
         &OwnKeys::read()?,

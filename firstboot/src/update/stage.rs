@@ -219,7 +219,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
         .map_err(|error| broken(format!("etc/firstboot/base.json cannot be parsed: {error}")))?;
     let own: ClusterDocument = crate::identity::cluster()?;
-    let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
+    let why = if read("etc/firstboot/trust.pub")? != files::read(paths::SIGNING_PUBLIC_KEY)? {
         Some(ReasonId::UpdateTrust.because(
             "it trusts a different signing key, and would refuse this node's \
                      document",

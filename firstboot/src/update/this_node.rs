@@ -19,7 +19,7 @@ use crate::{files, identity, paths, rotation};
 pub(super) struct ThisNode {
     pub(super) node: recipes::Label,
     pub(super) cluster: ClusterDocument,
-    pub(super) trusted: PublicKey,
+    pub(super) signing_key: PublicKey,
     pub(super) image: OwnImage,
     document: NodeDocument,
     envelope: Envelope,
@@ -32,7 +32,7 @@ impl ThisNode {
     /// Returns a refusal if this node has never been set up, or if the signature of its document is
     /// not valid.
     pub(super) fn read() -> Result<Self> {
-        let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
+        let (cluster, signing_key) = (identity::cluster()?, identity::signing_public_key()?);
         let never = || {
             refused(
                 ReasonId::UpdateNotSetUp
@@ -42,7 +42,7 @@ impl ThisNode {
         let envelope: Envelope =
             serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
                 .with_context(|| format!("{} is not a node document", paths::ACCEPTED))?;
-        let payload = envelope.open(NODE_TYPE, &trusted);
+        let payload = envelope.open(NODE_TYPE, &signing_key);
         let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
         let document: NodeDocument = serde_json::from_slice(&payload)
             .with_context(|| format!("{} cannot be parsed", paths::ACCEPTED))?;
@@ -68,7 +68,7 @@ impl ThisNode {
         Ok(Self {
             node: document.name.clone(),
             cluster,
-            trusted,
+            signing_key,
             image,
             document,
             envelope,
@@ -86,7 +86,7 @@ impl ThisNode {
     /// Fetches a release, and checks the release's signature and cluster.
     pub(super) fn fetch(&self, source: &Source) -> Result<ReleaseDocument> {
         let text = source.release()?;
-        ReleaseDocument::open(&text, &self.trusted, &self.cluster.name).map_err(|error| {
+        ReleaseDocument::open(&text, &self.signing_key, &self.cluster.name).map_err(|error| {
             refused(
                 ReasonId::UpdateRelease
                     .because(format!("the release from {source} is refused: {error}")),

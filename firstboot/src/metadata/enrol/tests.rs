@@ -1,5 +1,5 @@
 //! Tests with a real server that firstboot sends a request only to the server that holds the
-//! trusted key.
+//! signing key.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -53,13 +53,13 @@ fn key() -> (Vec<u8>, PublicKey) {
     (pkcs8, public)
 }
 
-fn post(url: &Url, trusted: &PublicKey) -> Result<String, HttpError> {
+fn post(url: &Url, signing_key: &PublicKey) -> Result<String, HttpError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let client = pinned(trusted, url).map_err(HttpError::Final)?;
+        let client = pinned(signing_key, url).map_err(HttpError::Final)?;
         let reply = send(client.post(url.clone()).body("the request"), "a test").await?;
         let body = reply.success("a test", &[])?;
         Ok(String::from_utf8(body).unwrap())
@@ -67,7 +67,7 @@ fn post(url: &Url, trusted: &PublicKey) -> Result<String, HttpError> {
 }
 
 #[test]
-fn the_server_with_the_trusted_key_gets_the_request_whatever_its_name() {
+fn the_server_with_the_signing_key_gets_the_request_whatever_its_name() {
     let (pkcs8, public) = key();
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
     let (url, task) = server(&pkcs8, answer);
@@ -77,9 +77,9 @@ fn the_server_with_the_trusted_key_gets_the_request_whatever_its_name() {
 
 #[test]
 fn a_server_with_another_key_gets_no_request() {
-    let ((pkcs8, _), (_, trusted)) = (key(), key());
+    let ((pkcs8, _), (_, signing_key)) = (key(), key());
     let (url, task) = server(&pkcs8, "");
-    match post(&url, &trusted) {
+    match post(&url, &signing_key) {
         Err(HttpError::Again(error)) => {
             let text = format!("{error:#}");
             assert!(text.contains("does not have the key"), "{text}");
