@@ -196,7 +196,7 @@ enum Next {
 
 /// Fetches the release and compares it with this node's image. If the release is this node's image,
 /// records the image's serial, which `firstboot status` shows.
-fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
+fn fetch_release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseCheck)> {
     let release = own.fetch(source)?;
     let check = check_release(&release, &own.image)?;
     if check == ReleaseCheck::Current {
@@ -220,7 +220,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
         return Ok(Next::Order(Box::new(order)));
     }
     let settings = own.cluster.update.clone().unwrap_or_default();
-    let (release, check) = release(own, source)?;
+    let (release, check) = fetch_release(own, source)?;
     if check == ReleaseCheck::Current {
         return Ok(Next::Current(release.serial));
     }
@@ -246,7 +246,7 @@ fn compare(
     let newer = newer.filter(|newer| newer.changes_something());
     let settings = own.cluster.update.clone().unwrap_or_default();
     let looked = stage::retry_if_replaced(|| {
-        let (release, check) = release(own, source)?;
+        let (release, check) = fetch_release(own, source)?;
         if check != ReleaseCheck::Newer {
             return Ok((release.serial, None));
         }
@@ -330,9 +330,9 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
     let update_keys = UpdateKeys::read(client, 0).await?;
     match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
-            let release = update_keys.releasing(node, 0, None)?;
-            let release = release.context("a bug: the turn cannot be released")?;
-            if !release.execute(client).await? {
+            let transaction = update_keys.release_transaction(node, 0, None)?;
+            let transaction = transaction.context("a bug: the turn cannot be released")?;
+            if !transaction.execute(client).await? {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(

@@ -56,7 +56,7 @@ struct Scenario {
     reason = "each rule can be wrong on its own"
 )]
 struct Rules {
-    taking: fn(&UpdateKeys, &UpdateTurn) -> Transaction,
+    take_transaction: fn(&UpdateKeys, &UpdateTurn) -> Transaction,
     resumption: fn(UpdatePhase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
@@ -71,7 +71,7 @@ struct Rules {
 
 /// The rules that firstboot actually uses.
 const RULES: Rules = Rules {
-    taking: |update_keys, turn| update_keys.taking(turn).unwrap(),
+    take_transaction: |update_keys, turn| update_keys.take_transaction(turn).unwrap(),
     resumption,
     checks_again: true,
     waits_to_revert: true,

@@ -42,7 +42,7 @@ impl UpdateKeys {
     /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`,
     /// so that a changed revision of this key shows that another member has taken and released the
     /// turn since the keys were read.
-    pub(super) fn taking(&self, turn: &UpdateTurn) -> Result<Transaction> {
+    pub(super) fn take_transaction(&self, turn: &UpdateTurn) -> Result<Transaction> {
         let newest = NewestRelease {
             serial: turn
                 .serial
@@ -69,7 +69,7 @@ impl UpdateKeys {
     /// Returns the transaction that releases the turn, if this node has the turn. If `failed` is
     /// given, the transaction also marks the release as failed, so that no member tries the release
     /// again. Returns `None` if no change is necessary.
-    pub(super) fn releasing(
+    pub(super) fn release_transaction(
         &self,
         node: &Label,
         serial: u64,

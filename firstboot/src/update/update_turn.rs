@@ -26,7 +26,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// can release the turn.
 pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
-    while let Err(error) = release(identity) {
+    while let Err(error) = try_release_turn(identity) {
         say(format!(
             "cannot release the turn that this node may have had before it received a new disk: {error:#}"
         ));
@@ -37,7 +37,7 @@ pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     }
 }
 
-fn release(identity: &Identity) -> Result<()> {
+fn try_release_turn(identity: &Identity) -> Result<()> {
     let node = &identity.node.name;
     block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
@@ -47,8 +47,8 @@ fn release(identity: &Identity) -> Result<()> {
         // read takes a new turn.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
         if is_of_previous_disk(&update_keys.turn, node, has_order)
-            && let Some(release) = update_keys.releasing(node, 0, None)?
-            && release.execute(&client).await?
+            && let Some(transaction) = update_keys.release_transaction(node, 0, None)?
+            && transaction.execute(&client).await?
         {
             say(
                 "this node had the turn to update itself before it received a new disk; releasing \

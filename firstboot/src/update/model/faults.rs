@@ -93,7 +93,7 @@ impl Model {
         }
         let mut after = world.clone();
         after.left.breaks -= 1;
-        after.execute(&update_keys.releasing(holder, 0, None).unwrap()?);
+        after.execute(&update_keys.release_transaction(holder, 0, None).unwrap()?);
         Some(after)
     }
 

@@ -83,9 +83,9 @@ impl Model {
         let update_keys = read.unwrap_or_else(|| world.read(0));
         world.nodes[at].service = Service::Done;
         if is_of_previous_disk(&update_keys.turn, name, has_order)
-            && let Some(release) = update_keys.releasing(name, 0, None).unwrap()
+            && let Some(transaction) = update_keys.release_transaction(name, 0, None).unwrap()
         {
-            world.execute(&release);
+            world.execute(&transaction);
         }
     }
 

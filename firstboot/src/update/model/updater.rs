@@ -55,7 +55,7 @@ impl Model {
                 if !world.reaches_any(at) {
                     return Ok(None);
                 }
-                self.releases(&mut after, at, &order);
+                self.releases_turn(&mut after, at, &order);
             }
             At::Ended => (node.order, node.at) = (None, At::Rest),
         }
@@ -152,7 +152,7 @@ impl Model {
             At::Seen(_) => At::Prepared,
             At::Taking(seen) => {
                 let turn = self.turn(at, order);
-                if reaches && after.execute(&(self.rules.taking)(&seen, &turn)) {
+                if reaches && after.execute(&(self.rules.take_transaction)(&seen, &turn)) {
                     At::Prepared
                 } else {
                     At::Wait
@@ -251,7 +251,7 @@ impl Model {
         match &update_keys.turn.value {
             None => {
                 let turn = self.turn(at, order);
-                after.execute(&(self.rules.taking)(&update_keys, &turn));
+                after.execute(&(self.rules.take_transaction)(&update_keys, &turn));
             }
             Some(turn) if turn.node == self.names[at] && after.is_healthy(at, true) => {
                 after.nodes[at].at = At::RevertSure;
@@ -301,7 +301,7 @@ impl Model {
         Ok(after)
     }
 
-    fn releases(&self, after: &mut World, at: usize, order: &Order) {
+    fn releases_turn(&self, after: &mut World, at: usize, order: &Order) {
         let name = &self.names[at];
         let failed = order.blame.then(|| FailedRelease {
             node: name.clone(),
@@ -313,10 +313,11 @@ impl Model {
             after.nodes[at].at = At::Releasing(update_keys);
             return;
         };
-        let release = update_keys.releasing(name, order.serial.into(), failed.as_ref());
-        let is_released = release
+        let transaction =
+            update_keys.release_transaction(name, order.serial.into(), failed.as_ref());
+        let is_released = transaction
             .unwrap()
-            .is_none_or(|release| after.execute(&release));
+            .is_none_or(|transaction| after.execute(&transaction));
         after.nodes[at].at = if is_released { At::Ended } else { At::Release };
     }
 }

@@ -7,7 +7,7 @@ use members::keys::NEWEST_RELEASE;
 
 /// Returns the transaction of a wrong rule, which takes the turn without comparing these keys.
 fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
-    let mut transaction = update_keys.taking(turn).unwrap();
+    let mut transaction = update_keys.take_transaction(turn).unwrap();
     transaction
         .seen
         .retain(|(seen, _)| !keys.contains(&seen.as_str()));
@@ -23,7 +23,9 @@ fn turns() -> Vec<Case> {
         (
             "the turn is neither compared nor checked again",
             Rules {
-                taking: |update_keys, turn| without(update_keys, turn, &[TURN, NEWEST_RELEASE]),
+                take_transaction: |update_keys, turn| {
+                    without(update_keys, turn, &[TURN, NEWEST_RELEASE])
+                },
                 checks_again: false,
                 ..RULES
             },
@@ -33,7 +35,7 @@ fn turns() -> Vec<Case> {
         (
             "the restart lock is neither compared nor checked again",
             Rules {
-                taking: |update_keys, turn| without(update_keys, turn, &[RESTART]),
+                take_transaction: |update_keys, turn| without(update_keys, turn, &[RESTART]),
                 checks_again: false,
                 ..RULES
             },

@@ -33,7 +33,7 @@ pub(super) async fn keep_turn(state: &UpdateState, own: &ThisNode) -> Result<()>
         TurnDecision::Wait(why) | TurnDecision::Refuse(why) => return Err(not_ready(why)),
         TurnDecision::Take
             if !update_keys
-                .taking(&turn_of(state))?
+                .take_transaction(&turn_of(state))?
                 .execute(&client)
                 .await? =>
         {

@@ -64,7 +64,7 @@ pub(super) async fn acquire_turn(
         state.turn = true;
         state.write()?;
         if !update_keys
-            .taking(&turn_of(state))?
+            .take_transaction(&turn_of(state))?
             .execute(&client)
             .await?
         {
@@ -182,8 +182,8 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
         Some(turn) => Ok(Some(turn.reason())),
         // An operator has released the turn, so take the turn again.
         None => {
-            let turn = update_keys.taking(&turn_of(state))?;
-            turn.execute(&client).await?;
+            let transaction = update_keys.take_transaction(&turn_of(state))?;
+            transaction.execute(&client).await?;
             Ok(Some(
                 ReasonId::UpdateTurn.because("this node is taking its turn again"),
             ))
@@ -224,10 +224,12 @@ async fn release_turn(
     }
     loop {
         let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
-        let Some(release) = update_keys.releasing(&state.node, state.order.serial, failed)? else {
+        let Some(transaction) =
+            update_keys.release_transaction(&state.node, state.order.serial, failed)?
+        else {
             return Ok(());
         };
-        if release.execute(&client).await? {
+        if transaction.execute(&client).await? {
             return Ok(());
         }
     }
