@@ -203,7 +203,7 @@ fn allow_etcd(
     expected: &data::RecordedData,
 ) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
-    if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {
+    if !start_permit::is_granted() && NodeState::of(journal).etcd_version != Some(etcd) {
         journal.add(Event::EtcdVersionRecorded { etcd })?;
     }
     start_permit::grant(expected)

@@ -42,14 +42,14 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     let version = identity.cluster.etcd.version;
     if let Some(obstacle) = upgrade::obstacle(
         version,
-        EtcdStart::WithData(state.etcd),
+        EtcdStart::WithData(state.etcd_version),
         &ClusterVersions::default(),
     ) {
         return Err(refused(ReasonId::EtcdVersion.because(format!(
             "{obstacle}. etcd does not start, and its data is unchanged"
         ))));
     }
-    if state.member.is_some() {
+    if state.member_id.is_some() {
         wait_until_unique(identity, &state, None, None)
     } else {
         Ok(())
@@ -173,7 +173,7 @@ fn wait_until_unique(
         .cluster
         .member(&identity.node.name)
         .context("this node's member is missing from the cluster document")?;
-    let mut member = state.member;
+    let mut member = state.member_id;
     loop {
         monitor.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
         let begun = Instant::now();
@@ -253,7 +253,7 @@ fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result
     if let Some(why) = no_longer_member(peers, known_ids(state)) {
         return Err(refused(why));
     }
-    if state.member.is_some()
+    if state.member_id.is_some()
         && let Some(obstacle) = upgrade::obstacle(
             identity.cluster.etcd.version,
             EtcdStart::WithData(None),
@@ -328,8 +328,8 @@ pub(crate) async fn removal_reason(
 /// Returns the ids that etcd has reported to this node.
 fn known_ids(state: &NodeState) -> Ids {
     Ids {
-        member: state.member,
-        cluster: state.cluster,
+        member: state.member_id,
+        cluster: state.cluster_id,
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn classify_disk(
     if volume == DiskIdFile::Differs && contents == Contents::HasWal {
         return DiskState::UnrecordedData(UnrecordedData::OtherVolume);
     }
-    let first_start = !state.healthy && volume == DiskIdFile::Matches;
+    let first_start = !state.was_healthy && volume == DiskIdFile::Matches;
     match check {
         DataCheck::Intact => DiskState::Existing {
             start: start.clone(),
@@ -113,7 +113,7 @@ pub(crate) fn classify_disk(
         _ if volume == DiskIdFile::Differs => {
             DiskState::UnrecordedData(UnrecordedData::OtherVolume)
         }
-        DataCheck::Incomplete if !state.healthy => {
+        DataCheck::Incomplete if !state.was_healthy => {
             DiskState::UnrecordedData(UnrecordedData::NoDiskId)
         }
         DataCheck::Incomplete => DiskState::UnusableData(UnusableData::MissingPart(
@@ -195,7 +195,7 @@ mod tests {
         };
         for begun in [None, start("new"), start("existing")] {
             for disk_id in [None, Some(DiskId::of(1))] {
-                for healthy in [false, true] {
+                for was_healthy in [false, true] {
                     for contents in [Contents::Empty, Contents::NoWal, Contents::HasWal] {
                         for volume in [
                             DiskIdFile::Matches,
@@ -205,7 +205,7 @@ mod tests {
                             let state = NodeState {
                                 disk_id,
                                 initial_cluster: begun.clone(),
-                                healthy,
+                                was_healthy,
                                 ..NodeState::default()
                             };
                             for check in checks(contents) {
@@ -251,7 +251,7 @@ mod tests {
         let what = classify_disk(state, contents, check.clone(), volume);
         let said = format!("{what:?} from {state:?}, {contents:?}, {check:?}, {volume:?}");
         let never_voted = matches!(check, DataCheck::Unused | DataCheck::Incomplete)
-            && !state.healthy
+            && !state.was_healthy
             && volume == DiskIdFile::Matches;
         match what {
             DiskState::Existing { .. } => {

@@ -28,20 +28,20 @@ pub(crate) struct NodeState {
     /// The initial-cluster settings with which etcd starts on this disk.
     pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id that etcd assigned when it added this disk to a running cluster.
-    pub(crate) added: Option<u64>,
+    pub(crate) added_member_id: Option<u64>,
     /// The cluster to which firstboot adds this disk, or has added this disk.
-    pub(crate) joining: Option<u64>,
+    pub(crate) joining_cluster_id: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
     /// The identity of etcd's data, or `None` until etcd has created its WAL.
     pub(crate) data: Option<DataIdentity>,
-    pub(crate) member: Option<u64>,
-    pub(crate) cluster: Option<u64>,
+    pub(crate) member_id: Option<u64>,
+    pub(crate) cluster_id: Option<u64>,
     /// The version of etcd that last used the data.
-    pub(crate) etcd: Option<EtcdVersion>,
+    pub(crate) etcd_version: Option<EtcdVersion>,
     /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
     /// data was restored.
-    pub(crate) healthy: bool,
+    pub(crate) was_healthy: bool,
     /// Whether etcd has ever been a healthy member on this node, even if its data has been lost
     /// since then.
     pub(crate) was_member: bool,
@@ -83,14 +83,14 @@ pub(crate) struct ArchivedData {
     pub(crate) path: PathBuf,
     /// The initial-cluster settings that etcd used with the data.
     pub(crate) initial_cluster: InitialCluster,
-    pub(crate) cluster: u64,
+    pub(crate) cluster_id: u64,
     /// The node's member id with the archived data, if it is known.
-    pub(crate) member: Option<u64>,
+    pub(crate) member_id: Option<u64>,
     /// The revision from which the archived data continued, or 0 if no restore created that data.
     pub(crate) revision: u64,
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used the archived data.
-    pub(crate) etcd: Option<EtcdVersion>,
+    pub(crate) etcd_version: Option<EtcdVersion>,
 }
 
 impl NodeState {
@@ -124,20 +124,21 @@ impl NodeState {
             Event::ProposalAccepted { nonces, mode } => self.add_accepted(nonces, *mode),
             Event::Bootstrap { token, members } => self.begin("new", token, members),
             Event::Join { token, members } => self.begin("existing", token, members),
-            Event::Add { cluster } => self.joining = Some(*cluster),
+            Event::Add { cluster } => self.joining_cluster_id = Some(*cluster),
             Event::DataDirCreated { directory } => {
                 (self.created, self.data) = (Some(*directory), None);
             }
             Event::WalCreated(known) => self.data = Some(*known),
             Event::DataAccepted => (self.created, self.data) = (None, None),
             Event::Added { member } => {
-                (self.added, self.member) = (Some(*member), Some(*member));
+                (self.added_member_id, self.member_id) = (Some(*member), Some(*member));
             }
             Event::Healthy { cluster, member } => {
-                (self.healthy, self.cluster, self.member) = (true, Some(*cluster), Some(*member));
+                (self.was_healthy, self.cluster_id, self.member_id) =
+                    (true, Some(*cluster), Some(*member));
                 self.was_member = true;
             }
-            Event::EtcdVersionRecorded { etcd } => self.etcd = Some(*etcd),
+            Event::EtcdVersionRecorded { etcd } => self.etcd_version = Some(*etcd),
             Event::RestoreOrdered(order) => {
                 (self.order, self.accepted_for_order) = (Some((**order).clone()), Vec::new());
             }
@@ -228,8 +229,8 @@ impl NodeState {
         };
         let before = self.initial_cluster.replace(start);
         let (old_cluster, old_member) = (
-            self.cluster.replace(cluster),
-            std::mem::replace(&mut self.member, member),
+            self.cluster_id.replace(cluster),
+            std::mem::replace(&mut self.member_id, member),
         );
         // If etcd never reported the previous cluster's id, for example because that cluster never
         // had a quorum, compute the id from the initial-cluster settings.
@@ -240,24 +241,22 @@ impl NodeState {
         // A rollback puts archived data back unchanged. Any other data is newly built, so no
         // version of etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
-        let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
-        (self.healthy, self.added, self.joining, self.intent) =
-            (false, None, None, MembershipIntent::None);
+        let etcd_version = returns.and_then(|before| before.etcd_version);
+        let old_etcd = std::mem::replace(&mut self.etcd_version, etcd_version);
+        (self.was_healthy, self.intent) = (false, MembershipIntent::None);
+        (self.added_member_id, self.joining_cluster_id) = (None, None);
         let old_data = std::mem::replace(&mut self.data, data);
         self.created = None;
         self.archived = match (archive_to, before, old_cluster) {
-            (Some(path), Some(begun), Some(cluster)) => {
-                let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
-                Some(ArchivedData {
-                    path,
-                    initial_cluster: begun,
-                    cluster,
-                    member,
-                    revision,
-                    data,
-                    etcd,
-                })
-            }
+            (Some(path), Some(begun), Some(cluster)) => Some(ArchivedData {
+                path,
+                initial_cluster: begun,
+                cluster_id: cluster,
+                member_id: old_member,
+                revision: old_revision,
+                data: old_data,
+                etcd_version: old_etcd,
+            }),
             _ => None,
         };
     }
@@ -277,8 +276,11 @@ impl NodeState {
         };
         let cluster = |start: &InitialCluster| cluster_id(start.urls(), &start.token);
         let ids = Ids {
-            member: self.member.or_else(|| begun.and_then(own)),
-            cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
+            member: self.member_id.or_else(|| begun.and_then(own)),
+            cluster: self
+                .cluster_id
+                .or(self.joining_cluster_id)
+                .or_else(|| begun.map(cluster)),
         };
         RecordedData {
             disk_id: self.disk_id,

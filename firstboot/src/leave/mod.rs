@@ -137,7 +137,7 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
 
 /// Returns the member id of this node.
 pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
-    NodeState::of(journal).member.ok_or_else(|| {
+    NodeState::of(journal).member_id.ok_or_else(|| {
         refused(
             ReasonId::NotAMember
                 .because("this node is not a member of its cluster yet: see `firstboot status`"),
@@ -281,7 +281,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     };
     Ok(Observed {
         member,
-        cluster: state.cluster,
+        cluster: state.cluster_id,
         leader: own
             .as_ref()
             .map(|(leader, _)| *leader)

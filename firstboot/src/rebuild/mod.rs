@@ -86,7 +86,7 @@ impl Rebuild {
             identity,
             &self.peer_client,
             &credentials,
-            NodeState::of(journal).added,
+            NodeState::of(journal).added_member_id,
         )
         .await?;
         observed.clusters.extend(live_clusters.iter());

@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// records the intended promotion.
 pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
-    let Some(member) = state.added.filter(|_| !state.healthy) else {
+    let Some(member) = state.added_member_id.filter(|_| !state.was_healthy) else {
         return Ok(None);
     };
     journal.record_intent(

@@ -83,7 +83,7 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<ArchiveRow>> {
                 Event::SwapBegun(data_swap) => data_swap.archive_to.as_ref() == Some(&folder.path),
                 _ => false,
             })
-            .find_map(|(number, _)| NodeState::from(&journal.entries[..number]).cluster);
+            .find_map(|(number, _)| NodeState::from(&journal.entries[..number]).cluster_id);
         Ok(ArchiveRow {
             time: folder.at.assume_utc().format(&Rfc3339)?,
             at: folder.at.assume_utc(),

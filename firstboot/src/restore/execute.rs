@@ -282,8 +282,8 @@ fn plan_swap(
             Some(ArchivedData {
                 path,
                 initial_cluster: begun,
-                cluster,
-                member,
+                cluster_id: cluster,
+                member_id: member,
                 revision,
                 ..
             }),

@@ -148,7 +148,7 @@ fn choose_source(
             })?;
         archive::check(archived)?;
         let mode = BootstrapMode::Rollback {
-            cluster: archived.cluster,
+            cluster: archived.cluster_id,
         };
         Ok((mode, None))
     } else {

@@ -150,7 +150,7 @@ pub(super) fn plan(
         cluster: cluster.name.clone(),
         action: mode.to_string(),
         snapshot: source.map(|source| PlannedSnapshot::of(source, mode)),
-        cluster_id: state.cluster.map(|id| format!("{id:x}")),
+        cluster_id: state.cluster_id.map(|id| format!("{id:x}")),
         then: then(&cluster.name, state, mode),
         members,
         without: without.iter().cloned().collect(),
@@ -162,7 +162,7 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(archived)) => {
             let member = archived
-                .member
+                .member_id
                 .map(|id| format!(" as its member {id:x}"))
                 .unwrap_or_default();
             format!(

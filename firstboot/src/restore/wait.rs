@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     let state = NodeState::of(&Journal::open_read_only(paths::JOURNAL)?);
-    let cluster = state.cluster.unwrap_or_default();
+    let cluster = state.cluster_id.unwrap_or_default();
     let expected = expected(&identity.cluster.members, state.initial_cluster.as_ref());
     block_on(async {
         let credentials = installed_credentials()?;

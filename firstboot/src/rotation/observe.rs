@@ -103,7 +103,7 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
 
 pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal)
-        .member
+        .member_id
         .context("a bug: the journal does not record the id of this healthy member")
 }
 

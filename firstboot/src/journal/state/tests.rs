@@ -73,14 +73,14 @@ pub(crate) fn restored() -> Vec<Event> {
 #[test]
 fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
     let state = state(restored());
-    assert!(state.order.is_none() && state.swap.is_none() && !state.healthy);
+    assert!(state.order.is_none() && state.swap.is_none() && !state.was_healthy);
     assert_eq!(
-        (state.cluster, state.member, state.revision),
+        (state.cluster_id, state.member_id, state.revision),
         (Some(2), Some(20), 9)
     );
     let archived = state.archived.clone().unwrap();
     assert_eq!(
-        (archived.path, archived.cluster, archived.member),
+        (archived.path, archived.cluster_id, archived.member_id),
         ("/aside/1".into(), 1, Some(10))
     );
     assert_eq!(
@@ -91,7 +91,10 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         ("new", "t")
     );
     assert_eq!(
-        (state.etcd, archived.etcd.map(|etcd| etcd.patch)),
+        (
+            state.etcd_version,
+            archived.etcd_version.map(|etcd| etcd.patch)
+        ),
         (None, Some(1))
     );
     // A member that has lost its data must not start with an empty log, because the other members
@@ -128,7 +131,7 @@ fn the_state_changes_only_once_the_swap_is_done() {
             (order, ready, data_swap)
         );
         assert_eq!(
-            (now.cluster, now.member, now.healthy),
+            (now.cluster_id, now.member_id, now.was_healthy),
             (Some(1), Some(10), true)
         );
         events.push(Event::RestoreAbandoned);
@@ -207,5 +210,5 @@ fn an_operators_order_remains_until_it_is_executed() {
     let new = after(Event::DiskIdDrawn {
         disk_id: DiskId::of(3),
     });
-    assert_eq!((new.intent, new.member), (MembershipIntent::None, None));
+    assert_eq!((new.intent, new.member_id), (MembershipIntent::None, None));
 }

@@ -162,7 +162,7 @@ impl Node {
         let state = NodeState {
             disk_id: known.disk_id,
             initial_cluster: Some(start),
-            healthy: true,
+            was_healthy: true,
             data: known.identity,
             ..NodeState::default()
         };
