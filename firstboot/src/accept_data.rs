@@ -54,7 +54,7 @@ pub(crate) fn accept() -> Result<()> {
                 return Err(refused(ReasonId::DataNotAcceptable.because(why)));
             }
         }
-        files::remove(paths::PROGRESS)?;
+        files::remove(paths::WAL_CHECKPOINT)?;
         journal.add(Event::DataAccepted)
     })?;
     say(format!(

@@ -124,18 +124,18 @@ fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());
     };
-    let Some(progress) = WalCheckpoint::read(&expected)? else {
+    let Some(checkpoint) = WalCheckpoint::read(&expected)? else {
         return Ok(());
     };
     let path = Path::new(paths::DATA);
     let found = DataDirState::at(path)?;
-    if check_data(&expected, &found, Some(&progress)) != DataCheck::Intact {
+    if check_data(&expected, &found, Some(&checkpoint)) != DataCheck::Intact {
         return Ok(());
     }
     let wal = found.wal.map_err(anyhow::Error::msg)?;
-    let Some(progress) = progress.stopped(wal) else {
+    let Some(checkpoint) = checkpoint.stopped(wal) else {
         return Ok(());
     };
     flush_wal(path)?;
-    progress.write()
+    checkpoint.write()
 }

@@ -98,7 +98,7 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// lost together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The file that records where etcd's WAL ended at etcd's last start and at etcd's last stop.
-pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
+pub(crate) const WAL_CHECKPOINT: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot deletes only on an operator's order.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
 /// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when an

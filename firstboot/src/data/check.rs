@@ -76,12 +76,12 @@ impl fmt::Display for UnusableData {
 pub(crate) fn check_data(
     expected: &RecordedData,
     found: &DataDirState,
-    progress: Option<&WalCheckpoint>,
+    checkpoint: Option<&WalCheckpoint>,
 ) -> DataCheck {
     let Some(known) = &expected.identity else {
         return check_first_start(expected, found);
     };
-    match check_known_data(known, found, progress) {
+    match check_known_data(known, found, checkpoint) {
         Ok(()) => DataCheck::Intact,
         Err(why) => DataCheck::Unusable(why),
     }
@@ -133,7 +133,7 @@ fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck
 fn check_known_data(
     known: &DataIdentity,
     found: &DataDirState,
-    progress: Option<&WalCheckpoint>,
+    checkpoint: Option<&WalCheckpoint>,
 ) -> Result<(), UnusableData> {
     if found.contents == Contents::Empty {
         return Err(UnusableData::Deleted);
@@ -161,8 +161,8 @@ fn check_known_data(
             "its WAL ends at entry {last}, but its database contains entry {applied}"
         )));
     }
-    progress.map_or(Ok(()), |progress| {
-        progress.compare(wal).map_err(UnusableData::Outdated)
+    checkpoint.map_or(Ok(()), |checkpoint| {
+        checkpoint.compare(wal).map_err(UnusableData::Outdated)
     })
 }
 

@@ -40,10 +40,10 @@ use crate::paths;
 /// Reads etcd's data directory and checks the data. etcd must not be running.
 pub(crate) fn inspect(expected: &RecordedData) -> Result<(Contents, DataCheck)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
-    let progress = WalCheckpoint::read(expected)?;
+    let checkpoint = WalCheckpoint::read(expected)?;
     Ok((
         found.contents,
-        check_data(expected, &found, progress.as_ref()),
+        check_data(expected, &found, checkpoint.as_ref()),
     ))
 }
 

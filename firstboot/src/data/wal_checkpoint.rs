@@ -45,28 +45,28 @@ impl WalCheckpoint {
 
     /// Returns the record for this disk, member and cluster, or `None` if there is none.
     pub(crate) fn read(expected: &RecordedData) -> Result<Option<Self>> {
-        let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
+        let Some(bytes) = files::read_if_there(paths::WAL_CHECKPOINT)? else {
             return Ok(None);
         };
         // An interrupted write cannot have damaged the file, because firstboot replaces the file in
         // one step.
-        let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
+        let checkpoint: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest data, delete that file",
-                paths::PROGRESS
+                paths::WAL_CHECKPOINT
             )
         })?;
         // A restore replaces the WAL, so a record about the previous data does not apply.
-        let same = expected.disk_id == Some(progress.disk_id)
+        let same = expected.disk_id == Some(checkpoint.disk_id)
             && expected.identity.is_some_and(|known| {
-                (known.member, known.cluster) == (progress.wal.member, progress.wal.cluster)
+                (known.member, known.cluster) == (checkpoint.wal.member, checkpoint.wal.cluster)
             });
-        Ok(same.then_some(progress))
+        Ok(same.then_some(checkpoint))
     }
 
     /// Writes the file durably.
     pub(crate) fn write(&self) -> Result<()> {
-        DesiredFile::new(paths::PROGRESS, serde_json::to_vec(self)?)
+        DesiredFile::new(paths::WAL_CHECKPOINT, serde_json::to_vec(self)?)
             .mode(0o600, ROOT)
             .write()
     }
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn the_keys_are_the_same_as_in_earlier_versions() {
-        let progress = WalCheckpoint::starting(DiskId::of(1), WalEnd::default());
-        let text = serde_json::to_string(&progress).unwrap();
+        let checkpoint = WalCheckpoint::starting(DiskId::of(1), WalEnd::default());
+        let text = serde_json::to_string(&checkpoint).unwrap();
         assert!(
             text.starts_with(
                 r#"{"life":"00000000000000000000000000000001","running":true,"log":{"#

@@ -161,15 +161,15 @@ fn gone_log() -> Result<WalEnd, String> {
 }
 
 #[test]
-fn a_wal_that_is_behind_the_recorded_progress_is_unusable() {
+fn a_wal_that_is_behind_the_checkpoint_is_unusable() {
     let now = |wal: WalEnd| DataDirState {
         wal: Ok(wal),
         applied: Ok(0),
         ..left()
     };
     let starting = WalCheckpoint::starting(DiskId::of(1), LOG);
-    let follows = |progress: &WalCheckpoint, wal| {
-        check_data(&expected(), &now(wal), Some(progress)) == DataCheck::Intact
+    let follows = |checkpoint: &WalCheckpoint, wal| {
+        check_data(&expected(), &now(wal), Some(checkpoint)) == DataCheck::Intact
     };
     assert!(follows(&starting, LOG));
     assert!(follows(
