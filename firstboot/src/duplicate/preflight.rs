@@ -19,7 +19,7 @@ use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
 use crate::membership::{
-    self, ActiveStreams, Liveness, LivenessDetector, OBSERVATION_INTERVAL, Peer, PeerClient,
+    self, ActiveStreams, Liveness, LivenessDetector, MemberReport, OBSERVATION_INTERVAL, PeerClient,
 };
 use crate::output::say;
 use crate::paths;
@@ -221,7 +221,7 @@ fn wait_until_unique(
 /// Observes whether the other members receive traffic from this node's member.
 fn observe(
     identity: &Identity,
-    peers: &[Peer],
+    peers: &[MemberReport],
     member: Option<u64>,
     detector: &mut LivenessDetector,
     runtime: &Runtime,
@@ -249,7 +249,7 @@ fn quiet_time(identity: &Identity) -> Duration {
 
 /// Returns an error if the other members removed this node's member, or if this node's version of
 /// etcd must not run alongside their versions.
-fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
+fn check_peers(identity: &Identity, state: &NodeState, peers: &[MemberReport]) -> Result<()> {
     if let Some(why) = no_longer_member(peers, known_ids(state)) {
         return Err(refused(why));
     }
@@ -333,7 +333,7 @@ fn known_ids(state: &NodeState) -> Ids {
     }
 }
 
-fn no_longer_member(peers: &[Peer], ids: Ids) -> Option<Reason> {
+fn no_longer_member(peers: &[MemberReport], ids: Ids) -> Option<Reason> {
     let own = ids.member?;
     if peers.is_empty() {
         return None;
@@ -347,12 +347,12 @@ mod tests {
     use super::*;
     use crate::domain::{InitialCluster, cluster_id, member_id};
 
-    fn peer(cluster_id: u64, members: &[u64]) -> Peer {
+    fn peer(cluster_id: u64, members: &[u64]) -> MemberReport {
         let member = |id: &u64| crate::etcd::Member {
             id: *id,
             ..crate::etcd::Member::default()
         };
-        Peer::example(
+        MemberReport::example(
             cluster_id,
             2,
             &members.iter().map(member).collect::<Vec<_>>(),

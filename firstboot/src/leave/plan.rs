@@ -5,7 +5,7 @@
 //! etcd allows a removal even if one of the other members is down, and the cluster may lose its
 //! fault tolerance. The rule in this module requires that all other members be healthy.
 
-use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
+use crate::membership::{MemberReport, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
 
 /// The observed state of the cluster.
@@ -22,7 +22,7 @@ pub(crate) struct Observed {
     /// only voter.
     pub(crate) alone: bool,
     /// The other members that answered a linearizable read.
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers: Vec<MemberReport>,
     /// The reason why another member may stop its etcd at any time, for an update or for a change of
     /// the CA, or the reason why this is unknown.
     pub(crate) other_stops: Option<Reason>,

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::list::Peer;
+use super::list::MemberReport;
 
 /// A stream on which a member has sent nothing for this time counts as closed, because an open
 /// stream carries a heartbeat every 1.7 s (server/etcdserver/api/rafthttp/stream.go,
@@ -24,7 +24,7 @@ pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
     /// Removes from each peer's report the connections that exist only in the gauge.
-    pub(crate) fn retain_active(&mut self, peers: &mut [Peer], now: Instant) {
+    pub(crate) fn retain_active(&mut self, peers: &mut [MemberReport], now: Instant) {
         for peer in peers {
             let name = &peer.name;
             peer.connected.retain(|member, sent| {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_heartbeat_is_closed() {
-        let mut peer = Peer::example(1, 1, &[]);
+        let mut peer = MemberReport::example(1, 1, &[]);
         let (mut streams, begun) = (ActiveStreams::default(), Instant::now());
         let mut connected = |sent: u64, seconds| {
             peer.connected = BTreeMap::from([(0xab, sent)]);

@@ -11,7 +11,7 @@ use crate::reason::{Reason, ReasonId};
 
 /// The report of one member of a running cluster.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Peer {
+pub(crate) struct MemberReport {
     pub(crate) name: String,
     pub(crate) url: String,
     /// The id of the cluster to which the member belongs.
@@ -39,7 +39,7 @@ pub(crate) struct Peer {
 }
 
 #[cfg(test)]
-impl Peer {
+impl MemberReport {
     /// Returns the report of a member of a cluster with etcd 3.5, for tests.
     pub(crate) fn example(cluster_id: u64, member_id: u64, members: &[Member]) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Peer {
 /// Returns the members with this node's name or peer URL. The comparison includes the name because
 /// a new image may have given the node a different address, and etcd treats two members with the
 /// same name as one member with two addresses.
-pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
+pub(crate) fn own_entries<'a>(peer: &'a MemberReport, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
         .filter(|member| is_own_entry(member, name, url))
@@ -76,7 +76,7 @@ pub(crate) fn is_own_entry(member: &Member, name: &str, url: &str) -> bool {
 }
 
 /// Returns the id of the member with this name or peer URL, if the first peer lists exactly one.
-pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
+pub(crate) fn listed_member_id(peers: &[MemberReport], name: &str, url: &str) -> Option<u64> {
     match own_entries(peers.first()?, name, url).as_slice() {
         [only] => Some(only.id),
         _ => None,
@@ -85,7 +85,7 @@ pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<
 
 /// If one of the peers is connected to this member or is this member itself, returns the reason to
 /// suspect a duplicate.
-pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
+pub(crate) fn find_duplicate(peers: &[MemberReport], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
         .find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
@@ -102,7 +102,7 @@ pub(crate) fn peer_url_of(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
-pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
+pub(crate) fn is_listed(peers: &[MemberReport], member: u64) -> bool {
     peers
         .iter()
         .any(|peer| peer.members.iter().any(|listed| listed.id == member))
@@ -118,7 +118,7 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
 
 /// If none of the peers belongs to this node's cluster, returns a message. Returns `None` if there
 /// are no peers, or if the id of this node's cluster is unknown.
-pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
+pub(crate) fn another_cluster(peers: &[MemberReport], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
         ReasonId::AnotherCluster.because(format!(
@@ -129,7 +129,7 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
 
 /// Returns the other voters that are not healthy, and all other learners, because a learner may
 /// become a voter that counts for the quorum.
-pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
+pub(crate) fn unhealthy(peers: &[MemberReport], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers
         .iter()
@@ -143,18 +143,18 @@ pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
 }
 
 /// Returns whether all peers report the same member list.
-pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
+pub(crate) fn same_member_list(peers: &[MemberReport]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }
 
-fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
+fn ids(peer: &MemberReport) -> BTreeSet<(u64, bool, &[String])> {
     peer.members
         .iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))
         .collect()
 }
 
-pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
+pub(crate) fn versions(peers: &[MemberReport]) -> ClusterVersions {
     ClusterVersions {
         members: peers
             .iter()

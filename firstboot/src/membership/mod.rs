@@ -17,8 +17,8 @@ pub(crate) mod protocol;
 pub(crate) use active_streams::ActiveStreams;
 pub(crate) use leadership::{remove_member, transfer_leadership};
 pub(crate) use list::{
-    Peer, another_cluster, find_duplicate, is_listed, is_own_entry, listed_member_id, own_entries,
-    peer_url_of, removed_reason, same_member_list, unhealthy, versions,
+    MemberReport, another_cluster, find_duplicate, is_listed, is_own_entry, listed_member_id,
+    own_entries, peer_url_of, removed_reason, same_member_list, unhealthy, versions,
 };
 pub(crate) use liveness::{Liveness, LivenessDetector, OBSERVATION_INTERVAL, read_traffic};
 pub(crate) use peer_client::{PeerClient, ProbeResult};

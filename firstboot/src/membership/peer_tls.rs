@@ -43,9 +43,9 @@ fn peer(tls: &NodeTls) -> Result<Pair> {
 
 /// A verifier that accepts only clients with a peer certificate.
 #[derive(Debug)]
-struct Peers(Arc<dyn ClientCertVerifier>);
+struct PeerCertVerifier(Arc<dyn ClientCertVerifier>);
 
-impl Peers {
+impl PeerCertVerifier {
     fn of(tls: &NodeTls) -> Result<Arc<Self>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Ok(Arc::new(Self(
@@ -54,7 +54,7 @@ impl Peers {
     }
 }
 
-impl ClientCertVerifier for Peers {
+impl ClientCertVerifier for PeerCertVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.0.root_hint_subjects()
     }
@@ -96,7 +96,7 @@ impl ClientCertVerifier for Peers {
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     let (chain, key) = peer(tls)?;
     let mut config = ServerConfig::builder()
-        .with_client_cert_verifier(Peers::of(tls)?)
+        .with_client_cert_verifier(PeerCertVerifier::of(tls)?)
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -116,10 +116,10 @@ mod tests {
     #[test]
     fn a_peer_is_accepted_and_a_client_of_the_same_ca_is_refused() {
         let tls = crate::steps::test_identity().document_tls;
-        let peers = Peers::of(&tls).unwrap();
+        let verifier = PeerCertVerifier::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {
             let leaf = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
-            peers
+            verifier
                 .verify_client_cert(&leaf, &[], UnixTime::now())
                 .map(drop)
         };

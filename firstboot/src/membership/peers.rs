@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::active_streams::connected;
-use super::list::Peer;
+use super::list::MemberReport;
 use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
@@ -33,7 +33,7 @@ pub(crate) async fn query_others(
     peer_client: &PeerClient,
     credentials: &Credentials,
     patience: Duration,
-) -> (Vec<Peer>, BTreeSet<u64>) {
+) -> (Vec<MemberReport>, BTreeSet<u64>) {
     let (mut peers, mut clusters) =
         ask(recipe_peers(identity), peer_client, credentials, patience).await;
     let extra = if peers.is_empty() {
@@ -56,7 +56,7 @@ pub(crate) async fn query_own(
     peer_client: &PeerClient,
     credentials: &Credentials,
     patience: Duration,
-) -> Option<Peer> {
+) -> Option<MemberReport> {
     let own = identity.cluster.member(&identity.node.name)?;
     let whom = BTreeSet::from([(own.name.to_string(), own.client_url())]);
     ask(whom, peer_client, credentials, patience).await.0.pop()
@@ -75,7 +75,10 @@ pub(crate) fn recipe_peers(identity: &Identity) -> BTreeSet<(String, String)> {
 }
 
 /// Returns the members that the peers list but the recipe does not contain.
-pub(crate) fn extra_peers(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
+pub(crate) fn extra_peers(
+    identity: &Identity,
+    peers: &[MemberReport],
+) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity
         .cluster
         .members
@@ -95,7 +98,7 @@ async fn ask(
     peer_client: &PeerClient,
     credentials: &Credentials,
     patience: Duration,
-) -> (Vec<Peer>, BTreeSet<u64>) {
+) -> (Vec<MemberReport>, BTreeSet<u64>) {
     let mut questions = JoinSet::new();
     for (name, url) in whom {
         let (peer_client, credentials) = (peer_client.clone(), credentials.clone());
@@ -130,7 +133,7 @@ async fn one(
     peer_client: &PeerClient,
     credentials: &Credentials,
     end: Instant,
-) -> Result<(u64, Option<Peer>)> {
+) -> Result<(u64, Option<MemberReport>)> {
     let answer = async {
         let client = Client::connect(&url, credentials).await?;
         let status = client.status().await?;
@@ -147,7 +150,7 @@ async fn one(
         let version: EtcdVersion = status.version.parse()?;
         let (metrics, date) = peer_client.page(&url, "/metrics", LIMIT).await?;
         let ahead = date.map_or(0, |date| (date - OffsetDateTime::now_utc()).whole_seconds());
-        Ok::<_, anyhow::Error>(Peer {
+        Ok::<_, anyhow::Error>(MemberReport {
             name,
             cluster_id: header.cluster_id,
             cluster_minor: cluster_minor(peer_client, &url).await,

@@ -15,7 +15,8 @@ use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
 use crate::membership::{
-    Peer, find_duplicate, is_own_entry, own_entries, peer_url_of, same_member_list, versions,
+    MemberReport, find_duplicate, is_own_entry, own_entries, peer_url_of, same_member_list,
+    versions,
 };
 use crate::reason::{Reason, ReasonId};
 
@@ -33,7 +34,7 @@ pub(crate) struct Observed {
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
     /// The members that answered a linearizable read.
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers: Vec<MemberReport>,
     /// The clusters of all members that run etcd, whether or not they have a quorum.
     pub(crate) clusters: BTreeSet<u64>,
 }
@@ -143,7 +144,7 @@ fn clusters_differ(clusters: &BTreeSet<u64>) -> RebuildStep {
     )
 }
 
-fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<RebuildStep> {
+fn without_quorum(peers: &[MemberReport], voters: &BTreeSet<u64>) -> Option<RebuildStep> {
     let well = peers
         .iter()
         .filter(|peer| voters.contains(&peer.member_id))
@@ -182,7 +183,7 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
 /// clusters may share a CA, and an address may be reassigned to a different machine. Without this
 /// check, a node could be added to the wrong cluster and would then be missing from its own
 /// cluster.
-fn wrong_responder(peers: &[Peer]) -> Option<String> {
+fn wrong_responder(peers: &[MemberReport]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
         (own.title() != peer.name).then(|| {
@@ -281,7 +282,7 @@ fn other_versions(observed: &Observed) -> Option<String> {
 /// Returns the value of `initial-cluster`. A member that has never started does not have a name
 /// yet, so the value contains an arbitrary name for that member. The arbitrary name must differ
 /// from this node's name, because etcd finds its own entry by the name.
-fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
+fn names(observed: &Observed, peer: &MemberReport) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);
         let name = if own {

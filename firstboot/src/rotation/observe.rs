@@ -14,7 +14,7 @@ use crate::domain::CaSubject;
 use crate::etcd::{Client, Member, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
+use crate::membership::{MemberReport, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
 use crate::paths;
 
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
@@ -108,7 +108,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
 }
 
 /// Returns the reports of the other members that answer a linearizable read.
-pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
+pub(super) async fn peers(identity: &Identity) -> Result<Vec<MemberReport>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(query_others(
         identity,

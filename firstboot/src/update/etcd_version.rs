@@ -14,16 +14,16 @@
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
 
-use crate::membership::Peer;
+use crate::membership::MemberReport;
 use crate::reason::{Reason, ReasonId};
 
 /// The reports of the members.
 #[derive(Debug, Default)]
 pub(super) struct MemberReports {
     /// This node's member, if it answers a linearizable read.
-    pub(super) own: Option<Peer>,
+    pub(super) own: Option<MemberReport>,
     /// The other members that answer a linearizable read.
-    pub(super) others: Vec<Peer>,
+    pub(super) others: Vec<MemberReport>,
 }
 
 /// The next step.
@@ -42,7 +42,7 @@ pub(super) enum NextStep {
 /// Returns the reason why a node with this version of etcd must not run alongside the other
 /// members, or `None` if the node may run alongside them. A node calls this function before it
 /// takes its turn.
-pub(super) fn obstacle(target: EtcdVersion, others: &[Peer]) -> Option<Reason> {
+pub(super) fn obstacle(target: EtcdVersion, others: &[MemberReport]) -> Option<Reason> {
     let apart = others
         .iter()
         .find_map(|peer| coexistence_obstacle(target, &peer.name, peer.version));
@@ -99,7 +99,7 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
 
 /// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
 /// A downgrade to another minor version is not the downgrade that firstboot enabled.
-pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&Peer> {
+pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&MemberReport> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))
 }
@@ -127,17 +127,17 @@ mod tests {
     }
 
     /// Returns a member of a cluster of three members.
-    fn member(id: u64, etcd: &str, cluster_minor: u64) -> Peer {
+    fn member(id: u64, etcd: &str, cluster_minor: u64) -> MemberReport {
         let member = |id| Member {
             id,
             name: format!("etcd-{id}"),
             ..Member::default()
         };
-        Peer {
+        MemberReport {
             version: version(etcd),
             cluster_minor: Some(cluster_minor),
             storage: (version(etcd).minor >= 6).then_some(cluster_minor),
-            ..Peer::example(1, id, &[1, 2, 3].map(member))
+            ..MemberReport::example(1, id, &[1, 2, 3].map(member))
         }
     }
 

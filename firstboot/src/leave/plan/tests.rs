@@ -14,10 +14,10 @@ fn member(id: u64) -> Member {
     }
 }
 
-fn peer(id: u64, members: &[Member]) -> Peer {
-    Peer {
+fn peer(id: u64, members: &[Member]) -> MemberReport {
+    MemberReport {
         index: 100 + id,
-        ..Peer::example(7, id, members)
+        ..MemberReport::example(7, id, members)
     }
 }
 

@@ -19,9 +19,9 @@ fn member(id: u64) -> Member {
 /// Returns a cluster of nodes 1, 2 and 3, in which node 3 must be rebuilt and the other two are
 /// healthy.
 fn observed() -> Observed {
-    let peer = |id: u64| Peer {
+    let peer = |id: u64| MemberReport {
         connected: BTreeMap::from([(3 - id, 1)]),
-        ..Peer::example(7, id, &[1, 2, 3].map(member))
+        ..MemberReport::example(7, id, &[1, 2, 3].map(member))
     };
     Observed {
         name: "etcd-3".parse().unwrap(),
@@ -111,7 +111,7 @@ fn a_node_with_another_address_replaces_its_old_member() {
     let mut now = observed();
     now.peer_url = "https://10.0.0.33:2380".into();
     assert_eq!(plan(&now), RebuildStep::Remove(3));
-    now.peers.push(Peer {
+    now.peers.push(MemberReport {
         member_id: 3,
         name: "etcd-3".into(),
         ..now.peers[1].clone()
@@ -206,7 +206,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
         |now| {
             newer(now);
             members(now, &[1, 2, 3, 4, 5].map(member));
-            now.peers.push(Peer {
+            now.peers.push(MemberReport {
                 member_id: 4,
                 name: "etcd-4".into(),
                 ..now.peers[1].clone()
@@ -243,7 +243,7 @@ proptest! {
         }
         let model = now.peers[0].clone();
         let who = (1..=7_u64).zip(&answers).zip(&connected).filter(|((id, answers), _)| **answers && *id != 3);
-        now.peers = who.map(|((id, _), connected)| Peer {
+        now.peers = who.map(|((id, _), connected)| MemberReport {
             name: format!("etcd-{id}"),
             member_id: id,
             members: list(if same || id < 3 { &kinds } else { &others }),
