@@ -84,8 +84,10 @@ impl LocalState {
     }
 
     /// Returns whether at least one excluded member has not been probed yet.
-    fn lacks_excluded(&self, views: &PeerObservations) -> bool {
-        self.without.iter().any(|name| !views.contains_key(name))
+    fn lacks_excluded(&self, observations: &PeerObservations) -> bool {
+        self.without
+            .iter()
+            .any(|name| !observations.contains_key(name))
     }
 
     pub(crate) fn others(&self) -> impl Iterator<Item = &Label> {
@@ -111,8 +113,8 @@ pub(crate) enum Action {
 }
 
 /// Decides the next action from the state of this node and its observations of the other members.
-pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
-    if let Some(step) = decide_with_live_cluster(local, views) {
+pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Action {
+    if let Some(step) = decide_with_live_cluster(local, observations) {
         return step;
     }
     let mut nonces = Nonces::from([(local.name.clone(), local.nonce)]);
@@ -122,7 +124,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         let Some(PeerObservation {
             state: Some(state),
             answered_last_probe,
-        }) = views.get(name)
+        }) = observations.get(name)
         else {
             return Action::Wait;
         };
@@ -158,7 +160,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
         }
         // The operator excludes a member that is not running, so the node first finds out whether
         // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
-        _ if local.lacks_excluded(views) => Action::Wait,
+        _ if local.lacks_excluded(observations) => Action::Wait,
         _ if all_answered && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
     }
@@ -179,10 +181,10 @@ pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode)
 
 /// Returns the action that a running etcd or a different order on another member requires. Returns
 /// `None` if neither requires an action.
-fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
-    let live_clusters: BTreeSet<u64> = views
+fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
+    let live_clusters: BTreeSet<u64> = observations
         .values()
-        .filter_map(|view| match view.state {
+        .filter_map(|observation| match observation.state {
             Some(PeerState::Etcd { cluster_id }) => Some(cluster_id),
             _ => None,
         })
@@ -202,15 +204,15 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
         return Some(Action::StartEtcd(proposal.id));
     }
     // Before the node decides, it must have probed every excluded member.
-    if local.lacks_excluded(views) {
+    if local.lacks_excluded(observations) {
         return Some(Action::Wait);
     }
-    decide_with_other_orders(local, views)
+    decide_with_other_orders(local, observations)
 }
 
 /// Returns the action of a node with an order if another member has a different order, or runs etcd
 /// without the new data. Returns `None` if no such member requires an action.
-fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Option<Action> {
+fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
     let has_accepted = !local.proposals.is_empty();
     for (
         name,
@@ -218,7 +220,7 @@ fn decide_with_other_orders(local: &LocalState, views: &PeerObservations) -> Opt
             state,
             answered_last_probe,
         },
-    ) in views
+    ) in observations
     {
         let takes_part = local.initial.contains(name);
         match state {

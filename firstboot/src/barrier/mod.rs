@@ -229,7 +229,7 @@ pub(crate) async fn reach_agreement(
         if let Some(why) = cancelled {
             return Ok(cancelled_outcome(why, &logged));
         }
-        let action = decide(&local, &tracker.views());
+        let action = decide(&local, &tracker.observations());
         match action {
             Action::AcceptProposal(nonces, mode) => {
                 let proposal = Proposal::new(cluster, nonces.clone(), mode);

@@ -147,7 +147,7 @@ impl Explorer {
             .collect()
     }
 
-    fn view(&self, of: usize, reported: ModelMessage) -> PeerObservation {
+    fn observation(&self, of: usize, reported: ModelMessage) -> PeerObservation {
         let state = match reported {
             ModelMessage::Nothing => None,
             ModelMessage::Etcd(proposal) => Some(PeerState::Etcd {
@@ -197,16 +197,16 @@ impl Explorer {
                 .collect(),
             mode: Self::mode(node.ordered),
         };
-        let views = (0..self.names.len()).filter(|other| *other != at);
-        let views = views
+        let observations = (0..self.names.len()).filter(|other| *other != at);
+        let observations = observations
             .map(|other| {
                 (
                     self.names[other].clone(),
-                    self.view(other, node.seen[other]),
+                    self.observation(other, node.seen[other]),
                 )
             })
             .collect();
-        (self.rule)(&local, &views)
+        (self.rule)(&local, &observations)
     }
 
     /// Returns the state of a node after its decision, or `None` if the node waits. Nodes in the

@@ -17,7 +17,7 @@ use crate::reason::{Reason, ReasonId};
 /// The observations of one member, with the times at which they were made.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
-    view: PeerObservation,
+    observation: PeerObservation,
     /// The time at which the member last answered.
     last_answer_at: Option<SystemTime>,
     /// The result of the last probe.
@@ -38,7 +38,7 @@ impl PeerTracker {
             .as_ref()
             .filter(|before| before.now == heard)
             .map_or(at, |before| before.since);
-        let (view, spoke) = match &heard {
+        let (observation, spoke) = match &heard {
             ProbeResult::State(state) => (
                 PeerObservation {
                     state: Some(state.clone()),
@@ -50,7 +50,7 @@ impl PeerTracker {
                 Some(before) => (
                     PeerObservation {
                         answered_last_probe: false,
-                        ..before.view
+                        ..before.observation
                     },
                     before.last_answer_at,
                 ),
@@ -60,7 +60,7 @@ impl PeerTracker {
         self.0.insert(
             name.clone(),
             TrackedPeer {
-                view,
+                observation,
                 last_answer_at: spoke,
                 now: heard,
                 since,
@@ -69,10 +69,10 @@ impl PeerTracker {
     }
 
     /// Returns the observations that `decide` needs.
-    pub(crate) fn views(&self) -> PeerObservations {
+    pub(crate) fn observations(&self) -> PeerObservations {
         self.0
             .iter()
-            .map(|(name, peer)| (name.clone(), peer.view.clone()))
+            .map(|(name, peer)| (name.clone(), peer.observation.clone()))
             .collect()
     }
 
@@ -142,7 +142,7 @@ impl TrackedPeer {
         Some(match &self.now {
             // The message omits an excluded member that has never answered.
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_)
-                if is_excluded && self.view.state.is_none() =>
+                if is_excluded && self.observation.state.is_none() =>
             {
                 return None;
             }
@@ -273,7 +273,7 @@ impl TrackedPeer {
     }
 
     fn last_heard(&self) -> String {
-        let what = match &self.view.state {
+        let what = match &self.observation.state {
             None => return "it never answered".to_owned(),
             Some(PeerState::Etcd { cluster_id }) => {
                 format!("as etcd in the cluster {cluster_id:x}")
@@ -356,7 +356,7 @@ mod tests {
             reason,
             "an unchanged state gives the same message"
         );
-        assert!(!tracker.views()[&label("b")].answered_last_probe);
+        assert!(!tracker.observations()[&label("b")].answered_last_probe);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn alone(mode: BootstrapMode) -> LocalState {
 
 /// Returns the observations of a machine `b`, which has this order and excludes all other members,
 /// and of a machine `c` that is off.
-fn views(mode: BootstrapMode, answered_last_probe: bool) -> PeerObservations {
+fn observations(mode: BootstrapMode, answered_last_probe: bool) -> PeerObservations {
     let state = PeerState::Firstboot {
         nonce: Nonce::of(2),
         phase: BarrierPhase::Empty,
@@ -44,11 +44,12 @@ fn views(mode: BootstrapMode, answered_last_probe: bool) -> PeerObservations {
 
 #[test]
 fn two_operators_who_restore_two_machines_alone_start_no_two_clusters() {
-    let accepts = |own, excluded, answered| match decide(&alone(own), &views(excluded, answered)) {
-        Action::AcceptProposal(..) => true,
-        Action::Wait => false,
-        action => panic!("{action:?}"),
-    };
+    let accepts =
+        |own, excluded, answered| match decide(&alone(own), &observations(excluded, answered)) {
+            Action::AcceptProposal(..) => true,
+            Action::Wait => false,
+            action => panic!("{action:?}"),
+        };
     let back = |cluster| BootstrapMode::Rollback { cluster };
     for (own, excluded) in [
         (restore(1), restore(1)),

@@ -56,7 +56,7 @@ fn memories() -> Vec<LocalState> {
 
 /// Returns all possible observations of another member that has one of these orders. Proposal 3 and
 /// cluster 3 are unknown to this node.
-fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
+fn observations(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
     let accepted = [1, 2, 3].map(|number: u64| BarrierPhase::Accepted {
         proposal: Sha256::of(&number.to_be_bytes()),
@@ -86,24 +86,24 @@ fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
         .collect()
 }
 
-fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
-    let id = |view: &PeerObservation| {
-        if let Some(PeerState::Etcd { cluster_id }) = view.state {
+fn clusters(observations: &PeerObservations) -> BTreeSet<u64> {
+    let id = |peer: &PeerObservation| {
+        if let Some(PeerState::Etcd { cluster_id }) = peer.state {
             Some(cluster_id)
         } else {
             None
         }
     };
-    views.values().filter_map(id).collect()
+    observations.values().filter_map(id).collect()
 }
 
 /// Returns the nonce and the phase that an initial member reported, if firstboot is running on that
 /// member, and if the member excludes the same members and has a compatible order.
 fn agreed<'a>(
     local: &LocalState,
-    view: &'a PeerObservation,
+    peer: &'a PeerObservation,
 ) -> Option<(&'a Nonce, &'a BarrierPhase)> {
-    match &view.state {
+    match &peer.state {
         Some(PeerState::Firstboot {
             nonce,
             phase,
@@ -116,26 +116,27 @@ fn agreed<'a>(
     }
 }
 
-fn check(local: &LocalState, views: &PeerObservations) {
-    let step = decide(local, views);
-    let said = format!("{step:?} from {local:?} and {views:?}");
-    let strangers = clusters(views).iter().any(|id| {
+fn check(local: &LocalState, observations: &PeerObservations) {
+    let step = decide(local, observations);
+    let live_clusters = clusters(observations);
+    let said = format!("{step:?} from {local:?} and {observations:?}");
+    let strangers = live_clusters.iter().any(|id| {
         !local
             .proposals
             .iter()
             .any(|proposal| proposal.cluster_id == *id)
     });
-    let others = || local.others().map(|name| &views[name]);
+    let others = || local.others().map(|name| &observations[name]);
     match step {
         Action::StartEtcd(id) => {
             let proposal = local.proposals.iter().find(|proposal| proposal.id == id);
             let proposal =
                 proposal.unwrap_or_else(|| panic!("the node never accepted the proposal: {said}"));
-            let follows = clusters(views) == BTreeSet::from([proposal.cluster_id]);
-            let begins = clusters(views).is_empty()
+            let follows = live_clusters == BTreeSet::from([proposal.cluster_id]);
+            let begins = live_clusters.is_empty()
                 && local.proposals.last() == Some(proposal)
-                && others().all(|view| {
-                    agreed(local, view)
+                && others().all(|peer| {
+                    agreed(local, peer)
                         .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
                 });
             assert!(follows || begins, "{said}");
@@ -144,7 +145,7 @@ fn check(local: &LocalState, views: &PeerObservations) {
         Action::AcceptProposal(nonces, mode) => {
             assert_eq!(mode, BootstrapMode::New);
             assert!(
-                clusters(views).is_empty()
+                live_clusters.is_empty()
                     && !local
                         .proposals
                         .iter()
@@ -156,18 +157,18 @@ fn check(local: &LocalState, views: &PeerObservations) {
                 "{said}"
             );
             for name in local.others() {
-                let seen = agreed(local, &views[name]).map(|(nonce, _)| nonce);
+                let seen = agreed(local, &observations[name]).map(|(nonce, _)| nonce);
                 assert!(
-                    views[name].answered_last_probe && seen == Some(&nonces[name]),
+                    observations[name].answered_last_probe && seen == Some(&nonces[name]),
                     "{said}"
                 );
             }
         }
-        Action::JoinRunningCluster => assert!(strangers || clusters(views).len() > 1, "{said}"),
-        Action::Wait => assert!(clusters(views).is_empty(), "{said}"),
+        Action::JoinRunningCluster => assert!(strangers || live_clusters.len() > 1, "{said}"),
+        Action::Wait => assert!(live_clusters.is_empty(), "{said}"),
     }
     assert!(
-        !strangers || decide(local, views) == Action::JoinRunningCluster,
+        !strangers || decide(local, observations) == Action::JoinRunningCluster,
         "the node must join the unknown cluster: {said}"
     );
 }
@@ -176,8 +177,8 @@ fn check(local: &LocalState, views: &PeerObservations) {
 fn every_combination_of_states_leads_to_an_allowed_action() {
     let mut combinations = 0;
     for local in memories() {
-        for b in views(&[BootstrapMode::New]) {
-            for c in views(&[BootstrapMode::New]) {
+        for b in observations(&[BootstrapMode::New]) {
+            for c in observations(&[BootstrapMode::New]) {
                 check(
                     &local,
                     &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
@@ -220,16 +221,17 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
         }),
         answered_last_probe: true,
     };
-    let mut views = PeerObservations::from(["b", "c"].map(|name| (label(name), empty.clone())));
-    assert_eq!(decide(&local, &views), Action::Wait);
-    views.insert(
+    let mut observations =
+        PeerObservations::from(["b", "c"].map(|name| (label(name), empty.clone())));
+    assert_eq!(decide(&local, &observations), Action::Wait);
+    observations.insert(
         label("b"),
         PeerObservation {
             state: Some(PeerState::Etcd { cluster_id: 1 }),
             answered_last_probe: true,
         },
     );
-    assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
+    assert_eq!(decide(&local, &observations), Action::JoinRunningCluster);
 }
 
 fn restore(number: u8) -> BootstrapMode {
@@ -240,11 +242,11 @@ fn restore(number: u8) -> BootstrapMode {
 }
 
 /// Checks the action of a node `a` that has a restore order.
-fn check_ordered(local: &LocalState, views: &PeerObservations) {
-    let step = decide(local, views);
-    let said = format!("{step:?} from {local:?} and {views:?}");
-    let others = || local.others().map(|name| &views[name]);
-    let back = |view: &PeerObservation| matches!((&view.state, local.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
+fn check_ordered(local: &LocalState, observations: &PeerObservations) {
+    let step = decide(local, observations);
+    let said = format!("{step:?} from {local:?} and {observations:?}");
+    let others = || local.others().map(|name| &observations[name]);
+    let back = |peer: &PeerObservation| matches!((&peer.state, local.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
         Action::StartEtcd(id) => {
             let proposal = local
@@ -253,13 +255,13 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                 .find(|proposal| proposal.id == id)
                 .unwrap_or_else(|| panic!("{said}"));
             let follows = matches!(local.mode, BootstrapMode::Restore { .. })
-                && clusters(views).contains(&proposal.cluster_id);
-            let accepted = |view: &PeerObservation| {
-                agreed(local, view)
+                && clusters(observations).contains(&proposal.cluster_id);
+            let accepted = |peer: &PeerObservation| {
+                agreed(local, peer)
                     .is_some_and(|(_, p)| *p == BarrierPhase::Accepted { proposal: id })
             };
             let begins = local.proposals.last() == Some(proposal)
-                && others().all(|view| accepted(view) || back(view));
+                && others().all(|peer| accepted(peer) || back(peer));
             assert!(follows || begins, "{said}");
         }
         Action::AcceptProposal(nonces, mode) => {
@@ -267,30 +269,30 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
                 local.mode.merge(mode) == Some(mode) && nonces[&local.name] == local.nonce,
                 "{said}"
             );
-            for (name, view) in views {
+            for (name, peer) in observations {
                 if local.initial.contains(name) {
-                    let seen = agreed(local, view).map(|(nonce, _)| nonce);
+                    let seen = agreed(local, peer).map(|(nonce, _)| nonce);
                     assert!(
-                        view.answered_last_probe
-                            && (seen.is_some() && seen == nonces.get(name) || back(view)),
+                        peer.answered_last_probe
+                            && (seen.is_some() && seen == nonces.get(name) || back(peer)),
                         "{said}"
                     );
                 } else {
-                    let runs = matches!(view.state, Some(PeerState::Etcd { .. }))
-                        && view.answered_last_probe;
-                    assert!(!runs || back(view), "an excluded member runs etcd: {said}");
+                    let runs = matches!(peer.state, Some(PeerState::Etcd { .. }))
+                        && peer.answered_last_probe;
+                    assert!(!runs || back(peer), "an excluded member runs etcd: {said}");
                 }
             }
         }
         Action::AbandonOrder(name) => {
-            let view = &views[&name];
+            let peer = &observations[&name];
             assert!(
-                view.answered_last_probe
+                peer.answered_last_probe
                     && local.initial.contains(&name)
-                    && agreed(local, view).is_none(),
+                    && agreed(local, peer).is_none(),
                 "{said}"
             );
-            let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
+            let etcd = matches!(peer.state, Some(PeerState::Etcd { .. }));
             assert_eq!(etcd, !local.proposals.is_empty(), "{said}");
         }
         Action::JoinRunningCluster => panic!("{said}"),
@@ -303,8 +305,8 @@ fn a_node_with_an_order_acts_only_with_all_others_or_on_an_accepted_proposal() {
     for mode in [restore(1), BootstrapMode::Rollback { cluster: 3 }] {
         for mut local in memories() {
             local.mode = mode;
-            for b in views(&[BootstrapMode::New, mode, restore(2)]) {
-                for c in views(&[BootstrapMode::New, mode, restore(2)]) {
+            for b in observations(&[BootstrapMode::New, mode, restore(2)]) {
+                for c in observations(&[BootstrapMode::New, mode, restore(2)]) {
                     check_ordered(
                         &local,
                         &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
@@ -331,17 +333,17 @@ fn orders_for_two_snapshots_are_detected_at_once() {
             answered_last_probe: true,
         }
     };
-    let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
+    let both = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
     assert_eq!(
-        decide(&local, &views(restore(1), restore(2))),
+        decide(&local, &both(restore(1), restore(2))),
         Action::AbandonOrder(label("c"))
     );
     assert_eq!(
-        decide(&local, &views(restore(1), BootstrapMode::New)),
+        decide(&local, &both(restore(1), BootstrapMode::New)),
         Action::Wait
     );
     assert!(matches!(
-        decide(&local, &views(restore(1), restore(1))),
+        decide(&local, &both(restore(1), restore(1))),
         Action::AcceptProposal(..)
     ));
 }
@@ -354,8 +356,8 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
         state: Some(PeerState::Etcd { cluster_id: 3 }),
         answered_last_probe: true,
     };
-    let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
-    let Action::AcceptProposal(nonces, mode) = decide(&local, &views) else {
+    let observations = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
+    let Action::AcceptProposal(nonces, mode) = decide(&local, &observations) else {
         panic!("not ready")
     };
     local.proposals.push(Proposal {
@@ -365,7 +367,7 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
         ..proposal(1, [1, 1, 1])
     });
     assert_eq!(
-        decide(&local, &views),
+        decide(&local, &observations),
         Action::StartEtcd(local.proposals[0].id)
     );
 }
@@ -384,14 +386,15 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
         state: Some(state),
         answered_last_probe: true,
     };
-    let mut views = PeerObservations::from([(label("b"), b)]);
-    assert_eq!(decide(&local, &views), Action::Wait);
-    views.insert(label("c"), PeerObservation::default());
-    assert!(matches!(decide(&local, &views), Action::AcceptProposal(..)));
+    let mut observations = PeerObservations::from([(label("b"), b)]);
+    assert_eq!(decide(&local, &observations), Action::Wait);
+    observations.insert(label("c"), PeerObservation::default());
+    let action = decide(&local, &observations);
+    assert!(matches!(action, Action::AcceptProposal(..)));
     let runs = PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 1 }),
         answered_last_probe: true,
     };
-    views.insert(label("c"), runs);
-    assert_eq!(decide(&local, &views), Action::JoinRunningCluster);
+    observations.insert(label("c"), runs);
+    assert_eq!(decide(&local, &observations), Action::JoinRunningCluster);
 }

@@ -253,8 +253,8 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
 
 /// A wrong rule: a node with a restore order replaces its data without waiting for the other
 /// nodes.
-fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
-    let step = decide(local, views);
+fn restores_alone(local: &LocalState, observations: &PeerObservations) -> Action {
+    let step = decide(local, observations);
     match (local.proposals.last(), &step) {
         (Some(proposal), Action::Wait) if !local.mode.is_new() => Action::StartEtcd(proposal.id),
         _ => step,
@@ -274,8 +274,11 @@ fn a_wrong_restore_rule_is_detected() {
 }
 
 /// Returns the nonces and phases of the other members, if all have reported them.
-fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, BarrierPhase)>> {
-    let reported = local.others().map(|name| match &views[name].state {
+fn phases(
+    local: &LocalState,
+    observations: &PeerObservations,
+) -> Option<Vec<(Nonce, BarrierPhase)>> {
+    let reported = local.others().map(|name| match &observations[name].state {
         Some(PeerState::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
         _ => None,
     });
@@ -284,9 +287,10 @@ fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(Nonce, Ba
 
 /// A wrong rule: the node starts etcd when all nodes are empty, before all of them have accepted
 /// the proposal.
-fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
-        return decide(local, views);
+fn starts_when_all_are_empty(local: &LocalState, observations: &PeerObservations) -> Action {
+    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, observations))
+    else {
+        return decide(local, observations);
     };
     let same = local
         .others()
@@ -295,15 +299,16 @@ fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Ac
     if same {
         Action::StartEtcd(proposal.id)
     } else {
-        decide(local, views)
+        decide(local, observations)
     }
 }
 
 /// A wrong rule: the node starts etcd once all members have accepted a proposal, even if it is an
 /// old proposal.
-fn starts_with_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, views)) else {
-        return decide(local, views);
+fn starts_with_stale_nonces(local: &LocalState, observations: &PeerObservations) -> Action {
+    let (Some(proposal), Some(reported)) = (local.proposals.last(), phases(local, observations))
+    else {
+        return decide(local, observations);
     };
     let accepted = reported
         .iter()
@@ -311,14 +316,14 @@ fn starts_with_stale_nonces(local: &LocalState, views: &PeerObservations) -> Act
     if accepted {
         Action::StartEtcd(proposal.id)
     } else {
-        decide(local, views)
+        decide(local, observations)
     }
 }
 
 /// A wrong rule: a node that observes a running cluster bootstraps a new cluster with the empty
 /// members.
-fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Action {
-    let step = decide(local, views);
+fn overlooks_living_clusters(local: &LocalState, observations: &PeerObservations) -> Action {
+    let step = decide(local, observations);
     let (Action::JoinRunningCluster, Some(proposal)) = (&step, local.proposals.last()) else {
         return step;
     };
