@@ -1,4 +1,4 @@
-//! Verifies the node document. firstboot accepts a node document only after this module has
+//! Verifies the node document. firstboot adopts a node document only after this module has
 //! verified it.
 
 use std::cmp::Ordering;
@@ -149,11 +149,11 @@ pub(crate) fn newest(
     machine: &Machine,
     own: &OwnKeys,
 ) -> Result<(Identity, Option<Reason>)> {
-    let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
+    let Some(bytes) = files::read_if_there(paths::ADOPTED_DOCUMENT)? else {
         return Ok((identity, None));
     };
     // Ignore a copy that this image cannot parse or verify.
-    let Ok(copy) = FoundDocument::parse(paths::ACCEPTED, &bytes)
+    let Ok(copy) = FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
@@ -166,19 +166,19 @@ pub(crate) fn newest(
     })
 }
 
-/// Returns why a document is older than the accepted document, or `None` if it is not older. The
+/// Returns why a document is older than the adopted document, or `None` if it is not older. The
 /// function compares the dates of the documents' newest certificates, and the serials of the images
 /// that were the newest when the documents were built. If both are equal, a document that trusts
 /// additional CAs is older. The builder issues new certificates for each change of keys or names,
 /// so the date also changes.
-pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
+pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
-    let old = certificates::newest_not_before(&accepted.tls).ok()?;
-    let dates = (new, identity.node.release).cmp(&(old, accepted.release));
+    let old = certificates::newest_not_before(&adopted.tls).ok()?;
+    let dates = (new, identity.node.release).cmp(&(old, adopted.release));
     let retired = match dates {
         Ordering::Less => BTreeSet::new(),
         // Two documents from before and after `builder pki retire` differ only in their CAs.
-        Ordering::Equal => also_trusted(&identity.node.tls.ca, &accepted.tls.ca),
+        Ordering::Equal => also_trusted(&identity.node.tls.ca, &adopted.tls.ca),
         Ordering::Greater => return None,
     };
     if dates == Ordering::Equal && retired.is_empty() {
@@ -189,7 +189,7 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
             "the node document from {} is older than the accepted document: it still trusts {ca}. The \
              node uses the accepted document, {}",
             identity.origin,
-            paths::ACCEPTED
+            paths::ADOPTED_DOCUMENT
         )));
     }
     let age = |not_before, release: Option<u64>| {
@@ -206,17 +206,17 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
          document, {}",
         identity.origin,
         age(new, identity.node.release),
-        age(old, accepted.release),
-        paths::ACCEPTED
+        age(old, adopted.release),
+        paths::ADOPTED_DOCUMENT
     )))
 }
 
-/// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Otherwise,
+/// If `ca` contains all CAs in `adopted`, returns the CAs that only `ca` contains. Otherwise,
 /// returns an empty set. Also returns an empty set if a bundle cannot be parsed, because the steps
 /// that use the CAs then refuse the document.
-fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
+fn also_trusted(ca: &str, adopted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
-    match (names(ca), names(accepted)) {
+    match (names(ca), names(adopted)) {
         (Some(new), Some(old)) if old.is_subset(&new) => new.difference(&old).cloned().collect(),
         _ => BTreeSet::new(),
     }

@@ -1,4 +1,4 @@
-//! Determines which node this machine is. A machine that has accepted an identity refuses any other
+//! Determines which node this machine is. A machine that has adopted an identity refuses any other
 //! identity.
 
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn is_for_other_keys(error: &anyhow::Error) -> bool {
     reason_of(error).id == Some(ReasonId::DocumentOtherKey)
 }
 
-/// Returns the document to use instead of a source's document that is for other keys: the accepted
+/// Returns the document to use instead of a source's document that is for other keys: the adopted
 /// copy, or a new document for this node's keys. After the keys have changed, a source on the
 /// node's own disk still contains the old document. If the node has lost its keys, the copy is for
 /// other keys too.
@@ -103,8 +103,8 @@ fn other_document(
     log: &mut SourceLog,
 ) -> Result<Option<Identity>> {
     let verify = |found| identity::verify(found, signing_key, cluster.clone(), machine, own);
-    if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
-        match verify(FoundDocument::parse(paths::ACCEPTED, &bytes)?) {
+    if let Some(bytes) = files::read_if_there(paths::ADOPTED_DOCUMENT)? {
+        match verify(FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes)?) {
             Err(error) if is_for_other_keys(&error) && cluster.enrol.is_some() => {}
             verified => {
                 log.use_copy();
@@ -158,7 +158,7 @@ fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Erro
 }
 
 /// Returns the node's name and the machine that the journal recorded last.
-fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
+fn adopted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
         Event::IdentityAdopted { name, machine } => Some((name, machine)),
         _ => None,
@@ -171,7 +171,7 @@ pub(crate) fn refuse_other_disk(
     machine: &Machine,
     journal: &Journal,
 ) -> Result<()> {
-    let before = accepted(journal);
+    let before = adopted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name
     {
@@ -183,7 +183,7 @@ pub(crate) fn refuse_other_disk(
     identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
-/// Accepts the identity: writes it to the journal, stores the document for the next boot, and makes
+/// Adopts the identity: writes it to the journal, stores the document for the next boot, and makes
 /// the next keys the current keys if the document's certificates are for them.
 pub(crate) fn adopt_identity(
     identity: &Identity,
@@ -191,7 +191,7 @@ pub(crate) fn adopt_identity(
     journal: &mut Journal,
 ) -> Result<()> {
     let node = &identity.node;
-    let before = accepted(journal).map(|(_, before)| before.clone());
+    let before = adopted(journal).map(|(_, before)| before.clone());
     if before.is_none() {
         say(format!(
             "this is {} of cluster {} ({machine})",
@@ -207,8 +207,11 @@ pub(crate) fn adopt_identity(
             machine,
         })?;
     }
-    let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?)
-        .mode(0o600, files::ROOT);
+    let kept = DesiredFile::new(
+        paths::ADOPTED_DOCUMENT,
+        serde_json::to_vec(&identity.envelope)?,
+    )
+    .mode(0o600, files::ROOT);
     if !kept.is_current()? {
         kept.write()?;
     }

@@ -26,9 +26,9 @@ pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-imag
 pub(crate) const STATE: &str = "/var/lib/firstboot";
 /// firstboot's journal.
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
-/// The accepted node document, which firstboot stores so that later boots do not need a metadata
+/// The adopted node document, which firstboot stores so that later boots do not need a metadata
 /// source.
-pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
+pub(crate) const ADOPTED_DOCUMENT: &str = "/var/lib/firstboot/node.json";
 /// The private keys that this node generated itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 /// New keys of this node for which certificates have not been issued yet.

@@ -64,9 +64,9 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has a document, or the accepted document if no
+/// Returns the document of the first source that has a document, or the adopted document if no
 /// source has one. Fails if a source has an invalid document, because an attacker might control the
-/// next source. Until the node has accepted a document, also fails if a later source has a
+/// next source. Until the node has adopted a document, also fails if a later source has a
 /// different document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
@@ -104,7 +104,7 @@ fn search(
     machine: &Machine,
     log: &mut SourceLog,
 ) -> Result<FoundDocument> {
-    let accepted = files::read_if_there(paths::ACCEPTED)?;
+    let adopted = files::read_if_there(paths::ADOPTED_DOCUMENT)?;
     let platforms = Platforms::observe(Path::new("/"), policy.platform)?;
     let services = Url::parse(service::ADDRESS)?;
     let query = Query {
@@ -113,7 +113,7 @@ fn search(
         platforms: &platforms,
         // Only a node without a document queries the network, because a member that is already set
         // up must be able to start even if the network is down.
-        known: accepted.is_some(),
+        known: adopted.is_some(),
         mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),
@@ -126,8 +126,8 @@ fn search(
     if let Some(found) = ask(&sources, &query, log)? {
         return Ok(found);
     }
-    if let Some(bytes) = accepted {
-        return FoundDocument::parse(paths::ACCEPTED, &bytes);
+    if let Some(bytes) = adopted {
+        return FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes);
     }
     let saw = log
         .sources

@@ -102,7 +102,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<NewerDocument>> {
 }
 
 /// Returns the document with which the server answers this node's request for certificates, if that
-/// document is newer than the accepted document.
+/// document is newer than the adopted document.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
     verify_newer(own, request(own, server, &machine)?, &machine)
@@ -122,7 +122,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
     Err(failed)
 }
 
-/// Verifies a document, and compares it with the accepted document. Returns `None` if both
+/// Verifies a document, and compares it with the adopted document. Returns `None` if both
 /// documents are the same. Refuses a document that is older or for another node.
 fn verify_newer(
     own: &ThisNode,
@@ -290,7 +290,7 @@ impl NewerDocument {
     /// Stores the document durably. Returns whether the caller must install the document's
     /// certificates. If the CAs change, or if firstboot is running, firstboot.service installs the
     /// certificates.
-    pub(super) fn accept(&self) -> Result<bool> {
+    pub(super) fn adopt(&self) -> Result<bool> {
         if !self.changes_ca
             && let Ok(_lock) = Lock::take()
         {
@@ -309,7 +309,7 @@ impl NewerDocument {
 
     fn file(&self) -> Result<DesiredFile> {
         let text = serde_json::to_vec(&self.identity.envelope)?;
-        Ok(DesiredFile::new(paths::ACCEPTED, text).mode(0o600, files::ROOT))
+        Ok(DesiredFile::new(paths::ADOPTED_DOCUMENT, text).mode(0o600, files::ROOT))
     }
 
     /// Adopts the document after an update of the image, unless another update is in progress.

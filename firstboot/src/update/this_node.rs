@@ -39,13 +39,15 @@ impl ThisNode {
                     .because("this node has no document yet: `firstboot run` sets the node up"),
             )
         };
-        let envelope: Envelope =
-            serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
-                .with_context(|| format!("{} is not a node document", paths::ACCEPTED))?;
+        let envelope: Envelope = serde_json::from_slice(
+            &files::read_if_there(paths::ADOPTED_DOCUMENT)?.ok_or_else(never)?,
+        )
+        .with_context(|| format!("{} is not a node document", paths::ADOPTED_DOCUMENT))?;
         let payload = envelope.open(NODE_TYPE, &signing_key);
-        let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
+        let payload =
+            payload.map_err(|error| refused(format!("{}: {error}", paths::ADOPTED_DOCUMENT)))?;
         let document: NodeDocument = serde_json::from_slice(&payload)
-            .with_context(|| format!("{} cannot be parsed", paths::ACCEPTED))?;
+            .with_context(|| format!("{} cannot be parsed", paths::ADOPTED_DOCUMENT))?;
         let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
             .trim()
             .to_owned();
@@ -107,7 +109,7 @@ impl ThisNode {
             tls: document_tls.clone(),
             document_tls,
             envelope: self.envelope.clone(),
-            origin: paths::ACCEPTED.to_owned(),
+            origin: paths::ADOPTED_DOCUMENT.to_owned(),
             cluster: self.cluster.clone(),
         };
         rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;
