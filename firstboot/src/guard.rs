@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use crate::data::{DataCheck, DataDirState, WalCheckpoint, check_data, flush_wal};
 use crate::exit::refused;
 use crate::files::{Dir, ETCD, ROOT};
-use crate::journal::{DiskIdFile, disk_id_file};
+use crate::journal::{DiskIdMatch, compare_disk_id_file};
 use crate::lock::Lock;
 use crate::reason::ReasonId;
 use crate::systemd::FIRSTBOOT_UNIT;
@@ -63,7 +63,7 @@ fn check() -> Result<()> {
     let disk_id = expected
         .disk_id
         .context("the start permit does not contain a disk id")?;
-    if disk_id_file(Some(disk_id))? != DiskIdFile::Matches {
+    if compare_disk_id_file(Some(disk_id))? != DiskIdMatch::Matches {
         return Err(refused(ReasonId::DataOtherVolume.because(format!(
             "{} is not on the volume on which firstboot allowed etcd to start",
             paths::DATA

@@ -133,7 +133,7 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
             state,
             contents,
             check,
-            journal::disk_id_file(state.disk_id)?,
+            journal::compare_disk_id_file(state.disk_id)?,
         ))
     };
     let disk = classify()?;

@@ -13,7 +13,7 @@ use crate::paths;
 
 /// The result of comparing the file with the journal's disk id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DiskIdFile {
+pub(crate) enum DiskIdMatch {
     /// The file contains the same id.
     Matches,
     /// The file does not contain the journal's id.
@@ -24,7 +24,7 @@ pub(crate) enum DiskIdFile {
 }
 
 /// Compares the file on the volume with this disk id.
-pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
+pub(crate) fn compare_disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdMatch> {
     let path = Path::new(paths::DISK_ID);
     // In earlier versions, etcd could write to the folder of this file, so only a file that belongs
     // to root counts.
@@ -36,13 +36,13 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
         None
     };
     Ok(match mark {
-        None => DiskIdFile::Missing,
+        None => DiskIdMatch::Missing,
         Some(mark) => match (
             String::from_utf8_lossy(&mark).trim().parse::<DiskId>(),
             disk_id,
         ) {
-            (Ok(mark), Some(disk_id)) if mark == disk_id => DiskIdFile::Matches,
-            _ => DiskIdFile::Differs,
+            (Ok(mark), Some(disk_id)) if mark == disk_id => DiskIdMatch::Matches,
+            _ => DiskIdMatch::Differs,
         },
     })
 }
@@ -58,7 +58,7 @@ pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
 /// Writes the file, unless it already has this id and the right mode and owner.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
-    if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? {
+    if compare_disk_id_file(Some(disk_id))? == DiskIdMatch::Matches && mark.is_current()? {
         Ok(())
     } else {
         mark.write()

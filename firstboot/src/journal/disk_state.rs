@@ -1,6 +1,6 @@
 //! Classifies the disk according to the journal and to the content of etcd's volume.
 
-use super::disk_id_file::DiskIdFile;
+use super::disk_id_file::DiskIdMatch;
 use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, DataCheck, DataIdentity, UnusableData};
 use crate::domain::{DiskId, InitialCluster};
@@ -74,15 +74,15 @@ pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
     check: DataCheck,
-    volume: DiskIdFile,
+    disk_id_match: DiskIdMatch,
 ) -> DiskState {
     let Some(start) = &state.initial_cluster else {
-        return classify_unstarted_disk(state, contents, volume);
+        return classify_unstarted_disk(state, contents, disk_id_match);
     };
-    if volume == DiskIdFile::Differs && contents == Contents::HasWal {
+    if disk_id_match == DiskIdMatch::Differs && contents == Contents::HasWal {
         return DiskState::UnrecordedData(UnrecordedData::OtherVolume);
     }
-    let first_start = !state.was_healthy && volume == DiskIdFile::Matches;
+    let first_start = !state.was_healthy && disk_id_match == DiskIdMatch::Matches;
     match check {
         DataCheck::Intact => DiskState::Existing {
             start: start.clone(),
@@ -110,7 +110,7 @@ pub(crate) fn classify_disk(
             disk_id: None,
             archive_data: false,
         },
-        _ if volume == DiskIdFile::Differs => {
+        _ if disk_id_match == DiskIdMatch::Differs => {
             DiskState::UnrecordedData(UnrecordedData::OtherVolume)
         }
         DataCheck::Incomplete if !state.was_healthy => {
@@ -124,15 +124,19 @@ pub(crate) fn classify_disk(
 }
 
 /// Classifies a disk on which etcd was never started, or whose node joins its cluster again.
-fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
-    match (contents, volume) {
+fn classify_unstarted_disk(
+    state: &NodeState,
+    contents: Contents,
+    disk_id_match: DiskIdMatch,
+) -> DiskState {
+    match (contents, disk_id_match) {
         // Generate a new disk id, because agreements in which the node used its old id are no
         // longer valid.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NewDisk {
             disk_id: None,
             archive_data: false,
         },
-        (_, DiskIdFile::Matches | DiskIdFile::Missing)
+        (_, DiskIdMatch::Matches | DiskIdMatch::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
             DiskState::NewDisk {
@@ -141,7 +145,9 @@ fn classify_unstarted_disk(state: &NodeState, contents: Contents, volume: DiskId
             }
         }
         (Contents::Empty, _) => DiskState::NewDisk {
-            disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches),
+            disk_id: state
+                .disk_id
+                .filter(|_| disk_id_match == DiskIdMatch::Matches),
             archive_data: false,
         },
         _ => DiskState::UnrecordedData(UnrecordedData::NeverStarted),
@@ -197,10 +203,10 @@ mod tests {
             for disk_id in [None, Some(DiskId::of(1))] {
                 for was_healthy in [false, true] {
                     for contents in [Contents::Empty, Contents::NoWal, Contents::HasWal] {
-                        for volume in [
-                            DiskIdFile::Matches,
-                            DiskIdFile::Differs,
-                            DiskIdFile::Missing,
+                        for disk_id_match in [
+                            DiskIdMatch::Matches,
+                            DiskIdMatch::Differs,
+                            DiskIdMatch::Missing,
                         ] {
                             let state = NodeState {
                                 disk_id,
@@ -209,7 +215,7 @@ mod tests {
                                 ..NodeState::default()
                             };
                             for check in checks(contents) {
-                                assert_safe(&state, contents, &check, volume);
+                                assert_safe(&state, contents, &check, disk_id_match);
                             }
                             rejoins(
                                 &NodeState {
@@ -218,7 +224,7 @@ mod tests {
                                     ..NodeState::default()
                                 },
                                 contents,
-                                volume,
+                                disk_id_match,
                             );
                         }
                     }
@@ -227,10 +233,10 @@ mod tests {
         }
     }
 
-    fn rejoins(state: &NodeState, contents: Contents, volume: DiskIdFile) {
+    fn rejoins(state: &NodeState, contents: Contents, disk_id_match: DiskIdMatch) {
         for check in checks(contents) {
-            let disk_state = classify_disk(state, contents, check, volume);
-            if contents != Contents::Empty && volume == DiskIdFile::Differs {
+            let disk_state = classify_disk(state, contents, check, disk_id_match);
+            if contents != Contents::Empty && disk_id_match == DiskIdMatch::Differs {
                 assert!(
                     matches!(disk_state, DiskState::UnrecordedData(_)),
                     "{disk_state:?}"
@@ -247,17 +253,24 @@ mod tests {
         }
     }
 
-    fn assert_safe(state: &NodeState, contents: Contents, check: &DataCheck, volume: DiskIdFile) {
-        let what = classify_disk(state, contents, check.clone(), volume);
-        let said = format!("{what:?} from {state:?}, {contents:?}, {check:?}, {volume:?}");
+    fn assert_safe(
+        state: &NodeState,
+        contents: Contents,
+        check: &DataCheck,
+        disk_id_match: DiskIdMatch,
+    ) {
+        let what = classify_disk(state, contents, check.clone(), disk_id_match);
+        let said = format!("{what:?} from {state:?}, {contents:?}, {check:?}, {disk_id_match:?}");
         let never_voted = matches!(check, DataCheck::Unused | DataCheck::Incomplete)
             && !state.was_healthy
-            && volume == DiskIdFile::Matches;
+            && disk_id_match == DiskIdMatch::Matches;
         match what {
             DiskState::Existing { .. } => {
                 let whole = matches!(check, DataCheck::Intact | DataCheck::WalCreated(_));
                 assert!(
-                    state.initial_cluster.is_some() && whole && volume != DiskIdFile::Differs,
+                    state.initial_cluster.is_some()
+                        && whole
+                        && disk_id_match != DiskIdMatch::Differs,
                     "{said}"
                 );
             }
@@ -280,7 +293,7 @@ mod tests {
                     "{said}"
                 );
                 let goes_on = state.initial_cluster.is_none()
-                    && volume == DiskIdFile::Matches
+                    && disk_id_match == DiskIdMatch::Matches
                     && disk_id == state.disk_id;
                 assert!(disk_id.is_none() || goes_on, "{said}");
             }
@@ -288,7 +301,7 @@ mod tests {
                 assert!(
                     state.initial_cluster.is_some()
                         && contents != Contents::Empty
-                        && volume != DiskIdFile::Differs,
+                        && disk_id_match != DiskIdMatch::Differs,
                     "{said}"
                 );
                 assert!(

@@ -16,7 +16,7 @@ mod state;
 mod wal_record;
 
 pub(crate) use archive::{ArchiveReason, archive_data, archive_path};
-pub(crate) use disk_id_file::{DiskIdFile, disk_id_file, init_disk_id, write_disk_id};
+pub(crate) use disk_id_file::{DiskIdMatch, compare_disk_id_file, init_disk_id, write_disk_id};
 pub(crate) use disk_state::{DiskState, classify_disk};
 pub(crate) use event::{DataSwap, Event, RestoreOrder, SnapshotFile};
 pub(crate) use file::{Entry, Journal, Line, lines};

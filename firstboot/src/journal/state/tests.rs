@@ -1,6 +1,6 @@
 //! Tests which states result from sequences of events.
 
-use super::super::disk_id_file::DiskIdFile;
+use super::super::disk_id_file::DiskIdMatch;
 use super::super::disk_state::{DiskState, classify_disk};
 use super::*;
 use crate::data::{Contents, DataCheck};
@@ -103,7 +103,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         (Contents::Empty, DataCheck::Unused),
         (Contents::NoWal, DataCheck::Incomplete),
     ] {
-        let disk_state = classify_disk(&state, contents, check, DiskIdFile::Matches);
+        let disk_state = classify_disk(&state, contents, check, DiskIdMatch::Matches);
         assert_eq!(
             disk_state,
             DiskState::NewDisk {

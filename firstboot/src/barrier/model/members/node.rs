@@ -7,7 +7,7 @@ use crate::data::{
     Contents, DataDirState, DataIdentity, Directories, Ids, Inode, RecordedData, WalEnd, check_data,
 };
 use crate::domain::{DiskId, InitialCluster};
-use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
+use crate::journal::{DiskIdMatch, DiskState, NodeState, classify_disk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Disk {
@@ -171,7 +171,7 @@ impl Node {
             &state,
             seen.contents,
             check_data(&known, &seen, None),
-            DiskIdFile::Matches,
+            DiskIdMatch::Matches,
         )
     }
 }
