@@ -40,7 +40,7 @@ pub(crate) fn accept() -> Result<()> {
             &DataDirState::at(Path::new(paths::DATA))?,
             None,
         ) {
-            DataCheck::WalCreated(_) => {}
+            DataCheck::IntactUnrecorded(_) => {}
             DataCheck::Unusable(why) => {
                 return Err(refused(
                     why.reason().map(|why| format!("{}: {why}", paths::DATA)),

@@ -79,7 +79,7 @@ fn check() -> Result<()> {
         }
         DataCheck::Unused if expected.created.is_some() => return give_to_etcd(),
         DataCheck::Unusable(why) => why.reason(),
-        DataCheck::Unused | DataCheck::Incomplete | DataCheck::WalCreated(_) => {
+        DataCheck::Unused | DataCheck::Incomplete | DataCheck::IntactUnrecorded(_) => {
             ReasonId::DataNotJudged.because("firstboot has not checked this data yet")
         }
     };

@@ -81,7 +81,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match check_data(&state.recorded_data(&identity.node.name), &found, None) {
-                DataCheck::WalCreated(known) => {
+                DataCheck::IntactUnrecorded(known) => {
                     record_wal(journal, known, found.wal.map_err(anyhow::Error::msg)?)?;
                 }
                 DataCheck::Unusable(why) => {

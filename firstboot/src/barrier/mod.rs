@@ -92,7 +92,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             archive_data(ArchiveReason::Unusable, journal)?;
             None
         }
-        DiskState::NewDisk {
+        DiskState::NoData {
             disk_id,
             archive_data: has_data,
         } => {

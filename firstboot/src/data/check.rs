@@ -3,8 +3,8 @@
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
 //! be lost (etcd-io/etcd#10817). Therefore, after etcd has created its WAL, the member may run only
-//! on the data that etcd itself left. firstboot treats any other data like a new disk: it removes
-//! the member from its cluster and adds a new member.
+//! on the data that etcd itself left. If the member has any other data, firstboot removes the member
+//! from its cluster and adds a new member.
 
 use std::fmt;
 
@@ -18,9 +18,9 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum DataCheck {
     /// The member's data, as etcd left it.
     Intact,
-    /// etcd has created its WAL in the data, but the journal does not record the data's directories
-    /// yet.
-    WalCreated(DataIdentity),
+    /// The member's data, as etcd or a restore left it, but the journal does not record the data's
+    /// directories yet.
+    IntactUnrecorded(DataIdentity),
     /// The directory is empty, and etcd has never created a WAL in it.
     Unused,
     /// The first start of etcd was interrupted before etcd had created a WAL. etcd refuses to start
@@ -115,7 +115,7 @@ fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck
                     cluster: wal.cluster,
                 });
             }
-            DataCheck::WalCreated(DataIdentity {
+            DataCheck::IntactUnrecorded(DataIdentity {
                 directories,
                 member: wal.member,
                 cluster: wal.cluster,

@@ -69,7 +69,7 @@ pub(crate) fn needed_minor() -> Option<u64> {
 /// Fails if a part of the data is missing.
 pub(crate) fn identity_of(folder: &Path) -> Result<DataIdentity> {
     match check_data(&RecordedData::default(), &DataDirState::at(folder)?, None) {
-        DataCheck::WalCreated(known) => Ok(known),
+        DataCheck::IntactUnrecorded(known) => Ok(known),
         check => anyhow::bail!(
             "{} does not contain a member's data: {check:?}",
             folder.display()

@@ -23,7 +23,7 @@ pub(crate) enum DiskState {
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// generate a new id.
-    NewDisk {
+    NoData {
         disk_id: Option<DiskId>,
         archive_data: bool,
     },
@@ -88,14 +88,14 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             new_identity: None,
         },
-        DataCheck::WalCreated(known) => DiskState::Existing {
+        DataCheck::IntactUnrecorded(known) => DiskState::Existing {
             start: start.clone(),
             new_identity: Some(known),
         },
         // If the node was about to join its cluster, add the node again, because the member list
         // may have changed.
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
-            DiskState::NewDisk {
+            DiskState::NoData {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal,
             }
@@ -106,7 +106,7 @@ pub(crate) fn classify_disk(
         },
         // This node may have been a member, but its data is lost, so the node joins its cluster
         // again as a new member.
-        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NewDisk {
+        DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NoData {
             disk_id: None,
             archive_data: false,
         },
@@ -132,19 +132,19 @@ fn classify_unstarted_disk(
     match (contents, disk_id_match) {
         // Generate a new disk id, because agreements in which the node used its old id are no
         // longer valid.
-        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NewDisk {
+        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NoData {
             disk_id: None,
             archive_data: false,
         },
         (_, DiskIdMatch::Matches | DiskIdMatch::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
-            DiskState::NewDisk {
+            DiskState::NoData {
                 disk_id: None,
                 archive_data: true,
             }
         }
-        (Contents::Empty, _) => DiskState::NewDisk {
+        (Contents::Empty, _) => DiskState::NoData {
             disk_id: state
                 .disk_id
                 .filter(|_| disk_id_match == DiskIdMatch::Matches),
@@ -186,7 +186,11 @@ mod tests {
                 replaced,
                 DataCheck::Unusable(UnusableData::MissingPart("x".into())),
             ],
-            Contents::HasWal => vec![DataCheck::Intact, DataCheck::WalCreated(known()), replaced],
+            Contents::HasWal => vec![
+                DataCheck::Intact,
+                DataCheck::IntactUnrecorded(known()),
+                replaced,
+            ],
         }
     }
 
@@ -244,7 +248,7 @@ mod tests {
             } else {
                 assert_eq!(
                     disk_state,
-                    DiskState::NewDisk {
+                    DiskState::NoData {
                         disk_id: None,
                         archive_data: contents != Contents::Empty
                     }
@@ -266,7 +270,7 @@ mod tests {
             && disk_id_match == DiskIdMatch::Matches;
         match what {
             DiskState::Existing { .. } => {
-                let whole = matches!(check, DataCheck::Intact | DataCheck::WalCreated(_));
+                let whole = matches!(check, DataCheck::Intact | DataCheck::IntactUnrecorded(_));
                 assert!(
                     state.initial_cluster.is_some()
                         && whole
@@ -284,7 +288,7 @@ mod tests {
                 );
                 assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
             }
-            DiskState::NewDisk {
+            DiskState::NoData {
                 disk_id,
                 archive_data,
             } => {
@@ -305,7 +309,7 @@ mod tests {
                     "{said}"
                 );
                 assert!(
-                    !matches!(check, DataCheck::Intact | DataCheck::WalCreated(_)),
+                    !matches!(check, DataCheck::Intact | DataCheck::IntactUnrecorded(_)),
                     "{said}"
                 );
             }

@@ -211,7 +211,7 @@ impl World {
                     next.push(after);
                 }
                 DiskState::Existing { .. } => {}
-                DiskState::NewDisk { .. } | DiskState::UnusableData(_) => {
+                DiskState::NoData { .. } | DiskState::UnusableData(_) => {
                     next.extend(self.rebuild(at)?);
                 }
                 other => {

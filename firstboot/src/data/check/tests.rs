@@ -262,7 +262,7 @@ fn a_first_start_is_distinguished_from_removed_data() {
     assert_eq!(check_data(&made, &empty, None), DataCheck::Unused);
     assert_eq!(check_data(&made, &half, None), DataCheck::Incomplete);
     assert!(
-        matches!(check_data(&made, &left(), None), DataCheck::WalCreated(known) if known == expected().identity.unwrap())
+        matches!(check_data(&made, &left(), None), DataCheck::IntactUnrecorded(known) if known == expected().identity.unwrap())
     );
     for other in [None, Some(Inode::numbered(5))] {
         let seen = DataDirState {
@@ -304,7 +304,7 @@ fn the_ids_decide_with_a_journal_of_an_earlier_version() {
     };
     assert!(matches!(
         check_data(&old, &left(), None),
-        DataCheck::WalCreated(_)
+        DataCheck::IntactUnrecorded(_)
     ));
     let other_member = DataDirState {
         wal: Ok(WalEnd { cluster: 8, ..LOG }),
@@ -320,7 +320,7 @@ fn the_ids_decide_with_a_journal_of_an_earlier_version() {
     assert!(
         matches!(
             check_data(&RecordedData::default(), &other_member, None),
-            DataCheck::WalCreated(_)
+            DataCheck::IntactUnrecorded(_)
         ),
         "no directories are recorded"
     );

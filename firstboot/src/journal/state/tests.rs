@@ -106,7 +106,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
         let disk_state = classify_disk(&state, contents, check, DiskIdMatch::Matches);
         assert_eq!(
             disk_state,
-            DiskState::NewDisk {
+            DiskState::NoData {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal
             }
