@@ -87,10 +87,10 @@ mod tests {
             (UpdateResult::Updated, true, false),
             (UpdateResult::NewImageKept, true, false),
             (UpdateResult::Reverted, true, true),
-            (UpdateResult::Expired, true, true),
+            (UpdateResult::NotUpdated, true, true),
             (UpdateResult::Refused, true, true),
             (UpdateResult::RolledBack, false, false),
-            (UpdateResult::Expired, false, false),
+            (UpdateResult::NotUpdated, false, false),
         ] {
             let outcome = outcome(end);
             let output = json_output(&outcome, is_newer, (None, &Ok(())));

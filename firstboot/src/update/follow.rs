@@ -94,7 +94,7 @@ impl OrderOutcome {
                 eprintln!("firstboot: the image {} failed: {}", self.serial, self.why);
                 Ok(Some(Exit::Kept))
             }
-            UpdateResult::Expired => {
+            UpdateResult::NotUpdated => {
                 Err(not_ready(format!("the node was not updated: {}", self.why)))
             }
             UpdateResult::Refused => Err(refused(self.why.clone())),

@@ -36,7 +36,7 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
         replacement_boot: String::new(),
         boots: 0,
         why: None,
-        blame: false,
+        marks_release_failed: false,
     };
     // Store the program before the order, because a unit that finds an order needs the program.
     files::remove(paths::UPDATE_LOG)?;

@@ -14,8 +14,8 @@ pub(super) enum Resumption {
     /// Continue with this phase. If `counts` is set, this boot counts as a boot in which the image
     /// did not pass its health check.
     Enter { phase: UpdatePhase, counts: bool },
-    /// Restore the previous image, for this reason. If `blame` is set, the release is at fault.
-    Revert { why: String, blame: bool },
+    /// Restore the previous image, for this reason. If `failed` is set, the release is at fault.
+    Revert { why: String, failed: bool },
     /// Repeat the restoration of the previous image.
     RevertAgain,
 }
@@ -34,7 +34,7 @@ pub(super) fn resumption(
         UpdatePhase::Waiting | UpdatePhase::Recovering | UpdatePhase::Withdrawing => Resumption::Continue,
         UpdatePhase::Replacing => Resumption::Revert {
             why: "the node stopped while it replaced files, for example because of a power cut. Run `firstboot update` again".to_owned(),
-            blame: false,
+            failed: false,
         },
         UpdatePhase::Reverting => Resumption::RevertAgain,
         UpdatePhase::Rebooting | UpdatePhase::RebootingReverted | UpdatePhase::CheckingHealth | UpdatePhase::Installing
@@ -54,7 +54,7 @@ pub(super) fn resumption(
         UpdatePhase::CheckingHealth if boots + 1 < BOOTS => enter(UpdatePhase::CheckingHealth, true),
         UpdatePhase::CheckingHealth => Resumption::Revert {
             why: format!("the node booted {BOOTS} times and did not become healthy"),
-            blame: true,
+            failed: true,
         },
     }
 }
@@ -87,7 +87,7 @@ mod tests {
         );
         let last = resumption(UpdatePhase::CheckingHealth, 1, false, false);
         assert!(
-            matches!(&last, Resumption::Revert { blame: true, .. }),
+            matches!(&last, Resumption::Revert { failed: true, .. }),
             "{last:?}"
         );
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
         for same_boot in [true, false] {
             let next = resumption(UpdatePhase::Replacing, 0, same_boot, false);
             assert!(
-                matches!(&next, Resumption::Revert { blame: false, .. }),
+                matches!(&next, Resumption::Revert { failed: false, .. }),
                 "{next:?}"
             );
         }

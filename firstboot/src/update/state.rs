@@ -45,7 +45,8 @@ pub(super) struct UpdateState {
     /// The reason why the image failed or is rolled back, or why the machine was not installed.
     pub(super) why: Option<String>,
     /// Whether this order marks the release as failed, so that no other member installs it.
-    pub(super) blame: bool,
+    #[serde(rename = "blame")]
+    pub(super) marks_release_failed: bool,
 }
 
 /// An order to update this node, from an operator or from the timer.
@@ -199,7 +200,7 @@ pub(super) enum UpdateResult {
     /// The node did not start the update before the deadline, or the server did not install the
     /// machine.
     #[serde(rename = "given-up")]
-    Expired,
+    NotUpdated,
     /// The node must not install this release.
     Refused,
 }
@@ -347,7 +348,7 @@ mod tests {
         for (result, text) in [
             (UpdateResult::Reverted, "taken-back"),
             (UpdateResult::NewImageKept, "kept"),
-            (UpdateResult::Expired, "given-up"),
+            (UpdateResult::NotUpdated, "given-up"),
         ] {
             assert_eq!(name(result), text);
         }

@@ -209,12 +209,12 @@ impl Local {
                 ))),
                 // The dropped order may also be a rollback, or a reinstallation from the node's own
                 // image.
-                UpdateResult::Expired
+                UpdateResult::NotUpdated
                     if why.id == Some(ReasonId::UpdateDeadline) && !newer_look =>
                 {
                     reasons.push(why);
                 }
-                UpdateResult::Expired | UpdateResult::Refused
+                UpdateResult::NotUpdated | UpdateResult::Refused
                     if is_newer(last.serial) && !newer_look =>
                 {
                     reasons.push(why.map(|why| {

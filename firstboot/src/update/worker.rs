@@ -95,8 +95,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             }
             state.enter(phase)
         }
-        Resumption::Revert { why, blame } => {
-            (state.why, state.blame) = (state.why.take().or(Some(why)), blame);
+        Resumption::Revert { why, failed } => {
+            (state.why, state.marks_release_failed) = (state.why.take().or(Some(why)), failed);
             if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Only the other members can report whether the older etcd may start, and the
                 // updater queries them in this phase.
@@ -129,7 +129,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             return end(
                 state,
                 &own,
-                UpdateResult::Expired,
+                UpdateResult::NotUpdated,
                 why.unwrap_or_else(missed),
             );
         }
@@ -160,7 +160,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     } else if state.order.release.is_some() {
         install_new(state)?;
     } else {
-        (state.why, state.blame) = (
+        (state.why, state.marks_release_failed) = (
             Some(format!(
                 "an operator ordered the rollback on {}",
                 state.node
@@ -264,7 +264,7 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
         "the health check of the image {} failed: {why}",
         state.order.serial
     ));
-    (state.why, state.blame) = (Some(why.to_owned()), true);
+    (state.why, state.marks_release_failed) = (Some(why.to_owned()), true);
     if let Some(target) = older_etcd(state)? {
         state.write()?;
         if let RevertOption::Impossible(reason) = wait_until_revertible(state, target)? {
@@ -304,7 +304,7 @@ fn recovered(state: &UpdateState) -> Result<bool> {
     let rollback = state.order.release.is_none();
     until_good(state, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
-    let failed = state.blame.then(|| FailedRelease {
+    let failed = state.marks_release_failed.then(|| FailedRelease {
         node: state.node.clone(),
         why: why.clone(),
         at: now(),
@@ -342,7 +342,7 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     withdraw(state);
     until_good(state, None, Duration::ZERO, None)?;
-    end(state, &ThisNode::read()?, UpdateResult::Expired, why)
+    end(state, &ThisNode::read()?, UpdateResult::NotUpdated, why)
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. With `patience`,

@@ -37,7 +37,7 @@ pub(super) struct Order {
     /// Whether the node is still in the boot in which the files were replaced.
     pub(super) same_boot_as_replacement: bool,
     pub(super) turn: bool,
-    pub(super) blame: bool,
+    pub(super) marks_release_failed: bool,
     /// The image that is restored if the new image fails.
     pub(super) before: u8,
 }

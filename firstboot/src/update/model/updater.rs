@@ -95,8 +95,8 @@ impl Model {
                 node.order.as_mut().unwrap().boots += u32::from(counts);
                 phase
             }
-            Resumption::Revert { blame, .. } => {
-                node.order.as_mut().unwrap().blame = blame;
+            Resumption::Revert { failed, .. } => {
+                node.order.as_mut().unwrap().marks_release_failed = failed;
                 node.at = At::RevertStop;
                 return;
             }
@@ -209,7 +209,7 @@ impl Model {
                 return Err(format!("{} installs a failed image", self.names[at]));
             }
             At::Confirmed => {
-                node.order.as_mut().unwrap().blame = order.back;
+                node.order.as_mut().unwrap().marks_release_failed = order.back;
                 node.service = Service::Down;
                 node.at = if order.back {
                     At::RevertStopped
@@ -303,7 +303,7 @@ impl Model {
 
     fn releases_turn(&self, after: &mut World, at: usize, order: &Order) {
         let name = &self.names[at];
-        let failed = order.blame.then(|| FailedRelease {
+        let failed = order.marks_release_failed.then(|| FailedRelease {
             node: name.clone(),
             why: String::new(),
             at: 0,
@@ -332,7 +332,7 @@ impl Node {
             same_boot: true,
             same_boot_as_replacement: false,
             turn: false,
-            blame: false,
+            marks_release_failed: false,
             before,
         });
         self.at = At::Wait;
@@ -340,7 +340,7 @@ impl Node {
 
     pub(super) fn fails(&mut self) {
         if let Some(order) = &mut self.order {
-            order.blame = true;
+            order.marks_release_failed = true;
         }
         self.at = At::RevertStop;
     }

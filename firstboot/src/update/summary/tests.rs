@@ -156,7 +156,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
         replacement_boot: String::new(),
         boots: 0,
         why: Some("an operator ordered it".into()),
-        blame: true,
+        marks_release_failed: true,
     };
     let busy = Local {
         state: Some(state),
@@ -230,7 +230,7 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
     );
     says(
         with(ended(
-            UpdateResult::Expired,
+            UpdateResult::NotUpdated,
             7,
             "etcd-2 has the turn [update-turn]",
         )),
@@ -240,7 +240,7 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
     // The node has this image already, and dropped the order to roll it back.
     says(
         with(ended(
-            UpdateResult::Expired,
+            UpdateResult::NotUpdated,
             6,
             "this node dropped the order to roll the image 6 back [update-deadline]",
         )),
