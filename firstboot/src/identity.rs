@@ -121,7 +121,7 @@ pub(crate) fn verify(
     let Some(document_tls) = own.complete(&node.tls) else {
         let text = format!(
             "the node document from {origin} cannot be used: {}",
-            own.no_match()
+            own.mismatch_reason()
         );
         return Err(refused(ReasonId::DocumentOtherKey.because(text)));
     };

@@ -144,7 +144,7 @@ fn enrol(
 fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
         (Exit::NotReady, Reason { id: None, text }) if keys == KeyOrigin::Node => {
-            let text = format!("{text}. {}", own.request());
+            let text = format!("{text}. {}", own.request_hint());
             not_ready(ReasonId::CertificatesAwaited.because(text))
         }
         (Exit::NotReady, Reason { id: None, text }) => {
@@ -215,5 +215,5 @@ pub(crate) fn adopt_identity(
     if !kept.is_current()? {
         kept.write()?;
     }
-    own_keys::promote(&identity.document_tls)
+    own_keys::activate_next_keys(&identity.document_tls)
 }

@@ -183,18 +183,18 @@ impl OwnKeys {
 
     /// Returns the reason why this node cannot use a document whose certificates are for other
     /// keys.
-    pub(crate) fn no_match(&self) -> String {
+    pub(crate) fn mismatch_reason(&self) -> String {
         let fault = match self.wanted() {
             Some(_) => "the document's certificates are for keys that this node does not have",
             None => {
                 "the document contains certificates without keys, and this node has not generated any keys"
             }
         };
-        format!("{fault}. {}", self.request())
+        format!("{fault}. {}", self.request_hint())
     }
 
     /// Explains how an operator obtains certificates for this node's keys.
-    pub(crate) fn request(&self) -> String {
+    pub(crate) fn request_hint(&self) -> String {
         let key = match self.wanted().map(KeySet::fingerprint) {
             Some(Ok(fingerprint)) => format!("This node's key is {fingerprint}: "),
             _ => String::new(),
@@ -217,7 +217,7 @@ pub(crate) fn ensure_next() -> Result<KeySet> {
 
 /// Makes the next keys the current keys if these certificates are for the next keys. If firstboot
 /// crashes before this change, the next keys remain in their own file.
-pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
+pub(crate) fn activate_next_keys(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {
         return Ok(());

@@ -112,7 +112,7 @@ pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDo
 /// document. The server signs only for key sets that an operator has approved.
 fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocument> {
     let keys = OwnKeys::read()?;
-    let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.no_match()));
+    let mut failed = refused(ReasonId::DocumentOtherKey.because(keys.mismatch_reason()));
     for request in csr::requests(&keys, &own.cluster, machine)? {
         match metadata::enrol_once(server, machine, &request, &own.signing_key) {
             Ok(found) => return Ok(found),

@@ -128,7 +128,7 @@ fn install(identity: &Identity) -> Result<bool> {
         tls::check(identity, &identity.document_tls)?;
         changes()?.iter().try_for_each(Change::apply_and_log)?;
     }
-    own_keys::promote(&identity.document_tls)?;
+    own_keys::activate_next_keys(&identity.document_tls)?;
     Ok(is_needed)
 }
 

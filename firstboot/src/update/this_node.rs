@@ -101,7 +101,7 @@ impl ThisNode {
         let own = OwnKeys::read()?;
         let document_tls = own.complete(&self.document.tls);
         let document_tls = document_tls
-            .ok_or_else(|| refused(ReasonId::DocumentOtherKey.because(own.no_match())))?;
+            .ok_or_else(|| refused(ReasonId::DocumentOtherKey.because(own.mismatch_reason())))?;
         let previous = self.document.previous_ca_tls.as_ref();
         let mut identity = Identity {
             node: self.document.clone(),
