@@ -22,7 +22,7 @@ pub(crate) struct LeaseLock<'a> {
 impl<'a> LeaseLock<'a> {
     /// Acquires the lock `key` for the holder `name`. Returns `None` if the lock is held, or if a
     /// key in `seen` has changed since the revision that `seen` contains for that key.
-    pub(crate) async fn get(
+    pub(crate) async fn try_acquire(
         client: &'a Client,
         key: &str,
         name: impl Into<Vec<u8>>,
@@ -31,7 +31,7 @@ impl<'a> LeaseLock<'a> {
         if client.get(key).await?.is_some() {
             return Ok(None);
         }
-        let claim = Self {
+        let lock = Self {
             client,
             lease: client.lease(LEASE).await?,
         };
@@ -40,13 +40,13 @@ impl<'a> LeaseLock<'a> {
                 key,
                 &[&[(key, 0)], seen].concat(),
                 name.into(),
-                Some(claim.lease),
+                Some(lock.lease),
             )
             .await?
         {
-            return Ok(Some(claim));
+            return Ok(Some(lock));
         }
-        claim.end().await;
+        lock.release().await;
         Ok(None)
     }
 
@@ -66,13 +66,13 @@ impl<'a> LeaseLock<'a> {
         }
     }
 
-    pub(crate) async fn end(self) {
-        let ended = self
+    pub(crate) async fn release(self) {
+        let released = self
             .client
             .revoke(self.lease)
             .await
             .context("cannot release the lock, which expires in a minute");
-        if let Err(error) = ended {
+        if let Err(error) = released {
             eprintln!("firstboot: {error:#}");
         }
     }

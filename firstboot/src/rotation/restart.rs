@@ -51,12 +51,12 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
             ))));
         }
     };
-    let Some(claim) = LeaseLock::get(&client, RESTART, name.as_str(), &seen).await? else {
+    let Some(lock) = LeaseLock::try_acquire(&client, RESTART, name.as_str(), &seen).await? else {
         return Ok(Some(
             ReasonId::MembersUnhealthy.because("another member is restarting at the moment"),
         ));
     };
-    let done = claim.hold(async {
+    let done = lock.hold(async {
         // The previous holder of the lock may have restarted its etcd since the first query.
         if let Some(why) = prepare_restart(identity, &credentials, member).await? {
             return Ok(Some(why));
@@ -64,7 +64,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
         restart_unit(&credentials).await.map(|()| None)
     });
     let done = done.await;
-    claim.end().await;
+    lock.release().await;
     done
 }
 

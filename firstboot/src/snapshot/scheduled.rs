@@ -94,7 +94,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             ));
             return Ok(exit);
         }
-        if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
+        if let Some(lock) = LeaseLock::try_acquire(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
                 // If this member's data differs from the majority's data, another member must take
                 // the snapshot.
@@ -103,8 +103,8 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
                 let done = take_and_record(&cluster, &target, &source, &comparison, slot).await?;
                 Ok::<_, anyhow::Error>((done, exit))
             };
-            let done = claim.hold(work).await;
-            claim.end().await;
+            let done = lock.hold(work).await;
+            lock.release().await;
             let (done, so) = done?;
             if done {
                 exit = so;
