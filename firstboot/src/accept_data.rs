@@ -10,7 +10,7 @@ use crate::data::{DataCheck, DataDirState, RecordedData, check_data};
 use crate::exit::refused;
 use crate::journal::{Event, Journal, NodeState};
 use crate::metadata::SourceLog;
-use crate::node::identify;
+use crate::node::obtain_identity;
 use crate::operator;
 use crate::output::say;
 use crate::reason::ReasonId;
@@ -20,7 +20,7 @@ use crate::{files, paths, start_permit, update};
 /// Stops etcd, checks that the data belongs to this member, deletes the WAL checkpoint, and writes
 /// the operator's confirmation to the journal. firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
-    let (identity, _) = identify(&mut SourceLog::default())?;
+    let (identity, _) = obtain_identity(&mut SourceLog::default())?;
     update::refuse_during_replacement()?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);

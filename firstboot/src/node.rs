@@ -19,9 +19,10 @@ use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::{certificates, csr, image_integrity, metadata, own_keys, paths, rotation};
 
-/// Checks the image's files, and determines and verifies the identity of this machine. Records the
-/// sources' answers in `log`.
-pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
+/// Checks the image's files, and determines and verifies the identity of this machine. Requests
+/// certificates from the server if no source has a usable document, or if the certificates have
+/// expired. Records the sources' answers in `log`.
+pub(crate) fn obtain_identity(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
@@ -51,7 +52,7 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
         say(why.to_string());
         log.use_copy();
     }
-    if let Some(found) = renewed(&identity, &machine, &own, &signing_key, log)? {
+    if let Some(found) = renew_if_expired(&identity, &machine, &own, &signing_key, log)? {
         identity = identity::verify(found, &signing_key, identity.cluster, &machine, &own)?;
     }
     rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;
@@ -61,7 +62,7 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
 /// Requests new certificates if the document's certificates have expired, for example on a machine
 /// that was off for longer than their lifetime. On a running machine, `firstboot renew` renews the
 /// certificates before they expire.
-fn renewed(
+fn renew_if_expired(
     identity: &Identity,
     machine: &Machine,
     own: &OwnKeys,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::journal::{Event, MembershipIntent, NodeState};
 use crate::metadata::SourceLog;
-use crate::node::identify;
+use crate::node::obtain_identity;
 use crate::operator;
 use crate::output::say;
 use crate::reason::ReasonId;
@@ -16,7 +16,7 @@ use crate::{leave, update};
 /// Writes the order to the journal, unless this node is still a member. firstboot.service then
 /// archives the old data and joins like a node with a new disk.
 pub(crate) fn record() -> Result<()> {
-    let (identity, _) = identify(&mut SourceLog::default())?;
+    let (identity, _) = obtain_identity(&mut SourceLog::default())?;
     update::refuse_during_replacement()?;
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {

@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, remove_installer_copy};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
-use crate::node::{adopt_identity, identify, refuse_other_disk};
+use crate::node::{adopt_identity, obtain_identity, refuse_other_disk};
 use crate::output::{say, show, show_json};
 use crate::report::report;
 use crate::steps;
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return accept_data::accept();
     }
     if options.dry_run {
-        let planned = dry_run::plan(&identify(&mut SourceLog::default())?.0)?;
+        let planned = dry_run::plan(&obtain_identity(&mut SourceLog::default())?.0)?;
         return if options.json {
             show_json(&planned)
         } else {
@@ -103,7 +103,7 @@ fn converge(options: &Options) -> Result<()> {
     if identity::cluster()?.keys == KeyOrigin::Node {
         own_keys::ensure()?;
     }
-    let (mut identity, machine) = identify(&mut SourceLog::kept())?;
+    let (mut identity, machine) = obtain_identity(&mut SourceLog::kept())?;
     if let Some(change) = change::folder(DesiredDir::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;
     }

@@ -18,7 +18,7 @@ use crate::membership::{
     PeerClient, QUERY_TIMEOUT, is_listed, query_others, remove_member, removed_reason,
 };
 use crate::metadata::SourceLog;
-use crate::node::identify;
+use crate::node::obtain_identity;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
@@ -71,7 +71,7 @@ impl JsonOutput {
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let (identity, _) = identify(&mut SourceLog::default())?;
+    let (identity, _) = obtain_identity(&mut SourceLog::default())?;
     let answer = if options.dry_run {
         plan_only(&identity)?
     } else {

@@ -32,7 +32,7 @@ use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{self, Event, Journal, NodeState, RestoreOrder, SnapshotFile};
 use crate::metadata::SourceLog;
-use crate::node::{identify, refuse_other_disk};
+use crate::node::{obtain_identity, refuse_other_disk};
 use crate::operator;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
     }
-    let (identity, machine) = identify(&mut SourceLog::default())?;
+    let (identity, machine) = obtain_identity(&mut SourceLog::default())?;
     refuse_other_disk(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
     drop(journal);
