@@ -42,7 +42,7 @@ pub(crate) fn promote_and_wait_until_healthy(
     wait_for_wal(identity, journal, patience)?;
     let patience = patience.saturating_sub(begun.elapsed());
     let credentials = installed_credentials()?;
-    let learner = rebuild::learner_to_promote(journal)?;
+    let learner = rebuild::record_promotion(journal)?;
     let promotion = async {
         if let Some(member) = learner {
             rebuild::promote_learner(identity, &credentials, member).await?;

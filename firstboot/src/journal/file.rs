@@ -183,7 +183,7 @@ impl Journal {
 
     /// Prints and records the step that firstboot takes next. Does nothing if the last entry
     /// records the same step.
-    pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
+    pub(crate) fn record_next_step(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
             .last()

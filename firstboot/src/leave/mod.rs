@@ -223,7 +223,7 @@ async fn remove_own_member(
                 move_leader(to, &credentials).await
             }
             LeaveStep::Remove(through) => {
-                journal.record_intent(
+                journal.record_next_step(
                     Event::Leave { member },
                     &format!("removing this node's member {member:x}"),
                 )?;

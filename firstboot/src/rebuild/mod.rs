@@ -22,7 +22,7 @@ use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
 use plan::{ENTRIES_BEFORE_COMPACTION, RebuildStep, plan};
-pub(crate) use promote::{learner_to_promote, promote_learner};
+pub(crate) use promote::{promote_learner, record_promotion};
 
 /// The key that a node writes repeatedly so that the members compact their raft logs.
 const FILLER_KEY: &str = "/etcd-image/join";
@@ -118,12 +118,12 @@ impl Rebuild {
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");
-                journal.record_intent(Event::Remove { member }, &line)?;
+                journal.record_next_step(Event::Remove { member }, &line)?;
                 remove_member(helper, member, &credentials).await
             }
             (RebuildStep::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
-                journal.record_intent(Event::Add { cluster }, &line)?;
+                journal.record_next_step(Event::Add { cluster }, &line)?;
                 let added = async {
                     Client::connect(helper, &credentials)
                         .await?

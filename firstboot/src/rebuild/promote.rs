@@ -15,14 +15,14 @@ use crate::output::say;
 /// member may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Returns the id of this node's member if the member is a learner according to the journal, and
-/// records the intended promotion.
-pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
+/// Records that firstboot promotes this node's member next, and returns its id, if the member is a
+/// learner according to the journal.
+pub(crate) fn record_promotion(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added_member_id.filter(|_| !state.was_healthy) else {
         return Ok(None);
     };
-    journal.record_intent(
+    journal.record_next_step(
         Event::Promote { member },
         "etcd starts as a learner; firstboot promotes the learner when it is in sync",
     )?;

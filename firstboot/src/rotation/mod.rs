@@ -106,7 +106,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
         "the other members trust {} and no longer trust the previous CA",
         list(&next)
     );
-    journal.record_intent(Event::CertificatesTrustedByAll { authorities: next }, &line)?;
+    journal.record_next_step(Event::CertificatesTrustedByAll { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
 
@@ -145,12 +145,12 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             RotationStep::Restart => {
                 let authorities = observed.installed.clone();
                 let line = format!("restarting etcd so that it trusts {}", list(&authorities));
-                journal.record_intent(Event::Trust { authorities }, &line)?;
+                journal.record_next_step(Event::Trust { authorities }, &line)?;
                 let member = member(journal)?;
                 block_on(async { anyhow::Ok(restart::restart(identity, member).await) })?
             }
             RotationStep::SwitchCertificates => {
-                journal.record_intent(
+                journal.record_next_step(
                     Event::CertificatesTrustedByAll {
                         authorities: observed.issuers.clone(),
                     },
