@@ -109,7 +109,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             ));
         }
     };
-    begin_or_join(identity, journal, disk_id)
+    bootstrap_or_join(identity, journal, disk_id)
 }
 
 /// Classifies the disk. Stops etcd if etcd was started in this boot but does not use the member's
@@ -146,7 +146,7 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
 
 /// Lets a node without data bootstrap the cluster together with all other members, or join the
 /// running cluster.
-fn begin_or_join(
+fn bootstrap_or_join(
     identity: &Identity,
     journal: &mut Journal,
     disk_id: Option<DiskId>,
@@ -171,7 +171,7 @@ fn begin_or_join(
     match block_on(reach_agreement(identity, journal, local, None))? {
         BarrierOutcome::Join(start) => Ok(start),
         BarrierOutcome::Agreed(proposal) => {
-            let start = begin(identity, journal, &proposal)?;
+            let start = record_bootstrap(identity, journal, &proposal)?;
             start_order::wait(identity, &proposal)?;
             Ok(start)
         }
@@ -190,7 +190,7 @@ fn archive_partial_data(journal: &mut Journal) -> Result<()> {
 }
 
 /// Writes to the journal the parameters with which etcd bootstraps its cluster, and returns them.
-fn begin(
+fn record_bootstrap(
     identity: &Identity,
     journal: &mut Journal,
     proposal: &Proposal,
