@@ -33,7 +33,7 @@ pub(crate) struct Options {
 /// firstboot.service unless firstboot is running.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
-        return stopped();
+        return record_wal_end();
     }
     check().inspect_err(|_| {
         // A running firstboot detects the problem itself, and a restart would discard its progress.
@@ -120,7 +120,7 @@ fn give_to_etcd() -> Result<()> {
 
 /// Records the end of the WAL. If the data is not the data that etcd used, this function leaves the
 /// previous record in place, and the guard checks the data against that record at the next start.
-fn stopped() -> Result<()> {
+fn record_wal_end() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
         return Ok(());
     };
