@@ -158,7 +158,7 @@ fn converge(options: &Options) -> Result<()> {
         }
     } else {
         if !start_permit::is_granted() {
-            duplicate::check_still_member(&identity, &journal)?;
+            duplicate::check_before_start(&identity, &journal)?;
         }
         allow_etcd(&identity, &mut journal, &expected)?;
     }

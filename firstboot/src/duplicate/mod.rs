@@ -14,6 +14,6 @@ mod socket;
 pub(crate) use address::{DuplicateProbe, start_probe};
 pub(crate) use duplicate_timeout::DuplicateTimeout;
 pub(crate) use preflight::{
-    check_still_member, refuse_only_member, removal_reason, rule_out_duplicate,
+    check_before_start, refuse_only_member, removal_reason, rule_out_duplicate,
     wait_until_replaceable,
 };

@@ -37,7 +37,7 @@ const SILENCES: u32 = 5;
 /// node's member was removed while etcd was stopped, or if the member is running on another
 /// machine. The other members need not answer: when a whole rack boots, the first member finds no
 /// other member running.
-pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
+pub(crate) fn check_before_start(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
     if let Some(obstacle) = upgrade::obstacle(
