@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
 
 use super::check_release::{ReleaseCheck, check_release};
-use super::command_output::{JsonOutput, ended, with_document};
+use super::command_output::{JsonOutput, report_outcome, with_document};
 use super::document::{self, NewerDocument};
 use super::follow::follow;
 use super::order::begin;
@@ -99,17 +99,17 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             node: host(),
             since: now(),
         };
-        ask(async |client| update_keys::halt(&client, &halt).await)?;
+        with_own_etcd(async |client| update_keys::halt(&client, &halt).await)?;
         say("from now on, no node begins an update. `firstboot update --resume` ends the halt");
         return Ok(None);
     }
     if options.resume {
-        ask(async |client| update_keys::resume(&client).await)?;
+        with_own_etcd(async |client| update_keys::resume(&client).await)?;
         say("nodes may begin updates again");
         return Ok(None);
     }
     if let Some(node) = &options.break_turn {
-        return ask(async |client| break_turn(&client, node).await).map(|()| None);
+        return with_own_etcd(async |client| break_turn(&client, node).await).map(|()| None);
     }
     execute(options)
 }
@@ -127,8 +127,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
         ))));
     }
     if options.rollback {
-        let outcome = install(options, &own, back(options, &own)?, lock)?;
-        return ended(options.json, &outcome, false, (None, Ok(())));
+        let outcome = install(options, &own, rollback_order(options, &own)?, lock)?;
+        return report_outcome(options.json, &outcome, false, (None, Ok(())));
     }
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
@@ -153,11 +153,11 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             let is_newer = is_other_image(&order, &own);
             let outcome = install(options, &own, *order, lock)?;
             let taken = last.map_or(Ok(()), NewerDocument::take_after_update);
-            ended(options.json, &outcome, is_newer, (newer.as_ref(), taken))
+            report_outcome(options.json, &outcome, is_newer, (newer.as_ref(), taken))
         }
         Ok(Next::Current(serial)) => {
             take_last(&lock)?;
-            current(options, serial, newer.as_ref())
+            report_current(options, serial, newer.as_ref())
         }
         // Adopt the document even though the image cannot be updated.
         Err(error) => with_document(Err(error), take_last(&lock)),
@@ -172,7 +172,7 @@ fn install(
     lock: Lock,
 ) -> Result<OrderOutcome> {
     if options.retry {
-        ask(async |client| update_keys::clear_failed(&client, order.serial).await)?;
+        with_own_etcd(async |client| update_keys::clear_failed(&client, order.serial).await)?;
     }
     let state = begin(own, order)?;
     // Release the lock, because the unit needs it.
@@ -277,7 +277,11 @@ fn compare(
 }
 
 /// Reports that the node has the newest image.
-fn current(options: &Options, serial: u64, newer: Option<&NewerDocument>) -> Result<Option<Exit>> {
+fn report_current(
+    options: &Options,
+    serial: u64,
+    newer: Option<&NewerDocument>,
+) -> Result<Option<Exit>> {
     if options.json {
         show_json(&JsonOutput {
             newer: false,
@@ -297,7 +301,7 @@ fn already(serial: u64) -> String {
 }
 
 /// Returns the order for a rollback.
-fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
+fn rollback_order(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
@@ -318,7 +322,7 @@ fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
 }
 
 /// Runs an operation with a client for etcd on this node.
-fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
+fn with_own_etcd<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await;
         let client = client.context("etcd on this node does not answer")?;

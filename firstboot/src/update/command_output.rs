@@ -22,7 +22,7 @@ pub(super) struct JsonOutput<'a> {
 
 /// Shows the outcome of an order, even if the node could not adopt the newer document afterwards.
 /// `is_newer` is set if the order installs a newer image.
-pub(super) fn ended(
+pub(super) fn report_outcome(
     json: bool,
     outcome: &OrderOutcome,
     is_newer: bool,
