@@ -151,14 +151,14 @@ pub(super) fn plan(
         action: mode.to_string(),
         snapshot: source.map(|source| PlannedSnapshot::of(source, mode)),
         cluster_id: state.cluster_id.map(|id| format!("{id:x}")),
-        then: then(&cluster.name, state, mode),
+        then: describe_result(&cluster.name, state, mode),
         members,
         without: without.iter().cloned().collect(),
     })
 }
 
 /// Describes the cluster after the restore.
-fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
+fn describe_result(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(archived)) => {
             let member = archived
