@@ -10,7 +10,7 @@ use crate::systemd::{self, FIRSTBOOT_UNIT};
 use crate::terminal::HeldSignals;
 
 /// Returns the parser of `--deadline`, which accepts at most thirty days in seconds.
-pub(crate) fn deadline() -> RangedU64ValueParser {
+pub(crate) fn timeout_parser() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(..=30 * 86_400)
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
     /// Wait this many seconds for a healthy member after etcd has started
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = crate::operator::deadline())]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Bootstrap without these members. Pass the same list on all remaining members
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]

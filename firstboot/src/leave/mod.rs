@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = crate::operator::deadline())]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = crate::operator::timeout_parser())]
     deadline: u64,
 }
 

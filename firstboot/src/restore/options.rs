@@ -60,6 +60,6 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// Wait this many seconds for the other members before the restore is abandoned, and for a
     /// quorum afterwards
-    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = crate::operator::deadline())]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = crate::operator::timeout_parser())]
     pub(super) deadline: u64,
 }
