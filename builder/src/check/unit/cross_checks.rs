@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::loaded::{LocatedSpan, Unit, Units};
-use super::parsed::UnitFile;
 use super::path::{is_drop_in, is_loadable, name_of};
+use super::unit_file::UnitFile;
 use super::{ordering_cycles, service, verify};
 use crate::check::file::File;
 use crate::check::finding::Finding;
@@ -76,7 +76,7 @@ pub(in crate::check) fn cross_check(
         let read = || {
             files_of
                 .iter()
-                .filter_map(|index| Some((*index, &unit_files[*index].as_ref()?.examined)))
+                .filter_map(|index| Some((*index, &unit_files[*index].as_ref()?.accepted)))
         };
         let lines = read()
             .flat_map(|(index, file)| file.lines.iter().map(move |line| (index, *line)))
@@ -87,7 +87,7 @@ pub(in crate::check) fn cross_check(
             files[index].text.is_empty()
                 || unit_files[index]
                     .as_ref()
-                    .is_some_and(|unit| unit.examined.stopped.is_some())
+                    .is_some_and(|unit| unit.accepted.stopped.is_some())
         });
         let dropped = base
             .and_then(|index| Some((index, unit_files[index].as_ref()?.joined.dropped.clone()?)));
