@@ -96,7 +96,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
     // Check the output folder before any download: if the build may not replace the folder now, it
     // cannot replace it at the end either.
-    let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
+    let replaced = output::check(
+        &folders.place,
+        &options.replaceable(pki::signing_public_key(pki_folder)),
+    )?;
     if let Some(etcd) = replaced {
         warn_of_roll(&recipe, etcd, &folders.place, &*progress);
     }
@@ -104,9 +107,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
     let mut pki = open_pki(Opener::Build, &options.recipe, &recipe, pki_folder)?;
+    let public_key = pki.signing_public_key();
     let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
 
-    let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
+    let output = Output::begin(&options.out, options.replaceable(Some(public_key)))?;
     let image = output.path().join("image");
     make_public(&image)?;
     let base = image_release::base(
@@ -114,14 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &render::kickstart(&recipe, OverlayDigests::NONE)?,
         &user_files,
     )?;
-    let tree = OverlayTree::new(
-        &recipe,
-        user_files,
-        &binaries,
-        firstboot,
-        pki.trust(),
-        &base,
-    )?;
+    let tree = OverlayTree::new(&recipe, user_files, &binaries, firstboot, public_key, &base)?;
     let packed = overlay::pack(tree.entries, date, cache, &image.join(manifest::OVERLAY))?;
     write(
         &image.join("centos7.ks"),
@@ -129,14 +126,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             &recipe,
             OverlayDigests {
                 sha256: packed.sha256,
-                trust: Sha256::of(tree::trust_file(&pki.trust()).as_bytes()),
+                trust: Sha256::of(tree::trust_file(&public_key).as_bytes()),
             },
         )?,
     )?;
     let manifest_inputs = ManifestInputs {
         recipe: recipe_input(&options.recipe, &text),
         etcd: recipe.etcd.settings.version,
-        trust: pki.trust(),
+        trust: public_key,
         inputs: vec![release_input(&recipe, &release), firstboot_input],
         packed: Some(packed_overlay(&packed)),
         overlay: tree.listed,
@@ -144,12 +141,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
     // Assign the serial before the output is moved into place, so that two images never share a
     // serial.
-    let serial = pki.serial(manifest.image())?;
+    let serial = pki.assign_image_serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
     write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
-    report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
+    report(options, &recipe, &packed, pki_folder, (public_key, serial))
 }
 
 /// Issues each node's document. If the PKI is new, also creates the record of installations.
@@ -380,7 +377,7 @@ fn report(
     recipe: &Recipe,
     packed: &PackedOverlay,
     pki: &Path,
-    (trust, serial): (PublicKey, u64),
+    (public_key, serial): (PublicKey, u64),
 ) -> Result<()> {
     let summary = Summary {
         serial,
@@ -389,7 +386,7 @@ fn report(
         etcd: recipe.etcd.settings.version.to_string(),
         overlay_sha256: packed.sha256,
         overlay_size: packed.size,
-        trust: trust.id(),
+        trust: public_key.id(),
         nodes: recipe
             .nodes
             .iter()
