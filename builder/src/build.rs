@@ -93,18 +93,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     let folders = folders(options)?;
-    let (cache, pki_folder) = (&folders.cache, &folders.pki);
+    let (out_dir, cache, pki_folder) = (&folders.out_dir, &folders.cache, &folders.pki);
     // Check the output folder before any download: if the build may not replace the folder now, it
     // cannot replace it at the end either.
-    let replaced = output::check(
-        &folders.place,
-        &options.replaceable(pki::signing_public_key(pki_folder)),
-    )?;
-    if let Some(etcd) = replaced {
-        warn_of_roll(&recipe, etcd, &folders.place, &*progress);
+    let replaceable = options.replaceable(pki::signing_public_key(pki_folder));
+    if let Some(etcd) = output::check(out_dir, &replaceable)? {
+        warn_of_roll(&recipe, etcd, out_dir, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
-    let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
+    let (etcd_release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
     let mut pki = open_pki(Opener::Build, &options.recipe, &recipe, pki_folder)?;
     let public_key = pki.signing_public_key();
@@ -134,7 +131,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         recipe: recipe_input(&options.recipe, &text),
         etcd: recipe.etcd.settings.version,
         trust: public_key,
-        inputs: vec![release_input(&recipe, &release), firstboot_input],
+        inputs: vec![release_input(&recipe, &etcd_release), firstboot_input],
         packed: Some(packed_overlay(&packed)),
         overlay: tree.listed,
     };
@@ -230,26 +227,30 @@ fn warn_of_awaited(
 /// The folders that a build reads and writes.
 struct Folders {
     /// The output folder.
-    place: PathBuf,
+    out_dir: PathBuf,
     cache: PathBuf,
     pki: PathBuf,
 }
 
 /// Resolves the folders. The cache and the PKI must be outside the output.
 fn folders(options: &Options) -> Result<Folders> {
-    let place = output::resolve(&options.out)?;
+    let out_dir = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
-    check_outside(&cache, &place, "--cache")?;
-    check_outside(&pki, &place, "--pki")?;
-    Ok(Folders { place, cache, pki })
+    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&out_dir));
+    check_outside(&cache, &out_dir, "--cache")?;
+    check_outside(&pki, &out_dir, "--pki")?;
+    Ok(Folders {
+        out_dir,
+        cache,
+        pki,
+    })
 }
 
 /// Warns if a change of etcd's version prevents or restricts an update to the new image. The nodes
-/// may be running the image in `place`, whose etcd version is `etcd`.
-fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
+/// may be running the image in `out_dir`, whose etcd version is `etcd`.
+fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, out_dir: &Path, progress: &dyn Progress) {
     if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
-        let path = place.display();
+        let path = out_dir.display();
         progress.say(&format!(
             "warning: the nodes may be running the image in {path}: {warning}"
         ));
