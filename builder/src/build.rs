@@ -139,8 +139,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // Assign the serial before the output is moved into place, so that two images never share a
     // serial.
     let serial = pki.assign_image_serial(manifest.image())?;
-    let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
-    image_release::write(output.path(), &release, pki.signing())?;
+    let image_release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
+    image_release::write(output.path(), &image_release, pki.signing())?;
     write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
     report(options, &recipe, &packed, pki_folder, (public_key, serial))
