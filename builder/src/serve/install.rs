@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use recipes::{Label, NodeIdentity, Sha256, Stage};
+use recipes::{InstallStage, Label, NodeIdentity, Sha256};
 
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::ClientRequest;
@@ -299,11 +299,11 @@ fn accept_report(
         .into());
     };
     check_location(node, origin)?;
-    let reported: Stage = request
+    let reported: InstallStage = request
         .form_value("stage")
         .unwrap_or_default()
         .parse()
-        .map_err(|error: recipes::stage::StageError| {
+        .map_err(|error: recipes::install_stage::InstallStageError| {
             Refusal::bad_request(RefusalId::Stage, error.to_string())
         })?;
     let why = request

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::{Label, Stage};
+use recipes::{InstallStage, Label};
 
 use super::board::hook::wait;
 use super::log::{Line, Log, printable};
@@ -227,7 +227,7 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
     }
     let is_failed = |installation: &Installation| {
         let step = installation.last.as_ref().map(|last| last.step);
-        step == Some(Step::Reported(Stage::Failed))
+        step == Some(Step::Reported(InstallStage::Failed))
     };
     // A report may arrive twice.
     let is_known = before

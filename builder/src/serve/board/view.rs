@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::Result;
-use recipes::{Envelope, Label, Mac, Stage};
+use recipes::{Envelope, InstallStage, Label, Mac};
 use serde::Deserialize;
 
 use crate::exit::with_causes;
@@ -196,12 +196,12 @@ impl Machine {
     }
 }
 
-fn reported(stage: Stage) -> MachineStage {
+fn reported(stage: InstallStage) -> MachineStage {
     match stage {
-        Stage::Started | Stage::Installing => MachineStage::Installing,
-        Stage::Installed => MachineStage::Installed,
-        Stage::Failed | Stage::Refused => MachineStage::Failed,
-        Stage::Healthy => MachineStage::Healthy,
+        InstallStage::Started | InstallStage::Installing => MachineStage::Installing,
+        InstallStage::Installed => MachineStage::Installed,
+        InstallStage::Failed | InstallStage::Refused => MachineStage::Failed,
+        InstallStage::Healthy => MachineStage::Healthy,
     }
 }
 

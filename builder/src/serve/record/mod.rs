@@ -313,7 +313,7 @@ mod tests {
         for _ in 0..3 {
             let mut asked = Installation::asked_by_node(recorded, image, now);
             asked.send("token".to_owned(), now);
-            let healthy = asked.report("token", recipes::Stage::Healthy, None, now);
+            let healthy = asked.report("token", recipes::InstallStage::Healthy, None, now);
             healthy.unwrap();
             sizes.push(serde_json::to_vec(&asked).unwrap().len());
             recorded = Some(asked);
