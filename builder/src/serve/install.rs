@@ -224,12 +224,12 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
 /// Returns the refusal to install a machine that has used all its attempts.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
-    let step = last.map_or("allowed", |last| last.step.as_str());
+    let event = last.map_or("allowed", |last| last.kind.as_str());
     let reason = last
         .and_then(|last| last.why.as_deref())
         .map_or_else(String::new, |why| format!(": {why}"));
     let why = format!(
-        "{name} is held after {} attempts to install it. The last attempt: {step}{reason}. {again}",
+        "{name} is held after {} attempts to install it. The last attempt: {event}{reason}. {again}",
         installation.attempts
     );
     Refusal::forbidden(RefusalId::Held, why)

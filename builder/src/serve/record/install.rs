@@ -21,7 +21,7 @@ pub(crate) struct Installation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last: Option<Event>,
+    pub(crate) last: Option<InstallEvent>,
     /// The time at which the newest attempt began.
     #[serde(
         default,
@@ -48,10 +48,10 @@ pub(crate) struct Installation {
 /// An event of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Event {
-    /// The step that happened.
-    pub(crate) step: Step,
-    /// The time of the step.
+pub(crate) struct InstallEvent {
+    #[serde(rename = "step")]
+    pub(crate) kind: InstallEventKind,
+    /// The time of the event.
     #[serde(with = "time")]
     pub(crate) at: SystemTime,
     /// The reason, if something failed or was refused.
@@ -59,10 +59,10 @@ pub(crate) struct Event {
     pub(crate) why: Option<String>,
 }
 
-/// A step that the server observed or the machine reported.
+/// What the server observed or the machine reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Step {
+pub(crate) enum InstallEventKind {
     /// The boot loader received the script that installs the machine.
     Sent,
     /// The node's machine, which had received the installer, downloaded the kickstart.
@@ -147,7 +147,7 @@ impl Installation {
         self.attempts += 1;
         self.token = Some(token);
         self.began = Some(now);
-        self.note_step(Step::Sent, now, None);
+        self.note_event(InstallEventKind::Sent, now, None);
     }
 
     /// Accepts the report of a stage.
@@ -172,7 +172,7 @@ impl Installation {
         if stage.follows_installation() {
             self.installed.get_or_insert(now);
         }
-        self.note_step(Step::Reported(stage), now, why);
+        self.note_event(InstallEventKind::Reported(stage), now, why);
         Ok(())
     }
 
@@ -183,9 +183,9 @@ impl Installation {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
             self.installed = Some(now);
-            self.note_step(Step::ByHand, now, None);
+            self.note_event(InstallEventKind::ByHand, now, None);
         } else if self.installed.is_none() {
-            self.note_step(Step::Kickstart, now, None);
+            self.note_event(InstallEventKind::Kickstart, now, None);
         }
     }
 
@@ -195,7 +195,7 @@ impl Installation {
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
-            self.note_step(Step::Document, now, None);
+            self.note_event(InstallEventKind::Document, now, None);
         }
     }
 
@@ -208,13 +208,13 @@ impl Installation {
         }
     }
 
-    fn note_step(&mut self, step: Step, at: SystemTime, why: Option<String>) {
-        self.last = Some(Event { step, at, why });
+    fn note_event(&mut self, kind: InstallEventKind, at: SystemTime, why: Option<String>) {
+        self.last = Some(InstallEvent { kind, at, why });
     }
 }
 
-impl Step {
-    /// Returns the step as text, for the log and the table of nodes.
+impl InstallEventKind {
+    /// Returns the event as text, for the log and the table of nodes.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",

@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
 pub(crate) use document::DocumentDelivery;
-pub(crate) use install::{Installation, NextBoot, Step};
+pub(crate) use install::{InstallEventKind, Installation, NextBoot};
 
 /// The file that shows that the record began with the first build.
 const FIRST_BUILD: &str = "first-build";

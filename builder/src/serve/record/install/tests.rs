@@ -177,14 +177,18 @@ fn a_record_is_read_back_unchanged() {
     let text = serde_json::to_string(&record).unwrap();
     assert!(text.contains(r#""step":"failed""#), "{text}");
     assert_eq!(serde_json::from_str::<Installation>(&text).unwrap(), record);
-    for step in [
-        Step::Sent,
-        Step::ByHand,
-        Step::Kickstart,
-        Step::Document,
-        Step::Reported(InstallStage::Started),
+    for kind in [
+        InstallEventKind::Sent,
+        InstallEventKind::ByHand,
+        InstallEventKind::Kickstart,
+        InstallEventKind::Document,
+        InstallEventKind::Reported(InstallStage::Started),
     ] {
-        let text = serde_json::to_string(&step).unwrap();
-        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+        let text = serde_json::to_string(&kind).unwrap();
+        assert_eq!(
+            serde_json::from_str::<InstallEventKind>(&text).unwrap(),
+            kind,
+            "{text}"
+        );
     }
 }
