@@ -22,7 +22,7 @@ use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, PackedOverlay};
-use crate::pki::{self, Authority, Lifetimes, Opener, Pki};
+use crate::pki::{self, Authority, ClusterRecord, Lifetimes, Opener, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
@@ -349,7 +349,7 @@ pub(crate) fn open_pki(
     folder: &Path,
 ) -> Result<Pki> {
     let authority = Authority::of(&recipe.tls, recipe_path.parent().unwrap_or(Path::new(".")));
-    let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
+    let (cluster, lifetimes) = (ClusterRecord::from(recipe), Lifetimes::from(&recipe.tls));
     Ok(pki::open(
         opener,
         folder,

@@ -113,7 +113,7 @@ impl CertificateAuthority {
     ) -> Result<SignedRequest> {
         // Changed nodes and addresses take effect only with the next build, because the nodes'
         // image also contains them.
-        let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::Cluster::from(recipe));
+        let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::ClusterRecord::from(recipe));
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
