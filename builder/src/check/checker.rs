@@ -10,7 +10,7 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
         Some(Kind::Unit) => unit.map_or_else(Vec::new, |unit| unit::check(file, unit)),
-        Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
+        Some(Kind::SystemdConf) => unit::systemd_conf::check(&file.path, file.text),
         Some(Kind::Sysctl) => sysctl::check(file.text),
         Some(Kind::Chrony) => chrony::check(file.text),
         Some(Kind::Firewalld) => firewalld::check(&file.path, file.text),

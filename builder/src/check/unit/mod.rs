@@ -7,7 +7,6 @@ mod capability;
 mod context;
 mod cpus;
 mod cross_checks;
-pub(super) mod daemon;
 mod environment;
 mod exec;
 mod expanded;
@@ -22,6 +21,7 @@ mod plain;
 mod refusal;
 mod service;
 mod split;
+pub(super) mod systemd_conf;
 #[cfg(test)]
 mod tests;
 mod unit_file;
