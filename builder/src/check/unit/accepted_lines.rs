@@ -49,7 +49,7 @@ pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
             .get(section)
             .and_then(|directives| directives.get(assignment.key.text));
         let before = out.findings.len();
-        let taken = if let Some(value_type) = value_type {
+        let accepted_count = if let Some(value_type) = value_type {
             value::check(value_type, &assignment, &context, &mut out.findings)
         } else {
             out.findings.extend(unknown(&assignment, own));
@@ -57,13 +57,13 @@ pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
         };
         let at = assignment.key.span().start;
         if value_type == Some(&"cpus")
-            && taken == 0
+            && accepted_count == 0
             && out.stopped.is_none_or(|stopped| stopped > at)
         {
             out.stopped = Some(at);
         }
         if value_type == Some(&"trigger")
-            && taken > 0
+            && accepted_count > 0
             && std::mem::replace(&mut context.triggers, true)
         {
             let finding = assignment.refuse("unit/unit-name", "only one Unit=");
@@ -74,9 +74,12 @@ pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
         let resets = assignment.value.text.is_empty() && out.findings.len() == before;
         let is_read =
             out.stopped.is_none_or(|stopped| at < stopped) && !(drop_in && section == "Install");
-        if is_read && (taken > 0 || resets) {
+        if is_read && (accepted_count > 0 || resets) {
             context.note(&assignment);
-            out.lines.push(Line { assignment, taken });
+            out.lines.push(Line {
+                assignment,
+                accepted_count,
+            });
         }
     }
     out.findings.extend(bounding::check(&out.lines));

@@ -83,7 +83,7 @@ pub(in crate::check) fn cross_check(
             .collect();
         let sections = read()
             .flat_map(|(index, file)| file.sections.iter().map(move |section| (index, *section)));
-        let void = base.is_some_and(|index| {
+        let refused_or_masked = base.is_some_and(|index| {
             files[index].text.is_empty()
                 || unit_files[index]
                     .as_ref()
@@ -97,7 +97,7 @@ pub(in crate::check) fn cross_check(
                 sections: sections.collect(),
                 lines,
                 complete: base.is_some(),
-                void,
+                refused_or_masked,
                 dropped,
             },
         );
@@ -115,7 +115,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
         out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
         out.extend(not_executable(unit, files));
-        if unit.complete && !unit.void && is_loadable(name) {
+        if unit.complete && !unit.refused_or_masked && is_loadable(name) {
             out.extend(verify::check(name, unit));
         }
         if name.ends_with(".service") {

@@ -12,7 +12,7 @@ const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idl
 /// Returns the commands of a directive, each as the position of the value that contains it.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
-        std::iter::repeat_n((file, line.assignment.value), line.taken)
+        std::iter::repeat_n((file, line.assignment.value), line.accepted_count)
     };
     unit.all("Service", key)
         .into_iter()
