@@ -27,7 +27,7 @@ use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
 use crate::tree::{self, OverlayTree};
-use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
+use crate::{console, elf, etcd_version_warning, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
@@ -98,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // cannot replace it at the end either.
     let replaceable = options.replaceable(pki::signing_public_key(pki_folder));
     if let Some(etcd) = output::check(out_dir, &replaceable)? {
-        warn_of_roll(&recipe, etcd, out_dir, &*progress);
+        warn_of_new_etcd(&recipe, etcd, out_dir, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (etcd_release, binaries) = fetch(options, &recipe, cache, &*progress)?;
@@ -248,8 +248,8 @@ fn folders(options: &Options) -> Result<Folders> {
 
 /// Warns if a change of etcd's version prevents or restricts an update to the new image. The nodes
 /// may be running the image in `out_dir`, whose etcd version is `etcd`.
-fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, out_dir: &Path, progress: &dyn Progress) {
-    if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
+fn warn_of_new_etcd(recipe: &Recipe, etcd: EtcdVersion, out_dir: &Path, progress: &dyn Progress) {
+    if let Some(warning) = etcd_version_warning::warning(etcd, recipe.etcd.settings.version) {
         let path = out_dir.display();
         progress.say(&format!(
             "warning: the nodes may be running the image in {path}: {warning}"
