@@ -8,7 +8,7 @@ use recipes::Label;
 use serde::Serialize;
 
 use crate::console;
-use crate::serve::Cluster;
+use crate::serve::ServedCluster;
 use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 
 /// The command-line options.
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         )
     })?;
     let state = record::folder(options.state.as_deref(), &out)?;
-    let cluster = Cluster::read(&out, &state)?;
+    let cluster = ServedCluster::read(&out, &state)?;
     let known: Vec<Label> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let names = if options.all { &known } else { &options.nodes };
     for name in names {

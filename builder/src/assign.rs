@@ -25,7 +25,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let event = pki::assign(
         &options.folder,
-        &pki::Cluster::from(&recipe),
+        &pki::ClusterRecord::from(&recipe),
         OffsetDateTime::now_utc(),
     )?;
     Ok(console::report(&event, options.json, |event| {

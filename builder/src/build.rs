@@ -22,12 +22,12 @@ use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, PackedOverlay};
-use crate::pki::{self, Authority, Lifetimes, Opener, Pki};
+use crate::pki::{self, Authority, ClusterRecord, Lifetimes, Opener, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::render::OverlayDigests;
 use crate::serve::record::Record;
 use crate::tree::{self, OverlayTree};
-use crate::{console, elf, etcd_roll, image_release, newfile, nodes, render, text_file};
+use crate::{console, elf, etcd_version_warning, image_release, newfile, nodes, render, text_file};
 
 /// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
@@ -93,20 +93,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     let folders = folders(options)?;
-    let (cache, pki_folder) = (&folders.cache, &folders.pki);
+    let (out_dir, cache, pki_folder) = (&folders.out_dir, &folders.cache, &folders.pki);
     // Check the output folder before any download: if the build may not replace the folder now, it
     // cannot replace it at the end either.
-    let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
-    if let Some(etcd) = replaced {
-        warn_of_roll(&recipe, etcd, &folders.place, &*progress);
+    let replaceable = options.replaceable(pki::signing_public_key(pki_folder));
+    if let Some(etcd) = output::check(out_dir, &replaceable)? {
+        warn_of_new_etcd(&recipe, etcd, out_dir, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
-    let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
+    let (etcd_release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
     let mut pki = open_pki(Opener::Build, &options.recipe, &recipe, pki_folder)?;
+    let public_key = pki.signing_public_key();
     let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
 
-    let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
+    let output = Output::begin(&options.out, options.replaceable(Some(public_key)))?;
     let image = output.path().join("image");
     make_public(&image)?;
     let base = image_release::base(
@@ -114,14 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &render::kickstart(&recipe, OverlayDigests::NONE)?,
         &user_files,
     )?;
-    let tree = OverlayTree::new(
-        &recipe,
-        user_files,
-        &binaries,
-        firstboot,
-        pki.trust(),
-        &base,
-    )?;
+    let tree = OverlayTree::new(&recipe, user_files, &binaries, firstboot, public_key, &base)?;
     let packed = overlay::pack(tree.entries, date, cache, &image.join(manifest::OVERLAY))?;
     write(
         &image.join("centos7.ks"),
@@ -129,27 +123,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             &recipe,
             OverlayDigests {
                 sha256: packed.sha256,
-                trust: Sha256::of(tree::trust_file(&pki.trust()).as_bytes()),
+                trust: Sha256::of(tree::trust_file(&public_key).as_bytes()),
             },
         )?,
     )?;
     let manifest_inputs = ManifestInputs {
         recipe: recipe_input(&options.recipe, &text),
         etcd: recipe.etcd.settings.version,
-        trust: pki.trust(),
-        inputs: vec![release_input(&recipe, &release), firstboot_input],
+        trust: public_key,
+        inputs: vec![release_input(&recipe, &etcd_release), firstboot_input],
         packed: Some(packed_overlay(&packed)),
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
     // Assign the serial before the output is moved into place, so that two images never share a
     // serial.
-    let serial = pki.serial(manifest.image())?;
-    let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
-    image_release::write(output.path(), &release, pki.signing())?;
+    let serial = pki.assign_image_serial(manifest.image())?;
+    let image_release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
+    image_release::write(output.path(), &image_release, pki.signing())?;
     write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
-    report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
+    report(options, &recipe, &packed, pki_folder, (public_key, serial))
 }
 
 /// Issues each node's document. If the PKI is new, also creates the record of installations.
@@ -233,26 +227,30 @@ fn warn_of_awaited(
 /// The folders that a build reads and writes.
 struct Folders {
     /// The output folder.
-    place: PathBuf,
+    out_dir: PathBuf,
     cache: PathBuf,
     pki: PathBuf,
 }
 
 /// Resolves the folders. The cache and the PKI must be outside the output.
 fn folders(options: &Options) -> Result<Folders> {
-    let place = output::resolve(&options.out)?;
+    let out_dir = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
-    check_outside(&cache, &place, "--cache")?;
-    check_outside(&pki, &place, "--pki")?;
-    Ok(Folders { place, cache, pki })
+    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&out_dir));
+    check_outside(&cache, &out_dir, "--cache")?;
+    check_outside(&pki, &out_dir, "--pki")?;
+    Ok(Folders {
+        out_dir,
+        cache,
+        pki,
+    })
 }
 
 /// Warns if a change of etcd's version prevents or restricts an update to the new image. The nodes
-/// may be running the image in `place`, whose etcd version is `etcd`.
-fn warn_of_roll(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
-    if let Some(warning) = etcd_roll::warning(etcd, recipe.etcd.settings.version) {
-        let path = place.display();
+/// may be running the image in `out_dir`, whose etcd version is `etcd`.
+fn warn_of_new_etcd(recipe: &Recipe, etcd: EtcdVersion, out_dir: &Path, progress: &dyn Progress) {
+    if let Some(warning) = etcd_version_warning::warning(etcd, recipe.etcd.settings.version) {
+        let path = out_dir.display();
         progress.say(&format!(
             "warning: the nodes may be running the image in {path}: {warning}"
         ));
@@ -351,7 +349,7 @@ pub(crate) fn open_pki(
     folder: &Path,
 ) -> Result<Pki> {
     let authority = Authority::of(&recipe.tls, recipe_path.parent().unwrap_or(Path::new(".")));
-    let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
+    let (cluster, lifetimes) = (ClusterRecord::from(recipe), Lifetimes::from(&recipe.tls));
     Ok(pki::open(
         opener,
         folder,
@@ -380,7 +378,7 @@ fn report(
     recipe: &Recipe,
     packed: &PackedOverlay,
     pki: &Path,
-    (trust, serial): (PublicKey, u64),
+    (public_key, serial): (PublicKey, u64),
 ) -> Result<()> {
     let summary = Summary {
         serial,
@@ -389,7 +387,7 @@ fn report(
         etcd: recipe.etcd.settings.version.to_string(),
         overlay_sha256: packed.sha256,
         overlay_size: packed.size,
-        trust: trust.id(),
+        trust: public_key.id(),
         nodes: recipe
             .nodes
             .iter()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use crate::console;
-use crate::etcd_roll;
+use crate::etcd_version_warning;
 use crate::exit::{Exit, exit_error};
 use crate::manifest::{self, Image, Kind, OverlayEntry};
 
@@ -93,7 +93,7 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
         })
         .collect();
     if let Some(etcd) = out.iter_mut().find(|difference| difference.what == ETCD) {
-        etcd.warning = etcd_roll::warning(old.manifest.etcd, new.manifest.etcd);
+        etcd.warning = etcd_version_warning::warning(old.manifest.etcd, new.manifest.etcd);
     }
     let lines = lines(&kickstart(old), &kickstart(new));
     if !lines.is_empty() {

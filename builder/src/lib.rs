@@ -15,7 +15,7 @@ mod console;
 mod diff;
 mod digest;
 mod elf;
-mod etcd_roll;
+mod etcd_version_warning;
 mod exit;
 mod files;
 mod image_release;

@@ -66,7 +66,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     })?;
     let recipe = RecipeFile::open(&options.recipe)?;
     ensure!(
-        pki::trust(&options.pki).is_some(),
+        pki::signing_public_key(&options.pki).is_some(),
         "{} is not the PKI folder of a build. Build the image first, or name its PKI folder with \
          --pki",
         options.pki.display()
@@ -113,7 +113,7 @@ impl CertificateAuthority {
     ) -> Result<SignedRequest> {
         // Changed nodes and addresses take effect only with the next build, because the nodes'
         // image also contains them.
-        let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::Cluster::from(recipe));
+        let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::ClusterRecord::from(recipe));
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
@@ -124,7 +124,7 @@ impl CertificateAuthority {
         let Node::Enrolled(mut document) = nodes::issue(&recipe, &mut pki, node)? else {
             bail!("{name} is enrolled but has no certificates; this is a bug");
         };
-        document.release = pki.newest_serial()?;
+        document.release = pki.newest_image_serial()?;
         let files = nodes::documents(&document, pki.signing())?;
         let text = files.into_iter().find(|(name, _)| *name == "node.json");
         let text = text.map(|(_, bytes)| bytes).unwrap_or_default();

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::Stage;
+use recipes::InstallStage;
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
@@ -21,7 +21,7 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const REASON: usize = 400;
 
 /// Reports a stage, if the installation configured a server.
-pub(crate) fn report(stage: Stage, why: Option<&str>) {
+pub(crate) fn report(stage: InstallStage, why: Option<&str>) {
     match file().and_then(|url| {
         url.map(|url| send(&url, stage, why).with_context(|| place(&url)))
             .transpose()
@@ -56,7 +56,7 @@ fn file() -> Result<Option<Url>> {
     Ok(Some(url))
 }
 
-fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
+fn send(url: &Url, stage: InstallStage, why: Option<&str>) -> Result<()> {
     let body = body(stage, why);
     block_on(async {
         let request = metadata::http_client(url)?
@@ -75,7 +75,7 @@ fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
     })
 }
 
-fn body(stage: Stage, why: Option<&str>) -> String {
+fn body(stage: InstallStage, why: Option<&str>) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("stage", stage.as_str());
     if let Some(why) = why {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_cut_between_characters() {
-        let body = body(Stage::Refused, Some(&"ä&".repeat(1000)));
+        let body = body(InstallStage::Refused, Some(&"ä&".repeat(1000)));
         assert!(
             body.starts_with("stage=refused&why=%C3%A4%26%C3%A4%26"),
             "{body}"
@@ -117,7 +117,7 @@ mod tests {
         // No program listens on port 9, which is reserved for the discard service.
         let error = send(
             &"http://127.0.0.1:9/report?token=secret".parse().unwrap(),
-            Stage::Healthy,
+            InstallStage::Healthy,
             None,
         )
         .unwrap_err();

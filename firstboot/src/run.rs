@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use recipes::node::KeyOrigin;
-use recipes::{Label, Stage};
+use recipes::{InstallStage, Label};
 
 use crate::change::{self, Change};
 use crate::duplicate::{self, DuplicateProbe};
@@ -85,13 +85,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let _lock = Lock::take()?;
     match converge(options) {
-        Ok(()) => report(Stage::Healthy, None),
+        Ok(()) => report(InstallStage::Healthy, None),
         Err(error) => {
             if code_of(&error) == Exit::Refused {
                 if let Err(error) = start_permit::revoke() {
                     eprintln!("firstboot: {error:#}");
                 }
-                report(Stage::Refused, Some(&format!("{error:#}")));
+                report(InstallStage::Refused, Some(&format!("{error:#}")));
             }
             return Err(error);
         }

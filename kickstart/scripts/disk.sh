@@ -1,7 +1,7 @@
 # Chooses the disk: with data = "keep", the disk of etcd's volume if there is one; otherwise the disk in the
 # recipe, or the first disk that is fixed, writable, unused and large enough.
 {% if install.keep %}
-{% include "keep.sh" %}
+{% include "keep-volume.sh" %}
 
 {% endif %}
 wanted={{ install.disk }}
@@ -36,7 +36,7 @@ obstacle() {
         if grep -q "^/dev/${number##*/} " /proc/swaps; then echo 'is in use' && return; fi
     done
 {% if install.keep %}
-    # keep.sh checks the size of each partition.
+    # keep-volume.sh checks the size of each partition.
     if [ -n "$volume" ]; then return; fi
 {% endif %}
     if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, but $need_mb MiB are needed"; fi

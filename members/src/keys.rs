@@ -79,7 +79,8 @@ pub struct SnapshotRecord {
     /// The host that took the snapshot.
     pub host: String,
     /// The folder or prefix that contains the snapshot.
-    pub place: String,
+    #[serde(rename = "place")]
+    pub location: String,
     /// The name of the snapshot's file.
     pub file: String,
     /// The digest of the snapshot's file.
@@ -322,7 +323,7 @@ mod tests {
             slot,
             time,
             host: "etcd-1".to_owned(),
-            place: "/var/backups/etcd".to_owned(),
+            location: "/var/backups/etcd".to_owned(),
             file: "x.db".to_owned(),
             sha256: Sha256::of(b"x"),
             revision: 1,

@@ -201,7 +201,7 @@ pub const fn is_downgradable(cluster_minor: u64) -> bool {
 ///
 /// # Errors
 /// Returns the obstacle if the nodes cannot change to that image.
-pub fn roll(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obstacle>> {
+pub fn version_change(from: EtcdVersion, to: EtcdVersion) -> Result<VersionChange, Box<Obstacle>> {
     if let Some(obstacle) = coexistence_obstacle(to, "a node with the old image", from) {
         return Err(Box::new(obstacle));
     }

@@ -10,7 +10,7 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
         Some(Kind::Unit) => unit.map_or_else(Vec::new, |unit| unit::check(file, unit)),
-        Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
+        Some(Kind::SystemdConf) => unit::systemd_conf::check(&file.path, file.text),
         Some(Kind::Sysctl) => sysctl::check(file.text),
         Some(Kind::Chrony) => chrony::check(file.text),
         Some(Kind::Firewalld) => firewalld::check(&file.path, file.text),
@@ -27,9 +27,9 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     findings
 }
 
-/// Checks each file individually and against the other files. `whole` is true if `files` contains
-/// all files that are added to a node.
-pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
+/// Checks each file individually and against the other files. `is_complete_set` is true if `files`
+/// contains all files that are added to a node.
+pub(super) fn check(files: &[File<'_>], is_complete_set: bool) -> Vec<Vec<Finding>> {
     let joined: Vec<_> = files.iter().map(unit::join).collect();
     let units: Vec<Option<UnitFile<'_>>> = files
         .iter()
@@ -44,12 +44,12 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let tuned = files.iter().any(|file| {
         Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned")
     });
-    let mut among = unit::cross_check(&units, files, whole);
+    let mut among = unit::cross_check(&units, files, is_complete_set);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
     among.extend(masked::cross_check(files));
-    among.extend(firewalld::cross_check(files, whole));
-    if whole {
+    among.extend(firewalld::cross_check(files, is_complete_set));
+    if is_complete_set {
         among.extend(preset::cross_check(files));
     }
     for (index, finding) in among {
@@ -62,8 +62,8 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
 }
 
 /// Does the same as [`check`], and also runs bash on scripts if bash is installed.
-pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
-    let mut all = check(files, whole);
+pub(super) fn check_with_bash(files: &[File<'_>], is_complete_set: bool) -> Vec<Vec<Finding>> {
+    let mut all = check(files, is_complete_set);
     for (file, findings) in files.iter().zip(&mut all) {
         match Kind::of(&file.path) {
             Some(Kind::Kickstart) => findings.extend(kickstart::bash(file.text)),

@@ -20,7 +20,7 @@ pub(crate) struct File<'a> {
 pub(super) enum Kind {
     Kickstart,
     Unit,
-    Daemon,
+    SystemdConf,
     Sysctl,
     Chrony,
     Firewalld,
@@ -57,7 +57,7 @@ impl Kind {
             (_, "sh") => Self::Script,
             _ if folder.ends_with("/etc/firstboot/post") => Self::Script,
             _ if unit::name_of(path).is_some() => Self::Unit,
-            _ if unit::daemon::section_of(path).is_some() => Self::Daemon,
+            _ if unit::systemd_conf::section_of(path).is_some() => Self::SystemdConf,
             _ => return None,
         })
     }

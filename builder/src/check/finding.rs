@@ -19,24 +19,24 @@ impl Finding {
     /// Creates an error: CentOS 7.9 refuses the text, or does not act as the text suggests.
     pub(super) fn error(
         rule: &'static str,
-        place: impl Into<Span>,
+        span: impl Into<Span>,
         message: impl Into<String>,
     ) -> Self {
         Self {
             rule,
-            diagnostic: Diagnostic::error(place.into().0, message),
+            diagnostic: Diagnostic::error(span.into().0, message),
         }
     }
 
     /// Creates a warning: the text works, but probably not as intended.
     pub(super) fn warning(
         rule: &'static str,
-        place: impl Into<Span>,
+        span: impl Into<Span>,
         message: impl Into<String>,
     ) -> Self {
         Self {
             rule,
-            diagnostic: Diagnostic::warning(place.into().0, message),
+            diagnostic: Diagnostic::warning(span.into().0, message),
         }
     }
 

@@ -38,28 +38,28 @@ pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe>
 pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
     let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
-    let mut own = reading.findings;
+    let mut recipe_findings = reading.findings;
     let mut files = Vec::new();
     let mut checked = None;
     if let Some(recipe) = reading.recipe {
         let folder = path.parent().unwrap_or(Path::new(""));
         let (user_files, wrong) = files::read(&recipe, folder);
-        own.extend(wrong);
-        own.extend(authority(&recipe.tls, folder));
-        own.extend(digest(&recipe.etcd));
-        own.extend(render::contradictions(&recipe)?);
-        files = rendered(&recipe, &user_files, &mut own)?;
+        recipe_findings.extend(wrong);
+        recipe_findings.extend(authority(&recipe.tls, folder));
+        recipe_findings.extend(digest(&recipe.etcd));
+        recipe_findings.extend(render::contradictions(&recipe)?);
+        files = rendered(&recipe, &user_files, &mut recipe_findings)?;
         checked = Some(CheckedRecipe {
             text: text.clone(),
             recipe,
             user_files,
         });
     }
-    own.sort_by_key(|finding| finding.span.start);
-    let failed = own
+    recipe_findings.sort_by_key(|finding| finding.span.start);
+    let failed = recipe_findings
         .iter()
         .any(|finding| finding.severity == Severity::Error);
-    let findings = own
+    let findings = recipe_findings
         .into_iter()
         .map(|diagnostic| Finding {
             rule: "recipe",
@@ -127,7 +127,7 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
-    own: &mut Vec<Diagnostic>,
+    recipe_findings: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known only after the overlay is packed. A placeholder is
@@ -149,7 +149,7 @@ fn rendered(
     let mut places = std::collections::BTreeSet::new();
     for file in user_files {
         let path = format!("/{}", file.path);
-        own.extend(conflict_findings(file, &path, &files, rendered));
+        recipe_findings.extend(conflict_findings(file, &path, &files, rendered));
         places.insert(path.clone());
         let text = match std::str::from_utf8(&file.bytes) {
             Ok(text) => text,
@@ -159,7 +159,7 @@ fn rendered(
                     file.source.display(),
                     error.valid_up_to()
                 );
-                own.push(
+                recipe_findings.push(
                     Diagnostic::error(file.span.clone(), message).help("save the file as UTF-8"),
                 );
                 continue;
@@ -195,13 +195,16 @@ fn conflict_findings(
     files: &[File<'_>],
     rendered: usize,
 ) -> Vec<Diagnostic> {
-    let mut own = Vec::new();
-    if files[..rendered].iter().any(|own| own.path == path) {
+    let mut findings = Vec::new();
+    if files[..rendered]
+        .iter()
+        .any(|rendered_file| rendered_file.path == path)
+    {
         let finding = Diagnostic::error(
             file.span.clone(),
             format!("{path} is one of the image's own files"),
         );
-        own.push(finding.help(
+        findings.push(finding.help(
             "add a separate file such as a drop-in, or change the setting through the sections of \
              the recipe",
         ));
@@ -217,9 +220,9 @@ fn conflict_findings(
             "{path} and {} cannot both exist, because one is a folder in the path of the other",
             other.path
         );
-        own.push(Diagnostic::error(file.span.clone(), message));
+        findings.push(Diagnostic::error(file.span.clone(), message));
     }
-    own
+    findings
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 /// Returns the files of an input, and whether its first line is `whole`. The line `whole` means
 /// that the input contains all files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
-    let whole = input.starts_with("whole\n");
+    let is_complete_set = input.starts_with("whole\n");
     let mut files = Vec::new();
     for part in input.split("==> ").skip(1) {
         let (header, text) = part.split_once(" <==\n").unwrap();
@@ -37,7 +37,7 @@ fn files(input: &str) -> (Vec<File<'_>>, bool) {
             mode,
         });
     }
-    (files, whole)
+    (files, is_complete_set)
 }
 
 fn inputs() -> Vec<PathBuf> {
@@ -63,10 +63,10 @@ fn every_faulty_input_has_the_expected_findings() {
     let mut used = BTreeSet::new();
     for path in inputs() {
         let input = fs::read_to_string(&path).unwrap();
-        let (files, whole) = files(&input);
+        let (files, is_complete_set) = files(&input);
         assert!(!files.is_empty(), "{}", path.display());
         let mut said = String::new();
-        for (file, findings) in files.iter().zip(check_with_bash(&files, whole)) {
+        for (file, findings) in files.iter().zip(check_with_bash(&files, is_complete_set)) {
             for finding in findings {
                 used.insert(finding.rule);
                 let shown = finding.diagnostic.render(&file.shown, file.text, false);

@@ -269,7 +269,7 @@ pub(super) fn own(
     // The CA signs only leaf certificates, because the builder never creates an intermediate CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.serial_number = Some(serial()?);
+    params.serial_number = Some(serial_number()?);
     (params.not_before, params.not_after) = validity(now, Duration::days(i64::from(days)));
     params.self_signed(pair)
 }
@@ -287,7 +287,7 @@ pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, 
 
 /// Returns 16 random bytes as a positive serial number of constant length. RFC 5280 (4.1.2.2)
 /// allows at most 20 bytes, and the CA/Browser Forum requires at least 8.
-pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
+pub(super) fn serial_number() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()
         .fill(&mut bytes)
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn serials_are_positive_and_sixteen_bytes() {
         for _ in 0..64 {
-            let serial = serial().unwrap().to_bytes();
+            let serial = serial_number().unwrap().to_bytes();
             assert!(serial.len() == 16 && (0x40..0x80).contains(&serial[0]));
         }
     }

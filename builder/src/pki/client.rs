@@ -219,7 +219,7 @@ fn sign(
         .push(DnType::CommonName, name.as_str());
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.serial_number = Some(authority::serial()?);
+    params.serial_number = Some(authority::serial_number()?);
     params.use_authority_key_identifier_extension = true;
     params.not_before = now - authority::BACKDATE;
     params.not_after = now

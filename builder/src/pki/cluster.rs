@@ -21,7 +21,7 @@ pub(super) const FILE: &str = "cluster.json";
 /// The facts that distinguish a cluster from other clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterRecord {
     /// The cluster's name.
     pub(crate) name: Label,
     /// The domain of the cluster's nodes.
@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<Label, Ipv4Addr>,
 }
 
-impl From<&Recipe> for Cluster {
+impl From<&Recipe> for ClusterRecord {
     fn from(recipe: &Recipe) -> Self {
         Self {
             name: recipe.cluster.name.clone(),
@@ -44,7 +44,7 @@ impl From<&Recipe> for Cluster {
     }
 }
 
-impl fmt::Display for Cluster {
+impl fmt::Display for ClusterRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<String> = self
             .nodes
@@ -61,7 +61,7 @@ impl fmt::Display for Cluster {
     }
 }
 
-impl Cluster {
+impl ClusterRecord {
     /// Returns whether two records describe the same cluster at different times. At least one
     /// address must be in both records. Names alone do not distinguish clusters, because `etcd` is
     /// the default name and `cluster.local` the default domain.
@@ -86,7 +86,7 @@ pub(crate) enum Opener {
 /// Refuses a folder of another cluster. Returns the new record if the record must be written.
 pub(super) fn check(
     dir: &Path,
-    cluster: &Cluster,
+    cluster: &ClusterRecord,
     ready_made: bool,
 ) -> Result<Option<String>, PkiError> {
     let path = dir.join(FILE);
@@ -100,16 +100,16 @@ pub(super) fn check(
 }
 
 /// Returns the cluster that a folder's record names, if the folder has a record.
-pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
+pub(super) fn recorded(dir: &Path) -> Result<Option<ClusterRecord>, PkiError> {
     read(&dir.join(FILE))
 }
 
 /// Returns whether the folder's record names exactly this cluster, with these nodes and addresses.
-pub(crate) fn is_of(dir: &Path, cluster: &Cluster) -> bool {
+pub(crate) fn is_of(dir: &Path, cluster: &ClusterRecord) -> bool {
     matches!(recorded(dir), Ok(Some(recorded)) if recorded == *cluster)
 }
 
-fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
+fn belongs_to(dir: &Path, owner: &str, cluster: &ClusterRecord) -> PkiError {
     PkiError::wrong(
         dir,
         format!(
@@ -122,7 +122,7 @@ fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
     )
 }
 
-fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
+fn read(path: &Path) -> Result<Option<ClusterRecord>, PkiError> {
     let Some(text) = store::read(path)? else {
         return Ok(None);
     };
@@ -148,7 +148,7 @@ pub(super) fn knows(dir: &Path, name: &Label) -> Result<(), PkiError> {
     }
 }
 
-fn text(path: &Path, cluster: &Cluster) -> Result<String, PkiError> {
+fn text(path: &Path, cluster: &ClusterRecord) -> Result<String, PkiError> {
     let json = serde_json::to_string_pretty(cluster);
     let json = json.map_err(|error| {
         PkiError::wrong(
@@ -176,7 +176,11 @@ struct Evidence {
 /// name and address. A folder without certificates does not belong to a cluster yet.
 ///
 /// The organization of `ready_made` certificates is not checked, because their issuer chose it.
-fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {
+fn check_certificates(
+    dir: &Path,
+    cluster: &ClusterRecord,
+    ready_made: bool,
+) -> Result<(), PkiError> {
     let found = evidence(dir)?;
     let name = Some(cluster.name.to_string());
     if !ready_made && let Some(other) = found.iter().find(|evidence| evidence.name != name) {
@@ -250,7 +254,7 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
 /// Records that a folder belongs to this cluster, even if it belonged to another cluster before.
 pub(crate) fn assign(
     dir: &Path,
-    cluster: &Cluster,
+    cluster: &ClusterRecord,
     now: OffsetDateTime,
 ) -> Result<Event, PkiError> {
     let path = dir.join(FILE);

@@ -8,7 +8,7 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::authority::{serial, validity};
+use super::authority::{serial_number, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
@@ -46,7 +46,7 @@ pub(super) fn issue(
         .iter()
         .map(|text| san(text))
         .collect::<Result<_, _>>()?;
-    params.serial_number = Some(serial()?);
+    params.serial_number = Some(serial_number()?);
     params.use_authority_key_identifier_extension = true;
     let (from, until) = validity(now, life);
     // Nodes compare certificates by the start of their validity.

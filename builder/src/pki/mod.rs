@@ -30,13 +30,13 @@ mod cluster;
 mod enrolment;
 mod error;
 mod event;
+mod image_serial;
 mod issue;
 mod lifetimes;
 mod plan;
 mod previous_ca;
 mod public_keys;
 mod rotate;
-mod serial;
 mod show;
 mod signing;
 mod store;
@@ -55,14 +55,14 @@ pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
-pub(crate) use cluster::{Cluster, Opener, assign, is_of};
+pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of};
 pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
 pub(crate) use public_keys::{PublicKeys, REQUEST_LIMIT};
 pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
-pub(crate) use signing::{signing_key, trust};
+pub(crate) use signing::{signing_key, signing_public_key};
 pub(crate) use validate::{Mismatch, Subject};
 
 use authority::Signer;
@@ -100,7 +100,7 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
 pub(crate) fn open(
     opener: Opener,
     dir: &Path,
-    cluster: &Cluster,
+    cluster: &ClusterRecord,
     authority: &Authority,
     lifetimes: Lifetimes,
     now: OffsetDateTime,
@@ -140,7 +140,7 @@ impl Pki {
     }
 
     /// Returns the public half of the signing key, which the image contains.
-    pub(crate) fn trust(&self) -> PublicKey {
+    pub(crate) fn signing_public_key(&self) -> PublicKey {
         self.signing.public()
     }
 
@@ -156,16 +156,16 @@ impl Pki {
         &self.events
     }
 
-    /// Returns the serial of the image with this digest, and records the serial with the digest. If
+    /// Assigns a serial to the image with this digest, and records the serial with the digest. If
     /// the image differs from the previous image, the serial is one higher than the previous
     /// serial.
-    pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
-        serial::of(&self.dir, image)
+    pub(crate) fn assign_image_serial(&self, image: Sha256) -> Result<u64, PkiError> {
+        image_serial::assign(&self.dir, image)
     }
 
     /// Returns the serial of the newest image, or `None` before the first build.
-    pub(crate) fn newest_serial(&self) -> Result<Option<u64>, PkiError> {
-        serial::newest(&self.dir)
+    pub(crate) fn newest_image_serial(&self) -> Result<Option<u64>, PkiError> {
+        image_serial::newest(&self.dir)
     }
 
     /// Returns the object store's credentials, which an operator put into the folder for all nodes,

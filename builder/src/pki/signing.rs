@@ -14,8 +14,8 @@ const KEY: &str = "signing.key";
 /// The file of the public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// Returns the public key of a folder, if the folder has a readable public key.
-pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
+/// Returns the public half of a folder's signing key, if the folder has a readable `signing.pub`.
+pub(crate) fn signing_public_key(dir: &Path) -> Option<PublicKey> {
     store::read(&dir.join(PUBLIC))
         .ok()
         .flatten()?

@@ -23,7 +23,7 @@ const DOCUMENT: &str = "node.json";
 
 /// The nodes of an output, and the record of their cluster.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub(crate) struct ServedCluster {
     /// The nodes, sorted by name.
     pub(crate) nodes: Arc<[NodeIdentity]>,
     /// The digest of each node's document. A node that is not enrolled yet has no document.
@@ -49,7 +49,7 @@ struct NodeList {
     is_noted: Arc<AtomicBool>,
 }
 
-impl Cluster {
+impl ServedCluster {
     /// Reads the cluster of an output.
     pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
         Self::new(NodeList::read(out)?, out, state)
@@ -223,7 +223,7 @@ mod tests {
     fn the_nodes_are_read_again_only_after_a_change() {
         let root = tempfile::tempdir().unwrap();
         let (out, state, cache) = (root.path(), root.path().join("state"), NodeCache::default());
-        let read = || Cluster::cached(out, &state, &cache).unwrap().nodes;
+        let read = || ServedCluster::cached(out, &state, &cache).unwrap().nodes;
         let addresses = |nodes: &[NodeIdentity]| -> Vec<u8> {
             let nodes = nodes.iter();
             nodes.map(|node| node.address.octets()[3]).collect()
@@ -239,6 +239,6 @@ mod tests {
         fs::remove_dir_all(out.join("nodes/etcd-1")).unwrap();
         assert_eq!(addresses(&read()), [7]);
         fs::write(out.join("nodes/etcd-2").join(nodes::IDENTITY), "{}").unwrap();
-        assert!(Cluster::cached(out, &state, &cache).is_err());
+        assert!(ServedCluster::cached(out, &state, &cache).is_err());
     }
 }

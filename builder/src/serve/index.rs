@@ -70,14 +70,14 @@ fn row(state: &ServerState, record: &Record, node: &Label) -> Result<Row> {
         });
     };
     let last = installation.last.as_ref();
-    let step = last.map_or("allowed", |last| last.step.as_str());
+    let event = last.map_or("allowed", |last| last.kind.as_str());
     let held = if installation.next(state.retries) == NextBoot::Held {
         "held, "
     } else {
         ""
     };
     Ok(Row {
-        installation: Some(format!("{held}{step}")),
+        installation: Some(format!("{held}{event}")),
         since: last.map(|last| time::text(last.at)),
         tries: Some(installation.attempts.to_string()),
         document,

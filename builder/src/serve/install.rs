@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use recipes::{Label, NodeIdentity, Sha256, Stage};
+use recipes::{InstallStage, Label, NodeIdentity, Sha256};
 
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::ClientRequest;
@@ -224,12 +224,12 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
 /// Returns the refusal to install a machine that has used all its attempts.
 fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
-    let step = last.map_or("allowed", |last| last.step.as_str());
+    let event = last.map_or("allowed", |last| last.kind.as_str());
     let reason = last
         .and_then(|last| last.why.as_deref())
         .map_or_else(String::new, |why| format!(": {why}"));
     let why = format!(
-        "{name} is held after {} attempts to install it. The last attempt: {step}{reason}. {again}",
+        "{name} is held after {} attempts to install it. The last attempt: {event}{reason}. {again}",
         installation.attempts
     );
     Refusal::forbidden(RefusalId::Held, why)
@@ -299,11 +299,11 @@ fn accept_report(
         .into());
     };
     check_location(node, origin)?;
-    let reported: Stage = request
+    let reported: InstallStage = request
         .form_value("stage")
         .unwrap_or_default()
         .parse()
-        .map_err(|error: recipes::stage::StageError| {
+        .map_err(|error: recipes::install_stage::InstallStageError| {
             Refusal::bad_request(RefusalId::Stage, error.to_string())
         })?;
     let why = request

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use hyper::StatusCode;
-use recipes::{Label, NodeIdentity, Stage};
+use recipes::{InstallStage, Label, NodeIdentity};
 
 use super::boot::IMAGE_PARAMETER;
 use super::client_request::{ClientRequest, Verb};
@@ -142,7 +142,7 @@ fn fail(installation: &mut Installation, why: &Refusal) -> bool {
     let Some(token) = installation.token.clone() else {
         return false;
     };
-    let failed = installation.report(&token, Stage::Failed, Some(why.to_string()), now());
+    let failed = installation.report(&token, InstallStage::Failed, Some(why.to_string()), now());
     failed.is_ok()
 }
 

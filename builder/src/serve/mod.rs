@@ -54,8 +54,8 @@ use crate::sign::CertificateAuthority;
 use crate::{manifest, mirror};
 use board::Board;
 use board::hook::Hook;
-pub(crate) use cluster::Cluster;
 use cluster::NodeCache;
+pub(crate) use cluster::ServedCluster;
 use listen::Listen;
 use log::Log;
 use power::Power;
@@ -185,7 +185,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let hook = options.hook.clone().map(Hook::start).transpose()?;
     let log = Log::start(options.json, hook)?;
     let power = options.power.as_deref().map(|program| {
-        let record = Cluster::read(&out, &record_dir)?.record;
+        let record = ServedCluster::read(&out, &record_dir)?.record;
         Power::start(program, record, options.retries, log.clone())
     });
     let state = ServerState {

@@ -8,7 +8,7 @@ use hyper::header::{ETAG, HeaderValue};
 use recipes::{NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
-use super::cluster::{self, Cluster};
+use super::cluster::{self, ServedCluster};
 use super::identify::identify;
 use super::record::{DocumentDelivery, Installation, Record, time};
 use super::refusal::{Refusal, RefusalId};
@@ -37,7 +37,7 @@ pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<R
 fn deliver(
     state: &ServerState,
     request: &ClientRequest,
-    cluster: &Cluster,
+    cluster: &ServedCluster,
     node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;

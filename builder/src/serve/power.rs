@@ -18,11 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::{Label, Stage};
+use recipes::{InstallStage, Label};
 
 use super::board::hook::wait;
 use super::log::{Line, Log, printable};
-use super::record::{Installation, NextBoot, Record, Step, time};
+use super::record::{InstallEventKind, Installation, NextBoot, Record, time};
 
 /// The time limit for a call. Management controllers are slow.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -226,8 +226,8 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
         return false;
     }
     let is_failed = |installation: &Installation| {
-        let step = installation.last.as_ref().map(|last| last.step);
-        step == Some(Step::Reported(Stage::Failed))
+        let kind = installation.last.as_ref().map(|last| last.kind);
+        kind == Some(InstallEventKind::Reported(InstallStage::Failed))
     };
     // A report may arrive twice.
     let is_known = before

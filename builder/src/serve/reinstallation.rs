@@ -14,7 +14,7 @@ use recipes::reinstallation::{
 use recipes::{NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
-use super::cluster::Cluster;
+use super::cluster::ServedCluster;
 use super::identify::identify;
 use super::install::tree_url;
 use super::record::{Installation, Record};
@@ -79,7 +79,7 @@ fn answer(state: &ServerState) -> ReinstallAnswer {
 /// Refuses a machine that does not send the digest of one of the node's documents.
 fn check_proof(
     request: &ClientRequest,
-    cluster: &Cluster,
+    cluster: &ServedCluster,
     node: &NodeIdentity,
 ) -> Result<(), Refusal> {
     let named: Option<Sha256> = request

@@ -13,7 +13,7 @@ use super::board::Board;
 use super::boot::Loader;
 use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
-use super::cluster::{Cluster, NodeCache};
+use super::cluster::{NodeCache, ServedCluster};
 use super::log::{Line, Log};
 use super::power::Power;
 use super::record::{DocumentDelivery, Record};
@@ -63,8 +63,8 @@ impl ServerState {
         self.tree.is_some() || self.mirror.is_some()
     }
 
-    pub(super) fn cluster(&self) -> Result<Cluster> {
-        Cluster::cached(&self.out, &self.record_dir, &self.nodes)
+    pub(super) fn cluster(&self) -> Result<ServedCluster> {
+        ServedCluster::cached(&self.out, &self.record_dir, &self.nodes)
     }
 
     /// Returns the delivery of a node's document, including deliveries that could not be recorded.
@@ -180,7 +180,7 @@ impl ServerState {
 /// Lists the information that an operator needs before the first request: how the server identifies
 /// each node, what prevents the identification, and which machines the server does not install yet.
 pub(super) fn startup_notes(
-    cluster: &Cluster,
+    cluster: &ServedCluster,
     listening: &[std::net::SocketAddr],
     installs: bool,
 ) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Removes the copy of the journal that the installer makes on etcd's volume before it formats `/`
-//! (kickstart/scripts/keep.sh). `%post` normally restores the journal from the copy and removes the
-//! copy.
+//! (kickstart/scripts/keep-volume.sh). `%post` normally restores the journal from the copy and
+//! removes the copy.
 
 use std::path::Path;
 

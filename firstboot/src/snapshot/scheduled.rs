@@ -35,12 +35,12 @@ const CLAIM: &str = "/etcd-image/backup/claim";
 /// The pause between two checks while a member waits.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
+fn record_of(slot: u64, location: &Store, manifest: &Manifest) -> SnapshotRecord {
     SnapshotRecord {
         slot,
         time: manifest.time,
         host: manifest.host.clone(),
-        place: place.to_string(),
+        location: location.to_string(),
         file: manifest.file.clone(),
         sha256: manifest.sha256,
         revision: manifest.snapshot.revision,

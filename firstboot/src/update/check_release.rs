@@ -1,6 +1,6 @@
 //! Decides whether this node may install a release. The decision is a pure function.
 
-use recipes::upgrade::{VersionChange, roll};
+use recipes::upgrade::{VersionChange, version_change};
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
@@ -107,7 +107,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
 /// Returns how the release changes etcd's version. Refuses a release whose etcd may not replace
 /// this node's etcd.
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
-    roll(own.etcd, release.etcd).map_err(|obstacle| {
+    version_change(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
             "the image {} has etcd {}, but this node has {}: {obstacle}",
             release.serial, release.etcd, own.etcd

@@ -86,7 +86,7 @@ impl Backup {
                 record.revision,
                 record.file,
                 record.host,
-                record.place
+                record.location
             ),
             (.., Some(error)) => {
                 format!("snapshot: cannot read the record of the newest snapshot: {error}\n")

@@ -163,9 +163,10 @@ fn the_version_that_last_used_the_data_counts() {
 }
 
 #[test]
-fn a_roll_changes_the_minor_version_by_one_and_back_if_etcd_can_downgrade() {
+fn the_minor_version_changes_by_one_and_back_if_etcd_can_downgrade() {
     let said = |from, to| {
-        roll(version(from), version(to)).map_or_else(|why| why.to_string(), |is| format!("{is:?}"))
+        version_change(version(from), version(to))
+            .map_or_else(|why| why.to_string(), |is| format!("{is:?}"))
     };
     for (from, to, expected) in [
         ("3.5.30", "3.5.33", "Patch"),

@@ -32,7 +32,7 @@ impl<'a> Element<'a> {
 
     /// Returns the position of an attribute's value, or of the element's name if the attribute is
     /// missing.
-    pub(super) fn place(&self, attribute: &str) -> Range<usize> {
+    pub(super) fn span_of(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node
             .attributes()
@@ -43,7 +43,7 @@ impl<'a> Element<'a> {
     /// Returns an error for a value that makes firewalld refuse the file.
     pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
         let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
-        let finding = Finding::error("firewalld/value", self.place(attribute), message);
+        let finding = Finding::error("firewalld/value", self.span_of(attribute), message);
         finding.effect(REFUSED).fix(format!("expected {expected}"))
     }
 
@@ -73,7 +73,7 @@ impl<'a> Element<'a> {
     /// Returns a warning about an attribute that firewalld reads and ignores.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} no longer has any effect");
-        Finding::warning("firewalld/deprecated", self.place(attribute), message)
+        Finding::warning("firewalld/deprecated", self.span_of(attribute), message)
             .effect("firewalld ignores this attribute")
             .fix(instead)
     }

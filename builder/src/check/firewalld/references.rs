@@ -13,9 +13,12 @@ use crate::check::file::{File, Kind as FileKind};
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// Checks the zones of `files`. `whole` is true if `files` contains all files that are added to a
-/// node.
-pub(in crate::check) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
+/// Checks the zones of `files`. `is_complete_set` is true if `files` contains all files that are
+/// added to a node.
+pub(in crate::check) fn cross_check(
+    files: &[File<'_>],
+    is_complete_set: bool,
+) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {
         if FileKind::of(&file.path) != Some(FileKind::Firewalld) {
@@ -33,14 +36,14 @@ pub(in crate::check) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usi
             continue;
         }
         let elements = document.descendants().filter(Node::is_element);
-        let findings = elements.filter_map(|node| reference(node, files, whole));
+        let findings = elements.filter_map(|node| reference(node, files, is_complete_set));
         out.extend(findings.map(|finding| (index, finding)));
     }
     out
 }
 
 /// Returns a finding if an element of a zone names something that does not exist.
-fn reference(node: Node<'_, '_>, files: &[File<'_>], whole: bool) -> Option<Finding> {
+fn reference(node: Node<'_, '_>, files: &[File<'_>], is_complete_set: bool) -> Option<Finding> {
     let nothing = BTreeSet::new();
     let (what, folder, attribute, stock) = match node.tag_name().name() {
         "service" => ("service", "services", "name", &*tables::FIREWALLD_SERVICES),
@@ -50,7 +53,7 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], whole: bool) -> Option<Find
             "name",
             &*tables::FIREWALLD_ICMP_TYPES,
         ),
-        "source" if whole => ("ipset", "ipsets", "ipset", &nothing),
+        "source" if is_complete_set => ("ipset", "ipsets", "ipset", &nothing),
         _ => return None,
     };
     let named = node.attribute_node(attribute)?;
@@ -64,7 +67,7 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], whole: bool) -> Option<Find
         .is_some_and(|parent| parent.tag_name().name() == "rule");
     let message = format!("firewalld 0.6.3 has no {what} {name}");
     let place = named.range_value();
-    let finding = if whole && !in_rule && what != "ipset" {
+    let finding = if is_complete_set && !in_rule && what != "ipset" {
         Finding::error("firewalld/reference", place, message)
             .effect("firewall-offline-cmd refuses the zone, and the installation ends")
     } else {

@@ -126,7 +126,7 @@ impl Zone {
             && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str())
         {
             let message = "masquerading is off without this element";
-            let finding = Finding::warning("firewalld/deprecated", at.place("enabled"), message);
+            let finding = Finding::warning("firewalld/deprecated", at.span_of("enabled"), message);
             out.push(finding.effect(IGNORED).fix("remove <masquerade>"));
             return;
         }
@@ -189,7 +189,7 @@ impl Zone {
                 mac: filled("mac").map(|mac| mac.to_uppercase()),
                 ipset: filled("ipset"),
                 invert: at.inverts(),
-                span: at.place("address"),
+                span: at.span_of("address"),
             };
             if source.address.is_none() && source.mac.is_none() && source.ipset.is_none() {
                 let message = "the source has no address, mac or ipset";
@@ -234,7 +234,7 @@ impl Zone {
         rule.destination = Some((
             at.text("address").to_owned(),
             at.inverts(),
-            at.place("address"),
+            at.span_of("address"),
         ));
     }
 

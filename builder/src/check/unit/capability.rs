@@ -28,14 +28,14 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
     // A set without names is also valid.
-    let taken = 1;
+    let accepted_count = 1;
     loop {
         let (name, place) = match words.next() {
             Ok(Some(word)) => word,
-            Ok(None) => return taken,
+            Ok(None) => return accepted_count,
             Err(rest) => {
                 out.push(super::split::quote(rest));
-                return taken;
+                return accepted_count;
             }
         };
         if is_name(&name) || number::int(&name).is_some_and(|number| number >= 0) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::loaded::{LocatedSpan, Unit, Units};
-use super::parsed::UnitFile;
 use super::path::{is_drop_in, is_loadable, name_of};
+use super::unit_file::UnitFile;
 use super::{ordering_cycles, service, verify};
 use crate::check::file::File;
 use crate::check::finding::Finding;
@@ -35,10 +35,11 @@ struct Sources {
     drop_ins: BTreeMap<String, usize>,
 }
 
-fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources> {
+fn sources<'a>(files: &'a [File<'_>], is_complete_set: bool) -> BTreeMap<&'a str, Sources> {
     let mut all: BTreeMap<&str, Sources> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
-        let Some(id) = name_of(&file.path).filter(|_| !whole || file.path.contains("systemd/"))
+        let Some(id) =
+            name_of(&file.path).filter(|_| !is_complete_set || file.path.contains("systemd/"))
         else {
             continue;
         };
@@ -56,14 +57,15 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
     all
 }
 
-/// Checks the units of `files` against each other, and returns each finding with its file. `whole`
-/// is true if the node has no units except those in `files` and CentOS's own units.
+/// Checks the units of `files` against each other, and returns each finding with its file.
+/// `is_complete_set` is true if the node has no units except those in `files` and CentOS's own
+/// units.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
-    whole: bool,
+    is_complete_set: bool,
 ) -> Vec<(usize, Finding)> {
-    let sources = sources(files, whole);
+    let sources = sources(files, is_complete_set);
     let mut units = Units::new();
     for (id, own) in &sources {
         // An instance without a file of its own uses the file of its template.
@@ -76,18 +78,18 @@ pub(in crate::check) fn cross_check(
         let read = || {
             files_of
                 .iter()
-                .filter_map(|index| Some((*index, &unit_files[*index].as_ref()?.examined)))
+                .filter_map(|index| Some((*index, &unit_files[*index].as_ref()?.accepted)))
         };
         let lines = read()
             .flat_map(|(index, file)| file.lines.iter().map(move |line| (index, *line)))
             .collect();
         let sections = read()
             .flat_map(|(index, file)| file.sections.iter().map(move |section| (index, *section)));
-        let void = base.is_some_and(|index| {
+        let refused_or_masked = base.is_some_and(|index| {
             files[index].text.is_empty()
                 || unit_files[index]
                     .as_ref()
-                    .is_some_and(|unit| unit.examined.stopped.is_some())
+                    .is_some_and(|unit| unit.accepted.stopped.is_some())
         });
         let dropped = base
             .and_then(|index| Some((index, unit_files[index].as_ref()?.joined.dropped.clone()?)));
@@ -97,25 +99,33 @@ pub(in crate::check) fn cross_check(
                 sections: sections.collect(),
                 lines,
                 complete: base.is_some(),
-                void,
+                refused_or_masked,
                 dropped,
             },
         );
     }
-    check_units(&units, files, whole)
+    check_units(&units, files, is_complete_set)
 }
 
 /// Returns the findings about the units, individually and in combination.
-fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
+fn check_units(
+    units: &Units<'_>,
+    files: &[File<'_>],
+    is_complete_set: bool,
+) -> Vec<(usize, Finding)> {
     let mut out = ordering_cycles::find(units);
     for (name, unit) in units {
-        out.extend(unknown_names(name, unit, units, whole));
-        out.extend(missing_also(unit, units).into_iter().filter(|_| whole));
+        out.extend(unknown_names(name, unit, units, is_complete_set));
+        out.extend(
+            missing_also(unit, units)
+                .into_iter()
+                .filter(|_| is_complete_set),
+        );
         out.extend(installs_nothing(unit, files));
-        out.extend(trigger_without_unit(name, unit, units).filter(|_| whole));
+        out.extend(trigger_without_unit(name, unit, units).filter(|_| is_complete_set));
         out.extend(second_trigger(unit, files));
         out.extend(not_executable(unit, files));
-        if unit.complete && !unit.void && is_loadable(name) {
+        if unit.complete && !unit.refused_or_masked && is_loadable(name) {
             out.extend(verify::check(name, unit));
         }
         if name.ends_with(".service") {
@@ -195,7 +205,7 @@ fn unknown_names(
     name: &str,
     unit: &Unit<'_>,
     units: &Units<'_>,
-    whole: bool,
+    is_complete_set: bool,
 ) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for key in ["WantedBy", "RequiredBy"] {
@@ -204,7 +214,7 @@ fn unknown_names(
             .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
             // If only some of the files are checked, the node may have other units.
-            let level = if whole {
+            let level = if is_complete_set {
                 Finding::error
             } else {
                 Finding::warning
@@ -225,10 +235,9 @@ fn unknown_names(
         }
     }
     for key in ["Requires", "BindsTo", "Requisite"] {
-        for (file, word) in unit
-            .words("Unit", key)
-            .filter(|(_, word)| whole && word.text.contains('.') && !exists(word.text, units))
-        {
+        for (file, word) in unit.words("Unit", key).filter(|(_, word)| {
+            is_complete_set && word.text.contains('.') && !exists(word.text, units)
+        }) {
             let finding = Finding::error(
                 "unit/requires-nothing",
                 word,

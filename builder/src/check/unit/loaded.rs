@@ -20,7 +20,7 @@ pub(super) struct Unit<'a> {
     /// drop-ins are known.
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
-    pub(super) void: bool,
+    pub(super) refused_or_masked: bool,
     /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
     /// last line because that line ends with the backslash.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
@@ -83,7 +83,7 @@ pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
     /// The number of commands or words, or 1 for any other accepted value. 0 means that systemd 219
     /// ignores the line or that the value is empty.
-    pub(super) taken: usize,
+    pub(super) accepted_count: usize,
 }
 
 /// The units of a node, by their names.

@@ -1,27 +1,27 @@
 //! Checks unit files as RHEL's systemd 219, which contains back-ports, reads them.
 
+mod accepted_lines;
 mod assignment;
 mod bounding;
 mod capability;
 mod context;
 mod cpus;
 mod cross_checks;
-pub(super) mod daemon;
 mod environment;
-mod examine;
 mod exec;
 mod expanded;
+mod file_name;
 mod hint;
 mod list;
 mod loaded;
 mod ordering_cycles;
-mod parsed;
+mod parse;
 mod path;
 mod plain;
-mod read;
 mod refusal;
 mod service;
 mod split;
+pub(super) mod systemd_conf;
 #[cfg(test)]
 mod tests;
 mod unit_file;
@@ -31,8 +31,8 @@ mod verify;
 
 use super::file::File;
 pub(super) use cross_checks::cross_check;
-pub(super) use parsed::{UnitFile, check, join, read_unit};
 pub(super) use path::name_of;
+pub(super) use unit_file::{UnitFile, check, join, read_unit};
 
 /// Returns the name of the unit if a preset can enable it: the file is in /etc/systemd/system or
 /// /usr/lib/systemd/system, it has an `[Install]` section, and its name contains no @.

@@ -103,9 +103,10 @@ const BARE: [&str; 17] = [
 
 /// The file and the position of the text that states an ordering, or `None` for an ordering without
 /// such text.
-type Said = Option<(usize, Range<usize>)>;
+type Origin = Option<(usize, Range<usize>)>;
 
-type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
+/// The units that each unit waits for, each with the origin of the ordering.
+type OrderingGraph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Origin>>;
 
 /// Returns the implicit orderings of a unit: the units that it waits for, and the units that wait
 /// for it (`*_add_default_dependencies` in src/core/*.c).
@@ -127,7 +128,7 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
 
 /// Returns the unit that a timer, a path or a socket starts, and the position of the unit's name,
 /// or of the section if the section names no unit.
-fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
+fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Origin)> {
     let (base, kind) = id.rsplit_once('.')?;
     let (section, key) = match kind {
         "timer" => ("Timer", "Unit"),
@@ -145,16 +146,16 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
     })
 }
 
-fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
-    let mut waits: Waits<'_> = BTreeMap::new();
-    let mut add = |later, earlier, place| {
+fn ordering_graph<'a>(units: &Units<'a>) -> OrderingGraph<'a> {
+    let mut graph: OrderingGraph<'_> = BTreeMap::new();
+    let mut add = |later, earlier, origin| {
         // systemd ignores an ordering of a unit relative to itself.
         if later != earlier {
-            waits
+            graph
                 .entry(later)
                 .or_default()
                 .entry(earlier)
-                .or_insert(place);
+                .or_insert(origin);
         }
     };
     for (later, earlier) in BOOT {
@@ -182,17 +183,17 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     for (name, unit) in units {
         // A unit is ordered before the unit that it triggers. The order matters only if something
         // else also starts the triggered unit.
-        if let Some((started, place)) = triggered(name, unit)
+        if let Some((started, origin)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
                 .iter()
                 .any(|key| other.words("Install", key).next().is_some())
         {
-            waits.entry(own).or_default().entry(name).or_insert(place);
+            graph.entry(own).or_default().entry(name).or_insert(origin);
         }
     }
-    add_targets(units, &mut waits);
-    waits
+    add_targets(units, &mut graph);
+    graph
 }
 
 /// Returns whether systemd 219 adds the default dependencies to a unit.
@@ -200,7 +201,7 @@ fn has_defaults(unit: &Unit<'_>) -> bool {
     unit.switch("Unit", "DefaultDependencies") != Some(false)
 }
 
-fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
+fn add_targets<'a>(units: &Units<'a>, graph: &mut OrderingGraph<'a>) {
     // A target waits for the units that it wants, unless it is already ordered before these units
     // (`unit_add_default_target_dependency`).
     for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
@@ -215,11 +216,11 @@ fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
         for (file, word) in
             wanted.filter(|(_, word)| word.text.ends_with(".target") && of_target(word.text))
         {
-            let is_before = waits
+            let is_before = graph
                 .get(name)
                 .is_some_and(|earlier| earlier.contains_key(word.text));
             if !is_before && word.text != *name {
-                waits
+                graph
                     .entry(word.text)
                     .or_default()
                     .entry(name)
@@ -231,11 +232,11 @@ fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
 
 /// Returns a finding for the shortest cycle through each of these units.
 pub(super) fn find(units: &Units<'_>) -> Vec<(usize, Finding)> {
-    let waits = waits(units);
+    let graph = ordering_graph(units);
     let mut out = Vec::new();
     let mut reported = BTreeSet::new();
     for name in units.keys() {
-        let Some(cycle) = shortest_cycle(name, &waits) else {
+        let Some(cycle) = shortest_cycle(name, &graph) else {
             continue;
         };
         let mut sorted = cycle.clone();
@@ -245,7 +246,7 @@ pub(super) fn find(units: &Units<'_>) -> Vec<(usize, Finding)> {
         }
         // The finding points to a line of one of these units.
         let mut steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
-        let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone())
+        let Some((file, span)) = steps.find_map(|(later, earlier)| graph[later][earlier].clone())
         else {
             continue;
         };
@@ -267,11 +268,11 @@ pub(super) fn find(units: &Units<'_>) -> Vec<(usize, Finding)> {
 
 /// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next
 /// unit.
-fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
+fn shortest_cycle<'a>(name: &'a str, graph: &OrderingGraph<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);
     while let Some(at) = queue.pop_front() {
-        for next in waits.get(at).into_iter().flat_map(BTreeMap::keys) {
+        for next in graph.get(at).into_iter().flat_map(BTreeMap::keys) {
             if *next == name {
                 let mut way = vec![at];
                 while let Some(before) = came

@@ -2,18 +2,25 @@
 
 use super::loaded::LocatedSpan;
 
-/// A reason why systemd 219 refuses a unit, as its position, rule, fault and correction.
-pub(super) type Refusal<'a> = (Option<LocatedSpan<'a>>, &'static str, String, &'static str);
-
-pub(super) type Verified<'a> = Option<Refusal<'a>>;
-
-const REFUSED: &str = "unit/refused";
+/// A reason why systemd 219 refuses a unit.
+pub(super) struct Refusal<'a> {
+    /// The text that systemd refuses, or `None` if the unit as a whole is wrong.
+    pub(super) at: Option<LocatedSpan<'a>>,
+    pub(super) rule: &'static str,
+    pub(super) message: String,
+    pub(super) fix: &'static str,
+}
 
 /// Returns a refusal under the most common rule.
 pub(super) fn refused<'a>(
-    place: Option<LocatedSpan<'a>>,
+    at: Option<LocatedSpan<'a>>,
     message: String,
-    instead: &'static str,
+    fix: &'static str,
 ) -> Refusal<'a> {
-    (place, REFUSED, message, instead)
+    Refusal {
+        at,
+        rule: "unit/refused",
+        message,
+        fix,
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::loaded::Line;
 use super::loaded::{LocatedSpan, Unit};
-use super::refusal::{Verified, refused};
+use super::refusal::{Refusal, refused};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
@@ -12,7 +12,7 @@ const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idl
 /// Returns the commands of a directive, each as the position of the value that contains it.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
-        std::iter::repeat_n((file, line.assignment.value), line.taken)
+        std::iter::repeat_n((file, line.assignment.value), line.accepted_count)
     };
     unit.all("Service", key)
         .into_iter()
@@ -35,7 +35,7 @@ fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<LocatedSpan<'a>>) {
     (at.map_or(guessed, |(_, kind)| kind.text), at)
 }
 
-pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
+pub(super) fn verify<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let (starts, stops) = (commands(unit, "ExecStart"), commands(unit, "ExecStop"));
     let (kind, kind_at) = kind(unit);
     if starts.is_empty() {
@@ -54,8 +54,11 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     }
     if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
         let message = format!("a service of Type={kind} has a second start command");
-        let instead = "only Type=oneshot can have several commands; move the first command into ExecStartPre=. To pass a literal ; to the program, write \\;";
-        return Some((Some(*second), "unit/second-command", message, instead));
+        let fix = "only Type=oneshot can have several commands; move the first command into ExecStartPre=. To pass a literal ; to the program, write \\;";
+        return Some(Refusal {
+            rule: "unit/second-command",
+            ..refused(Some(*second), message, fix)
+        });
     }
     if kind == "oneshot" {
         if let Some(at) = unit

@@ -1,31 +1,36 @@
-//! Checks the name of a unit file, and whether the file is empty.
+//! Reads each unit file once, for the checks of that file and for the checks across units.
 
-use super::path::{is_drop_in, is_loadable, name_of};
+use super::accepted_lines::{self, AcceptedLines};
+use super::file_name;
+use super::parse::{self, JoinedLines};
+use super::path::name_of;
+use crate::check::file::File;
 use crate::check::finding::Finding;
-use crate::check::systemd::name;
 
-/// Checks that systemd 219 loads a unit of this name, and that the unit's own file is not empty.
-pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
-    let id = name_of(path)?;
-    if !is_loadable(id) {
-        let finding = Finding::error(
-            "unit/unit-name",
-            0..0,
-            format!("systemd 219 does not load a unit named `{id}`"),
-        );
-        return Some(finding.effect("systemd never reads the file").fix(if name::kind_of(id).is_some() {
-            "a unit of this type cannot have instances; rename the unit without the @"
-        } else {
-            "a unit's name consists of letters, digits, :-_.\\ and at most one @; `systemd-escape` encodes other characters"
-        }));
+/// A unit file as systemd 219 reads it.
+#[derive(Debug)]
+pub(in crate::check) struct UnitFile<'a> {
+    pub(super) joined: &'a JoinedLines,
+    pub(super) accepted: AcceptedLines<'a>,
+}
+
+/// Joins the continued lines of a file. Returns `None` if the file is not a unit file.
+pub(in crate::check) fn join(file: &File<'_>) -> Option<JoinedLines> {
+    name_of(&file.path).map(|_| parse::join(file.text))
+}
+
+/// Reads a unit file whose continued lines are joined.
+pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a JoinedLines) -> UnitFile<'a> {
+    UnitFile {
+        joined,
+        accepted: accepted_lines::read(&file.path, &joined.text),
     }
-    if text.is_empty() && !is_drop_in(path) {
-        let finding = Finding::warning("unit/no-effect", 0..0, format!("{path} is empty"));
-        return Some(
-            finding
-                .effect("an empty file masks the unit, so nothing can start it")
-                .fix("write the unit, or remove the file"),
-        );
-    }
-    None
+}
+
+/// Checks one unit file individually.
+pub(in crate::check) fn check(file: &File<'_>, unit: &UnitFile<'_>) -> Vec<Finding> {
+    let mut out = unit.joined.findings.clone();
+    out.extend(unit.accepted.findings.iter().cloned());
+    out.extend(file_name::check(&file.path, file.text));
+    out
 }

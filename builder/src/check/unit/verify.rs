@@ -7,7 +7,7 @@ mod ports;
 use self::ports::ports;
 use super::context::Context;
 use super::loaded::{LocatedSpan, Unit};
-use super::refusal::{Verified, refused};
+use super::refusal::{Refusal, refused};
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
 use crate::check::systemd::number;
@@ -38,8 +38,13 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
         )),
         _ => None,
     };
-    let (place, rule, message, instead) = refusal.or_else(|| isolating(unit))?;
-    if let (None, Some((file, span))) = (place, unit.dropped.clone()) {
+    let Refusal {
+        at,
+        rule,
+        message,
+        fix,
+    } = refusal.or_else(|| isolating(unit))?;
+    if let (None, Some((file, span))) = (at, unit.dropped.clone()) {
         let finding = Finding::error(
             "unit/continuation",
             span,
@@ -52,19 +57,19 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
                 .fix("remove the \\ at the end"),
         ));
     }
-    let place = place.or_else(|| unit.section(section));
-    let (file, span) = place.map_or((0, 0..0), |(file, part)| (file, part.span()));
+    let at = at.or_else(|| unit.section(section));
+    let (file, span) = at.map_or((0, 0..0), |(file, part)| (file, part.span()));
     Some((
         file,
         Finding::error(rule, span, message)
             .effect("systemd refuses to load the unit")
-            .fix(instead),
+            .fix(fix),
     ))
 }
 
 /// Refuses a path that systemd 219 does not accept in a dependency on mounts
 /// (`unit_require_mounts_for`).
-fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
+fn unsafe_path(at: LocatedSpan<'_>) -> Option<Refusal<'_>> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));
     (!is_safe).then(|| {
@@ -76,7 +81,7 @@ fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     })
 }
 
-fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
+fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Option<Refusal<'a>> {
     ["WorkingDirectory", "RootDirectory"]
         .into_iter()
         .find_map(|key| unsafe_path(unit.last(section, key)?))
@@ -84,7 +89,7 @@ fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
 
 /// Refuses PAMName= with a KillMode= other than control-group, because systemd must kill the
 /// processes that a PAM session leaves behind.
-fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
+fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Option<Refusal<'a>> {
     let pam = unit.last(section, "PAMName")?;
     let mode = unit
         .last(section, "KillMode")
@@ -96,7 +101,7 @@ fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     Some(refused(Some(mode), message, "write KillMode=control-group"))
 }
 
-fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
+fn socket<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let ports = ports(unit);
     if let Some(refusal) = ports
         .iter()
@@ -159,7 +164,7 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-fn timer<'a>(unit: &Unit<'a>) -> Verified<'a> {
+fn timer<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     const KEYS: [&str; 6] = [
         "OnCalendar",
         "OnActiveSec",
@@ -177,7 +182,7 @@ fn timer<'a>(unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
+fn path<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     const KEYS: [&str; 5] = [
         "PathExists",
         "PathExistsGlob",
@@ -219,7 +224,12 @@ fn subject<'a>(
 }
 
 /// Checks that the name of a unit matches its path.
-fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &str) -> Verified<'a> {
+fn name_mismatch<'a>(
+    id: &str,
+    at: Option<LocatedSpan<'a>>,
+    path: &str,
+    key: &str,
+) -> Option<Refusal<'a>> {
     let own = name::from_path(path, name::type_of(id)?);
     (own != id).then(|| {
         refused(
@@ -265,7 +275,7 @@ const NETWORK: [&str; 15] = [
     "ocfs2",
     "lustre",
 ];
-fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
+fn mount<'a>(id: &str, unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let (at, path) = subject(id, unit, "Mount", "Where");
     let what = unit.last("Mount", "What");
     let is_network = |unit: &Unit<'_>| {
@@ -313,7 +323,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
+fn automount<'a>(id: &str, unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let (at, path) = subject(id, unit, "Automount", "Where");
     if path == "/" || !is_safe_path(&path) {
         return Some(refused(
@@ -325,7 +335,7 @@ fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     name_mismatch(id, at, &path, "Where")
 }
 
-fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
+fn swap<'a>(id: &str, unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let (at, path) = subject(id, unit, "Swap", "What");
     if !is_safe_path(&path) {
         return Some(refused(
@@ -337,7 +347,7 @@ fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     name_mismatch(id, at, &path, "What")
 }
 
-fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
+fn slice<'a>(id: &str, unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let at = unit.last("Slice", "Slice")?;
     let parent = name::stem(id)
         .rsplit_once('-')
@@ -358,7 +368,7 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
 
 /// Refuses several OnFailure= units with OnFailureJobMode=isolate, because the start of each of
 /// these units stops the others (`unit_load`).
-fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
+fn isolating<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"
             && ["OnFailureJobMode", "OnFailureIsolate"].contains(&line.assignment.key.text)

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 
 use super::*;
 
-fn other(change: impl FnOnce(&mut Cluster)) -> Cluster {
+fn other(change: impl FnOnce(&mut ClusterRecord)) -> ClusterRecord {
     let mut cluster = cluster();
     change(&mut cluster);
     cluster
 }
 
-fn clusters() -> [(&'static str, Cluster); 3] {
+fn clusters() -> [(&'static str, ClusterRecord); 3] {
     [
         (
             "another name",
@@ -27,7 +27,7 @@ fn clusters() -> [(&'static str, Cluster); 3] {
     ]
 }
 
-fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
+fn open_for(folder: &Folder, cluster: &ClusterRecord) -> Result<Pki, PkiError> {
     open(&folder.path(), cluster, &Authority::Own, LIFETIMES, now())
 }
 
@@ -43,7 +43,7 @@ fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
 }
 
 #[track_caller]
-fn refused(what: &str, folder: &Folder, cluster: &Cluster) -> String {
+fn refused(what: &str, folder: &Folder, cluster: &ClusterRecord) -> String {
     let before = contents(folder);
     let error = open_for(folder, cluster).map(drop).unwrap_err().to_string();
     assert!(
@@ -239,7 +239,7 @@ fn an_answer_to_a_request_does_not_record_an_older_recipe() {
     });
     open_for(&folder, &newer).unwrap();
     let (path, own) = (folder.path(), Authority::Own);
-    let answer = |cluster: &Cluster| {
+    let answer = |cluster: &ClusterRecord| {
         crate::pki::open(Opener::Signer, &path, cluster, &own, LIFETIMES, now()).unwrap()
     };
     let pki = answer(&older);

@@ -51,14 +51,14 @@ impl Node {
     }
 
     /// Returns a cluster that consists of only this node.
-    fn cluster(&self, last: u8) -> Cluster {
+    fn cluster(&self, last: u8) -> ClusterRecord {
         let Self {
             cluster: name,
             domain,
             name: node,
         } = self;
         let nodes = [(node.clone(), [10, 101, 15, last].into())].into();
-        Cluster {
+        ClusterRecord {
             name: name.clone(),
             domain: domain.clone(),
             nodes,
@@ -77,7 +77,7 @@ impl Node {
 }
 
 /// Returns the cluster that most tests use.
-fn cluster() -> Cluster {
+fn cluster() -> ClusterRecord {
     Node::new("etcd-1").cluster(101)
 }
 
@@ -154,7 +154,7 @@ impl Folder {
 /// Opens the PKI folder of a cluster as a build does.
 fn open(
     dir: &Path,
-    cluster: &Cluster,
+    cluster: &ClusterRecord,
     authority: &Authority,
     lifetimes: Lifetimes,
     now: OffsetDateTime,

@@ -5,14 +5,14 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::Result;
-use recipes::{Envelope, Label, Mac, Stage};
+use recipes::{Envelope, InstallStage, Label, Mac};
 use serde::Deserialize;
 
 use crate::exit::with_causes;
 use crate::pki;
 use crate::serve::files;
 use crate::serve::power::PowerResult;
-use crate::serve::record::{NextBoot, Record, Step, time};
+use crate::serve::record::{InstallEventKind, NextBoot, Record, time};
 use crate::serve::state::ServerState;
 use crate::status::Report;
 
@@ -161,15 +161,15 @@ impl Machine {
         self.attempts = installation.attempts;
         let last = installation.last.as_ref();
         let held = installation.next(state.retries) == NextBoot::Held;
-        self.stage = match last.map(|last| last.step) {
+        self.stage = match last.map(|last| last.kind) {
             _ if held => MachineStage::Held,
             None => MachineStage::Allowed,
-            Some(Step::Sent | Step::Kickstart) => MachineStage::Installing,
-            Some(Step::ByHand | Step::Document) => MachineStage::Installed,
-            Some(Step::Reported(report)) => reported(report),
+            Some(InstallEventKind::Sent | InstallEventKind::Kickstart) => MachineStage::Installing,
+            Some(InstallEventKind::ByHand | InstallEventKind::Document) => MachineStage::Installed,
+            Some(InstallEventKind::Reported(report)) => reported(report),
         };
         self.detail = last.map_or("will be installed at its next network boot", |last| {
-            last.step.as_str()
+            last.kind.as_str()
         });
         self.since = last.map(|last| time::text(last.at));
         self.message = last.and_then(|last| last.why.clone());
@@ -196,12 +196,12 @@ impl Machine {
     }
 }
 
-fn reported(stage: Stage) -> MachineStage {
+fn reported(stage: InstallStage) -> MachineStage {
     match stage {
-        Stage::Started | Stage::Installing => MachineStage::Installing,
-        Stage::Installed => MachineStage::Installed,
-        Stage::Failed | Stage::Refused => MachineStage::Failed,
-        Stage::Healthy => MachineStage::Healthy,
+        InstallStage::Started | InstallStage::Installing => MachineStage::Installing,
+        InstallStage::Installed => MachineStage::Installed,
+        InstallStage::Failed | InstallStage::Refused => MachineStage::Failed,
+        InstallStage::Healthy => MachineStage::Healthy,
     }
 }
 

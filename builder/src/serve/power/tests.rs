@@ -29,7 +29,7 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
     let sent = recorded(3, &installation);
     assert!(!wants(Some(&allowed), &sent), "it has begun");
     let fail = |installation: &mut Installation, token: &str, when| {
-        let reported = installation.report(token, Stage::Failed, None, at(when));
+        let reported = installation.report(token, InstallStage::Failed, None, at(when));
         reported.unwrap();
         recorded(when, installation)
     };
@@ -47,7 +47,8 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
 
     let mut done = Installation::allowed();
     done.send("t".to_owned(), at(8));
-    done.report("t", Stage::Installed, None, at(9)).unwrap();
+    done.report("t", InstallStage::Installed, None, at(9))
+        .unwrap();
     assert!(!wants(Some(&allowed), &recorded(9, &done)));
     assert!(!wants(None, &(at(9), None)), "the record is damaged");
 }

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use recipes::{Sha256, Stage};
+use recipes::{InstallStage, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::time;
@@ -21,7 +21,7 @@ pub(crate) struct Installation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last: Option<Event>,
+    pub(crate) last: Option<InstallEvent>,
     /// The time at which the newest attempt began.
     #[serde(
         default,
@@ -48,10 +48,10 @@ pub(crate) struct Installation {
 /// An event of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Event {
-    /// The step that happened.
-    pub(crate) step: Step,
-    /// The time of the step.
+pub(crate) struct InstallEvent {
+    #[serde(rename = "step")]
+    pub(crate) kind: InstallEventKind,
+    /// The time of the event.
     #[serde(with = "time")]
     pub(crate) at: SystemTime,
     /// The reason, if something failed or was refused.
@@ -59,10 +59,10 @@ pub(crate) struct Event {
     pub(crate) why: Option<String>,
 }
 
-/// A step that the server observed or the machine reported.
+/// What the server observed or the machine reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Step {
+pub(crate) enum InstallEventKind {
     /// The boot loader received the script that installs the machine.
     Sent,
     /// The node's machine, which had received the installer, downloaded the kickstart.
@@ -74,7 +74,7 @@ pub(crate) enum Step {
     Document,
     /// The machine reported a stage.
     #[serde(untagged)]
-    Reported(Stage),
+    Reported(InstallStage),
 }
 
 /// The next boot of a machine that boots from the network.
@@ -147,7 +147,7 @@ impl Installation {
         self.attempts += 1;
         self.token = Some(token);
         self.began = Some(now);
-        self.note_step(Step::Sent, now, None);
+        self.note_event(InstallEventKind::Sent, now, None);
     }
 
     /// Accepts the report of a stage.
@@ -158,7 +158,7 @@ impl Installation {
     pub(crate) fn report(
         &mut self,
         token: &str,
-        stage: Stage,
+        stage: InstallStage,
         why: Option<String>,
         now: SystemTime,
     ) -> Result<(), StaleReport> {
@@ -172,7 +172,7 @@ impl Installation {
         if stage.follows_installation() {
             self.installed.get_or_insert(now);
         }
-        self.note_step(Step::Reported(stage), now, why);
+        self.note_event(InstallEventKind::Reported(stage), now, why);
         Ok(())
     }
 
@@ -183,9 +183,9 @@ impl Installation {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
             self.installed = Some(now);
-            self.note_step(Step::ByHand, now, None);
+            self.note_event(InstallEventKind::ByHand, now, None);
         } else if self.installed.is_none() {
-            self.note_step(Step::Kickstart, now, None);
+            self.note_event(InstallEventKind::Kickstart, now, None);
         }
     }
 
@@ -195,7 +195,7 @@ impl Installation {
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
-            self.note_step(Step::Document, now, None);
+            self.note_event(InstallEventKind::Document, now, None);
         }
     }
 
@@ -208,13 +208,13 @@ impl Installation {
         }
     }
 
-    fn note_step(&mut self, step: Step, at: SystemTime, why: Option<String>) {
-        self.last = Some(Event { step, at, why });
+    fn note_event(&mut self, kind: InstallEventKind, at: SystemTime, why: Option<String>) {
+        self.last = Some(InstallEvent { kind, at, why });
     }
 }
 
-impl Step {
-    /// Returns the step as text, for the log and the table of nodes.
+impl InstallEventKind {
+    /// Returns the event as text, for the log and the table of nodes.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",
@@ -227,174 +227,4 @@ impl Step {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const RETRIES: u32 = 3;
-    const IMAGE: Sha256 = Sha256::new([7; 32]);
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
-    }
-
-    #[test]
-    fn only_the_stage_installed_ends_an_installation() {
-        for stage in [Stage::Started, Stage::Installing, Stage::Failed] {
-            let mut record = Installation::allowed();
-            record.send("t".to_owned(), at(0));
-            record.kickstart(at(1));
-            record.report("t", stage, None, at(2)).unwrap();
-            assert_eq!(record.next(RETRIES), NextBoot::Install(2), "{stage}");
-        }
-        let mut record = Installation::allowed();
-        record.send("t".to_owned(), at(0));
-        record.report("t", Stage::Installed, None, at(5)).unwrap();
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(5)));
-        record.report("t", Stage::Healthy, None, at(9)).unwrap();
-        assert_eq!(
-            record.next(RETRIES),
-            NextBoot::Disk(at(5)),
-            "the time of the first report must be recorded"
-        );
-    }
-
-    #[test]
-    fn an_unfinished_installation_is_repeated_three_times() {
-        let mut record = Installation::allowed();
-        for attempt in 1..=4 {
-            assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));
-            record.send(format!("t{attempt}"), at(u64::from(attempt)));
-        }
-        assert_eq!(record.next(RETRIES), NextBoot::Held);
-        record
-            .report("t4", Stage::Failed, Some("no disk".to_owned()), at(9))
-            .unwrap();
-        assert_eq!(record.next(RETRIES), NextBoot::Held);
-        assert_eq!(record.last.unwrap().why.as_deref(), Some("no disk"));
-    }
-
-    #[test]
-    fn a_report_of_an_older_attempt_changes_nothing() {
-        let mut record = Installation::allowed();
-        assert_eq!(
-            record.report("", Stage::Installed, None, at(0)),
-            Err(StaleReport),
-            "an empty token must not match"
-        );
-        record.send("one".to_owned(), at(0));
-        record.send("two".to_owned(), at(1));
-        let before = record.clone();
-        assert_eq!(
-            record.report("one", Stage::Installed, None, at(2)),
-            Err(StaleReport)
-        );
-        assert_eq!(record, before);
-    }
-
-    #[test]
-    fn a_late_report_does_not_undo_an_installation() {
-        let mut record = Installation::allowed();
-        record.send("t".to_owned(), at(0));
-        record.report("t", Stage::Installed, None, at(1)).unwrap();
-        assert_eq!(
-            record.report("t", Stage::Failed, None, at(2)),
-            Err(StaleReport)
-        );
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
-    }
-
-    #[test]
-    fn a_machine_that_fetched_its_document_is_installed() {
-        let mut record = Installation::allowed();
-        record.send("t".to_owned(), at(0));
-        record.document(at(7));
-        assert_eq!(
-            record.next(RETRIES),
-            NextBoot::Disk(at(7)),
-            "its report was lost"
-        );
-        let mut record = Installation::allowed();
-        record.document(at(7));
-        assert_eq!(
-            record.next(RETRIES),
-            NextBoot::Disk(at(7)),
-            "another installer installed the machine"
-        );
-    }
-
-    #[test]
-    fn a_renewal_by_the_old_system_does_not_end_the_installation() {
-        let mut record = Installation::allowed();
-        record.renewed(at(1));
-        assert_eq!(record.next(RETRIES), NextBoot::Install(1));
-        record.send("t".to_owned(), at(2));
-        record.renewed(at(3));
-        assert_eq!(
-            record.next(RETRIES),
-            NextBoot::Disk(at(3)),
-            "the new system kept the keys, and its report was lost"
-        );
-    }
-
-    #[test]
-    fn a_machine_that_fetched_the_kickstart_without_ipxe_counts_as_installed() {
-        let mut record = Installation::allowed();
-        record.kickstart(at(1));
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
-    }
-
-    #[test]
-    fn a_node_that_withdraws_its_request_is_not_installed_again() {
-        let mut installed = Installation::allowed();
-        installed.send("t".to_owned(), at(0));
-        installed.report("t", Stage::Healthy, None, at(1)).unwrap();
-        let asked = Installation::asked_by_node(Some(installed.clone()), IMAGE, at(2));
-        assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
-        assert_eq!(asked.withdrawn(), Some(installed.clone()));
-        // The node repeats its request, because the answer may get lost.
-        let mut again = Installation::asked_by_node(Some(asked), IMAGE, at(3));
-        assert_eq!(again.withdrawn(), Some(installed.clone()));
-        // The installer stopped without a change, and the old system was started.
-        again.send("u".to_owned(), at(4));
-        assert_eq!(again.withdrawn(), Some(installed));
-        again.report("u", Stage::Installed, None, at(5)).unwrap();
-        assert_eq!(again.withdrawn(), None, "the installation is complete");
-
-        // This server has not installed the node.
-        let asked = Installation::asked_by_node(None, IMAGE, at(2));
-        assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
-        let restored = asked.withdrawn().unwrap();
-        assert_eq!(restored.next(RETRIES), NextBoot::Disk(at(2)));
-        assert_eq!(Installation::allowed().withdrawn(), None);
-    }
-
-    #[test]
-    fn a_node_that_withdraws_its_request_does_not_withdraw_the_operators_permission() {
-        let asked = Installation::asked_by_node(Some(Installation::allowed()), IMAGE, at(1));
-        assert_eq!(asked.withdrawn(), Some(Installation::allowed()));
-    }
-
-    #[test]
-    fn a_record_is_read_back_unchanged() {
-        let mut record = Installation::asked_by_node(None, IMAGE, at(0));
-        record.send("t".to_owned(), at(0));
-        record
-            .report("t", Stage::Failed, Some("why".to_owned()), at(1))
-            .unwrap();
-        let text = serde_json::to_string(&record).unwrap();
-        assert!(text.contains(r#""step":"failed""#), "{text}");
-        assert_eq!(serde_json::from_str::<Installation>(&text).unwrap(), record);
-        for step in [
-            Step::Sent,
-            Step::ByHand,
-            Step::Kickstart,
-            Step::Document,
-            Step::Reported(Stage::Started),
-        ] {
-            let text = serde_json::to_string(&step).unwrap();
-            assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
-        }
-    }
-}
+mod tests;

@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
 pub(crate) use document::DocumentDelivery;
-pub(crate) use install::{Installation, NextBoot, Step};
+pub(crate) use install::{InstallEventKind, Installation, NextBoot};
 
 /// The file that shows that the record began with the first build.
 const FIRST_BUILD: &str = "first-build";
@@ -313,7 +313,7 @@ mod tests {
         for _ in 0..3 {
             let mut asked = Installation::asked_by_node(recorded, image, now);
             asked.send("token".to_owned(), now);
-            let healthy = asked.report("token", recipes::Stage::Healthy, None, now);
+            let healthy = asked.report("token", recipes::InstallStage::Healthy, None, now);
             healthy.unwrap();
             sizes.push(serde_json::to_vec(&asked).unwrap().len());
             recorded = Some(asked);

@@ -69,7 +69,7 @@ impl Rendered {
         let functions = ["mount_kept", "restore_journal", "release_kept"]
             .map(|name| function(&post.body, name));
         let functions: String = functions.into_iter().collect::<Result<_>>()?;
-        fs::write(folder.path().join("kept.sh"), functions)?;
+        fs::write(folder.path().join("restore-journal.sh"), functions)?;
         fs::write(folder.path().join("devices.sh"), include_str!("../keep.sh"))?;
         Ok(Self { folder })
     }
@@ -86,7 +86,7 @@ impl Rendered {
         bash.args(["-c", script, "restore"])
             .arg(folder)
             .arg(self.folder.path().join("devices.sh"))
-            .arg(self.folder.path().join("kept.sh"))
+            .arg(self.folder.path().join("restore-journal.sh"))
             .env("CUT", cut.to_string());
         Ok(process::run(&mut bash)?.success())
     }
@@ -349,7 +349,7 @@ impl Machine {
             .arg(&self.folder)
             .arg(ids)
             .arg(self.rendered.join("devices.sh"))
-            .arg(self.rendered.join("kept.sh"));
+            .arg(self.rendered.join("restore-journal.sh"));
         let ran = process::run(&mut bash)?;
         let mounted = self.folder.join("etcd");
         ensure!(mounted.join("data").is_dir(), "not mounted: {ran:?}");

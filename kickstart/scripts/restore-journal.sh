@@ -1,4 +1,4 @@
-# Gives the new system the volume and the journal that %pre has kept (keep.sh).
+# Gives the new system the volume and the journal that %pre has kept (keep-volume.sh).
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
 # anaconda has not mounted the volume. The mount point is the home directory of etcd's account, and anaconda makes the

@@ -1,11 +1,11 @@
 //! Warns an operator about the update of nodes to an image with another version of etcd.
 
 use recipes::EtcdVersion;
-use recipes::upgrade::{VersionChange, roll};
+use recipes::upgrade::{VersionChange, version_change};
 
 /// Returns the warning, if any, about the change from one version of etcd to another.
 pub(crate) fn warning(from: EtcdVersion, to: EtcdVersion) -> Option<String> {
-    match roll(from, to) {
+    match version_change(from, to) {
         Ok(VersionChange::Patch | VersionChange::Upgrade) => None,
         Ok(VersionChange::Downgrade) => Some(format!(
             "etcd {from} to {to} is a downgrade, which `firstboot update` performs node by node. \

@@ -1,4 +1,4 @@
-//! Reads a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
+//! Parses a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
 //! sections and assignments. A line can be longer than 2047 bytes, because Red Hat's systemd 219-48
 //! no longer reads lines in pieces of that length (#1503106; changelog of its systemd.spec).
 
@@ -147,10 +147,10 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     findings
 }
 
-/// Reads the text that [`join`] returned. systemd 219 skips the lines in sections for which `known`
-/// returns false.
-pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> ParsedUnit<'_> {
-    let mut reading = ParsedUnit::default();
+/// Parses the text that [`join`] returned. systemd 219 skips the lines in sections for which
+/// `known` returns false.
+pub(super) fn parse(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> ParsedUnit<'_> {
+    let mut parsed = ParsedUnit::default();
     let mut section = None;
     let mut ignored = false;
     let mut marked = false;
@@ -166,15 +166,15 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
             continue;
         }
         if line.text.starts_with(".include ") {
-            reading.findings.push(include(line, reader));
+            parsed.findings.push(include(line, reader));
         } else if let Some(name) = line.strip("[") {
             let Some(name) = name
                 .text
                 .strip_suffix(']')
                 .map(|text| name.slice(0..text.len()))
             else {
-                reading.stopped.get_or_insert(line.span().start);
-                reading.findings.push(
+                parsed.stopped.get_or_insert(line.span().start);
+                parsed.findings.push(
                     Finding::error(
                         "unit/section-header",
                         line,
@@ -185,25 +185,25 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
                 );
                 continue;
             };
-            reading.sections.push(name);
+            parsed.sections.push(name);
             ignored = !known(name.text);
             section = (!ignored).then_some(name);
         } else if let Some(section) = section {
             if let Some((key, value)) = line.split_once('=') {
-                reading.assignments.push(Assignment {
+                parsed.assignments.push(Assignment {
                     section,
                     key: strip(key),
                     value: strip(value),
                 });
             } else {
-                reading.stopped.get_or_insert(line.span().start);
-                reading.findings.push(no_assignment(line, reader));
+                parsed.stopped.get_or_insert(line.span().start);
+                parsed.findings.push(no_assignment(line, reader));
             }
         } else if !ignored {
-            reading.findings.push(without_section(line));
+            parsed.findings.push(without_section(line));
         }
     }
-    reading
+    parsed
 }
 
 fn without_section(line: TextSpan<'_>) -> Finding {
@@ -251,7 +251,7 @@ mod tests {
         fn joining_lines_preserves_all_places(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
             let joined = join(&text).text;
             prop_assert_eq!(joined.len(), text.len());
-            for assignment in read(&joined, Reader::Unit, |_| true).assignments {
+            for assignment in parse(&joined, Reader::Unit, |_| true).assignments {
                 prop_assert_eq!(&joined[assignment.value.span()], assignment.value.text);
             }
         }
@@ -260,12 +260,12 @@ mod tests {
     #[test]
     fn lines_outside_known_sections_are_not_checked() {
         let known = |name: &str| name == "Service";
-        let read = |text| read(text, Reader::Unit, known);
-        assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);
-        assert_eq!(read("[X-Own]\nJunk\n[Other]\nJunk\n").stopped, None);
-        assert_eq!(read("[Service]\nJunk\n").stopped, Some(10));
+        let parse = |text| parse(text, Reader::Unit, known);
+        assert_eq!(parse("Junk\n[Service]\nA=1\n").stopped, None);
+        assert_eq!(parse("[X-Own]\nJunk\n[Other]\nJunk\n").stopped, None);
+        assert_eq!(parse("[Service]\nJunk\n").stopped, Some(10));
         assert_eq!(
-            read("\u{feff}[Service]\n\u{a0}A=1\nB = 2\0C=3")
+            parse("\u{feff}[Service]\n\u{a0}A=1\nB = 2\0C=3")
                 .assignments
                 .len(),
             3

@@ -4,7 +4,7 @@
 use recipes::diagnostic::nearest;
 
 use super::context::Context;
-use super::read::{self, Reader};
+use super::parse::{self, Reader};
 use super::value;
 use crate::check::finding::Finding;
 use crate::check::tables;
@@ -31,11 +31,11 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let Some(section) = section_of(path) else {
         return Vec::new();
     };
-    let joined = read::join(text);
+    let joined = parse::join(text);
     let mut out = joined.findings;
-    let reading = read::read(&joined.text, Reader::Daemon, |name| name == section);
-    out.extend(reading.findings);
-    for other in reading
+    let parsed = parse::parse(&joined.text, Reader::Daemon, |name| name == section);
+    out.extend(parsed.findings);
+    for other in parsed
         .sections
         .iter()
         .filter(|other| other.text != section && !other.text.starts_with("X-"))
@@ -55,7 +55,7 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     }
     let directives = &tables::DAEMONS[section];
     let context = Context::of_daemon();
-    for assignment in reading.assignments {
+    for assignment in parsed.assignments {
         let key = assignment.key.text;
         if let Some(value_type) = directives.get(key) {
             value::check(value_type, &assignment, &context, &mut out);

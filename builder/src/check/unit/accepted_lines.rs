@@ -1,20 +1,20 @@
-//! Determines which parts of a unit file systemd 219 reads.
+//! Determines which lines of a unit file systemd 219 accepts.
 
 use recipes::diagnostic::nearest;
 
 use super::assignment::Assignment;
 use super::context::Context;
 use super::loaded::Line;
+use super::parse::{self, Reader};
 use super::path::{is_drop_in, name_of, section_of};
-use super::read::{self, Reader};
 use super::{bounding, value};
 use crate::check::finding::Finding;
 use crate::check::tables::{self, Directives};
 use crate::check::text::TextSpan;
 
-/// The parts of one unit file that systemd 219 reads.
+/// The lines of one unit file that systemd 219 accepts, with the headers of its sections.
 #[derive(Debug, Default)]
-pub(in crate::check) struct Examined<'a> {
+pub(in crate::check) struct AcceptedLines<'a> {
     /// The headers of the file's sections.
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
@@ -24,35 +24,32 @@ pub(in crate::check) struct Examined<'a> {
 }
 
 /// Reads a file whose continued lines are joined.
-pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
+pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
     let id = name_of(path).unwrap_or_default();
     let own = section_of(id).unwrap_or("Service");
     let drop_in = is_drop_in(path);
     let known = |section: &str| ["Unit", "Install", own].contains(&section);
-    let reading = read::read(
-        joined,
-        if drop_in {
-            Reader::DropIn
-        } else {
-            Reader::Unit
-        },
-        known,
-    );
-    let mut out = Examined {
-        findings: reading.findings,
-        stopped: reading.stopped,
-        ..Examined::default()
+    let reader = if drop_in {
+        Reader::DropIn
+    } else {
+        Reader::Unit
+    };
+    let parsed = parse::parse(joined, reader, known);
+    let mut out = AcceptedLines {
+        findings: parsed.findings,
+        stopped: parsed.stopped,
+        ..AcceptedLines::default()
     };
     out.findings
-        .extend(check_sections(&reading.sections, id, own, drop_in));
+        .extend(check_sections(&parsed.sections, id, own, drop_in));
     let mut context = Context::of_unit(id, drop_in);
-    for assignment in reading.assignments {
+    for assignment in parsed.assignments {
         let section = assignment.section.text;
         let value_type = tables::UNITS
             .get(section)
             .and_then(|directives| directives.get(assignment.key.text));
         let before = out.findings.len();
-        let taken = if let Some(value_type) = value_type {
+        let accepted_count = if let Some(value_type) = value_type {
             value::check(value_type, &assignment, &context, &mut out.findings)
         } else {
             out.findings.extend(unknown(&assignment, own));
@@ -60,13 +57,13 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
         };
         let at = assignment.key.span().start;
         if value_type == Some(&"cpus")
-            && taken == 0
+            && accepted_count == 0
             && out.stopped.is_none_or(|stopped| stopped > at)
         {
             out.stopped = Some(at);
         }
         if value_type == Some(&"trigger")
-            && taken > 0
+            && accepted_count > 0
             && std::mem::replace(&mut context.triggers, true)
         {
             let finding = assignment.refuse("unit/unit-name", "only one Unit=");
@@ -77,13 +74,16 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
         let resets = assignment.value.text.is_empty() && out.findings.len() == before;
         let is_read =
             out.stopped.is_none_or(|stopped| at < stopped) && !(drop_in && section == "Install");
-        if is_read && (taken > 0 || resets) {
+        if is_read && (accepted_count > 0 || resets) {
             context.note(&assignment);
-            out.lines.push(Line { assignment, taken });
+            out.lines.push(Line {
+                assignment,
+                accepted_count,
+            });
         }
     }
     out.findings.extend(bounding::check(&out.lines));
-    out.sections = reading.sections;
+    out.sections = parsed.sections;
     out
 }
 

@@ -10,7 +10,7 @@
 volume='' from='' mounted=''
 old=/tmp/etcd-image-root kept=/tmp/etcd-image-volume
 
-doubt() { # ID TEXT
+refuse_keep() { # ID TEXT
     fail "$2. The data is unchanged [$1]"
 }
 
@@ -29,13 +29,13 @@ find_volume() {
         name=${sys##*/}
         name=${name//!//}
         if [ "$(about "$name" LABEL)" != etcd ]; then continue; fi
-        [ -z "$volume" ] || doubt keep-two-volumes "both $volume and $name have the label etcd: remove or relabel the wrong one"
+        [ -z "$volume" ] || refuse_keep keep-two-volumes "both $volume and $name have the label etcd: remove or relabel the wrong one"
         if [ "$(about "$name" TYPE)" != xfs ] || [ ! -e "$sys/partition" ]; then
-            doubt keep-layout "$name has the label etcd but is not a partition with XFS"
+            refuse_keep keep-layout "$name has the label etcd but is not a partition with XFS"
         fi
         case " ${candidates[*]} " in
             *" ${disk%/*} "*) ;;
-            *) doubt keep-other-disk "the volume of etcd is $name, but the recipe requires $wanted" ;;
+            *) refuse_keep keep-other-disk "the volume of etcd is $name, but the recipe requires $wanted" ;;
         esac
         volume=$name
         volume_disk=${disk%/*}
@@ -55,7 +55,7 @@ require_empty() { # DISK
         blkid -c /dev/null -p "/dev/$1" > /dev/null 2>&1 || found=$?
     fi
     if [ "$found" = 2 ] && dd if="/dev/$1" of=/dev/null bs=1M count=1 2> /dev/null; then return; fi
-    doubt keep-no-volume "$1 has no partition with the label etcd, and is not empty or cannot be read. To erase it, install once with data = \"wipe\""
+    refuse_keep keep-no-volume "$1 has no partition with the label etcd, and is not empty or cannot be read. To erase it, install once with data = \"wipe\""
 }
 
 # Prints the position of a partition on the disk. The position stays the same when the partition loses its label.
@@ -88,20 +88,20 @@ find_partitions() {
         fi
         case $role in
             efi | biosboot)
-                [ "$role" = "$wants" ] || doubt keep-layout "$name is a partition for a firmware type that this machine does not have"
+                [ "$role" = "$wants" ] || refuse_keep keep-layout "$name is a partition for a firmware type that this machine does not have"
                 role=first
                 ;;
             boot | root) ;;
             *) continue ;;
         esac
         role=${role}_part
-        [ -z "${!role}" ] || doubt keep-layout "${!role} and $name have the same role, so it is unclear which one to format"
+        [ -z "${!role}" ] || refuse_keep keep-layout "${!role} and $name have the same role, so it is unclear which one to format"
         declare -g "$role=$name"
     done
     if [ -z "$boot_part" ] || [ -z "$root_part" ]; then
-        doubt keep-layout "$disk does not have the partitions boot and root of an earlier installation"
+        refuse_keep keep-layout "$disk does not have the partitions boot and root of an earlier installation"
     fi
-    [ -z "$first" ] || [ -n "$first_part" ] || doubt keep-layout "$disk has no partition for the boot loader"
+    [ -z "$first" ] || [ -n "$first_part" ] || refuse_keep keep-layout "$disk has no partition for the boot loader"
     require_size "$boot_part" boot "$boot_mb"
     require_size "$root_part" root "$root_mb"
     require_size "$volume" etcd "$etcd_min_mb"
@@ -114,7 +114,7 @@ require_size() { # PARTITION KEY MIB
     has=$(place_of "$1")
     has=$((${has#* } / 2048))
     [ "$has" -ge "$(($3 - 8))" ] ||
-        doubt keep-size "$1 has $has MiB, but the recipe requires $3 MiB for $2, and data = \"keep\" does not resize partitions. Set $2 in \
+        refuse_keep keep-size "$1 has $has MiB, but the recipe requires $3 MiB for $2, and data = \"keep\" does not resize partitions. Set $2 in \
 [install.partitions] to at most $has MiB, or install once with data = \"wipe\", which erases the disk"
 }
 
@@ -127,18 +127,18 @@ find_journal() {
     if mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$root_part" "$old"; then
         mounted=1
         if [ -e "$old/var/lib/firstboot/journal" ]; then from=$old/var/lib/firstboot; fi
-        [ -n "$(about "$root_part" UUID)" ] || doubt keep-root "/dev/$root_part has no UUID"
+        [ -n "$(about "$root_part" UUID)" ] || refuse_keep keep-root "/dev/$root_part has no UUID"
     elif [ -z "$uuid" ]; then
-        doubt keep-root "/dev/$root_part, the old /, cannot be read"
+        refuse_keep keep-root "/dev/$root_part, the old /, cannot be read"
     fi
     if [ -z "$uuid" ]; then return; fi
     if [ -n "$from" ]; then
         # The old system may have continued to run after an installation that ended early.
         lines=$(wc -l < "$copy/journal")
         [ "$(head -n "$lines" "$from/journal" | sha256sum)" = "$(head -n "$lines" "$copy/journal" | sha256sum)" ] ||
-            doubt keep-two-journals "the journal on $root_part is not a continuation of its copy on $volume"
+            refuse_keep keep-two-journals "the journal on $root_part is not a continuation of its copy on $volume"
     else
-        [ "$(about "$root_part" UUID)" != "$uuid" ] || doubt keep-root "the journal on $root_part, the old /, has been lost"
+        [ "$(about "$root_part" UUID)" != "$uuid" ] || refuse_keep keep-root "the journal on $root_part, the old /, has been lost"
         from=$copy
     fi
 }
@@ -147,7 +147,7 @@ find_journal() {
 check_journal() {
     local check='' line found bad=''
     while read -r check line; do
-        [ -z "$bad" ] || doubt keep-journal "the journal of firstboot is damaged"
+        [ -z "$bad" ] || refuse_keep keep-journal "the journal of firstboot is damaged"
         found=$(printf '%s' "$line" | sha256sum)
         [ "${found:0:16}" = "$check" ] || bad=1
     done < "$from/journal"
@@ -173,16 +173,16 @@ check_identity() {
     local trust=$from/trust.pub found name id uuid own macs address common='' cards=''
     if [ "$from" = "$old/var/lib/firstboot" ]; then trust=$old/etc/firstboot/trust.pub; fi
     found=$(sha256sum < "$trust") || true
-    [ "${found%% *}" = {{ overlay.trust }} ] || doubt keep-other-cluster "the disk belongs to another cluster, with another signing key"
+    [ "${found%% *}" = {{ overlay.trust }} ] || refuse_keep keep-other-cluster "the disk belongs to another cluster, with another signing key"
     name=$(event accepted name)
     case $name in
         '' {% for node in nodes %}| {{ node.name }} {% endfor %}) ;;
-        *) doubt keep-other-node "the disk belongs to the node $name, which the recipe does not have" ;;
+        *) refuse_keep keep-other-node "the disk belongs to the node $name, which the recipe does not have" ;;
     esac
     uuid=$(event accepted uuid)
     own=$(cat /sys/class/dmi/id/product_uuid 2> /dev/null) || true
     [ -z "$uuid" ] || [ -z "$own" ] || [ "${uuid,,}" = "${own,,}" ] || [ "${uuid,,}" = "$(reversed "${own,,}")" ] ||
-        doubt keep-other-machine "$name was set up on the machine with UUID $uuid, but this machine has $own"
+        refuse_keep keep-other-machine "$name was set up on the machine with UUID $uuid, but this machine has $own"
     macs=$(grep '"event":"accepted"' "$from/journal" | tail -n 1) || true
     for address in /sys/class/net/*/address; do
         address=$(cat "$address")
@@ -191,20 +191,20 @@ check_identity() {
         case ${macs,,} in *"\"$address\""*) common=1 ;; esac
     done
     case $macs in *'"macs":["'*) [ -n "$common" ] || [ -z "$cards" ] ||
-        doubt keep-other-machine "$name was set up on a machine with other network cards, but this machine has$cards" ;; esac
+        refuse_keep keep-other-machine "$name was set up on a machine with other network cards, but this machine has$cards" ;; esac
     id=$(event life nonce)
     found=$(cat "$kept/firstboot-life" 2> /dev/null) || true
-    [ "$id" = "$found" ] || doubt keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
+    [ "$id" = "$found" ] || refuse_keep keep-other-volume "the journal belongs to the volume with the id ${id:-(none)}, but $volume has the id ${found:-(none)}"
     # `told` begins a restore, and each of the other events ends it (journal/state.rs).
     case $(grep -E '"event":"(told|exchanged|given-up|left|rejoin|life)"' "$from/journal" | tail -n 1) in
-        *'"event":"told"'*) doubt keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
+        *'"event":"told"'*) refuse_keep keep-restore "a restore is in progress on $name: finish or cancel the restore first" ;;
     esac
 }
 
 # Copies the journal, and the files that let a node continue without an operator, to the volume.
 copy_journal() {
     local new=$kept/firstboot-kept.new file
-    mount -o remount,rw "$kept" || doubt keep-volume "/dev/$volume cannot be written"
+    mount -o remount,rw "$kept" || refuse_keep keep-volume "/dev/$volume cannot be written"
     rm -rf "$new"
     (umask 077 && mkdir "$new")
     for file in journal node.json keys.pem next-keys.pem; do
@@ -230,11 +230,11 @@ copy_journal() {
 # read-only.
 open_volume() {
     mkdir -p "$kept"
-    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
+    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || refuse_keep keep-volume "/dev/$volume cannot be mounted"
     umount "$kept"
     xfs_repair -n "/dev/$volume" > /tmp/etcd-image-repair.log 2>&1 ||
-        doubt keep-volume "xfs_repair finds that /dev/$volume is damaged; see /tmp/etcd-image-repair.log"
-    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || doubt keep-volume "/dev/$volume cannot be mounted"
+        refuse_keep keep-volume "xfs_repair finds that /dev/$volume is damaged; see /tmp/etcd-image-repair.log"
+    mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || refuse_keep keep-volume "/dev/$volume cannot be mounted"
 }
 
 keep_volume() {
@@ -249,11 +249,11 @@ keep_volume() {
     else
         for entry in "$kept"/* "$kept"/.[!.]*; do
             [ ! -e "$entry" ] || [ "${entry##*/}" = lost+found ] ||
-                doubt keep-journal "$volume has data, but the old / has no journal of firstboot"
+                refuse_keep keep-journal "$volume has data, but the old / has no journal of firstboot"
         done
     fi
     if [ -n "$mounted" ]; then umount "$old"; fi
-    umount "$kept" || doubt keep-volume "/dev/$volume cannot be unmounted"
+    umount "$kept" || refuse_keep keep-volume "/dev/$volume cannot be unmounted"
     echo "/dev/$volume" > /run/etcd-image/keep
     say "keeping /dev/$volume"
 }

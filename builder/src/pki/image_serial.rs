@@ -20,10 +20,10 @@ struct Newest {
     image: Sha256,
 }
 
-/// Returns the serial of this image: the last build's serial if the image is the same, otherwise
-/// the next serial. The serial is stored durably before the function returns. The caller must hold
-/// the folder's lock.
-pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
+/// Assigns a serial to this image: the last build's serial if the image is the same, otherwise the
+/// next serial. The serial is stored durably before the function returns. The caller must hold the
+/// folder's lock.
+pub(super) fn assign(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
     let serial = match read(&path)? {
         Some(newest) if newest.image == image => return Ok(newest.serial),
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_serial_increases_only_if_the_image_differs_from_the_last_image() {
         let dir = tempfile::tempdir().unwrap();
-        let serial = |image: &[u8]| of(dir.path(), Sha256::of(image)).unwrap();
+        let serial = |image: &[u8]| assign(dir.path(), Sha256::of(image)).unwrap();
         assert_eq!(
             [b"a", b"a", b"b", b"b", b"a"].map(|image| serial(image)),
             [1, 1, 2, 2, 3]
@@ -89,7 +89,9 @@ mod tests {
         let path = dir.path().join(FILE);
         for text in ["", "{}", "{\"serial\":-1,\"image\":\"\"}"] {
             std::fs::write(&path, text).unwrap();
-            let error = of(dir.path(), Sha256::of(b"a")).unwrap_err().to_string();
+            let error = assign(dir.path(), Sha256::of(b"a"))
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("serial.json") && error.contains("restore it from a backup"),
                 "{error}"

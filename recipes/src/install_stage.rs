@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stage {
+pub enum InstallStage {
     /// `%pre` is running: the installer has booted.
     Started,
     /// `%pre` has chosen the tree and the disk. From now on, the installation changes the disk.
@@ -30,9 +30,9 @@ pub enum Stage {
 #[error(
     "`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused"
 )]
-pub struct StageError(String);
+pub struct InstallStageError(String);
 
-impl Stage {
+impl InstallStage {
     const ALL: [Self; 6] = [
         Self::Started,
         Self::Installing,
@@ -60,18 +60,18 @@ impl Stage {
     }
 }
 
-impl FromStr for Stage {
-    type Err = StageError;
+impl FromStr for InstallStage {
+    type Err = InstallStageError;
 
-    fn from_str(text: &str) -> Result<Self, StageError> {
+    fn from_str(text: &str) -> Result<Self, InstallStageError> {
         Self::ALL
             .into_iter()
             .find(|stage| stage.as_str() == text)
-            .ok_or_else(|| StageError(text.to_owned()))
+            .ok_or_else(|| InstallStageError(text.to_owned()))
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for InstallStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn every_stage_has_one_name_in_text_and_json() {
-        for stage in Stage::ALL {
+        for stage in InstallStage::ALL {
             assert_eq!(stage.as_str().parse(), Ok(stage));
             assert_eq!(
                 serde_json::to_string(&stage).unwrap(),
@@ -92,7 +92,7 @@ mod tests {
         }
         assert!(
             "Installed"
-                .parse::<Stage>()
+                .parse::<InstallStage>()
                 .unwrap_err()
                 .to_string()
                 .contains("expected started")
@@ -101,10 +101,17 @@ mod tests {
 
     #[test]
     fn only_an_installed_system_proves_an_installation() {
-        let proven: Vec<_> = Stage::ALL
+        let proven: Vec<_> = InstallStage::ALL
             .into_iter()
             .filter(|stage| stage.follows_installation())
             .collect();
-        assert_eq!(proven, [Stage::Installed, Stage::Healthy, Stage::Refused]);
+        assert_eq!(
+            proven,
+            [
+                InstallStage::Installed,
+                InstallStage::Healthy,
+                InstallStage::Refused
+            ]
+        );
     }
 }
