@@ -77,11 +77,21 @@ impl Bed {
     }
 
     /// Repeats a script on the first machine until it succeeds, also while the machine reboots.
-    pub(super) fn wait_for(&self, script: &str) -> Result<()> {
+    pub(super) fn wait_for(&mut self, script: &str) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while let Err(error) = self.nodes[0].shell(&self.ours, script) {
+            self.nodes_are_on()?;
             ensure!(Instant::now() < end, "{error:#}\n{}", self.nodes[0].tail());
             sleep(Duration::from_secs(2));
+        }
+        Ok(())
+    }
+
+    /// Returns an error if a machine has switched itself off. Continues the reboots of machines.
+    fn nodes_are_on(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            let is_running = node.is_running()?;
+            ensure!(is_running, "a machine has switched off:\n{}", node.tail());
         }
         Ok(())
     }
@@ -90,10 +100,7 @@ impl Bed {
     pub(super) fn wait(&mut self, words: &str, count: usize) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while self.server.output()?.matches(words).count() < count {
-            for node in &mut self.nodes {
-                let is_running = node.is_running()?;
-                ensure!(is_running, "a machine has switched off:\n{}", node.tail());
-            }
+            self.nodes_are_on()?;
             ensure!(
                 Instant::now() < end,
                 "the server does not log `{words}` {count} times:\n{}\n{}",
