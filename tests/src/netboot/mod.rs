@@ -141,7 +141,9 @@ impl Machine {
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
         qemu.args(vm::EMULATION);
-        qemu.args(["-m", &MEMORY_MIB.to_string()]);
+        // There is only one CPU, because QEMU then emulates atomic instructions with less work, and
+        // because Linux then reads the time from the CPU and not from a device.
+        qemu.args(["-smp", "1", "-m", &MEMORY_MIB.to_string()]);
         qemu.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
         qemu.args([
             "-netdev",

@@ -23,8 +23,6 @@ chmod 755 "$work/initramfs/init"
 for module in $(sed -n 's/^modules="\(.*\)"$/\1/p' "$init"); do
     find "$kernel/lib/modules/$version" -name "$module.ko" -exec cp -t "$work/initramfs/modules" {} +
 done
-# Without a signature and BTF, a module loads faster.
-strip --strip-debug --remove-section=.BTF "$work"/initramfs/modules/*
 (cd "$work/initramfs" && find . | ./bin/busybox cpio -o -H newc 2> /dev/null | gzip -1 > "$tree/images/pxeboot/initrd.img")
 
 # Make the root file system: the base system, the kernel, and the boot loader's two files, which the
@@ -35,7 +33,7 @@ cp -a "$base" "$root"
 # files that no node uses: data of Debian's tools, Python modules that firewalld does not import, and
 # the descriptions of services that no zone names.
 rm -rf "$root"/usr/share/{bash-completion,ca-certificates,debconf,doc,i18n,info,lintian,locale,man,perl5,zsh}/* \
-    "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl-base}/* "$root"/usr/lib/udev/hwdb.* \
+    "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl-base,libicu*} "$root"/usr/lib/udev/hwdb.* "$root"/usr/lib/apt \
     "$root"/usr/lib/python3.11/{asyncio,curses,distutils,multiprocessing,pydoc_data,test,unittest,venv,wsgiref,xmlrpc} \
     "$root"/usr/lib/python3/dist-packages/{attr,jsonschema,pyrsistent} "$root"/etc/ssl/certs/* "$root"/var/cache/*/* "$root"/var/lib/dpkg/info/*
 find "$root/usr/share/zoneinfo" -mindepth 1 -maxdepth 1 -not -name UTC -not -name Etc -exec rm -r {} +
@@ -44,15 +42,18 @@ find "$root/usr/lib/python3.11/encodings" -type f -not -name '__init__.*' -not -
 for service in "$root"/usr/lib/firewalld/services/*; do
     grep -rqE "service( name)?=\"$(basename "$service" .xml)\"" "$root/usr/lib/firewalld" || rm "$service"
 done
-# CentOS does not have these units.
-rm -f "$root"/etc/systemd/system/multi-user.target.wants/e2scrub_reap.service "$root"/etc/systemd/system/timers.target.wants/*
+# Remove the units that CentOS does not have, and the units that have no task in this machine.
+rm -f "$root"/etc/systemd/system/multi-user.target.wants/e2scrub_reap.service "$root"/etc/systemd/system/timers.target.wants/* \
+    "$root"/etc/systemd/system/sysinit.target.wants/systemd-pstore.service \
+    "$root"/usr/lib/systemd/system/basic.target.wants/selinux-autorelabel-mark.service \
+    "$root"/usr/lib/systemd/system/sysinit.target.wants/{kmod-static-nodes,proc-sys-fs-binfmt_misc,sys-{fs,kernel}-*,systemd-{binfmt,pcrphase*,repart}}.* \
+    "$root"/usr/lib/systemd/system-generators/systemd-{cryptsetup,gpt-auto,hibernate-resume,integritysetup,veritysetup}-generator
 mkdir -p "$root/usr/lib/modules/$version/kernel" "$root/boot/grub2" "$root/usr/lib/installer"
 cp "$kernel/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$root/usr/lib/modules/$version/"
 # The initramfs has already loaded the modules for the disk. systemd needs autofs4, and firewalld
 # needs the modules of netfilter.
 find "$kernel/lib/modules/$version/kernel" \( -name autofs4.ko -o -path '*/netfilter/nf*.ko' \) \
     -exec cp -t "$root/usr/lib/modules/$version/kernel" {} +
-strip --strip-debug --remove-section=.BTF "$root/usr/lib/modules/$version/kernel"/*
 depmod -b "$root" "$version" 2> /dev/null
 cp "$kernel/boot/vmlinuz-$version" "$root/boot/vmlinuz"
 cp "$tree/images/pxeboot/initrd.img" "$root/boot/initrd.img"
