@@ -98,12 +98,26 @@ impl Bed {
 
     /// Waits until the server has logged these words this many times.
     pub(super) fn wait(&mut self, words: &str, count: usize) -> Result<()> {
+        let what = format!("the server does not log `{words}` {count} times");
+        self.wait_until(&what, |bed| {
+            Ok(bed.server.output()?.matches(words).count() >= count)
+        })
+    }
+
+    /// Waits until the first machine has printed these words on its console.
+    pub(super) fn wait_for_console(&mut self, words: &str) -> Result<()> {
+        let what = format!("the first machine does not print `{words}`");
+        self.wait_until(&what, |bed| Ok(bed.nodes[0].console().contains(words)))
+    }
+
+    /// Waits until a condition is met. `what` says that the condition is not met.
+    fn wait_until(&mut self, what: &str, is_met: impl Fn(&mut Self) -> Result<bool>) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
-        while self.server.output()?.matches(words).count() < count {
+        while !is_met(self)? {
             self.nodes_are_on()?;
             ensure!(
                 Instant::now() < end,
-                "the server does not log `{words}` {count} times:\n{}\n{}",
+                "{what}:\n{}\n{}",
                 tail(&self.server.output()?, 30),
                 self.nodes.iter().map(Node::tail).collect::<String>()
             );

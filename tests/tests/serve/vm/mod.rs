@@ -93,10 +93,7 @@ fn reboots_for_an_update(bed: &mut Bed) -> Result<()> {
 fn power_cut() -> Result<()> {
     let mut bed = Bed::new(1)?;
     bed.nodes[0].power_on(&bed.ours)?;
-    while !bed.nodes[0].console().contains(UNPACKING) {
-        bed.wait("etcd-1: reports installing", 1)?;
-        sleep(Duration::from_millis(100));
-    }
+    bed.wait_for_console(UNPACKING)?;
     sleep(Duration::from_secs(2));
     let said = bed.server.output()?;
     ensure!(
