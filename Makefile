@@ -1,6 +1,7 @@
 # Targets:
 # - make demo         turns a recipe into a cluster of three hosts
-# - make test         runs the tests
+# - make test         runs the tests. One of them installs a virtual machine with an empty disk from
+#                     the network
 # - make test-vm      installs virtual machines with empty disks from the network: one machine, one
 #                     machine with a power cut, and a cluster of three machines, one of which
 #                     returns with a blank disk. The target needs 8 GiB of memory. The cluster

@@ -25,6 +25,9 @@ use crate::process;
 const TARGET: &str = "/mnt/sysimage";
 const PACKAGES: &str = "/run/packages";
 
+/// The message that the installer prints before it installs the packages.
+pub const UNPACKING: &str = "anaconda: installing the packages";
+
 /// Installs this machine with the kickstart that its kernel command line names, and then shuts the
 /// machine down as anaconda does. The kickstart's own unit decides whether the machine restarts.
 pub fn install_this_machine() -> Result<()> {
@@ -168,6 +171,7 @@ fn this_hardware() -> Result<Hardware> {
 /// Copies all packages into the new system, whose file systems are already mounted, and removes the
 /// installer's own files there.
 fn unpack(target: &Path) -> Result<()> {
+    println!("{UNPACKING}");
     fs::create_dir_all(PACKAGES)?;
     process::check(
         "mount",

@@ -42,7 +42,7 @@ pub use anaconda::{Effect, FinalAction, Partition, Plan, Selection, User, Volume
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, DiskPartition, Hardware, Quirk};
-pub use here::install_this_machine;
+pub use here::{UNPACKING, install_this_machine};
 pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
 pub use script::{Ended, Script};

@@ -25,6 +25,15 @@ const INIT: &str = include_str!("init.sh");
 /// The memory of each machine, in MiB. The installer keeps its own root file system in this memory.
 const MEMORY_MIB: u32 = 1536;
 
+/// iPXE waits for a proxy DHCP server and for an IPv6 router, and uses the whole CPU meanwhile. The
+/// first line, the option `no-pxedhcp`, says that there is no proxy DHCP server. The other lines
+/// announce an IPv6 prefix, but no default route.
+const SHORT_WAITS: &str = "dhcp-option=encap:175,176,1b\nenable-ra\nra-param=br0,60,0\n\
+                           dhcp-range=::,constructor:br0,ra-only\n";
+
+/// The kernel's last message before it reboots the machine.
+const REBOOTS: &str = "reboot: machine restart";
+
 /// Makes an installation tree whose installer runs the program `anaconda`.
 pub fn tree(anaconda: &Path) -> Result<PathBuf> {
     let folder = run::current()?.folder("tree")?;
@@ -115,11 +124,11 @@ impl Machine {
 
     /// Returns everything that the machine has printed since it was switched on.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.console_path()).unwrap_or_default()).into_owned()
+        console(&self.console_path())
     }
 
-    /// Switches the machine on. The machine's power is cut when the result is dropped.
-    pub fn power_on(&self, network: &Network) -> Result<KillOnDrop> {
+    /// Switches the machine on.
+    pub fn power_on(&self, network: &Network) -> Result<Running> {
         let world = network.world().name();
         let tap = format!("vm-{}", self.name);
         if process::check("ip", &["-n", world, "link", "show", &tap]).is_err() {
@@ -132,8 +141,10 @@ impl Machine {
         let mut qemu = network.world().command("qemu-system-x86_64");
         qemu.args(["-machine", "q35,graphics=off", "-nodefaults"]);
         qemu.args(vm::EMULATION);
-        qemu.args(["-smp", "2", "-m", &MEMORY_MIB.to_string()]);
-        qemu.args(["-display", "none", "-serial", "stdio"]);
+        // There is only one CPU, because QEMU then emulates atomic instructions with less work, and
+        // because Linux then reads the time from the CPU and not from a device.
+        qemu.args(["-smp", "1", "-m", &MEMORY_MIB.to_string()]);
+        qemu.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
         qemu.args([
             "-netdev",
             &format!("tap,id=n,ifname={tap},script=no,downscript=no"),
@@ -150,16 +161,67 @@ impl Machine {
             "-device",
             "virtio-blk-pci,drive=d,bootindex=2",
         ]);
-        KillOnDrop::spawn(&qemu, &File::create(self.console_path())?)
+        let console = File::create(self.console_path())?;
+        Ok(Running {
+            process: KillOnDrop::spawn(&qemu, &console)?,
+            qemu,
+            console,
+            path: self.console_path(),
+        })
     }
+}
+
+/// A machine that is switched on. The machine's power is cut when this value is dropped.
+///
+/// QEMU ends when the machine reboots, and [`Running::is_on`] starts it again. If QEMU continued,
+/// the boot loader would write the kernel, byte by byte, to memory whose earlier content QEMU has
+/// translated. Each such write takes a microsecond.
+#[derive(Debug)]
+pub struct Running {
+    qemu: Command,
+    console: File,
+    path: PathBuf,
+    process: KillOnDrop,
+}
+
+impl Running {
+    /// Returns false if the machine has switched itself off. Continues a reboot.
+    pub fn is_on(&mut self) -> Result<bool> {
+        if self.process.ended()?.is_none() {
+            return Ok(true);
+        }
+        let reboots = console(&self.path).trim_end().ends_with(REBOOTS);
+        if reboots {
+            self.process = KillOnDrop::spawn(&self.qemu, &self.console)?;
+        }
+        Ok(reboots)
+    }
+}
+
+fn console(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// Starts DHCP for machines with these MAC and IP addresses. The machines load this boot script
 /// with iPXE.
 pub fn dhcp(network: &Network, machines: &[(&str, &str)], script: &str) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
+    let world = network.world().name();
+    process::check(
+        "ip",
+        &[
+            "-n",
+            world,
+            "addr",
+            "add",
+            "fd0a:650f::1/64",
+            "dev",
+            "br0",
+            "nodad",
+        ],
+    )?;
     let mut conf = format!(
-        "dhcp-option=option:router,10.101.15.1\ndhcp-range=10.101.15.150,10.101.15.160\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,{script}\n"
+        "dhcp-option=option:router,10.101.15.1\ndhcp-range=10.101.15.150,10.101.15.160\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,{script}\n{SHORT_WAITS}"
     );
     for (mac, address) in machines {
         let _ = writeln!(conf, "dhcp-host={mac},{address}");

@@ -77,26 +77,47 @@ impl Bed {
     }
 
     /// Repeats a script on the first machine until it succeeds, even while the machine reboots.
-    pub(super) fn wait_for(&self, script: &str) -> Result<()> {
+    pub(super) fn wait_for(&mut self, script: &str) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while let Err(error) = self.nodes[0].shell(&self.ours, script) {
+            self.nodes_are_on()?;
             ensure!(Instant::now() < end, "{error:#}\n{}", self.nodes[0].tail());
             sleep(Duration::from_secs(2));
         }
         Ok(())
     }
 
+    /// Returns an error if a machine has switched itself off. Continues the reboots of machines.
+    fn nodes_are_on(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            let is_running = node.is_running()?;
+            ensure!(is_running, "a machine has switched off:\n{}", node.tail());
+        }
+        Ok(())
+    }
+
     /// Waits until the server has logged these words this many times.
     pub(super) fn wait(&mut self, words: &str, count: usize) -> Result<()> {
+        let what = format!("the server does not log `{words}` {count} times");
+        self.wait_until(&what, |bed| {
+            Ok(bed.server.output()?.matches(words).count() >= count)
+        })
+    }
+
+    /// Waits until the first machine has printed these words on its console.
+    pub(super) fn wait_for_console(&mut self, words: &str) -> Result<()> {
+        let what = format!("the first machine does not print `{words}`");
+        self.wait_until(&what, |bed| Ok(bed.nodes[0].console().contains(words)))
+    }
+
+    /// Waits until a condition is met. `what` says that the condition is not met.
+    fn wait_until(&mut self, what: &str, is_met: impl Fn(&mut Self) -> Result<bool>) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
-        while self.server.output()?.matches(words).count() < count {
-            for node in &mut self.nodes {
-                let is_running = node.is_running()?;
-                ensure!(is_running, "a machine has switched off:\n{}", node.tail());
-            }
+        while !is_met(self)? {
+            self.nodes_are_on()?;
             ensure!(
                 Instant::now() < end,
-                "the server does not log `{words}` {count} times:\n{}\n{}",
+                "{what}:\n{}\n{}",
                 tail(&self.server.output()?, 30),
                 self.nodes.iter().map(Node::tail).collect::<String>()
             );

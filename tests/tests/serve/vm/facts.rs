@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::thread;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use flate2::read::MultiGzDecoder;
 use tests::cluster::Provisioning;
 use tests::process;
@@ -159,7 +160,7 @@ fn firewall(ours: &Provisioning, node: &Node) -> Result<()> {
         ours,
         "/usr/sbin/sshd -p 2022 && ss -Hltn 'sport = :2022' | grep -q 2022",
     )?;
-    for (from, port, open) in [
+    let ports = [
         ("10.101.15.1", 22, true),
         ("10.101.15.1", 2379, true),
         ("10.101.15.1", 2380, true),
@@ -167,22 +168,28 @@ fn firewall(ours: &Provisioning, node: &Node) -> Result<()> {
         (STRANGER, 22, false),
         (STRANGER, 2379, false),
         (STRANGER, 2380, false),
-    ] {
-        let mut curl = ours.network.world().command("curl");
-        curl.args([
-            "--silent",
-            "--verbose",
-            "--max-time",
-            "10",
-            "--interface",
-            from,
-        ]);
-        let ran = process::run(curl.arg(format!("telnet://{}:{port}", node.address)))?;
-        ensure!(
-            ran.stderr.contains(") port ") == open,
-            "{port} from {from}: expected open: {open}\n{}",
-            ran.stderr
-        );
-    }
+    ];
+    // The firewall drops packets, so a refused connection takes the whole time limit.
+    thread::scope(|scope| {
+        let checks = ports.map(|(from, port, open)| {
+            scope.spawn(move || port_is_open(ours, node, from, port, open))
+        });
+        checks
+            .into_iter()
+            .try_for_each(|check| check.join().map_err(|_| anyhow!("a check panicked"))?)
+    })
+}
+
+/// Checks whether a host with the address `from` can connect to a port of the node.
+fn port_is_open(ours: &Provisioning, node: &Node, from: &str, port: u16, open: bool) -> Result<()> {
+    let mut curl = ours.network.world().command("curl");
+    curl.args(["--silent", "--verbose", "--max-time", "10"]);
+    curl.args(["--interface", from]);
+    let ran = process::run(curl.arg(format!("telnet://{}:{port}", node.address)))?;
+    ensure!(
+        ran.stderr.contains(") port ") == open,
+        "{port} from {from}: expected open: {open}\n{}",
+        ran.stderr
+    );
     Ok(())
 }

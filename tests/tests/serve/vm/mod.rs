@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::harness::long;
+use tests::harness::{long, trial};
+use tests::installer::UNPACKING;
 use tests::repack::Repack;
 use tests::requirement::Requirement;
 
@@ -34,9 +35,9 @@ const REQUIREMENTS: &[Requirement] = &[
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        long("vm_becomes_a_member_from_an_empty_disk", REQUIREMENTS, one),
+        trial("vm_becomes_a_member_from_an_empty_disk", REQUIREMENTS, one),
         long(
-            "vm_is_installed_after_a_power_cut_in_the_installation",
+            "vm_is_installed_after_a_power_cut_and_reboots_for_an_update",
             REQUIREMENTS,
             power_cut,
         ),
@@ -64,8 +65,7 @@ fn one() -> Result<()> {
         let count = said.matches(&format!("etcd-1: {words}")).count();
         ensure!(count == 1, "{count} times `{words}`:\n{said}");
     }
-    facts::check(&bed.ours, &bed.nodes[0])?;
-    reboots_for_an_update(&mut bed)
+    facts::check(&bed.ours, &bed.nodes[0])
 }
 
 /// Updates the machine to an image with another fstab. The machine reboots through its firmware and
@@ -93,8 +93,8 @@ fn reboots_for_an_update(bed: &mut Bed) -> Result<()> {
 fn power_cut() -> Result<()> {
     let mut bed = Bed::new(1)?;
     bed.nodes[0].power_on(&bed.ours)?;
-    bed.wait("etcd-1: reports installing", 1)?;
-    sleep(Duration::from_secs(20));
+    bed.wait_for_console(UNPACKING)?;
+    sleep(Duration::from_secs(2));
     let said = bed.server.output()?;
     ensure!(
         !said.contains("etcd-1: reports installed"),
@@ -108,5 +108,6 @@ fn power_cut() -> Result<()> {
         said.contains("etcd-1: receives the installer, attempt 2 of 4"),
         "{said}"
     );
-    bed.wait("etcd-1: reports healthy", 1)
+    bed.wait("etcd-1: reports healthy", 1)?;
+    reboots_for_an_update(&mut bed)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
-use tests::netboot::Machine;
-use tests::process::{self, KillOnDrop};
+use tests::netboot::{Machine, Running};
+use tests::process;
 
 /// A machine and its identity.
 pub(super) struct Node {
@@ -16,7 +16,7 @@ pub(super) struct Node {
     pub(super) address: String,
     key: PathBuf,
     machine: Machine,
-    running: Option<KillOnDrop>,
+    running: Option<Running>,
 }
 
 impl Node {
@@ -43,10 +43,10 @@ impl Node {
         self.running = None;
     }
 
-    /// Returns false if the machine has switched itself off.
+    /// Returns false if the machine has switched itself off. Continues a reboot.
     pub(super) fn is_running(&mut self) -> Result<bool> {
         match &mut self.running {
-            Some(running) => Ok(running.ended()?.is_none()),
+            Some(running) => running.is_on(),
             None => Ok(true),
         }
     }
