@@ -112,7 +112,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "kickstart/section" "A section that RHEL 7 does not have"
     Advice "kickstart/selinux" "SELinux switched off"
     Effect "kickstart/services" "A services command that has no effect"
-    Effect "kickstart/static-network" "An incomplete static address"
+    Effect "kickstart/static-network" "An incomplete static address, or an address that anaconda ignores"
     Effect "kickstart/storage" "A storage command that pykickstart accepts but anaconda refuses"
     Parser "kickstart/twice" "A second command for the same name, at which anaconda stops or crashes"
     Effect "kickstart/undefined" "A device that nothing in the kickstart creates"
