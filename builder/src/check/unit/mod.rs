@@ -29,10 +29,19 @@ mod value;
 mod value_error;
 mod verify;
 
+use recipes::unit;
+
 use super::file::File;
 pub(super) use cross_checks::cross_check;
 pub(super) use parsed::{UnitFile, check, join, read_unit};
 pub(super) use path::name_of;
+
+/// Returns the name of a unit, if its file is in a folder where systemd looks for units, and if the
+/// unit can be enabled and started. The kickstart applies the presets to these units.
+pub(super) fn startable<'a>(file: &'a File<'_>) -> Option<&'a str> {
+    let name = unit::in_folder(file.path.strip_prefix('/')?)?;
+    (!name.contains('/') && unit::can_start(name)).then_some(name)
+}
 
 /// Returns the name of a unit, if its file is in a folder where systemd looks for units and has an
 /// `[Install]` section, and if the name contains no @.
