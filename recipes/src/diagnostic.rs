@@ -91,14 +91,20 @@ impl Diagnostic {
         // The library panics if a span is outside the text, or starts or ends within a character.
         let start = floor(text, self.span.start);
         let end = floor(text, self.span.end).max(start);
-        let mut annotation = AnnotationKind::Primary.span(start..end);
+        // The library reads its whole source for each finding, so its source is only the lines of
+        // this finding.
+        let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let to = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
+        let line = text[..from].matches('\n').count() + 1;
+        let snippet = Snippet::source(&text[from..to]).line_start(line).path(path);
+        let mut annotation = AnnotationKind::Primary.span(start - from..end - from);
         if !self.label.is_empty() {
             annotation = annotation.label(self.label.as_str());
         }
         let mut groups = vec![
             level
                 .primary_title(self.message.as_str())
-                .element(Snippet::source(text).path(path).annotation(annotation)),
+                .element(snippet.annotation(annotation)),
         ];
         if let Some(help) = &self.help {
             groups.push(Group::with_title(

@@ -3,7 +3,9 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 use super::unit::{self, UnitFile};
-use super::{chrony, firewalld, fstab, kickstart, masked, place, preset, script, sysctl, tmpfiles};
+use super::{
+    chrony, enabling, firewalld, fstab, kickstart, masked, place, preset, script, sysctl, tmpfiles,
+};
 
 /// Checks one file individually. `unit` is the parsed unit if the file is a unit file.
 fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
@@ -51,6 +53,7 @@ pub(super) fn check(files: &[File<'_>], is_complete_set: bool) -> Vec<Vec<Findin
     among.extend(firewalld::cross_check(files, is_complete_set));
     if is_complete_set {
         among.extend(preset::cross_check(files));
+        among.extend(enabling::cross_check(files));
     }
     for (index, finding) in among {
         all[index].push(finding);

@@ -7,6 +7,7 @@
 mod checker;
 mod chrony;
 mod command;
+mod enabling;
 mod file;
 mod finding;
 mod firewalld;

@@ -12,8 +12,24 @@ use super::unit;
 /// The last preset file of CentOS, which contains `disable *`.
 const LAST: &str = "99-default-disable.preset";
 
+/// The preset file that contains the lines in [`tables::PRESETS`].
+const STOCK: &str = "90-default.preset";
+
 /// The image's own preset file. It also names units of packages.
-const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
+pub(super) const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
+
+/// The units that are not the user's, and to which the kickstart applies the presets. The
+/// installation ends if the image enables one of these units, and the unit is not enabled.
+pub(super) const APPLIED: [&str; 8] = [
+    "etcd.service",
+    "firewalld.service",
+    "firstboot-image.timer",
+    "firstboot-renew.timer",
+    "firstboot-snapshot.timer",
+    "firstboot-update.service",
+    "firstboot-update.timer",
+    "firstboot.service",
+];
 
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
@@ -143,21 +159,63 @@ pub(super) fn is_preset_file(path: &str) -> bool {
 }
 
 /// A valid line of a preset.
-struct PresetLine<'a> {
-    enables: bool,
-    pattern: &'a str,
-    file: &'a str,
+pub(super) struct PresetLine<'a> {
+    pub(super) enables: bool,
+    pub(super) pattern: TextSpan<'a>,
+    /// The index of the file.
+    pub(super) file: usize,
+    /// Whether systemd reads the file after CentOS's presets.
+    after_stock: bool,
 }
 
-fn preset_lines<'a>(file: &'a File<'_>) -> impl Iterator<Item = PresetLine<'a>> {
-    file.text.lines().filter_map(|line| {
-        let (verb, pattern) = line.trim().split_once(char::is_whitespace)?;
-        ["enable", "disable"].contains(&verb).then(|| PresetLine {
-            enables: verb == "enable",
-            pattern: pattern.trim(),
-            file: &file.shown,
-        })
-    })
+/// Returns the indices of the presets that systemd reads before CentOS's last preset, in the order
+/// in which systemd reads them.
+fn presets(files: &[File<'_>]) -> Vec<usize> {
+    let name = |index: &usize| files[*index].path.rsplit('/').next().unwrap_or_default();
+    let mut presets: Vec<usize> = (0..files.len())
+        .filter(|index| is_preset_file(&files[*index].path) && name(index) < LAST)
+        .collect();
+    presets.sort_by_key(name);
+    presets
+}
+
+/// Returns the valid lines of these presets, in the order in which systemd reads the lines.
+pub(super) fn lines<'a>(files: &'a [File<'_>]) -> Vec<PresetLine<'a>> {
+    let mut out = Vec::new();
+    for file in presets(files) {
+        let File { path, text, .. } = &files[file];
+        let after_stock = path.rsplit('/').next().is_some_and(|name| name > STOCK);
+        for line in TextSpan::whole(text).lines().map(TextSpan::trim) {
+            let verb = line.text.split(char::is_whitespace).next();
+            let Some(verb) = verb.filter(|verb| ["enable", "disable"].contains(verb)) else {
+                continue;
+            };
+            out.push(PresetLine {
+                enables: verb == "enable",
+                pattern: line.from(verb.len()).trim(),
+                file,
+                after_stock,
+            });
+        }
+    }
+    out
+}
+
+/// Returns the line that decides whether a unit is enabled, if a line other than CentOS's decides
+/// this.
+pub(super) fn deciding<'l, 'a>(
+    lines: &'l [PresetLine<'a>],
+    name: &str,
+) -> Option<&'l PresetLine<'a>> {
+    lines
+        .iter()
+        .find(|line| fits(line.pattern.text, name))
+        .filter(|line| !(line.after_stock && is_stock(name)))
+}
+
+/// Returns whether the presets enable a unit.
+pub(super) fn is_enabled(lines: &[PresetLine<'_>], name: &str) -> bool {
+    deciding(lines, name).map_or_else(|| is_stock(name), |line| line.enables)
 }
 
 /// Returns whether CentOS's presets enable a unit.
@@ -170,7 +228,7 @@ fn is_stock(name: &str) -> bool {
 /// the units in the overlay.
 fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
-    let own: Vec<&str> = files.iter().filter_map(unit::installable).collect();
+    let own: Vec<&str> = files.iter().filter_map(unit::startable).collect();
     let presets = files
         .iter()
         .enumerate()
@@ -183,6 +241,7 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             let is_unit = name.text.contains('.') && !name.text.contains(['*', '?', '[']);
             if !is_unit
                 || own.contains(&name.text)
+                || APPLIED.contains(&name.text)
                 || !["enable", "disable"].contains(&verb.text)
                 || enables == is_stock(name.text)
             {
@@ -211,26 +270,23 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
 /// Reports the presets that nothing applies, and the units that stay disabled without a preset that
 /// disables them by their full names.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
-    let mut presets: Vec<&File<'_>> = files
-        .iter()
-        .filter(|file| is_preset_file(&file.path))
-        .collect();
-    presets.sort_by_key(|file| file.path.rsplit('/').next());
-    presets.retain(|file| file.path.rsplit('/').next() < Some(LAST));
-    let lines: Vec<PresetLine<'_>> = presets.iter().flat_map(|file| preset_lines(file)).collect();
+    let lines = lines(files);
+    let mut own = presets(files).into_iter().map(|index| &files[index]);
+    let own = own.find(|file| file.path != IMAGE);
     let mut out = not_applied(files);
     for (index, file) in files.iter().enumerate() {
         let Some(name) = unit::installable(file) else {
             continue;
         };
-        let found = lines.iter().find(|line| fits(line.pattern, name));
-        let (message, effect, instead) = match found {
+        let (message, effect, instead) = match deciding(&lines, name) {
             // A line that names the unit itself disables the unit on purpose.
-            Some(line) if line.enables || line.pattern == name => continue,
+            Some(line) if line.enables || line.pattern.text == name => continue,
+            // The module `enabling` reports the line.
+            Some(_) if APPLIED.contains(&name) => continue,
             Some(line) => (
                 format!(
                     "`disable {}` in {} comes before any line that enables {name}",
-                    line.pattern, line.file
+                    line.pattern.text, files[line.file].shown
                 ),
                 "the unit stays disabled",
                 format!("write `enable {name}` above the line with `disable`"),
@@ -239,7 +295,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             None => (
                 format!("no preset enables {name}"),
                 "the unit stays disabled; the presets of CentOS end with `disable *`",
-                presets.first().map_or_else(
+                own.map_or_else(
                     || {
                         format!(
                             "add /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`"

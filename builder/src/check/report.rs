@@ -1,5 +1,7 @@
 //! Formats the findings as text or JSON.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::io::IsTerminal as _;
 
 use anyhow::Result;
@@ -11,6 +13,9 @@ use super::rules::{self, RuleKind};
 use crate::console::{self, counted};
 use crate::exit::{Exit, exit_error};
 
+/// The maximum number of findings to show for one file. A longer list would not help the user.
+const MAX_SHOWN: usize = 100;
+
 /// A file and its findings.
 #[derive(Debug)]
 pub(super) struct CheckedFile {
@@ -18,6 +23,33 @@ pub(super) struct CheckedFile {
     pub(super) shown: String,
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
+}
+
+impl CheckedFile {
+    /// Returns the findings to show, in the order of their positions. If there are too many
+    /// findings, errors take precedence over warnings, and the last finding states the number of
+    /// findings that are not shown.
+    fn shown(&self) -> Vec<Cow<'_, Finding>> {
+        let mut shown: Vec<&Finding> = self.findings.iter().collect();
+        let mut rest = None;
+        if shown.len() > MAX_SHOWN {
+            shown.sort_by_key(|finding| Reverse(finding.diagnostic.severity));
+            rest = not_shown(&shown.split_off(MAX_SHOWN));
+            shown.sort_by_key(|finding| finding.diagnostic.span.start);
+        }
+        let shown = shown.into_iter().map(Cow::Borrowed);
+        shown.chain(rest.map(Cow::Owned)).collect()
+    }
+}
+
+/// Returns a finding that states the number of findings that are not shown. The finding has the
+/// rule, the severity and the position of the first of these findings.
+fn not_shown(rest: &[&Finding]) -> Option<Finding> {
+    let mut finding = (*rest.first()?).clone();
+    finding.diagnostic.message = format!("the file has {}", counted(rest.len(), "more finding"));
+    finding.diagnostic.label.clear();
+    finding.diagnostic.help = Some("correct the findings above first".to_owned());
+    Some(finding)
 }
 
 /// The checked files, each with its findings.
@@ -37,8 +69,15 @@ struct LocatedFinding<'a> {
 }
 
 impl Report {
+    /// Returns the findings to show, each with its file.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (&CheckedFile, Cow<'_, Finding>)> {
+        self.0
+            .iter()
+            .flat_map(|file| file.shown().into_iter().map(move |finding| (file, finding)))
+    }
+
     /// Returns every finding with its file.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&CheckedFile, &Finding)> {
+    fn all(&self) -> impl Iterator<Item = (&CheckedFile, &Finding)> {
         self.0
             .iter()
             .flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
@@ -47,7 +86,7 @@ impl Report {
     /// Prints the findings on standard error, in a compiler's format.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        for (file, finding) in self.all() {
+        for (file, finding) in self.shown() {
             console::note(format_args!(
                 "{}\n",
                 finding.diagnostic.render(&file.shown, &file.text, color)
@@ -57,20 +96,17 @@ impl Report {
 
     /// Formats the findings as a JSON list.
     pub(super) fn json(&self) -> Result<String> {
-        let placed = |(file, finding): (&'_ CheckedFile, &'_ Finding)| -> (usize, usize) {
-            finding.diagnostic.position(&file.text)
-        };
-        let list: Vec<_> = self
-            .all()
+        let shown: Vec<_> = self.shown().collect();
+        let list: Vec<_> = shown
+            .iter()
             .map(|(file, finding)| {
-                let (line, column) = placed((file, finding));
-                let kind = rules::kind(finding.rule);
+                let (line, column) = finding.diagnostic.position(&file.text);
                 LocatedFinding {
                     file: &file.shown,
                     line,
                     column,
                     rule: finding.rule,
-                    kind,
+                    kind: rules::kind(finding.rule),
                     finding: &finding.diagnostic,
                 }
             })
@@ -105,5 +141,39 @@ impl Report {
             Exit::Recipe,
             format!("{} in {place}; {outcome}", counted(stopping.len(), "error")),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_after_the_errors_and_ends_with_a_count() {
+        let text = "a\n".repeat(3 * MAX_SHOWN);
+        let place = |nth: usize| 2 * nth..2 * nth + 1;
+        let warning = |nth| Finding::warning("place/mode", place(nth), "w");
+        let error = |nth| Finding::error("place/masked", place(nth), "e");
+        let shown = |findings: Vec<Finding>| {
+            let file = CheckedFile {
+                shown: "a".to_owned(),
+                text: text.clone(),
+                findings,
+            };
+            let json = Report(vec![file]).json().unwrap();
+            serde_json::from_str::<Vec<serde_json::Value>>(&json).unwrap()
+        };
+        assert_eq!(
+            shown((0..MAX_SHOWN).map(warning).collect()).len(),
+            MAX_SHOWN
+        );
+        let mixed = (0..2 * MAX_SHOWN).map(warning);
+        let cut = shown(mixed.chain([error(2 * MAX_SHOWN)]).collect());
+        assert_eq!(cut.len(), MAX_SHOWN + 1);
+        assert_eq!(cut[0]["line"], 1);
+        assert_eq!(cut[MAX_SHOWN - 1]["severity"], "error");
+        assert_eq!(cut[MAX_SHOWN]["message"], "the file has 101 more findings");
+        assert_eq!(cut[MAX_SHOWN]["line"], MAX_SHOWN);
+        assert_eq!(cut[MAX_SHOWN]["severity"], "warning");
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn log(report: &Report) -> Value {
         })
         .collect();
     let results: Vec<Value> = report
-        .all()
-        .map(|(file, finding)| result(file, finding))
+        .shown()
+        .map(|(file, finding)| result(file, &finding))
         .collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",

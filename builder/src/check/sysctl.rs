@@ -139,12 +139,6 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
         (path == "/etc/sysctl.conf", name)
     };
     let mut out = Vec::new();
-    // All settings, each with the rank and name of its file, its key and its value.
-    let stock = tables::SYSCTL_STOCK
-        .iter()
-        .filter(|(file, ..)| masks(file, files).is_none())
-        .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
-    let mut set: Vec<_> = stock.collect();
     let own = files
         .iter()
         .enumerate()
@@ -152,25 +146,29 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
     let settings: Vec<_> = own
         .map(|(index, file)| (index, file, read(file.text, &mut Vec::new())))
         .collect();
-    for (_, file, settings) in &settings {
-        set.extend(settings.iter().map(|own| {
-            (
-                rank(&file.path),
-                file.path.as_str(),
-                own.key.clone(),
-                own.value.text,
-            )
-        }));
+    // The last setting of each key: the rank and the name of its file, and its value.
+    let mut last: BTreeMap<&str, ((bool, String), &str, &str)> = BTreeMap::new();
+    let stock = tables::SYSCTL_STOCK
+        .iter()
+        .filter(|(file, ..)| masks(file, files).is_none())
+        .map(|(file, key, value)| (*key, (rank(file), *file, *value)));
+    let own = settings.iter().flat_map(|(_, file, settings)| {
+        let of = |value| (rank(&file.path), file.path.as_str(), value);
+        settings
+            .iter()
+            .map(move |own| (own.key.as_str(), of(own.value.text)))
+    });
+    for (key, setting) in stock.chain(own) {
+        if last.get(key).is_none_or(|before| before.0 <= setting.0) {
+            last.insert(key, setting);
+        }
     }
     for (index, file, settings) in &settings {
         let own = rank(&file.path);
         for setting in settings {
-            let later = set
-                .iter()
-                .filter(|(rank, _, key, _)| *key == setting.key && *rank > own);
-            let last = later.max_by(|a, b| a.0.cmp(&b.0));
-            if let Some((_, other, _, value)) =
-                last.filter(|(.., value)| *value != setting.value.text)
+            if let Some((_, other, value)) = last
+                .get(setting.key.as_str())
+                .filter(|(rank, _, value)| *rank > own && *value != setting.value.text)
             {
                 let message = format!("{other} is read later and sets {} to {value}", setting.key);
                 out.push((

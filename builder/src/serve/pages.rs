@@ -52,14 +52,8 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         | ["loaders", .., "pxelinux.cfg", _]
         | ["grub", "grub.cfg"] => loader_page(state, request, &parts),
         _ if request.verb == Verb::Post => not_allowed("GET, HEAD"),
-        ["board", path @ ..] => match request.verb {
-            Verb::Get => {
-                board::answer(state, request, path).unwrap_or_else(|error| failed(state, &error))
-            }
-            Verb::Head | Verb::Post => not_allowed("GET"),
-        },
-        ["metrics"] if request.verb == Verb::Get => {
-            board::answer(state, request, &parts).unwrap_or_else(|error| failed(state, &error))
+        ["board", path @ ..] | path @ ["metrics"] => {
+            board::answer(state, request, path).unwrap_or_else(|error| failed(state, &error))
         }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
@@ -174,4 +168,73 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         why: "the server failed; the server's console shows why".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::serve::cluster::NodeCache;
+    use crate::serve::log::Log;
+
+    fn state(out: &std::path::Path) -> ServerState {
+        ServerState {
+            out: out.to_owned(),
+            nodes: NodeCache::default(),
+            record_dir: out.to_owned(),
+            open: Duration::ZERO,
+            retries: 0,
+            reinstall: false,
+            tree: None,
+            loaders: None,
+            mirror: None,
+            append: String::new(),
+            scheme: "http",
+            ca: None,
+            log: Log::start(false, None).unwrap(),
+            board: board::Board::default(),
+            power: None,
+            unsaved: Mutex::default(),
+        }
+    }
+
+    /// The board is open to this host, but without an output, the server cannot show it.
+    #[test]
+    fn a_head_request_has_the_status_of_a_get_request() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("image")).unwrap();
+        fs::write(folder.path().join("image/SHA256SUMS"), "").unwrap();
+        let state = state(folder.path());
+        let status = |method: &str, path: &str| {
+            let request = hyper::Request::builder().method(method);
+            let request = request.uri(path).header("host", "localhost").body(());
+            let (head, ()) = request.unwrap().into_parts();
+            let local = "127.0.0.1:80".parse().unwrap();
+            let request = ClientRequest::read(&head, local, local).unwrap();
+            answer(&state, &request).status.as_u16()
+        };
+        for (path, expected) in [
+            ("/", 500),
+            ("/board", 500),
+            ("/board/board.css", 200),
+            ("/board/board.js", 200),
+            ("/board/events", 200),
+            ("/board/none", 404),
+            ("/metrics", 500),
+            ("/image/SHA256SUMS", 200),
+            ("/none", 404),
+        ] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(status(method, path), expected, "{method} {path}");
+            }
+            assert_eq!(status("POST", path), 405, "{path}");
+        }
+        // These requests change the record of a machine, so only GET is allowed.
+        for path in ["/node.json", "/boot.ipxe?mac=52:54:00:00:00:01"] {
+            assert_eq!(status("HEAD", path), 405, "{path}");
+        }
+    }
 }

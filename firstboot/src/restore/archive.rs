@@ -12,7 +12,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use crate::data;
 use crate::exit::refused;
 use crate::files::{self, Dir};
-use crate::journal::{ArchivedData, Event, Journal, NodeState};
+use crate::journal::{ArchivedData, Entry, Event, Journal, NodeState};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::paths;
@@ -93,7 +93,8 @@ pub(super) fn list(journal: &Journal) -> Result<Vec<ArchiveRow>> {
             path: folder.path,
         })
     };
-    all()?.into_iter().map(archived).collect()
+    let is_own = |folder: &ArchivedFolder| is_recorded(&folder.path, &journal.entries);
+    all()?.into_iter().filter(is_own).map(archived).collect()
 }
 
 pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
@@ -120,21 +121,40 @@ pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
 }
 
 /// Deletes the archived folders that are older than this many days. Keeps the folder that an
-/// unfinished data swap needs.
+/// unfinished data swap needs, and each folder that firstboot did not archive, such as a copy.
 pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
     let age = time::Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 86_400));
     let kept = NodeState::of(journal).swap.map(|data_swap| data_swap.from);
     for folder in all()? {
-        if now - folder.at.assume_utc() > age && kept.as_ref() != Some(&folder.path) {
-            say(format!("deleting {}", folder.path.display()));
-            files::remove_all(&folder.path)?;
+        if now - folder.at.assume_utc() <= age || kept.as_ref() == Some(&folder.path) {
+            continue;
         }
+        let path = folder.path.display();
+        if !is_recorded(&folder.path, &journal.entries) {
+            say(format!(
+                "keeping {path}: the journal does not show that firstboot archived this folder"
+            ));
+            continue;
+        }
+        say(format!("deleting {path}"));
+        files::remove_all(&folder.path)?;
     }
     Ok(())
 }
 
+/// Returns whether the journal shows that firstboot archived data to this path. A folder's name does
+/// not show this, because an operator can copy or rename a folder.
+fn is_recorded(path: &Path, entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| match &entry.event {
+        Event::DataArchived { path: archived } => archived == path,
+        Event::SwapBegun(data_swap) => data_swap.archive_to.as_deref() == Some(path),
+        _ => false,
+    })
+}
+
+/// Returns the folders in the archive whose names contain a time, oldest first.
 fn all() -> Result<Vec<ArchivedFolder>> {
     let folder = Path::new(paths::ARCHIVE);
     if !files::exists(folder)? {
@@ -176,6 +196,19 @@ mod tests {
             "20261122T101112Z",
         ] {
             assert_eq!(parse(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_an_archived_folder_is_not_firstboots() {
+        let path = |name: &str| Path::new(paths::ARCHIVE).join(name);
+        let event = Event::DataArchived {
+            path: path("left-20261122T101112Z"),
+        };
+        let entries = [Entry { at: 0, event }];
+        assert!(is_recorded(&path("left-20261122T101112Z"), &entries));
+        for other in ["mine-20261122T101112Z", "left-20261122T101113Z"] {
+            assert!(!is_recorded(&path(other), &entries), "{other}");
         }
     }
 }

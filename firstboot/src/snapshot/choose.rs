@@ -25,7 +25,9 @@ pub(super) async fn best_member(
             anyhow::Ok(source)
         };
         match asked.await {
-            Ok(source) if comparison.has_majority() && comparison.apart(&source).is_some() => {
+            Ok(source)
+                if comparison.has_reliable_member() && comparison.apart(&source).is_some() =>
+            {
                 unfit.extend(comparison.apart(&source).map(|why| why.text));
             }
             Ok(source) => found.push(source),

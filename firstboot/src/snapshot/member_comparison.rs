@@ -61,9 +61,9 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether there is a member whose data is not known to differ from the majority's
-    /// data, so that firstboot can take the snapshot from that member.
-    pub(super) fn has_majority(&self) -> bool {
+    /// Returns whether [`MemberComparison::apart`] has no reason against at least one member, so
+    /// that firstboot can take the snapshot from that member.
+    pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()
             .any(|(_, name)| self.compared.apart(name).is_none())

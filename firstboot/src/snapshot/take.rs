@@ -42,7 +42,7 @@ pub(super) fn warn_of_differences(
     let Some(why) = comparison.apart(source) else {
         return Ok(None);
     };
-    if comparison.has_majority() && !named {
+    if comparison.has_reliable_member() && !named {
         return Err(refused(why.map(|why| {
             format!("{why}. Take the snapshot from another member with --from-any")
         })));

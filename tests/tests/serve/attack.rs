@@ -17,6 +17,7 @@ use tests::requirement::NEEDS_SERVER;
 use tests::run;
 
 use crate::bed::{SERVER, Server, built, curl, document_of, expect, get, raw, script_of};
+use crate::board;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -38,10 +39,22 @@ fn head() -> Result<()> {
     let ours = built()?;
     let server = Server::start(
         &ours,
-        &["--open", "0", "--tree", "http://10.101.15.1:8081/none/"],
+        &[
+            "--open",
+            "0",
+            "--tree",
+            "http://10.101.15.1:8081/none/",
+            "--board-token",
+            &board::token()?,
+        ],
     )?;
     let one = ours.network.add("etcd-1")?;
+    let bearer = format!("Authorization: Bearer {}", board::TOKEN);
     for (page, status) in [
+        (String::new(), 200),
+        ("board".to_owned(), 200),
+        ("board/events".to_owned(), 200),
+        ("metrics".to_owned(), 200),
         (document_of(&one.mac), 405),
         (script_of(&one), 405),
         ("image/centos7.ks?node=etcd-1".to_owned(), 200),
@@ -49,7 +62,7 @@ fn head() -> Result<()> {
     ] {
         let (found, text) = curl(
             &one.namespace,
-            &["--head"],
+            &["--head", "--header", &bearer],
             &format!("http://{SERVER}/{page}"),
         )?;
         ensure!(found == status, "{page}: {found}: {text}");

@@ -4,7 +4,7 @@
 
 use super::line::Line;
 use super::options::GivenOption;
-use super::{disk, split::Token};
+use super::{disk, network, split::Token};
 use crate::check::finding::Finding;
 
 /// Reports secrets in a command, and settings that anaconda ignores or does not support, or that do
@@ -29,7 +29,7 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
                 .effect("files receive no labels, and enabling SELinux later requires a boot that relabels them")
                 .fix("write selinux --enforcing"),
         ),
-        "network" if line.value("--bootproto") == Some("static") => static_network(line, out),
+        "network" => network::check(line, out),
         "url" | "repo" | "liveimg" => source(line, out),
         "cmdline" if ["text", "graphical"].contains(&line.name.value.as_str()) => waits(line, out),
         "vnc" => waits(line, out),
@@ -181,23 +181,6 @@ fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
             .effect("anaconda stops")
             .fix("write gpt, or msdos on a BIOS machine"),
         );
-    }
-}
-
-fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
-    for (missing, does) in [
-        (
-            "--ip",
-            "anaconda writes an empty address, so the interface has no address",
-        ),
-        ("--netmask", "anaconda writes an empty netmask"),
-        ("--device", "anaconda configures the boot interface"),
-    ] {
-        if !line.has(missing) {
-            let message = format!("the static address has no {missing}=");
-            let finding = Finding::warning("kickstart/static-network", line.span(), message);
-            out.push(finding.effect(does).fix(format!("add {missing}=")));
-        }
     }
 }
 

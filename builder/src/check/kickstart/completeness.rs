@@ -17,19 +17,14 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         undefined(kickstart, out);
         storage::check(kickstart, out);
     }
-    for (at, line) in kickstart
-        .commands
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.is(&["user"]))
-    {
-        let earlier = &kickstart.commands[..at];
-        let twice = |name: &&str| {
-            earlier
-                .iter()
-                .any(|other| other.is(&["group"]) && other.value("--name") == Some(*name))
-        };
-        if let Some(name) = line.value("--name").filter(twice) {
+    let mut groups = BTreeSet::new();
+    for line in &kickstart.commands {
+        let name = line.value("--name");
+        if line.is(&["group"]) {
+            groups.extend(name);
+        }
+        let user = name.filter(|_| line.is(&["user"]));
+        if let Some(name) = user.filter(|name| groups.contains(name)) {
             out.push(
                 Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is created twice"))
                     .effect("anaconda creates the account, fails to create the group, and then neither sets the password nor locks the account")

@@ -2,8 +2,9 @@
 //!
 //! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
 //! contains the commands and sections. `command`, `parse_rules`, `realm`, `section` and `packages`
-//! report the text that pykickstart refuses. `command_rules`, `disk`, `script`, `completeness`,
-//! `storage` and `cross_checks` report unwanted effects of the text that pykickstart accepts.
+//! report the text that pykickstart refuses. `command_rules`, `network`, `disk`, `script`,
+//! `completeness`, `storage` and `cross_checks` report unwanted effects of the text that pykickstart
+//! accepts.
 //! `commands` finds the commands of a script.
 
 mod command;
@@ -15,6 +16,7 @@ mod disk;
 mod document;
 mod line;
 mod lines;
+mod network;
 mod options;
 mod packages;
 mod parse_rules;

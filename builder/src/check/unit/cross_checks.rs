@@ -121,6 +121,7 @@ fn check_units(
                 .into_iter()
                 .filter(|_| is_complete_set),
         );
+        out.extend(blocked_links(name, unit, files));
         out.extend(installs_nothing(unit, files));
         out.extend(trigger_without_unit(name, unit, units).filter(|_| is_complete_set));
         out.extend(second_trigger(unit, files));
@@ -270,6 +271,32 @@ fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
             (file, finding)
         })
         .collect()
+}
+
+/// Finds a file at the path of a link that enables a unit. systemctl does not replace the file
+/// (src/shared/install.c, create_symlink).
+fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    const KEYS: [(&str, &str); 3] = [
+        ("Alias", ""),
+        ("WantedBy", ".wants/"),
+        ("RequiredBy", ".requires/"),
+    ];
+    let mut out = Vec::new();
+    for (key, folder) in KEYS {
+        let last = if folder.is_empty() { "" } else { name };
+        for (file, word) in unit.words("Install", key) {
+            let link = format!("/etc/systemd/system/{}{folder}{last}", word.text);
+            if files.iter().all(|other| other.path != link) {
+                continue;
+            }
+            let message = format!("{link} is also a file");
+            let finding = Finding::error("unit/enables-nothing", word, message)
+                .effect("systemctl preset cannot make this link, and the installation can end")
+                .fix("remove that file");
+            out.push((file, finding));
+        }
+    }
+    out
 }
 
 /// Finds an `[Install]` section that does not name a unit. Enabling a unit with this section has no

@@ -29,13 +29,22 @@ mod value;
 mod value_error;
 mod verify;
 
+use recipes::unit;
+
 use super::file::File;
 pub(super) use cross_checks::cross_check;
 pub(super) use path::name_of;
 pub(super) use unit_file::{UnitFile, check, join, read_unit};
 
-/// Returns the name of the unit if a preset can enable it: the file is in /etc/systemd/system or
-/// /usr/lib/systemd/system, it has an `[Install]` section, and its name contains no @.
+/// Returns the name of a unit, if its file is in a folder where systemd looks for units, and if the
+/// unit can be enabled and started. The kickstart applies the presets to these units.
+pub(super) fn startable<'a>(file: &'a File<'_>) -> Option<&'a str> {
+    let name = unit::in_folder(file.path.strip_prefix('/')?)?;
+    (!name.contains('/') && unit::can_start(name)).then_some(name)
+}
+
+/// Returns the name of a unit, if its file is in a folder where systemd looks for units and has an
+/// `[Install]` section, and if the name contains no @.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path

@@ -23,7 +23,7 @@ use anyhow::Result;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use super::client_request::ClientRequest;
+use super::client_request::{ClientRequest, Verb};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, refused};
 use super::state::ServerState;
@@ -51,6 +51,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]
         [] => html_reply(&html::page(&view::View::read(state)?)),
         ["board.css"] => asset(STYLE, "text/css; charset=utf-8"),
         ["board.js"] => asset(SCRIPT, "text/javascript; charset=utf-8"),
+        ["events"] if request.verb == Verb::Head => live::reply(Events::none()),
         ["events"] => match state.board.pages.open() {
             Ok(events) => live::reply(events),
             Err(refusal) => refused(&refusal),

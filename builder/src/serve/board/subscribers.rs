@@ -26,6 +26,11 @@ pub(super) struct Pages {
 pub(in crate::serve) struct Events(Receiver<Bytes>);
 
 impl Events {
+    /// Returns no events, for the answer to a HEAD request, which has no body.
+    pub(super) fn none() -> Self {
+        Self(channel(1).1)
+    }
+
     pub(in crate::serve) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.0.poll_recv(cx)
     }
