@@ -35,7 +35,8 @@ cp -a "$base" "$root"
 rm -rf "$root"/usr/share/{bash-completion,ca-certificates,debconf,doc,i18n,info,lintian,locale,man,perl5,zsh}/* \
     "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl-base,libicu*} "$root"/usr/lib/udev/hwdb.* "$root"/usr/lib/apt \
     "$root"/usr/lib/python3.11/{asyncio,curses,distutils,multiprocessing,pydoc_data,test,unittest,venv,wsgiref,xmlrpc} \
-    "$root"/usr/lib/python3/dist-packages/{attr,jsonschema,pyrsistent} "$root"/etc/ssl/certs/* "$root"/var/cache/*/* "$root"/var/lib/dpkg/info/*
+    "$root"/usr/lib/python3/dist-packages/{attr,jsonschema,pyrsistent} \
+    "$root"/etc/ssl/certs/* "$root"/var/cache/*/* "$root"/var/lib/dpkg/info/*
 find "$root/usr/share/zoneinfo" -mindepth 1 -maxdepth 1 -not -name UTC -not -name Etc -exec rm -r {} +
 find "$root/usr/lib/python3.11/encodings" -type f -not -name '__init__.*' -not -name 'aliases.*' -not -name 'ascii.*' \
     -not -name 'idna.*' -not -name 'latin_1.*' -not -name 'utf_8.*' -delete
@@ -46,7 +47,8 @@ done
 rm -f "$root"/etc/systemd/system/multi-user.target.wants/e2scrub_reap.service "$root"/etc/systemd/system/timers.target.wants/* \
     "$root"/etc/systemd/system/sysinit.target.wants/systemd-pstore.service \
     "$root"/usr/lib/systemd/system/basic.target.wants/selinux-autorelabel-mark.service \
-    "$root"/usr/lib/systemd/system/sysinit.target.wants/{kmod-static-nodes,proc-sys-fs-binfmt_misc,sys-{fs,kernel}-*,systemd-{binfmt,pcrphase*,repart}}.* \
+    "$root"/usr/lib/systemd/system/sysinit.target.wants/{kmod-static-nodes,proc-sys-fs-binfmt_misc,sys-{fs,kernel}-*}.* \
+    "$root"/usr/lib/systemd/system/sysinit.target.wants/systemd-{binfmt,pcrphase*,repart}.* \
     "$root"/usr/lib/systemd/system-generators/systemd-{cryptsetup,gpt-auto,hibernate-resume,integritysetup,veritysetup}-generator
 mkdir -p "$root/usr/lib/modules/$version/kernel" "$root/boot/grub2" "$root/usr/lib/installer"
 cp "$kernel/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$root/usr/lib/modules/$version/"

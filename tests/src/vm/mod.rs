@@ -27,8 +27,8 @@ use crate::{cache, packages, process, run};
 const KERNEL: &str = "linux-image-cloud-amd64";
 const INIT: &str = include_str!("init.sh");
 /// The QEMU arguments that select emulation. KVM is not used, because a machine can offer /dev/kvm
-/// although its guests do not start. The CPU model has few features, because programs use the vector
-/// instructions of a larger model, and emulated vector instructions are slow.
+/// although its guests do not start. The CPU model has few features, because programs would use the
+/// vector instructions of a larger model, and the emulation of vector instructions is slow.
 pub const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "qemu64"];
 
 /// A machine that is switched off, with its own disk.
