@@ -16,6 +16,7 @@ pub(crate) mod model;
 mod peer_tracker;
 mod proposal;
 mod restore_session;
+mod running_cluster;
 mod server;
 mod start_order;
 mod unverified_connections;
@@ -48,6 +49,7 @@ use answers::{Answers, PAUSE, probe_all};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
+use running_cluster::refuse_running_cluster;
 use server::Listener;
 
 /// The interval at which a waiting node checks whether the other members still trust its
@@ -246,6 +248,7 @@ pub(crate) async fn reach_agreement(
             }
             Action::StartEtcd(id) => {
                 let proposal = accepted_proposal(&local, id)?;
+                refuse_running_cluster(cluster, &listener, session.as_ref()).await?;
                 wait_until_others_know(identity, &local, &listener).await;
                 return Ok(BarrierOutcome::Agreed(proposal));
             }

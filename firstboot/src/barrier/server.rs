@@ -37,6 +37,9 @@ use crate::reason::ReasonId;
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// The time limit for a peer to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The beginning of the paths at which etcd connects to a member
+/// (server/etcdserver/api/rafthttp/http.go, RaftPrefix).
+const RAFT: &str = "/raft";
 /// The maximum number of peers' connections at the same time. Each peer needs one or two.
 const PEERS: usize = 64;
 
@@ -59,6 +62,8 @@ pub(crate) struct ChangeCounters {
     pub(crate) news: u64,
     /// The peers that have received the current answer.
     acked_by: BTreeSet<IpAddr>,
+    /// The address of the last peer whose etcd connected to this node.
+    pub(crate) etcd: Option<IpAddr>,
 }
 
 /// An open listener. Dropping the listener and its runtime closes the port and all connections.
@@ -209,7 +214,14 @@ fn respond(
             });
             (StatusCode::OK, Some(full_body(answer)))
         }
-        None => (StatusCode::NOT_FOUND, None),
+        None => {
+            if path.starts_with(RAFT) {
+                state
+                    .notifier
+                    .send_modify(|notifier| notifier.etcd = Some(from));
+            }
+            (StatusCode::NOT_FOUND, None)
+        }
     };
     let mut response = Response::new(body.unwrap_or_else(|| full_body(Bytes::new())));
     *response.status_mut() = status;

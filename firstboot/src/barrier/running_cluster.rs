@@ -1,0 +1,88 @@
+//! Detects a running cluster that the image's recipe does not show: a cluster that grew from one
+//! member, after the first member was reinstalled from its old image. The node has no other member
+//! to query, but the other members list the node, so their etcd connects to the node's peer port.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use recipes::ClusterDocument;
+use tokio::time::timeout;
+
+use super::restore_session::RestoreSession;
+use super::server::Listener;
+use crate::exit::refused;
+use crate::reason::ReasonId;
+
+/// How long the node waits for a connection. etcd tries to connect to a listed member every 100 ms,
+/// with a time limit of one second plus the election timeout for each attempt
+/// (server/etcdserver/api/rafthttp/stream.go, run; server/config/config.go, PeerDialTimeout).
+const LISTEN_TIME: Duration = Duration::from_secs(3);
+
+/// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
+/// node. Only a machine with a certificate of the cluster's CA can connect. A restore does not start
+/// a cluster, and checks the members itself.
+pub(super) async fn refuse_running_cluster(
+    cluster: &ClusterDocument,
+    listener: &Listener,
+    session: Option<&RestoreSession>,
+) -> Result<()> {
+    if cluster.members.len() > 1 || session.is_some() {
+        return Ok(());
+    }
+    let mut notifier = listener.notifier();
+    let connected = notifier.wait_for(|counters| counters.etcd.is_some());
+    let Ok(Ok(counters)) = timeout(LISTEN_TIME, connected).await else {
+        return Ok(());
+    };
+    let from = counters
+        .etcd
+        .map(|from| from.to_string())
+        .unwrap_or_default();
+    Err(refused(ReasonId::AnotherCluster.because(format!(
+        "etcd at {from} connects to this node as to a member of its cluster, but this image's \
+         recipe has no other member. Reinstall this node from the image of the newest recipe. To \
+         bootstrap a second cluster instead, first switch off the machines of the old cluster, and \
+         then run `systemctl restart firstboot`"
+    ))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use super::*;
+    use crate::membership::peer_tls;
+    use crate::paths::PEER_PORT;
+
+    /// Returns the result for a cluster with this number of members, after another member has
+    /// requested a path. At the address, which is in the loopback network 127.0.0.0/8, no other
+    /// program uses port 2380.
+    async fn result(address: u8, members: usize, path: &str) -> Result<()> {
+        let own = Ipv4Addr::new(127, 93, 81, address);
+        let identity = crate::steps::test_identity();
+        let tls = peer_tls::server(&identity.tls).unwrap();
+        let listener = Listener::open(own, tls, Vec::new()).await.unwrap();
+        let peer = reqwest::Client::builder()
+            .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())
+            .resolve("localhost", SocketAddrV4::new(own, PEER_PORT).into())
+            .no_proxy()
+            .build()
+            .unwrap();
+        let request = peer.get(format!("https://localhost:{PEER_PORT}{path}"));
+        request.send().await.unwrap();
+        let mut cluster = identity.cluster.clone();
+        let member = cluster.members[0].clone();
+        cluster.members = vec![member; members];
+        refuse_running_cluster(&cluster, &listener, None).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_only_member_refuses_if_the_etcd_of_another_member_connects() {
+        let stream = "/raft/stream/message/8e9e05c52164694d";
+        let refusal = result(1, 1, stream).await.unwrap_err().to_string();
+        assert!(refusal.contains("etcd at 127."), "{refusal}");
+        // The other members of a larger cluster connect as soon as they have agreed.
+        result(2, 3, stream).await.unwrap();
+        result(3, 1, "/firstboot/barrier").await.unwrap();
+    }
+}
