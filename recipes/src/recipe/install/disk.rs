@@ -148,13 +148,13 @@ mod tests {
     #[test]
     fn a_name_that_matches_no_disk_is_refused_with_advice() {
         for (text, said) in [
-            ("sda1", "name its disk, \"sda\""),
-            ("/dev/nvme0n1p2", "name its disk, \"nvme0n1\""),
-            ("mmcblk0p1", "name its disk, \"mmcblk0\""),
-            ("cciss/c0d0p1", "name its disk, \"cciss/c0d0\""),
+            ("sda1", "name its disk: \"sda\""),
+            ("/dev/nvme0n1p2", "name its disk: \"nvme0n1\""),
+            ("mmcblk0p1", "name its disk: \"mmcblk0\""),
+            ("cciss/c0d0p1", "name its disk: \"cciss/c0d0\""),
             (
                 "/dev/disk/by-id/wwn-0x5000-part1",
-                "name its disk, \"/dev/disk/by-id/wwn-0x5000\"",
+                "name its disk: \"/dev/disk/by-id/wwn-0x5000\"",
             ),
             ("LABEL=root", "a label or UUID"),
             ("UUID=1234", "a label or UUID"),
