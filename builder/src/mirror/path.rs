@@ -40,7 +40,7 @@ impl FromStr for RelativePath {
             match name {
                 "" => return refuse("contains an empty name"),
                 "." | ".." => {
-                    return refuse("contains `.` or `..`, and possibly leads out of its folder");
+                    return refuse("contains `.` or `..`, so it could point outside its folder");
                 }
                 // The names of unfinished downloads have these suffixes.
                 name if [".part", ".part.from"]

@@ -233,7 +233,7 @@ impl<'a> Node<'a> {
         u64_at(self.bytes, Self::child_at(index))
     }
 
-    /// Returns the offset in the page of the page id in a branch's element.
+    /// Returns the offset, within the page, of the page id that a branch element contains.
     pub(crate) fn child_at(index: usize) -> usize {
         HEADER + index * ELEMENT + 8
     }

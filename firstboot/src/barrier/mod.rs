@@ -364,7 +364,7 @@ async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     }
     if rotation::is_left_behind(identity).await? {
         return Err(not_ready(ReasonId::CertificatesOutdated.because(
-            "the other members no longer trust the CA of this node's certificates; firstboot restarts, and then installs the certificates from the node document",
+            "another member no longer trusts the CA of this node's certificates; firstboot restarts, and then installs the certificates from the node document",
         )));
     }
     *checked = Instant::now();

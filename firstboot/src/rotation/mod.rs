@@ -77,8 +77,8 @@ fn defer(
     Ok(())
 }
 
-/// Returns whether the other members no longer trust the certificates that this node still
-/// presents, but trust the certificates in this node's document. A node that is rebuilt during a
+/// Returns whether at least one other member no longer trusts the certificates that this node still
+/// presents, and all other members trust the certificates in this node's document. A node that is rebuilt during a
 /// rotation can be left behind: between its removal and its return, the node is not a member, so
 /// the other members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
@@ -114,8 +114,9 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next = interim::issuers(&identity.document_tls, &known)
-        .context("no CA in the document signed its certificates")?;
+    let next = interim::issuers(&identity.document_tls, &known).context(
+        "a certificate in the node document is not valid now, or no trusted CA signed it",
+    )?;
     Ok((known, next))
 }
 

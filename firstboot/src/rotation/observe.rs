@@ -26,8 +26,9 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     let mut observed = Observed {
         wanted: TrustBundle::read(&identity.document_tls.ca)?.names(),
         installed: known.names(),
-        issuers: interim::issuers(&identity.document_tls, &known)
-            .context("no CA in the node document signed its certificates")?,
+        issuers: interim::issuers(&identity.document_tls, &known).context(
+            "a certificate in the node document is not valid now, or no trusted CA signed it",
+        )?,
         deferred: !interim::same_pairs(&identity.tls, &identity.document_tls),
         own: probe_ports(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Measures the figures in the README. `make bench` runs all parts.
+//! Measures the figures in the README and in docs/guide.md. `make bench` runs all parts.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Checks the command realm, which parses its line itself (pykickstart rhel7-branch,
+//! Checks the `realm` command, which parses its line itself (pykickstart rhel7-branch,
 //! commands/realm.py; getopt of Python 2.7).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
