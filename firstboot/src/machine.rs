@@ -103,9 +103,9 @@ impl Machine {
         None
     }
 
-    /// Returns the identifiers to record for this machine, which is recorded as `before`. The record
-    /// follows the hardware, so that the machine is still recognised after its network cards have
-    /// been replaced one after the other. Keeps identifiers that the machine does not report.
+    /// Returns the identifiers to record for this machine, which is recorded as `before`. The
+    /// record follows the hardware, so that the machine is still recognised after its network cards
+    /// have been replaced one after the other. Keeps identifiers that the machine does not report.
     pub(crate) fn after(&self, before: &Self) -> Self {
         let macs = if self.macs.is_empty() {
             &before.macs

@@ -1,6 +1,6 @@
 //! Finds units and presets at which the `systemctl` commands of the kickstart's %post fail, so that
-//! the installation ends. systemd treats an empty file as a masked unit. `systemctl preset` fails if
-//! the presets enable a masked unit, and does nothing if they disable it (redhat-plumbers/
+//! the installation ends. systemd treats an empty file as a masked unit. `systemctl preset` fails
+//! if the presets enable a masked unit, and does nothing if they disable it (redhat-plumbers/
 //! systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one and
 //! install_context_mark_for_removal).
 

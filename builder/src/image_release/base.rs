@@ -58,9 +58,10 @@ pub(crate) fn base(
         "ssh keys of root",
         install.ssh_keys.iter().map(ToString::to_string),
     );
-    // An update does not load a changed module, because libsemanage 2.5 does not flush the new policy
-    // to the disk (semanage_store.c). After a power cut, the policy could be empty, and systemd stops
-    // the boot of an enforcing system that has no policy (systemd 219, selinux-setup.c and main.c).
+    // An update does not load a changed module, because libsemanage 2.5 does not flush the new
+    // policy to the disk (semanage_store.c). After a power cut, the policy could be empty, and
+    // systemd stops the boot of an enforcing system that has no policy (systemd 219,
+    // selinux-setup.c and main.c).
     base.add(
         "SELinux module",
         recipe

@@ -19,8 +19,8 @@ use crate::reason::ReasonId;
 const LISTEN_TIME: Duration = Duration::from_secs(3);
 
 /// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
-/// node. Only a machine with a certificate of the cluster's CA can connect. A restore does not start
-/// a cluster, and checks the members itself.
+/// node. Only a machine with a certificate of the cluster's CA can connect. A restore does not
+/// start a cluster, and checks the members itself.
 pub(super) async fn refuse_running_cluster(
     cluster: &ClusterDocument,
     listener: &Listener,

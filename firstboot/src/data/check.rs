@@ -3,8 +3,8 @@
 //! A raft member must never forget which entries it has acknowledged and for which candidates it
 //! has voted. If a member forgets an entry or a vote, writes that were acknowledged to a client can
 //! be lost (etcd-io/etcd#10817). Therefore, after etcd has created its WAL, the member may run only
-//! on the data that etcd itself left. If the member has any other data, firstboot removes the member
-//! from its cluster and adds a new member.
+//! on the data that etcd itself left. If the member has any other data, firstboot removes the
+//! member from its cluster and adds a new member.
 
 use std::fmt;
 

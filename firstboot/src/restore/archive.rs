@@ -144,8 +144,8 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the journal shows that firstboot archived data to this path. A folder's name does
-/// not show this, because an operator can copy or rename a folder.
+/// Returns whether the journal shows that firstboot archived data to this path. A folder's name
+/// does not show this, because an operator can copy or rename a folder.
 fn is_recorded(path: &Path, entries: &[Entry]) -> bool {
     entries.iter().any(|entry| match &entry.event {
         Event::DataArchived { path: archived } => archived == path,

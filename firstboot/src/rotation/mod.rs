@@ -78,9 +78,9 @@ fn defer(
 }
 
 /// Returns whether at least one other member no longer trusts the certificates that this node still
-/// presents, and all other members trust the certificates in this node's document. A node that is rebuilt during a
-/// rotation can be left behind: between its removal and its return, the node is not a member, so
-/// the other members may complete the rotation without it.
+/// presents, and all other members trust the certificates in this node's document. A node that is
+/// rebuilt during a rotation can be left behind: between its removal and its return, the node is
+/// not a member, so the other members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);

@@ -1,4 +1,5 @@
-//! The result of `firstboot update`: the result for the image, and the result for the node document.
+//! The result of `firstboot update`: the result for the image, and the result for the node
+//! document.
 
 use anyhow::Result;
 use serde::Serialize;

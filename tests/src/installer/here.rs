@@ -35,7 +35,8 @@ pub fn install_this_machine() -> Result<()> {
     let end = match ended? {
         Ok(()) => "finished".to_owned(),
         Err(Failure::Early(reason)) => {
-            // The machine stays on until the kickstart's monitor detects that this process has ended.
+            // The machine stays on until the kickstart's monitor detects that this process has
+            // ended.
             log::write(Path::new("/"), "anaconda.log", &reason)?;
             bail!("anaconda ends before it has registered its exit handler: {reason}");
         }

@@ -189,8 +189,8 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's monitor waits one minute so that a person can read the reason. The tests do
-        // not need this pause.
+        // The kickstart's monitor waits one minute so that a person can read the reason. The tests
+        // do not need this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section
             .options

@@ -3,9 +3,8 @@
 //! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
 //! contains the commands and sections. `command`, `parse_rules`, `realm`, `section` and `packages`
 //! report the text that pykickstart refuses. `command_rules`, `network`, `disk`, `script`,
-//! `completeness`, `storage` and `cross_checks` report unwanted effects of the text that pykickstart
-//! accepts.
-//! `commands` finds the commands of a script.
+//! `completeness`, `storage` and `cross_checks` report unwanted effects of the text that
+//! pykickstart accepts. `commands` finds the commands of a script.
 
 mod command;
 mod command_rules;

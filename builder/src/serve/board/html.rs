@@ -108,7 +108,8 @@ fn machines(machines: &[Machine]) -> String {
 }
 
 /// Renders the time at which the machine first fetched its document, and the image that was the
-/// newest when the document was issued. An update of the node's image does not change the two values.
+/// newest when the document was issued. An update of the node's image does not change the two
+/// values.
 fn document(machine: &Machine) -> String {
     let fetched = match &machine.document {
         Some(time) => moment(Some(time)),

@@ -129,8 +129,9 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
             lost.join(", ")
         ));
     }
-    // If the node has not rebooted since the replacement, the system still uses the previous image's
-    // versions of the files that only a boot applies, so the node does not need to reboot now.
+    // If the node has not rebooted since the replacement, the system still uses the previous
+    // image's versions of the files that only a boot applies, so the node does not need to reboot
+    // now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {

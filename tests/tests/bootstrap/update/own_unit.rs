@@ -1,5 +1,5 @@
-//! A user's unit that finishes its start only after etcd answers. If an update waited for the restart
-//! of this unit, the update would never start etcd.
+//! A user's unit that finishes its start only after etcd answers. If an update waited for the
+//! restart of this unit, the update would never start etcd.
 
 use anyhow::Result;
 
