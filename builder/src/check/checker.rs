@@ -46,7 +46,9 @@ pub(super) fn check(files: &[File<'_>], is_complete_set: bool) -> Vec<Vec<Findin
     let tuned = files.iter().any(|file| {
         Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned")
     });
-    let mut among = unit::cross_check(&units, files, is_complete_set);
+    let presets = preset::lines(files);
+    let is_enabled = |name: &str| !is_complete_set || preset::is_enabled(&presets, name);
+    let mut among = unit::cross_check(&units, files, is_complete_set, is_enabled);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
     among.extend(masked::cross_check(files));

@@ -13,14 +13,16 @@ use super::server::Listener;
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// How long the node waits for a connection. etcd tries to connect to a listed member every 100 ms,
-/// with a time limit of one second plus the election timeout for each attempt
+/// Returns how long the node waits for a connection. etcd tries to connect to a listed member every
+/// 100 ms, with a time limit of one second plus the election timeout for each attempt
 /// (server/etcdserver/api/rafthttp/stream.go, run; server/config/config.go, PeerDialTimeout).
-const LISTEN_TIME: Duration = Duration::from_secs(3);
+fn listen_time(cluster: &ClusterDocument) -> Duration {
+    Duration::from_secs(2) + Duration::from_millis(cluster.etcd.election_timeout_ms.into())
+}
 
 /// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
-/// node. Only a machine with a certificate of the cluster's CA can connect. A restore does not
-/// start a cluster, and checks the members itself.
+/// node. Only a machine with a certificate of the cluster's CA can connect. A restore is an operator's
+/// order, so this function does not refuse a restore.
 pub(super) async fn refuse_running_cluster(
     cluster: &ClusterDocument,
     listener: &Listener,
@@ -31,7 +33,7 @@ pub(super) async fn refuse_running_cluster(
     }
     let mut notifier = listener.notifier();
     let connected = notifier.wait_for(|counters| counters.etcd.is_some());
-    let Ok(Ok(counters)) = timeout(LISTEN_TIME, connected).await else {
+    let Ok(Ok(counters)) = timeout(listen_time(cluster), connected).await else {
         return Ok(());
     };
     let from = counters

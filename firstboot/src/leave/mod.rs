@@ -275,7 +275,9 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
     };
     let own = own.await.ok();
-    let other_stops = match peers.first() {
+    // If etcd on this node does not work, its removal does not affect the quorum, so the node need
+    // not wait for another member.
+    let other_stops = match peers.first().filter(|_| own.is_some()) {
         Some(peer) => other_stops(identity, &peer.url, &credentials).await,
         None => None,
     };

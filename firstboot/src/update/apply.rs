@@ -38,6 +38,14 @@ pub(super) fn stop_removed_units(changes: &[FileChange], say: &mut impl FnMut(St
     }
 }
 
+/// Applies all sysctl files, in systemd's order.
+pub(super) fn apply_sysctl_files(say: &mut impl FnMut(String)) {
+    // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if /proc/sys is
+    // read-only (ConditionPathIsReadWrite=). In a container, parts of /proc/sys can be writable
+    // even if /proc/sys itself is read-only.
+    log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[]));
+}
+
 /// Sets the SELinux labels of the files, reloads systemd if it reads any of them, and applies every
 /// effect except reboots and the removal of units.
 pub(super) fn apply_effects(
@@ -55,10 +63,7 @@ pub(super) fn apply_effects(
     }
     for effect in effects_on(Path::new("/"), changes) {
         match effect {
-            // Run systemd-sysctl directly, because systemd skips systemd-sysctl.service if
-            // /proc/sys is read-only (ConditionPathIsReadWrite=). In a container, parts of
-            // /proc/sys can be writable even if /proc/sys itself is read-only.
-            Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
+            Effect::Sysctl => apply_sysctl_files(say),
             Effect::Tmpfiles(path) => log_failure(
                 say,
                 run("systemd-tmpfiles", &["--create", &format!("/{path}")]),

@@ -156,8 +156,8 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             report_outcome(options.json, &outcome, is_newer, (newer.as_ref(), taken))
         }
         Ok(Next::Current(serial)) => {
-            take_last(&lock)?;
-            report_current(options, serial, newer.as_ref())
+            let taken = take_last(&lock);
+            report_current(options, serial, (newer.as_ref(), taken))
         }
         // Adopt the document even though the image cannot be updated.
         Err(error) => with_document(Err(error), take_last(&lock)),
@@ -276,24 +276,24 @@ fn compare(
     Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))
 }
 
-/// Reports that the node has the newest image.
+/// Reports that the node has the newest image, even if the node could not adopt the newer document.
 fn report_current(
     options: &Options,
     serial: u64,
-    newer: Option<&NewerDocument>,
+    (newer, taken): (Option<&NewerDocument>, Result<()>),
 ) -> Result<Option<Exit>> {
     if options.json {
         show_json(&JsonOutput {
             newer: false,
             serial,
             changes: None,
-            document: newer.map(|newer| newer.report(true)),
+            document: newer.map(|newer| newer.report_after(&taken)),
             outcome: None,
         })?;
     } else {
         say(already(serial));
     }
-    Ok(None)
+    with_document(Ok(None), taken)
 }
 
 fn already(serial: u64) -> String {

@@ -45,6 +45,11 @@ const OWN: [&str; 7] = [
     "firstboot-renew.service",
     "firstboot-snapshot.service",
 ];
+
+/// The units of the base system that an update does not restart. While firewalld restarts, the
+/// kernel accepts all packets; when dbus restarts, the programs lose their connections to it.
+const APPLIED_AT_BOOT: [&str; 2] = ["dbus.service", "firewalld.service"];
+
 /// Returns all effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     changes.iter().filter_map(effect).collect()
@@ -74,7 +79,7 @@ fn effect(change: &FileChange) -> Option<Effect> {
     let (path, gone) = (change.path.as_str(), change.kind == Kind::Removed);
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     if let Some(rest) = unit::in_folder(path) {
-        return unit_effect(rest, change.kind);
+        return unit_effect(path, rest, change.kind);
     }
     if is_sysctl(path) {
         return Some(if gone {
@@ -120,13 +125,16 @@ pub(super) fn is_sysctl(path: &str) -> bool {
 
 /// Returns the effect of a change to a unit's file or to a drop-in, whose path below the folder
 /// with unit files is `rest`.
-fn unit_effect(rest: &str, kind: Kind) -> Option<Effect> {
+fn unit_effect(path: &str, rest: &str, kind: Kind) -> Option<Effect> {
     let (name, drop_in) = match rest.split_once('/') {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
     if !unit::can_start(name) || OWN.contains(&name) {
         return None;
+    }
+    if APPLIED_AT_BOOT.contains(&name) {
+        return Some(Effect::Reboot(path.to_owned()));
     }
     let name = name.to_owned();
     Some(match kind {

@@ -54,13 +54,18 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     let differs = |(key, old): &(&String, &String)| {
         value(proc_sys, key).is_some_and(|present| present != **old)
     };
-    for (key, old) in settings.iter().filter(differs) {
-        // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting has its old
-        // value when the other setting of the pair has been written.
-        let _ = OpenOptions::new()
-            .write(true)
-            .open(proc_sys.join(key))
-            .and_then(|mut file| file.write_all(old.as_bytes()));
+    // A second attempt succeeds if the kernel refused a value that conflicted with a setting whose
+    // old value was not yet restored.
+    for _ in 0..2 {
+        for (key, old) in settings.iter().filter(differs) {
+            // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting has its
+            // old value when the other setting of the pair has been written. The line break makes
+            // the write of an empty value effective.
+            let _ = OpenOptions::new()
+                .write(true)
+                .open(proc_sys.join(key))
+                .and_then(|mut file| file.write_all(format!("{old}\n").as_bytes()));
+        }
     }
     let lost = settings.iter().filter(differs);
     lost.map(|(key, _)| key.replace('/', ".")).collect()
@@ -125,6 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (kernel, new) = (folder.path().join("kernel"), folder.path().join("new"));
         let before = [
+            ("net/ipv4/ip_local_reserved_ports", "\n"),
             ("net/ipv4/tcp_keepalive_time", "7200\n"),
             ("net/ipv4/tcp_rmem", "4096\t87380\t6291456\n"),
             ("net/ipv4/conf/eth0.5/forwarding", "0\n"),
@@ -134,7 +140,7 @@ mod tests {
         ];
         write(&kernel, &before);
         let text = "# vm.laptop_mode = 1\nnet.ipv4.tcp_keepalive_time=611\n\
-                    net/ipv4/tcp_rmem = 1 2 3\nnet.ipv4.conf.eth0/5.forwarding = 1\n\
+                    net/ipv4/tcp_rmem = 1 2 3\nnet.ipv4.ip_local_reserved_ports = 2379-2381\nnet.ipv4.conf.eth0/5.forwarding = 1\n\
                     vm.dirty_bytes = 1000\nvm.unknown = 1\n../new/etc/sysctl.d/95-etcd.conf = 1\n";
         write(
             &new,
@@ -193,23 +199,32 @@ mod tests {
         let path = "etc/sysctl.d/95-etcd.conf";
         write(
             folder.path(),
-            &[(path, "net.ipv4.tcp_keepalive_time = 611\n")],
+            &[(
+                path,
+                "net.ipv4.tcp_keepalive_time = 611\nnet.ipv4.ip_local_reserved_ports = 2379\n",
+            )],
         );
         let changes = [FileChange {
             path: path.to_owned(),
             kind: Kind::Added,
         }];
-        let key = "net/ipv4/tcp_keepalive_time";
+        let (key, ports) = (
+            "net/ipv4/tcp_keepalive_time",
+            "net/ipv4/ip_local_reserved_ports",
+        );
         let change_and_restore = || {
             // The network settings of this thread are separate from those of the machine.
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             let kernel = Path::new(PROC_SYS);
             let before = super::value(kernel, key).unwrap();
             let settings = current(kernel, &changes, folder.path()).unwrap();
+            assert_eq!(super::value(kernel, ports).unwrap(), "");
             fs::write(kernel.join(key), "611").unwrap();
+            fs::write(kernel.join(ports), "2379").unwrap();
             assert_eq!(super::value(kernel, key).unwrap(), "611");
             assert_eq!(restore(kernel, &settings), [""; 0]);
             assert_eq!(super::value(kernel, key).unwrap(), before);
+            assert_eq!(super::value(kernel, ports).unwrap(), "");
         };
         std::thread::scope(|scope| scope.spawn(change_and_restore).join().unwrap());
     }

@@ -259,6 +259,7 @@ mod tests {
 
     #[test]
     fn a_redirect_to_https_is_refused_with_the_url_to_use() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let server = std::thread::spawn(move || {

@@ -192,6 +192,9 @@ impl Stage<'_> {
         // The kickstart's monitor waits one minute so that a person can read the reason. The tests
         // do not need this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
+        // By default, CentOS's tar treats the names of members as patterns
+        // (tar-1.17-wildcards.patch of its package).
+        command.arg("TAR_OPTIONS=--wildcards --anchored --wildcards-match-slash");
         match section
             .options
             .get("--interpreter")

@@ -20,7 +20,6 @@ use crate::run;
 
 pub use programs::{Program, built};
 
-use inotify::Limit;
 use report::Report;
 
 /// The environment variable that sets how many jobs run at the same time.
@@ -31,8 +30,7 @@ const LANES: &str = "LANES";
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");
-    let limit = Limit::raise();
-    let (lanes, started) = (lanes(&limit)?, Instant::now());
+    let (lanes, started) = (lanes()?, Instant::now());
     println!("{} jobs in {lanes} lanes", jobs.len());
     // The last job in the list runs first.
     let (queue, report) = (Mutex::new(jobs), Mutex::new(Report::default()));
@@ -64,7 +62,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
 
 /// Reads `LANES`. The default is twice the machine's number of cores, and one more lane if the
 /// kernel allows the hosts of this many lanes.
-fn lanes(limit: &Limit) -> Result<usize> {
+fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes
             .parse()
@@ -73,7 +71,7 @@ fn lanes(limit: &Limit) -> Result<usize> {
             .with_context(|| format!("{LANES}={lanes} is not a number")),
         _ => {
             let cores = thread::available_parallelism().map_or(2, usize::from);
-            Ok(2 * cores + usize::from(limit.is_high()))
+            Ok(2 * cores + usize::from(inotify::raise_limit()))
         }
     }
 }

@@ -41,12 +41,12 @@ fn scripts() -> Result<()> {
     let folder = run::current()?.folder("recipe")?;
     let path = folder.join("recipe.toml");
     let demo = fs::read_to_string(recipe("demo"))?;
-    let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own.conf\" = \"own.conf\"\n";
+    let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own[1].conf\" = \"own.conf\"\n";
     fs::write(&path, demo + post)?;
     fs::write(folder.join("own.conf"), "brought\n")?;
     // The overlay is unpacked and etcd's account exists, but the installation does not count as
     // finished yet.
-    let first = "cat /etc/own.conf > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
+    let first = "cat '/etc/own[1].conf' > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
                  [ ! -e /etc/firstboot/installed ]\n";
     fs::write(folder.join("b first.sh"), first)?;
     fs::write(folder.join("a.sh"), "echo second >> /root/said\n")?;

@@ -59,11 +59,12 @@ fn sources<'a>(files: &'a [File<'_>], is_complete_set: bool) -> BTreeMap<&'a str
 
 /// Checks the units of `files` against each other, and returns each finding with its file.
 /// `is_complete_set` is true if the node has no units except those in `files` and CentOS's own
-/// units.
+/// units. `is_enabled` tells whether the presets may enable the unit of this name.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
     is_complete_set: bool,
+    is_enabled: impl Fn(&str) -> bool,
 ) -> Vec<(usize, Finding)> {
     let sources = sources(files, is_complete_set);
     let mut units = Units::new();
@@ -104,7 +105,11 @@ pub(in crate::check) fn cross_check(
             },
         );
     }
-    check_units(&units, files, is_complete_set)
+    let mut out = check_units(&units, files, is_complete_set);
+    for (name, unit) in units.iter().filter(|(name, _)| is_enabled(name)) {
+        out.extend(blocked_links(name, unit, files));
+    }
+    out
 }
 
 /// Returns the findings about the units, individually and in combination.
@@ -121,7 +126,6 @@ fn check_units(
                 .into_iter()
                 .filter(|_| is_complete_set),
         );
-        out.extend(blocked_links(name, unit, files));
         out.extend(installs_nothing(unit, files));
         out.extend(trigger_without_unit(name, unit, units).filter(|_| is_complete_set));
         out.extend(second_trigger(unit, files));
@@ -274,7 +278,7 @@ fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
 }
 
 /// Finds a file at the path of a link that enables a unit. systemctl does not replace the file
-/// (src/shared/install.c, create_symlink).
+/// (src/shared/install.c, create_symlink), and does not read the `[Install]` section of a drop-in.
 fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
     const KEYS: [(&str, &str); 3] = [
         ("Alias", ""),
@@ -284,7 +288,8 @@ fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize,
     let mut out = Vec::new();
     for (key, folder) in KEYS {
         let last = if folder.is_empty() { "" } else { name };
-        for (file, word) in unit.words("Install", key) {
+        let words = unit.words("Install", key);
+        for (file, word) in words.filter(|(file, _)| !is_drop_in(&files[*file].path)) {
             let link = format!("/etc/systemd/system/{}{folder}{last}", word.text);
             if files.iter().all(|other| other.path != link) {
                 continue;
@@ -292,7 +297,11 @@ fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize,
             let message = format!("{link} is also a file");
             let finding = Finding::error("unit/enables-nothing", word, message)
                 .effect("systemctl preset cannot make this link, and the installation can end")
-                .fix("remove that file");
+                .fix(if key == "Alias" && word.text == name {
+                    "remove the alias, because it is the unit's own name"
+                } else {
+                    "remove that file"
+                });
             out.push((file, finding));
         }
     }

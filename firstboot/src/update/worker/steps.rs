@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::super::file_changes::FileChange;
 use super::super::replacement::Replacer;
 use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
@@ -121,14 +122,7 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
         replacer.present(&state.replacement, true),
         &mut say,
     )?;
-    let settings = &state.replacement.settings;
-    let lost = kernel_settings::restore(Path::new(kernel_settings::PROC_SYS), settings);
-    if !lost.is_empty() {
-        say(format!(
-            "reboot this node to restore the kernel settings {}",
-            lost.join(", ")
-        ));
-    }
+    restore_kernel_settings(state, &reversed);
     // If the node has not rebooted since the replacement, the system still uses the previous
     // image's versions of the files that only a boot applies, so the node does not need to reboot
     // now.
@@ -140,6 +134,35 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
             UpdatePhase::Recovering
         },
     )
+}
+
+/// Restores the kernel settings that the replacement changed. The files of the previous image then
+/// take precedence over the values that the settings had before the replacement.
+fn restore_kernel_settings(state: &mut UpdateState, reversed: &[FileChange]) {
+    let settings = &state.replacement.settings;
+    let lost = kernel_settings::restore(Path::new(kernel_settings::PROC_SYS), settings);
+    if reversed
+        .iter()
+        .any(|change| effects::is_sysctl(&change.path))
+    {
+        apply::apply_sysctl_files(&mut say);
+    }
+    if lost.is_empty() {
+        return;
+    }
+    let advice = format!(
+        "reboot this node to restore the kernel settings {}",
+        lost.join(", ")
+    );
+    say(advice.clone());
+    let why = state.why.get_or_insert_default();
+    if !why.contains(&advice) {
+        *why = [&why[..], &advice]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
 }
 
 /// Stops firstboot.service and etcd. etcd stays stopped until firstboot permits its start.
