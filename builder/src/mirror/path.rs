@@ -40,7 +40,7 @@ impl FromStr for RelativePath {
             match name {
                 "" => return refuse("contains an empty name"),
                 "." | ".." => {
-                    return refuse("contains `.` or `..`, so it could point outside its folder");
+                    return refuse("contains `.` or `..`, so it could lead out of its folder");
                 }
                 // The names of unfinished downloads have these suffixes.
                 name if [".part", ".part.from"]
@@ -102,9 +102,9 @@ mod tests {
     #[test]
     fn a_path_that_leads_out_is_refused() {
         for (bad, why) in [
-            ("../x.rpm", "leads out"),
-            ("Packages/../../x.rpm", "leads out"),
-            ("./x.rpm", "leads out"),
+            ("../x.rpm", "lead out"),
+            ("Packages/../../x.rpm", "lead out"),
+            ("./x.rpm", "lead out"),
             ("/etc/passwd", "absolute"),
             ("", "empty name"),
             ("a//b", "empty name"),

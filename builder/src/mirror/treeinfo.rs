@@ -149,7 +149,7 @@ mod tests {
             "images/other.img"
         );
         for (path, words) in [
-            ("../../squashfs.img", "leads out of its folder"),
+            ("../../squashfs.img", "lead out of its folder"),
             ("repodata/repomd.xml", "is not an image"),
         ] {
             let error = read(&centos().replace(STAGE2, path)).unwrap_err();
@@ -193,7 +193,7 @@ mod tests {
         for (from, to, words) in [
             ("vmlinuz = sha256:", "vmlinuz = sha1:", "only sha256"),
             ("vmlinuz = sha256:", "vmlinuz = sha256:0", "65 characters"),
-            (STAGE2, "../../squashfs.img", "leads out of its folder"),
+            (STAGE2, "../../squashfs.img", "lead out of its folder"),
             (STAGE2, "/squashfs.img", "is absolute"),
             (STAGE2, "x.rpm", "is not an image"),
         ] {

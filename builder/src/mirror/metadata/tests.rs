@@ -65,7 +65,7 @@ fn bad_metadata_is_refused() {
         (String::new(), "not a repomd.xml"),
         (
             repomd(&data("primary", "../p.xml.gz")),
-            "leads out of its folder",
+            "lead out of its folder",
         ),
         (repomd(&data("primary", "p.xml.gz")), "not in repodata/"),
         (
@@ -130,9 +130,9 @@ fn a_package_has_its_path_digest_and_size() {
 fn a_hostile_package_is_refused() {
     let at = |href: &str| package(&format!("<location href=\"{href}\"/>"));
     for (packages, words) in [
-        (at("../../etc/cron.d/x.rpm"), "leads out of its folder"),
+        (at("../../etc/cron.d/x.rpm"), "lead out of its folder"),
         (at("/etc/cron.d/x.rpm"), "is absolute"),
-        (at("&#46;&#46;/x.rpm"), "leads out of its folder"),
+        (at("&#46;&#46;/x.rpm"), "lead out of its folder"),
         (at("Packages/x"), "not the path of a package"),
         (at("repodata/x.rpm"), "not the path of a package"),
         (at("images/pxeboot/vmlinuz"), "not the path of a package"),

@@ -52,12 +52,12 @@ pub(super) fn paths() -> Result<()> {
     fs::write(&victim, "mine")?;
     let kernel = package_path("kernel");
     for (href, words) in [
-        ("../../../victim.rpm", "leads out of its folder"),
+        ("../../../victim.rpm", "lead out of its folder"),
         ("/victim.rpm", "is absolute"),
         ("%2e%2e/%2e%2e/%2e%2e/victim.rpm", "contains a character"),
-        ("Packages/../../../../victim.rpm", "leads out of its folder"),
+        ("Packages/../../../../victim.rpm", "lead out of its folder"),
         ("repodata/repomd.xml", "is not the path of a package"),
-        ("&#x2e;&#x2e;/victim.rpm", "leads out of its folder"),
+        ("&#x2e;&#x2e;/victim.rpm", "lead out of its folder"),
     ] {
         restore()?;
         change_primary(&updates, |text| text.replace(&kernel, href))?;
@@ -66,11 +66,11 @@ pub(super) fn paths() -> Result<()> {
     restore()?;
     let repomd = updates.join("repodata/repomd.xml");
     change_file(&repomd, "\"repodata/comps.xml.gz", "\"../../../victim")?;
-    upstream.refused(&["leads out of its folder"])?;
+    upstream.refused(&["lead out of its folder"])?;
     restore()?;
     let info = tree.join(".treeinfo");
     change_file(&info, "LiveOS/squashfs.img", "../../victim")?;
-    upstream.refused(&["no address provides .treeinfo", "leads out of its folder"])?;
+    upstream.refused(&["no address provides .treeinfo", "lead out of its folder"])?;
     restore()?;
     change_primary(&updates, |text| {
         text.replace("<location ", "<location xml:base=\"http://10.0.0.1/\" ")
