@@ -22,7 +22,7 @@ const JOB_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take the longest, in descending order of their time.
-const LONGEST_JOBS: [&str; 25] = [
+const LONGEST_JOBS: [&str; 24] = [
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "serve::short_lived_certificates_are_renewed_while_clients_write",
     "serve::vm_becomes_a_member_from_an_empty_disk",
@@ -47,7 +47,6 @@ const LONGEST_JOBS: [&str; 25] = [
     "bootstrap::etcd_3_5_1_a_member_without_data_is_rebuilt_and_never_starts_under_its_old_id",
     "restore::after_two_separate_restores_a_new_disk_joins_neither_until_one_gives_way",
     "bootstrap::etcd_3_4_23_lives_a_whole_life_on_an_old_kernel",
-    "serve::bios_installs_once_and_boots_its_disk",
 ];
 
 /// A process that runs tests.

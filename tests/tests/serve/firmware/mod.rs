@@ -10,7 +10,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
-use tests::harness::{long, trial};
+use tests::harness::long;
 use tests::process::KillOnDrop;
 use tests::requirement::Requirement;
 use tests::{run, vm};
@@ -31,10 +31,10 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // `make test` boots only one machine with real firmware, because each additional machine takes
-    // minutes without KVM.
+    // `make test` installs one machine with a BIOS as a whole (see `vm`), because each additional
+    // machine takes minutes without KVM.
     vec![
-        trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
+        long("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
         long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),
         long("bios_loads_ipxe_by_tftp", REQUIREMENTS, bios_chained),
         long("bios_loads_pxelinux_by_tftp", REQUIREMENTS, bios_pxelinux),
