@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +24,7 @@ use crate::journal::{
 };
 use crate::machine::Machine;
 use crate::system_command::run;
+use crate::test_root::is_root;
 use crate::{paths, start_permit, steps};
 
 /// The folders of the programs that the effects run. The effects cannot access any other folder of
@@ -33,12 +33,7 @@ const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn an_effect_applied_twice_equals_the_effect_applied_once() {
-    if !nix::unistd::geteuid().is_root() {
-        // Call `writeln!`, because the test harness would capture the output of `eprintln!`.
-        let _ = writeln!(
-            std::io::stderr(),
-            "ignored: an_effect_applied_twice_equals_the_effect_applied_once: it needs root"
-        );
+    if !is_root("an_effect_applied_twice_equals_the_effect_applied_once") {
         return;
     }
     let root = tempfile::tempdir().unwrap();

@@ -79,6 +79,8 @@ mod steps;
 mod system_command;
 mod systemd;
 mod terminal;
+#[cfg(test)]
+mod test_root;
 mod update;
 
 use std::process::ExitCode;

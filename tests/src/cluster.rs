@@ -77,7 +77,8 @@ impl Provisioning {
 
     /// Makes the provisioning of machines on which firewalld, and the services that only firewalld
     /// and logins need, do not run. These services use a tenth of the CPU time of a test that
-    /// reboots its machines often. The tests of other programs have the firewall.
+    /// reboots its machines often. The tests of the firewall, the installation, the server and
+    /// updates use machines with a firewall.
     pub fn without_firewall() -> Result<Self> {
         let mut provisioning = Self::new()?;
         provisioning.has_firewall = false;

@@ -183,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_unit_of_dbus_or_firewalld_needs_a_reboot() {
+        for (path, kind) in [
+            ("etc/systemd/system/firewalld.service", Kind::Added),
+            ("etc/systemd/system/dbus.service", Kind::Replaced),
+            ("etc/systemd/system/dbus.service.d/own.conf", Kind::Removed),
+        ] {
+            let reboot = format!("needs a reboot to apply /{path}");
+            assert_eq!(of(&[(path, kind)]), [reboot]);
+        }
+    }
+
+    #[test]
     fn each_kind_of_changed_file_has_its_effect() {
         for (path, kind, expected) in [
             (

@@ -116,6 +116,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::test_root::is_root;
 
     fn write(root: &Path, files: &[(&str, &str)]) {
         for (path, text) in files {
@@ -187,12 +188,7 @@ mod tests {
 
     #[test]
     fn a_setting_of_the_running_kernel_is_restored() {
-        if !nix::unistd::geteuid().is_root() {
-            // Call `writeln!`, because the test harness would capture the output of `eprintln!`.
-            let _ = writeln!(
-                std::io::stderr(),
-                "ignored: a_setting_of_the_running_kernel_is_restored: it needs root"
-            );
+        if !is_root("a_setting_of_the_running_kernel_is_restored") {
             return;
         }
         let folder = tempfile::tempdir().unwrap();

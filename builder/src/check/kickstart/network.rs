@@ -23,8 +23,13 @@ fn ipv4(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
     let why = format!("--bootproto is {bootproto}");
     if line.has("--noipv4") {
-        let why = "the line has --noipv4";
-        ignored(line, &OPTIONS, why, "remove --noipv4", out);
+        ignored(
+            line,
+            &OPTIONS,
+            "the line has --noipv4",
+            "remove --noipv4",
+            out,
+        );
     } else if bootproto == "static" {
         incomplete(line, out);
     } else {

@@ -157,11 +157,10 @@ fn restore_kernel_settings(state: &mut UpdateState, reversed: &[FileChange]) {
     say(advice.clone());
     let why = state.why.get_or_insert_default();
     if !why.contains(&advice) {
-        *why = [&why[..], &advice]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("; ");
+        if !why.is_empty() {
+            why.push_str("; ");
+        }
+        why.push_str(&advice);
     }
 }
 

@@ -87,8 +87,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Returns an error if a machine has switched itself off. Continues the reboots of
-    /// machines.
+    /// Returns an error if a machine has switched itself off. Continues the reboots of machines.
     fn nodes_are_on(&mut self) -> Result<()> {
         for node in &mut self.nodes {
             let is_running = node.is_running()?;
