@@ -30,6 +30,7 @@ pub(crate) use decide::LocalState;
 pub(crate) use exclusion::{exclusion_obstacle, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
+pub(crate) use running_cluster::refuse_restore_beside_running_cluster;
 
 use crate::data::{DataDirState, UnusableData};
 use crate::domain::{DiskId, InitialCluster};

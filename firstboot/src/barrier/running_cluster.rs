@@ -2,6 +2,7 @@
 //! member, after the first member was reinstalled from its old image. The node has no other member
 //! to query, but the other members list the node, so their etcd connects to the node's peer port.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +12,8 @@ use tokio::time::timeout;
 use super::restore_session::RestoreSession;
 use super::server::Listener;
 use crate::exit::refused;
+use crate::identity::Identity;
+use crate::membership::peer_tls;
 use crate::reason::ReasonId;
 
 /// Returns how long the node waits for a connection. etcd tries to connect to a listed member every
@@ -21,8 +24,8 @@ fn listen_time(cluster: &ClusterDocument) -> Duration {
 }
 
 /// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
-/// node. Only a machine with a certificate of the cluster's CA can connect. A restore is an operator's
-/// order, so this function does not refuse a restore.
+/// node. Only a machine with a certificate of the cluster's CA can connect. The function refuses no
+/// restore, because [`refuse_restore_beside_running_cluster`] has already run.
 pub(super) async fn refuse_running_cluster(
     cluster: &ClusterDocument,
     listener: &Listener,
@@ -31,21 +34,55 @@ pub(super) async fn refuse_running_cluster(
     if cluster.members.len() > 1 || session.is_some() {
         return Ok(());
     }
-    let mut notifier = listener.notifier();
-    let connected = notifier.wait_for(|counters| counters.etcd.is_some());
-    let Ok(Ok(counters)) = timeout(listen_time(cluster), connected).await else {
+    match connecting_etcd(cluster, listener).await {
+        None => Ok(()),
+        Some(from) => Err(refusal(
+            from,
+            "To bootstrap a second cluster instead, first switch off the machines of the old cluster, and \
+             then run `systemctl restart firstboot`",
+        )),
+    }
+}
+
+/// Refuses to restore a cluster with one member if the etcd of another member connects to this
+/// node. Does nothing if another process listens on the peer port, because that process is etcd or
+/// a firstboot that runs the same check.
+pub(crate) async fn refuse_restore_beside_running_cluster(identity: &Identity) -> Result<()> {
+    let cluster = &identity.cluster;
+    if cluster.members.len() > 1 {
+        return Ok(());
+    }
+    let tls = peer_tls::server(&identity.tls)?;
+    let Ok(listener) = Listener::open(identity.node.address, tls, Vec::new()).await else {
         return Ok(());
     };
-    let from = counters
-        .etcd
-        .map(|from| from.to_string())
-        .unwrap_or_default();
-    Err(refused(ReasonId::AnotherCluster.because(format!(
+    match connecting_etcd(cluster, &listener).await {
+        None => Ok(()),
+        Some(from) => Err(refusal(
+            from,
+            "To restore a second cluster instead, first switch off the machines of the old cluster, and \
+             then restore with --solo",
+        )),
+    }
+}
+
+/// Returns the address from which the etcd of another member connects to this node, or `None` if no
+/// etcd connects within the listen time.
+async fn connecting_etcd(cluster: &ClusterDocument, listener: &Listener) -> Option<IpAddr> {
+    let mut notifier = listener.notifier();
+    let connected = notifier.wait_for(|counters| counters.etcd.is_some());
+    match timeout(listen_time(cluster), connected).await {
+        Ok(Ok(counters)) => counters.etcd,
+        _ => None,
+    }
+}
+
+fn refusal(from: IpAddr, second_cluster: &str) -> anyhow::Error {
+    refused(ReasonId::AnotherCluster.because(format!(
         "etcd at {from} connects to this node as to a member of its cluster, but this image's \
-         recipe has no other member. Reinstall this node from the image of the newest recipe. To \
-         bootstrap a second cluster instead, first switch off the machines of the old cluster, and \
-         then run `systemctl restart firstboot`"
-    ))))
+         recipe has no other member. Reinstall this node from the image of the newest recipe. \
+         {second_cluster}"
+    )))
 }
 
 #[cfg(test)]
@@ -53,7 +90,6 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddrV4};
 
     use super::*;
-    use crate::membership::peer_tls;
     use crate::paths::PEER_PORT;
 
     /// Returns the result for a cluster with this number of members, after another member has

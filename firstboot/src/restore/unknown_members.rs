@@ -11,23 +11,17 @@ use crate::etcd::{Client, Member, installed_credentials};
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::output::say;
-use crate::paths;
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
+use crate::{barrier, paths};
 
-/// Checks the member list of etcd on this node. Does nothing if etcd does not answer. etcd also
-/// returns its list if it has no quorum.
+/// Checks the member list of etcd on this node. etcd also returns its list if it has no quorum. If
+/// etcd does not answer and the recipe has no other member, waits for a connection from another
+/// member's etcd.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
-    let Ok(credentials) = installed_credentials() else {
-        return Ok(());
+    let Ok(members) = block_on(own_member_list()) else {
+        return block_on(barrier::refuse_restore_beside_running_cluster(identity));
     };
-    let listed = block_on(async {
-        Client::connect(paths::OWN_CLIENT_URL, &credentials)
-            .await?
-            .members(false)
-            .await
-    });
-    let members = listed.unwrap_or_default();
     let unknown: Vec<String> = members
         .iter()
         .filter(|member| known(member, &identity.cluster).is_none())
@@ -44,6 +38,14 @@ pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()
         ));
     }
     Ok(())
+}
+
+async fn own_member_list() -> Result<Vec<Member>> {
+    let credentials = installed_credentials()?;
+    Client::connect(paths::OWN_CLIENT_URL, &credentials)
+        .await?
+        .members(false)
+        .await
 }
 
 /// Returns the name in the recipe of a member that etcd lists, or `None` if the recipe does not

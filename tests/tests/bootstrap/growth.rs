@@ -1,19 +1,29 @@
 //! Tests extending a cluster by changing the recipe. The image gets more nodes, and the old members
 //! remain unchanged.
 
-use anyhow::{Result, ensure};
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, etcdctl, wait_healthy};
-use tests::harness::trial;
+use tests::cluster::{boot_all, etcdctl, fingerprint, wait_healthy};
+use tests::harness::{long, trial};
+use tests::programs::recipe;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "a_cluster_grows_from_three_to_five_while_three_run_the_old_image",
-        REQUIREMENTS,
-        grow,
-    )]
+    vec![
+        trial(
+            "a_cluster_grows_from_three_to_five_while_three_run_the_old_image",
+            REQUIREMENTS,
+            grow,
+        ),
+        long(
+            "an_only_member_that_is_reinstalled_after_growth_starts_no_second_cluster",
+            REQUIREMENTS,
+            only_member,
+        ),
+    ]
 }
 
 fn grow() -> Result<()> {
@@ -23,7 +33,7 @@ fn grow() -> Result<()> {
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let before = bed.hosts[..3]
         .iter()
-        .map(tests::cluster::fingerprint)
+        .map(fingerprint)
         .collect::<Result<Vec<_>>>()?;
     let old = bed.provisioning.copy_output()?;
     bed.grow(5)?;
@@ -44,7 +54,7 @@ fn grow() -> Result<()> {
     );
     let after = bed.hosts[..3]
         .iter()
-        .map(tests::cluster::fingerprint)
+        .map(fingerprint)
         .collect::<Result<Vec<_>>>()?;
     ensure!(
         before == after,
@@ -108,7 +118,56 @@ fn leave_a_learner(bed: &mut Bed) -> Result<()> {
     )?;
     bed.hosts[0].check(&["sh", "-c", left_over])?;
 
-    std::fs::remove_file(bed.hosts[3].path(drop_in))?;
+    fs::remove_file(bed.hosts[3].path(drop_in))?;
     bed.hosts[3].cut_power()?;
+    Ok(())
+}
+
+/// A cluster grows from one member to three, and the first member is reinstalled from the old image,
+/// which contains only this member. Neither its first boot nor a restore makes a second cluster.
+fn only_member() -> Result<()> {
+    let three = fs::read_to_string(recipe("demo"))?;
+    let (first, rest) = three
+        .split_once("[[node]]\nname = \"etcd-2\"")
+        .context("the demo's recipe has no etcd-2")?;
+    let (_, network) = rest
+        .split_once("[network]")
+        .context("the demo's recipe has no [network]")?;
+    let mut bed = Bed::unbuilt()?;
+    bed.grow_from(&format!("{first}[network]{network}"), 1)?;
+    bed.hosts[0].boot()?;
+    wait_healthy(&bed.hosts[0], 1, CONVERGENCE_TIMEOUT)?;
+    etcdctl(&bed.hosts[0], "snapshot save /root/today.db")?;
+    let snapshot = fs::read(bed.hosts[0].path("/root/today.db"))?;
+    bed.grow_from(&three, 3)?;
+    for host in &mut bed.hosts[1..] {
+        host.boot()?;
+    }
+    for host in &bed.hosts {
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    }
+
+    bed.hosts[0].cut_power()?;
+    bed.replace_disk(0)?;
+    fs::write(bed.hosts[0].path("/root/today.db"), snapshot)?;
+    bed.hosts[0].boot()?;
+    wait_said(
+        &bed.hosts[0],
+        &["as to a member of its cluster", "[another-cluster]"],
+    )?;
+    let restore = bed.hosts[0].run(&["firstboot", "restore", "/root/today.db"])?;
+    ensure!(
+        restore.code() == 3 && restore.stderr.contains("[another-cluster]"),
+        "{restore:?}"
+    );
+    ensure!(!bed.hosts[0].path("/var/lib/etcd/data").exists());
+
+    // The newest image also contains the other members, so the node returns to their cluster.
+    bed.hosts[0].cut_power()?;
+    bed.reinstall(0)?;
+    bed.hosts[0].boot()?;
+    for host in &bed.hosts {
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    }
     Ok(())
 }

@@ -62,6 +62,7 @@ fn leave() -> Result<()> {
         "a dry run removed the member"
     );
 
+    waits_for_a_restart(&bed, leads, other)?;
     killed_leader_leaves(&mut bed, leads, one)?;
 
     // The member that left stays out after a reboot.
@@ -98,6 +99,18 @@ fn leave() -> Result<()> {
     // More members leave, without a power cut, until one member remains.
     leave_down_to_one(&bed, one, leads, other)?;
     Ok(())
+}
+
+/// Checks that a member does not leave while another member has the restart lock.
+fn waits_for_a_restart(bed: &Bed, leaving: usize, restarting: usize) -> Result<()> {
+    let lock = format!("put /etcd-image/restart {}", bed.hosts[restarting].name());
+    etcdctl(&bed.hosts[restarting], &lock)?;
+    let waits = bed.hosts[leaving].run(&["firstboot", "leave", "--deadline", "3"])?;
+    ensure!(
+        waits.code() == 4 && waits.stderr.contains("another member is restarting"),
+        "{waits:?}"
+    );
+    etcdctl(&bed.hosts[restarting], "del /etcd-image/restart").map(drop)
 }
 
 /// Makes the leader leave, and kills firstboot after it has written the order to leave to the

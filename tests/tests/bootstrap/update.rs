@@ -1,6 +1,7 @@
 //! Tests that a newer image rolls through a cluster, one node at a time, while clients write. On
 //! each node, the image passes its health check or is rolled back.
 
+mod kernel_setting;
 mod own_unit;
 
 use std::fs;
@@ -25,8 +26,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 /// A newer patch release of the minor version that the demo uses.
 const PATCH: &str = "3.5.35";
 
-/// The parts of a recipe that set a kernel setting and add a file.
-const SYSCTL: &str = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
+/// The part of a recipe that adds a file.
 const WORD: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -158,7 +158,7 @@ fn rolls() -> Result<()> {
     // The update changes the patch release of etcd, a file and a unit, and removes another file.
     let unit = own_unit::text("second");
     let files = [("word", "two\n"), ("own.service", &unit), own_unit::PRESET];
-    let sections = format!("{SYSCTL}{WORD}{}", own_unit::SECTIONS);
+    let sections = format!("{}{WORD}{}", kernel_setting::SECTION, own_unit::SECTIONS);
     build(&bed, &sections, &files)?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -194,7 +194,9 @@ fn rolls() -> Result<()> {
 
 /// Updates all nodes to an image that changes a kernel setting, and adds the operator's own files.
 fn adds_files(bed: &Bed) -> Result<()> {
-    make_sysctls_writable(bed)?;
+    bed.hosts
+        .iter()
+        .try_for_each(kernel_setting::allow_writes)?;
     let gone = "\"/etc/own/gone\" = \"gone\"\n";
     let unit = own_unit::text("first");
     let files = [
@@ -203,7 +205,11 @@ fn adds_files(bed: &Bed) -> Result<()> {
         ("own.service", &unit),
         own_unit::PRESET,
     ];
-    let sections = format!("{SYSCTL}{WORD}{gone}{}", own_unit::SECTIONS);
+    let sections = format!(
+        "{}{WORD}{gone}{}",
+        kernel_setting::SECTION,
+        own_unit::SECTIONS
+    );
     build(bed, &sections, &files)?;
     let check = update(&bed.hosts[0], "--check")?;
     let words = [
@@ -238,28 +244,13 @@ fn is_fetched_once(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// nspawn makes all of /proc/sys read-only, but the part below net belongs to the network
-/// namespace.
-fn make_sysctls_writable(bed: &Bed) -> Result<()> {
-    for host in &bed.hosts {
-        host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
-        host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;
-    }
-    Ok(())
-}
-
 fn have_setting_and_file(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         ensure!(
             host.read("/etc/own/word")? == "one\n",
             "the operator's file is wrong"
         );
-        let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
-        ensure!(
-            set.trim() == "611",
-            "tcp_keepalive_time on {} is {set}",
-            host.name()
-        );
+        kernel_setting::has_value(host, "611")?;
     }
     Ok(())
 }
@@ -324,11 +315,17 @@ fn fails() -> Result<()> {
     let bed = bed()?;
     let before = repack::read(&bed.provisioning.out())?;
     let kept = bed.provisioning.copy_output()?;
+    kernel_setting::allow_writes(&bed.hosts[0])?;
+    let setting = kernel_setting::read(&bed.hosts[0])?;
     // Replace etcd with a script that exits immediately.
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
         image.path("usr/local/bin/etcd"),
         "#!/bin/sh\necho 'no way' >&2\nexit 1\n",
+    )?;
+    fs::write(
+        image.path("etc/sysctl.d/99-own.conf"),
+        format!("{} = 612\n", kernel_setting::KEY),
     )?;
     image.pack(2, &bed.provisioning.signing_key()?)?;
     let client = Client::new(&bed.provisioning)?;
@@ -339,6 +336,7 @@ fn fails() -> Result<()> {
         8,
         &["the health check of the image 2 failed", "was rolled back"],
     )?;
+    kernel_setting::has_value(&bed.hosts[0], &setting)?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])?;
     let installed = bed.hosts[0].read("/etc/firstboot/installed")?;

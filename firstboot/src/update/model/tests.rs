@@ -317,7 +317,7 @@ fn five_nodes_in_random_orders_with_all_kinds_of_faults_violate_no_requirement()
         &[Image::Good, Image::Dies, Image::Good],
         &[Image::Good, Image::DiesLater, Image::Good],
     ];
-    let walks = if is_wide() { 1000 } else { 20 };
+    let walks = if is_wide() { 1000 } else { 5 };
     for nodes in [3, 5] {
         for images in images {
             for (reboots, reinstalls) in [(false, false), (true, false), (false, true)] {

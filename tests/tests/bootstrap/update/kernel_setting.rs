@@ -1,0 +1,33 @@
+//! The kernel setting that the images of the update tests change.
+
+use anyhow::{Result, ensure};
+use tests::host::Host;
+
+pub(super) const KEY: &str = "net.ipv4.tcp_keepalive_time";
+
+/// A recipe's section with the setting.
+pub(super) const SECTION: &str =
+    "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
+
+/// Allows writes to the settings of a host's network. systemd-nspawn makes all of /proc/sys
+/// read-only, but the part below net belongs to the network namespace.
+pub(super) fn allow_writes(host: &Host) -> Result<()> {
+    host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
+    host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;
+    Ok(())
+}
+
+pub(super) fn read(host: &Host) -> Result<String> {
+    let value = host.check(&["sysctl", "-n", KEY])?;
+    Ok(value.trim().to_owned())
+}
+
+pub(super) fn has_value(host: &Host, expected: &str) -> Result<()> {
+    let value = read(host)?;
+    ensure!(
+        value == expected,
+        "{KEY} on {} is {value}, not {expected}",
+        host.name()
+    );
+    Ok(())
+}
