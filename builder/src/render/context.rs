@@ -13,7 +13,7 @@ use super::packages;
 use crate::files;
 use crate::tuning::{self, Place, block, value};
 
-/// The digests by which the kickstart verifies its overlay and its cluster's key.
+/// The digests with which the kickstart verifies its overlay and its cluster's public key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OverlayDigests {
     /// The digest of the packed overlay.

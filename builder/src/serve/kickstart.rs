@@ -19,7 +19,8 @@ use crate::image_release;
 const SAY: &str = include_str!("../../../kickstart/scripts/say.sh");
 
 /// Records a request for the kickstart, if a node's machine sent it. The kickstart itself is
-/// public. Returns a different answer if the machine must not get the kickstart of the output.
+/// public. Returns another answer if the machine must not get the kickstart of the output, and
+/// otherwise `None`.
 pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<Option<Reply>> {
     if request.verb != Verb::Get {
         return Ok(None);
@@ -113,7 +114,7 @@ fn note_download(
 /// Returns the record of a node's installation after the node's machine downloaded the kickstart.
 ///
 /// Any program on the machine can download the kickstart. Without an earlier record, the download
-/// therefore does not begin an installation, after which the server would hand out the node's
+/// therefore does not begin an installation. Otherwise, the server would hand out the node's
 /// document although no operator has allowed this.
 fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
     let is_recorded = recorded.is_some();

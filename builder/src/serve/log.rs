@@ -1,6 +1,7 @@
 //! The log: one line of limited length, in printable ASCII, for each event, written by a separate
-//! thread. A client cannot use the log to fill the disk quickly, to forge a line, or to block the
-//! server when no one reads the log. A full disk stops only the log.
+//! thread. A client cannot use the log to fill the disk quickly or to forge a line. A client also
+//! cannot use the log to block the server if the reader of the log stops. A full disk stops only
+//! the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -187,8 +188,9 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old period has ended, and then returns the number of lines that
-    /// were dropped in the old period.
+    /// Begins a new period if the old period has ended. Returns the number of lines that were
+    /// omitted in the old period. Returns `None` if no line was omitted, or if the old period has
+    /// not ended.
     fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;

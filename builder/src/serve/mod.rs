@@ -90,12 +90,12 @@ pub(crate) struct Options {
     /// serves, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<InstallTree>,
-    /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
-    /// and its tree is the default for --tree
+    /// A folder that `builder mirror` has written. The server serves this folder at /mirror/. The
+    /// installation tree in this folder is the default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
     /// A folder with network boot loaders (grub with shim, pxelinux). The server serves this folder
-    /// below /loaders/, and generates the boot loaders' configurations there
+    /// at /loaders/, and generates the boot loaders' configurations that are requested there
     #[arg(long, value_name = "DIR", value_parser = folder)]
     loaders: Option<PathBuf>,
     /// Additional words for the installer's kernel line

@@ -57,7 +57,8 @@ fn deliver(
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     let now = now();
-    // Only the node and the operator have the digest of an earlier document.
+    // Only the node and the operator have the digest of an earlier document, so this digest proves
+    // that the machine is the node.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
@@ -88,8 +89,8 @@ fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Refuses to hand out a document whose window has closed, or that may have been handed out before
-/// the record began.
+/// Refuses to hand out a document if its download window has closed, or if the document may have
+/// been handed out before the record began.
 fn must_be_open(
     state: &ServerState,
     record: &Record,

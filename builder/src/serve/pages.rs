@@ -119,7 +119,7 @@ fn identity(
 ) -> Reply {
     match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD is refused, because it would have the side effects of a GET.
+        // A HEAD request is refused, because it would have the side effects of a GET request.
         Verb::Head | Verb::Post => not_allowed("GET"),
     }
 }

@@ -271,7 +271,8 @@ fn boot_from_network(
     match (off, on) {
         (Ok(()), Ok(())) => Ok(format!("`netboot`, `off` and `on` succeeded; {cycle}")),
         (Ok(()), Err(on)) => Err(format!("{cycle}; {on}")),
-        // The machine boots now if it was off, but not if it was on.
+        // If the machine was off, it boots from the network now. If the machine was on, it keeps
+        // running.
         (Err(off), Ok(())) => Err(format!("{cycle}; {off}; `netboot` and `on` succeeded")),
         (Err(off), Err(on)) => Err(format!("{cycle}; {off}; {on}")),
     }

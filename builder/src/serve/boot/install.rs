@@ -2,8 +2,8 @@
 
 use recipes::{Label, Mac, Sha256};
 
-/// The parameter in the kickstart's URL that names the image. A build may replace the image before
-/// the machine requests the kickstart.
+/// The parameter in the kickstart's URL that names the image. The URL needs this parameter, because
+/// a build may replace the image before the machine requests the kickstart.
 pub(in crate::serve) const IMAGE_PARAMETER: &str = "image";
 
 /// One installation.

@@ -1,7 +1,7 @@
-//! The records that `builder serve` keeps for each node: the progress of its installation, when its
-//! document was handed out, and which documents for the node the outputs contained. The
-//! installation and the delivery have separate files, because an operator can allow each of them
-//! again.
+//! The records that `builder serve` keeps for each node: the progress of its installation, the time
+//! at which its document was handed out, and the digests of the node's documents in the outputs
+//! that were served. The installation and the delivery have separate files, because an operator can
+//! allow each of them again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build          created by the cluster's first build; shows that a document
@@ -112,7 +112,7 @@ impl Record {
         self.read(node, INSTALL, "--install")
     }
 
-    /// Returns when each node's record of an installation was last written.
+    /// Returns the time at which each node's record of an installation was last written.
     pub(crate) fn installation_changes(&self) -> Result<BTreeMap<Label, SystemTime>> {
         let list = || -> io::Result<BTreeMap<Label, SystemTime>> {
             let mut changes = BTreeMap::new();
@@ -163,8 +163,8 @@ impl Record {
         self.write(node, SERVED, &served.split_off(surplus))
     }
 
-    /// Prevents all other processes and threads from changing the record until the returned file is
-    /// dropped.
+    /// Locks the record until the returned file is dropped. Other processes and threads that lock
+    /// the record wait for this lock.
     pub(crate) fn lock(&self) -> Result<File> {
         make(&self.folder)?;
         let path = self.folder.join(".lock");
