@@ -26,7 +26,7 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 /// Returns the time from which the newest of a node's certificates is valid.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
+/// Fails if a certificate cannot be read, or if its signer is not the node's CA.
 pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<UnixTime> {
     let newest = tls.pairs().map(|pair| not_before(&pair.cert, &tls.ca));
     newest.into_iter().try_fold(
@@ -59,7 +59,7 @@ fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
 /// third of that certificate's lifetime is left at the time `now`.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
+/// Fails if a certificate cannot be read, or if its signer is not the node's CA.
 pub(crate) fn expiry(
     tls: &NodeTls<DocumentCertificate>,
     now: UnixTime,

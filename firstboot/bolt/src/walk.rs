@@ -18,8 +18,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page. The value is false if a fault made other
-    /// pages unreachable.
+    /// Whether the walk checked the whole tree. The value is false if a fault may have hidden a
+    /// part of the tree from the walk.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,

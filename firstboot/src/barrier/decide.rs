@@ -158,8 +158,8 @@ pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Act
         {
             Action::Wait
         }
-        // The operator excludes a member that is not running, so the node first finds out whether
-        // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
+        // An excluded member should not be running, so the node first probes all excluded members.
+        // If etcd runs on an excluded member, a cluster already exists.
         _ if local.lacks_excluded(observations) => Action::Wait,
         _ if all_answered && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,

@@ -21,8 +21,8 @@ fn listen_time(cluster: &ClusterDocument) -> Duration {
 }
 
 /// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
-/// node. Only a machine with a certificate of the cluster's CA can connect. A restore is an operator's
-/// order, so this function does not refuse a restore.
+/// node. Only a machine with a certificate of the cluster's CA can connect. This function does not
+/// refuse a restore, because an operator ordered it.
 pub(super) async fn refuse_running_cluster(
     cluster: &ClusterDocument,
     listener: &Listener,
@@ -41,7 +41,7 @@ pub(super) async fn refuse_running_cluster(
         .map(|from| from.to_string())
         .unwrap_or_default();
     Err(refused(ReasonId::AnotherCluster.because(format!(
-        "etcd at {from} connects to this node as to a member of its cluster, but this image's \
+        "etcd at {from} treats this node as a member of its cluster, but this image's \
          recipe has no other member. Reinstall this node from the image of the newest recipe. To \
          bootstrap a second cluster instead, first switch off the machines of the old cluster, and \
          then run `systemctl restart firstboot`"

@@ -80,8 +80,8 @@ impl World {
         }
     }
 
-    /// Returns the nodes on which the node's voter is running. etcd reads its member id from its
-    /// WAL, so a node's etcd may also run as a member that is no longer a voter.
+    /// Returns the nodes whose etcd is running as the node's voter. etcd reads its member id from
+    /// its WAL, so a node's etcd may also run as a member that is no longer a voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
