@@ -137,10 +137,10 @@ impl Authority {
         Ok(WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build()?)
     }
 
-    /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all of `names` as a server certificate (an empty list requires nothing), and may also act as
-    /// a client certificate. etcd uses its server and peer certificates in both roles
-    /// (etcd-io/etcd#9785).
+    /// Checks that a certificate matches its key, that this authority has signed it, and that it is
+    /// valid now as a client certificate. The certificate must also be valid as a server
+    /// certificate for each name in `names`, which may be empty. etcd uses its server and peer
+    /// certificates in both roles (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();

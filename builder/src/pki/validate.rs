@@ -216,7 +216,7 @@ pub(super) enum ExpectedKey<'a> {
     Public(&'a [u8]),
 }
 
-/// Finds every mismatch of a certificate and its key. The list is empty if the node can use both.
+/// Finds every mismatch of a certificate and its key.
 pub(super) fn mismatches(
     cert_pem: &str,
     key: ExpectedKey<'_>,
@@ -258,7 +258,7 @@ pub(super) fn mismatches(
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // The chain is checked only if the certificate is valid now and has the client purpose,
-        // because otherwise the check would fail again for the same reasons.
+        // because otherwise the check of the chain would only repeat an earlier mismatch.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -180,8 +180,8 @@ impl Contents {
     }
 }
 
-/// Returns the path without a trailing slash if the path is UTF-8 and relative, and has no empty,
-/// `.` or `..` component and no control character.
+/// Returns the path without a trailing slash. Returns `None` if the path is absolute or not UTF-8,
+/// if it has an empty, `.` or `..` component, or if it contains a control character.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);

@@ -55,7 +55,7 @@ use crate::digest;
 use cache::CacheEntry;
 use digest_consensus::{StatedDigest, compare};
 
-/// The name of the list of upstream's digests, which is next to the tarball.
+/// The name of the file that lists upstream's digests. A mirror has this file next to the tarball.
 pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The requested release, and the sources from which the builder may obtain it.

@@ -32,8 +32,8 @@ pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<
     Ok(replaced.map(|refusal| text_reply(refusal.status, restart(&refusal))))
 }
 
-/// Returns the refusal to continue an installation if its boot script named an image other than
-/// that of the output.
+/// Returns a refusal if the boot script of the installation named an image other than the image of
+/// the output.
 fn replaced(state: &ServerState, request: &ClientRequest) -> Result<Option<Refusal>> {
     let Some(named) = request.query_value(IMAGE_PARAMETER) else {
         return Ok(None);

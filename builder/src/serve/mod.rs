@@ -1,8 +1,9 @@
 //! `builder serve`: serves an output over HTTP, so that a machine that boots from the network is
 //! installed and receives its document without an operator. The image is public. The server hands
-//! out a node's document only to the node's machine; a machine without an earlier document receives
-//! it only for a limited time. A machine that loads iPXE, grub or pxelinux from the network is
-//! installed once after the operator has allowed it, and then boots from its disk.
+//! out a node's document only to the node's machine. A machine without an earlier document receives
+//! the document only for a limited time. After the operator has allowed the installation, a machine
+//! that loads iPXE, grub or pxelinux from the network is installed once, and then boots from its
+//! disk.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it. `node_document` answers with a document, `install` with a script
@@ -233,8 +234,8 @@ fn kernel_words(words: &str) -> Result<String, String> {
     }
 }
 
-/// Returns the addresses on which the server listens: for all requests, and for certificate
-/// requests.
+/// Returns the endpoints of the server: one for all requests and, if `ca` is given, one for
+/// certificate requests over HTTPS with the cluster's own key.
 fn endpoints(
     options: &Options,
     ca: Option<&CertificateAuthority>,

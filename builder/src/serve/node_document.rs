@@ -1,4 +1,5 @@
-//! Delivers a node's document to the node's machine (firstboot's source `url`).
+//! Delivers a node's document to the node's machine. firstboot requests the document through its
+//! metadata source `url`.
 
 use std::time::SystemTime;
 
@@ -41,8 +42,7 @@ fn deliver(
     node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;
-    // A machine receives its document even if the lock file cannot be created because the disk is
-    // full.
+    // A machine receives its document even if a full disk prevents the creation of the lock file.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     if let Err(error) = cluster.note_served() {
         state.log.error(&error);

@@ -201,7 +201,8 @@ mod tests {
         }
     }
 
-    /// The board is open to this host, but without an output, the server cannot show it.
+    /// The board is open to this host. Without an output, the server cannot show the board, so the
+    /// expected status is 500.
     #[test]
     fn a_head_request_has_the_status_of_a_get_request() {
         let folder = tempfile::tempdir().unwrap();

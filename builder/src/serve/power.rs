@@ -195,8 +195,9 @@ impl Power {
     }
 }
 
-/// Refuses a path that is not an executable file, before the command is needed for the first
-/// machine. A command name without a slash is looked up in PATH at each call.
+/// Refuses a path that is not an executable file. The server calls this function at its start, and
+/// not only when it needs the command. A command name without a slash is looked up in PATH at each
+/// call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -213,8 +214,8 @@ fn check_program(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Decides whether a machine must boot from the network now: its installation has just been
-/// allowed, or its newest attempt has just failed and another attempt is left.
+/// Decides whether a machine must boot from the network now. This is the case if its installation
+/// has just been allowed, or if its newest attempt has just failed and another attempt is left.
 fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
     if before.is_some_and(|before| before.0 == now.0) {
         return false;

@@ -139,7 +139,7 @@ impl ServerState {
         }
     }
 
-    /// Logs an event, such as a delivery to a node or a report from it.
+    /// Logs an event, such as a delivery to a node or a report from a node.
     pub(super) fn log_event(
         &self,
         request: &ClientRequest,

@@ -54,8 +54,8 @@ pub fn get<R: ReadAt + ?Sized>(
         .map(|(_, value)| value))
 }
 
-/// The result of a lookup: whether the value is a bucket, and the value; or `None` if the key does
-/// not exist.
+/// The result of a lookup: whether the value is a bucket, and the value itself. The result is
+/// `None` if the key does not exist.
 type Found = Option<(bool, Vec<u8>)>;
 
 struct Pages<'f, R: ReadAt + ?Sized> {

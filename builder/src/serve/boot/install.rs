@@ -56,7 +56,8 @@ impl Install<'_> {
     /// Returns the kernel's arguments, except `BOOTIF`.
     ///
     /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
-    /// (dracut/anaconda-netroot.sh), and not every server accepts two slashes.
+    /// (dracut/anaconda-netroot.sh). The argument therefore omits the URL's own slash, because not
+    /// every server accepts two slashes.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,

@@ -36,7 +36,7 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) installed: Option<SystemTime>,
-    /// The record from before the node asked to be installed again. If the node withdraws its
+    /// The record that the node's request for a reinstallation replaced. If the node withdraws its
     /// request, the server restores this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Box<Self>>,

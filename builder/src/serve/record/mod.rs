@@ -144,15 +144,16 @@ impl Record {
         self.write(node, DOCUMENT, delivery)
     }
 
-    /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator have the digests of the node's documents. A damaged record is
-    /// treated as empty, so the machine cannot prove its identity with an earlier document.
+    /// Returns the digests of the newest documents that the served outputs contained for a node.
+    /// Only the node and the operator have these digests, so a machine proves its identity with
+    /// such a digest. A damaged record is treated as empty. In this case, the machine cannot prove
+    /// its identity with an earlier document.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
     }
 
-    /// Records that an output contains the document with this digest for a node.
+    /// Records that an output contains a node's document with this digest.
     pub(crate) fn note_served(&self, node: &Label, digest: Sha256) -> Result<()> {
         let mut served = self.served(node);
         if served.contains(&digest) {
