@@ -113,9 +113,9 @@ fn note_download(
 
 /// Returns the record of a node's installation after the node's machine downloaded the kickstart.
 ///
-/// Any program on the machine can download the kickstart. Without an earlier record, the download
-/// therefore does not begin an installation. Otherwise, the server would hand out the node's
-/// document although no operator has allowed this.
+/// Any program on the machine can download the kickstart, and the server hands out the node's
+/// document after an installation has begun. If there is no earlier record, no operator has allowed
+/// an installation, so the download does not begin an installation.
 fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
     let is_recorded = recorded.is_some();
     let mut installation = recorded.unwrap_or_default();

@@ -195,9 +195,9 @@ impl Power {
     }
 }
 
-/// Refuses a path that is not an executable file. The server calls this function at its start, and
-/// not only when it needs the command. A command name without a slash is looked up in PATH at each
-/// call.
+/// Refuses a path that is not an executable file. The server calls this function at its start, so
+/// the operator learns of a wrong path immediately. A command name without a slash is looked up in
+/// PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());

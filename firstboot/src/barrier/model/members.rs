@@ -27,8 +27,8 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the second number of its [`Member`] that is a voter, or `None` if the node is
-    /// not a voter.
+    /// For each node, the second number of the [`Member`] that is the node's voter, or `None` if
+    /// the node is not a voter.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has been rebuilt.
     members: Vec<u8>,
