@@ -3,8 +3,9 @@
 # replaces the folder OUT.
 #
 # The same programs and documents produce the same bytes: owners, modes, order and times are fixed.
-# The time is SOURCE_DATE_EPOCH if it is set, or the commit's time in a Git repository, or
-# 2000-01-01. ETCD_IMAGE_DIST is the path of an already built `dist` program.
+# The time is SOURCE_DATE_EPOCH if this variable is set. Otherwise, the time is that of the commit
+# in a Git repository, and 2000-01-01 elsewhere. ETCD_IMAGE_DIST is the path of an already built
+# `dist` program.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC

@@ -1,5 +1,5 @@
 //! `builder plan`: shows the planned contents of a recipe's image, with the CentOS 7 guide's
-//! settings next to the image's own. The command does not download anything.
+//! settings next to the image's settings. The command does not download anything.
 
 mod contents;
 mod text;

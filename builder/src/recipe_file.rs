@@ -9,7 +9,7 @@ use recipes::Recipe;
 use crate::check;
 use crate::text_file::{Fingerprint, fingerprint};
 
-/// A recipe whose nodes generate their keys themselves, with the recipe's file.
+/// A recipe and its file. The recipe's nodes generate their keys themselves.
 #[derive(Debug)]
 pub(crate) struct RecipeFile {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct RecipeFile {
 impl RecipeFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // The fingerprint is taken before the content is read, so that the next call detects a
-        // change in between.
+        // change between these two steps.
         let fingerprint = fingerprint(path);
         let recipe = read(path)?;
         let fingerprint = fingerprint.with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,5 +1,5 @@
-//! The settings of an image, with the reasons and with the values of the guide that this project
-//! replaces (docs/guide.md). The builder computes the settings for one recipe from the table
+//! The settings of an image, with their reasons and with the corresponding values in the guide
+//! (docs/guide.md). The builder computes the settings for one recipe from the table
 //! kickstart/tuning/settings.toml.
 
 mod block;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Where the documents are installed.
+/// The folder in which the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
 /// The operator's documents, except the manual pages. The documents keep their paths, so that the
@@ -21,7 +21,7 @@ const READ: [&str; 6] = [
     "recipes",
 ];
 
-/// Only files with these extensions are copied from the folders in `READ`, that is, Markdown,
+/// The extensions of the files that are copied from the folders in `READ`. The files are Markdown,
 /// pictures and the ready recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
@@ -85,7 +85,7 @@ impl Tree {
         self.put(&format!("{DOCUMENTS}/{path}"), bytes, 0o644)
     }
 
-    /// Writes one file to a path below the root, creating the folders above it.
+    /// Writes one file to a path below the root, and creates the folders above it.
     pub(crate) fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let path = Path::new(path);
         let mut folder = self.root.clone();

@@ -26,7 +26,7 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 /// Returns the time from which the newest of a node's certificates is valid.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
+/// Fails if a certificate cannot be read, or if its signer is not the node's CA.
 pub(crate) fn newest_not_before(tls: &NodeTls<DocumentCertificate>) -> Result<UnixTime> {
     let newest = tls.pairs().map(|pair| not_before(&pair.cert, &tls.ca));
     newest.into_iter().try_fold(
@@ -59,7 +59,7 @@ fn not_before(cert: &str, ca: &str) -> Result<UnixTime> {
 /// third of that certificate's lifetime is left at the time `now`.
 ///
 /// # Errors
-/// Fails if the node's CA did not sign one of the certificates, or if a certificate cannot be read.
+/// Fails if a certificate cannot be read, or if its signer is not the node's CA.
 pub(crate) fn expiry(
     tls: &NodeTls<DocumentCertificate>,
     now: UnixTime,
@@ -137,10 +137,10 @@ impl Authority {
         Ok(WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build()?)
     }
 
-    /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all of `names` as a server certificate (an empty list requires nothing), and may also act as
-    /// a client certificate. etcd uses its server and peer certificates in both roles
-    /// (etcd-io/etcd#9785).
+    /// Checks that a certificate matches its key, that this authority has signed it, and that it is
+    /// valid now as a client certificate. The certificate must also be valid as a server
+    /// certificate for each name in `names`, which may be empty. etcd uses its server and peer
+    /// certificates in both roles (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();

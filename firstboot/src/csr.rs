@@ -46,8 +46,8 @@ fn about(cluster: &ClusterDocument, machine: &Machine) -> String {
     format!("cluster {}, {machine}", cluster.name)
 }
 
-/// Returns the request for the keys that need certificates, with their fingerprint, or `None` if
-/// this node has not created any keys.
+/// Returns the request for the keys that need certificates, and the fingerprint of these keys.
+/// Returns `None` if this node has not created any keys.
 pub(crate) fn request(
     own: &OwnKeys,
     cluster: &ClusterDocument,
@@ -114,8 +114,8 @@ mod tests {
                 .args(["req", "-verify", "-noout", "-subject", "-in"])
                 .arg(&path)
                 .output();
-            // On a machine without openssl, only the builder verifies such requests, in
-            // tests/tests/cluster/own_keys.rs.
+            // On a machine without openssl, this test ends here. tests/tests/cluster/own_keys.rs
+            // tests such requests with the builder.
             let Ok(openssl) = openssl else { return };
             let said = String::from_utf8_lossy(&openssl.stdout).into_owned()
                 + &String::from_utf8_lossy(&openssl.stderr);

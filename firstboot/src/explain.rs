@@ -1,6 +1,6 @@
 //! `firstboot explain`: prints the journal as sentences. The command reads only local files, so it
-//! works without a network. With `--sources`, the command shows the answers of the metadata sources
-//! in this boot.
+//! works without a network. With `--sources`, the command shows the answers that the metadata
+//! sources gave in this boot.
 
 mod sources;
 

@@ -78,12 +78,12 @@ impl Role {
             .collect()
     }
 
-    /// Returns the common name. If authentication is enabled, etcd uses the common name of a
-    /// client's certificate as the user name (`--client-cert-auth`, etcd's "Using TLS common
-    /// name"). The common name of the node's own client must be `root`, because otherwise firstboot
-    /// could not list, remove and add members after authentication is enabled. etcd uses the common
-    /// name only for gRPC; its JSON gateway ignores the common name (observed with 3.4.23 and
-    /// 3.6.14).
+    /// Returns the common name. If authentication and `--client-cert-auth` are enabled, etcd uses
+    /// the common name of a client's certificate as the user name (see "Using TLS common name" in
+    /// etcd's documentation). The common name of the node's own client certificate must be `root`,
+    /// because otherwise firstboot could not list, remove and add members after authentication is
+    /// enabled. etcd uses the common name only for gRPC; its JSON gateway ignores the common name
+    /// (observed with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
         // A common name has at most 64 characters (RFC 5280, appendix A). The short name is
         // sufficient, because TLS libraries check the SANs and not the common name.
@@ -164,9 +164,9 @@ impl Mismatch {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
-    /// Returns whether TLS or etcd would fail with the mismatched certificate, whether or not the
-    /// builder issued it. Any other mismatch is acceptable in a ready-made certificate, but is a
-    /// reason to reissue a certificate that the builder issued.
+    /// Returns whether TLS or etcd would fail with the mismatched certificate. Any other mismatch
+    /// is acceptable in a ready-made certificate, but is a reason to reissue a certificate that the
+    /// builder issued.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -211,11 +211,12 @@ impl Requirements<'_> {
 pub(super) enum ExpectedKey<'a> {
     /// The private key (PEM) in the file next to the certificate, if the file exists.
     Private(Option<&'a str>),
-    /// A key whose private half only the node holds, as a `SubjectPublicKeyInfo` in DER.
+    /// The public half of a key whose private half only the node holds. The format is a
+    /// `SubjectPublicKeyInfo` in DER.
     Public(&'a [u8]),
 }
 
-/// Finds every mismatch of a certificate and its key. The list is empty if the node can use both.
+/// Finds every mismatch of a certificate and its key.
 pub(super) fn mismatches(
     cert_pem: &str,
     key: ExpectedKey<'_>,
@@ -257,7 +258,7 @@ pub(super) fn mismatches(
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // The chain is checked only if the certificate is valid now and has the client purpose,
-        // because otherwise the check would fail again for the same reasons.
+        // because otherwise the check of the chain would only repeat an earlier mismatch.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -14,8 +14,8 @@ pub(crate) fn tarball(version: EtcdVersion) -> String {
     format!("{}.tar.gz", top(version))
 }
 
-/// Returns the URL of one of a release's files, MIRROR/vX.Y.Z/NAME, or `None` if the mirror's URL
-/// is not HTTP or HTTPS.
+/// Returns the URL of a release's file, `MIRROR/vX.Y.Z/NAME`. Returns `None` if the mirror's URL is
+/// not HTTP or HTTPS.
 pub(crate) fn on(mirror: &Url, version: EtcdVersion, name: &str) -> Option<Url> {
     let mut url = mirror.clone();
     if !["http", "https"].contains(&url.scheme()) {

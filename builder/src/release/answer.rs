@@ -43,8 +43,8 @@ pub(crate) enum Step {
     TooLarge(u64),
 }
 
-/// Decides how to proceed after the answer to a request for the bytes from offset `have` on. If
-/// `have` is 0, the request had no Range.
+/// Decides how to proceed after an answer. The request asked for the bytes from the offset `have`
+/// on. If `have` is 0, the request had no Range.
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {

@@ -1,5 +1,5 @@
-//! The cache of releases. The cache contains a tarball CACHE/releases/DIGEST.tar.gz for each
-//! release, and the files that belong to it.
+//! The cache of releases. For each release, the cache contains the tarball
+//! `CACHE/releases/DIGEST.tar.gz`, and the files that belong to the tarball.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;

@@ -17,8 +17,8 @@ const MOST_ENTRIES: usize = 10_000;
 /// decompression bomb unpacks to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
-/// The plausible sizes of a program. An etcd binary has a size of 14 to 27 MB. A file outside these
-/// limits is not an etcd program, despite its name.
+/// The range in which a program's size is plausible. The binaries of etcd have sizes of 14 to 27
+/// MB. A file whose size is outside the plausible range is not an etcd program, despite its name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
 /// A program of an etcd release.
@@ -28,7 +28,7 @@ pub(crate) enum Program {
     Etcd,
     /// The command-line client of etcd.
     Etcdctl,
-    /// The tool for data directories, part of etcd from 3.5 on.
+    /// The tool for data directories. The releases contain this tool from 3.5 on.
     Etcdutl,
 }
 
@@ -46,7 +46,8 @@ pub(crate) enum Problem {
          version?"
     )]
     Outside(String),
-    /// The entry is neither a file nor a folder, or is one where the other is expected.
+    /// The entry is neither a file nor a folder, is a file in place of a folder, or is a folder in
+    /// place of a program.
     #[error("it is {0}, which no upstream release has at this path: the tarball is not upstream's")]
     NotPlain(&'static str),
     /// The entry is a duplicate of an earlier entry.
@@ -179,8 +180,8 @@ impl Contents {
     }
 }
 
-/// Returns the path without a trailing slash if the path is UTF-8 and relative, and has no empty,
-/// `.` or `..` component and no control character.
+/// Returns the path without a trailing slash. Returns `None` if the path is absolute or not UTF-8,
+/// if it has an empty, `.` or `..` component, or if it contains a control character.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// The digest that a SHA256SUMS from a mirror or an operator states for the release.
+/// The digest that the SHA256SUMS file of a mirror or of the operator states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatedDigest {
     /// The URL or path of the SHA256SUMS.
@@ -41,8 +41,8 @@ pub(crate) enum Outlier {
     All,
 }
 
-/// Compares the stated digests. The table may lack the version, and there may be no SHA256SUMS; a
-/// source without a digest contradicts no other source.
+/// Compares the stated digests. The table may lack the version, and there may be no SHA256SUMS. A
+/// source without a digest does not contradict the other sources.
 pub(crate) fn compare(
     version: EtcdVersion,
     recipe: Sha256,

@@ -25,7 +25,7 @@ pub(crate) struct Evidence {
     /// Whether the project's table of upstream digests lists this version. If the table lists the
     /// version, the digests agree, because otherwise the build would have stopped.
     pub(crate) in_table: bool,
-    /// The result from SHA256SUMS.
+    /// The result of the comparison with SHA256SUMS.
     pub(crate) sums: Sums,
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum Origin {
     File,
 }
 
-/// The result from SHA256SUMS for a release.
+/// The result of the comparison of a release with SHA256SUMS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
     /// SHA256SUMS agrees with the recipe. The string is the URL or path of SHA256SUMS.
@@ -48,8 +48,8 @@ pub(crate) enum Sums {
     /// SHA256SUMS could not be obtained, or does not list the release. The first string is the URL
     /// or path of SHA256SUMS, and the second string is the reason.
     Missing(String, String),
-    /// SHA256SUMS was not consulted, because the bytes were in the cache, or the operator's file
-    /// has no SHA256SUMS next to it that lists the release.
+    /// SHA256SUMS was not consulted. Either the bytes were in the cache, or the folder of the
+    /// operator's file contains no SHA256SUMS that lists the release.
     NotAsked,
 }
 

@@ -40,10 +40,10 @@ enum Attempt {
 }
 
 impl Fetch<'_> {
-    /// Downloads the file with this digest and at most `limit` bytes from `url` to `path`, and
-    /// continues after the bytes that `part` already contains. Only verified bytes are moved to
-    /// `path`. Returns the file's size. The outer error is a fault of this machine, such as a full
-    /// disk, and the inner error is a fault of the mirror.
+    /// Downloads a file of at most `limit` bytes from `url` to `path`, and verifies the file's
+    /// digest. Continues after the bytes that `part` already contains. Only verified bytes are
+    /// moved to `path`. Returns the file's size. The outer error is a fault of this machine, such
+    /// as a full disk, and the inner error is a fault of the mirror.
     pub(crate) fn verified(
         &self,
         url: &Url,
@@ -84,8 +84,8 @@ impl Fetch<'_> {
     }
 
     /// Downloads the file at `url`, whose digest is not known, to `path`. The download does not
-    /// resume a partial file of an earlier run, because without a digest, nothing would detect a
-    /// part of another file. Returns the file's size and digest.
+    /// resume a partial file of an earlier run, because without a digest, the builder could not
+    /// detect that this part belongs to another file. Returns the file's size and digest.
     pub(crate) fn unverified(
         &self,
         url: &Url,

@@ -7,9 +7,10 @@
 //!
 //! The cache belongs to the operator, like a compiler's cache, so the digests in the cache protect
 //! only against damage. The recipe's digest, the table and SHA256SUMS protect against a forged
-//! release. Before the builder unpacks anything, it compares the recipe's digest with the table
-//! and, unless the release is in the cache, with the mirror's SHA256SUMS, or with the one next to
-//! the operator's file, if it exists.
+//! release. Before the builder unpacks anything, it compares the recipe's digest with the table.
+//! For a download, it also compares the recipe's digest with the mirror's SHA256SUMS. For an
+//! operator's file, it also compares the recipe's digest with the SHA256SUMS next to this file. If
+//! there is no such SHA256SUMS, the builder omits the comparison.
 
 mod address;
 mod answer;
@@ -54,7 +55,7 @@ use crate::digest;
 use cache::CacheEntry;
 use digest_consensus::{StatedDigest, compare};
 
-/// The name of the list of upstream's digests, which is next to the tarball.
+/// The name of the file that lists upstream's digests. A mirror has this file next to the tarball.
 pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The requested release, and the sources from which the builder may obtain it.

@@ -88,9 +88,9 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// Returns the programs that an earlier build unpacked, provided that each program that is not
-/// `shelved` still matches the list of digests. The programs are written without fsync, because the
-/// digests reveal any damage after a power failure.
+/// Returns the programs that an earlier build unpacked. Returns `None` if a program is missing, or
+/// if a program that is not `shelved` does not match the list of digests. The programs are written
+/// without fsync, because the digests reveal any damage after a power failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,
@@ -121,8 +121,8 @@ fn unpacked(
             size,
         })
     };
-    // Each program is hashed in its own thread, because hashing is the only work for which a build
-    // with a warm cache waits.
+    // Each program is hashed in its own thread, because a build with a warm cache mainly waits for
+    // this work.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
         let threads: Vec<_> = programs
             .iter()
@@ -160,7 +160,7 @@ fn unpack(
         inner: file,
         hash: Hash::default(),
     };
-    // Headers and padding take up space in addition to the files.
+    // The limit is larger than `MOST_BYTES`, because the archive also contains headers and padding.
     let inflated = MultiGzDecoder::new(&mut raw).take(MOST_BYTES + (MOST_BYTES >> 3));
     let mut reader = tar::Archive::new(inflated);
     let mut contents = Contents::new(version);

@@ -13,7 +13,8 @@ use super::packages;
 use crate::files;
 use crate::tuning::{self, Place, block, value};
 
-/// The digests by which the kickstart verifies its overlay and its cluster's key.
+/// The digests with which the kickstart verifies its overlay, and checks that a kept disk belongs
+/// to its cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OverlayDigests {
     /// The digest of the packed overlay.
@@ -152,7 +153,7 @@ struct Selinux {
 #[derive(Debug, Serialize)]
 struct Backup {
     on_calendar: String,
-    /// The only folder to which the backup may write.
+    /// The folder to which the backup may write in addition to `/var/backups/etcd`.
     folder: String,
 }
 
@@ -172,7 +173,8 @@ struct Renewal {
 #[derive(Debug, Serialize)]
 struct Overlay {
     sha256: String,
-    /// The digest of the public key in the overlay. No other cluster has the same key.
+    /// The digest of the public key in the overlay. The kickstart compares this digest with the key
+    /// on a kept disk, because no other cluster has the same key.
     trust: String,
 }
 

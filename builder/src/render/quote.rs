@@ -9,12 +9,12 @@ pub(crate) fn is_word(text: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c))
 }
 
-/// Puts one word in single quotes, in which neither a shell nor Python's shlex treats any character
-/// as special. pykickstart splits its lines with shlex in POSIX mode (pykickstart rhel7-branch,
-/// parser.py).
+/// Puts one word in single quotes. Between single quotes, only the single quote itself is special
+/// to a shell and to Python's shlex. pykickstart splits its lines with shlex in POSIX mode
+/// (pykickstart rhel7-branch, parser.py).
 pub(crate) fn shell(text: &str) -> Result<String, Error> {
-    // A line break would end the command despite the quotes, and a line with only `%end` would end
-    // the whole section.
+    // In a kickstart, a line break would end the command despite the quotes, and a line with only
+    // `%end` would end the whole section.
     if text.chars().any(char::is_control) {
         let message = format!("{text:?} has a control character, which a kickstart cannot contain");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
@@ -22,8 +22,8 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// Returns a timer's schedule, in the format of systemd.time(7), unchanged. Checks only its
-/// characters.
+/// Checks the characters of a timer's schedule, which has the format of systemd.time(7), and
+/// returns the schedule unchanged.
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text

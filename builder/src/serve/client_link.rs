@@ -8,8 +8,8 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// The states of an entry whose network card has answered, or that an operator has set
-// (linux/neighbour.h).
+// The states of a neighbour entry for which a network card has answered, or which an operator has
+// set (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;

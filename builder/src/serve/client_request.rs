@@ -232,8 +232,8 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Returns the host that the request names. HTTP/1.1 requires exactly one host. A host in the URI
-/// takes precedence (RFC 9112, 3.2).
+/// Returns the host that the request names. HTTP/1.1 requires exactly one `Host` header. A host in
+/// the URI takes precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request(RefusalId::Host, why);
     let mut all = head.headers.get_all(HOST).iter();

@@ -97,8 +97,8 @@ impl ServedCluster {
     }
 
     /// Records the documents of this output. A machine that has one of these documents can later
-    /// prove its identity with that document, even if another server handed it out. The caller
-    /// holds the record's lock.
+    /// prove its identity with the document, even if another server handed out the document. The
+    /// caller holds the record's lock.
     pub(super) fn note_served(&self) -> Result<()> {
         if self.is_noted.load(Ordering::Relaxed) {
             return Ok(());

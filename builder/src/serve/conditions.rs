@@ -63,7 +63,7 @@ impl Conditions {
         let is_after = |date: &Option<String>| -> Option<bool> {
             Some(modified? > http_date(date.as_deref()?)?)
         };
-        // A file has no tag, so only `*` matches it.
+        // A file has no entity tag, so only `*` matches it.
         let any = |tags: &str| tags.trim() == "*";
         let wanted = match &self.if_match {
             Some(tags) => any(tags),

@@ -78,7 +78,7 @@ impl Connections {
     }
 
     /// Returns a slot for a connection from an address, or `None` if the connection must be closed.
-    /// May end another source's oldest connection.
+    /// This call may end the oldest connection of another source.
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);

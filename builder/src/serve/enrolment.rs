@@ -1,7 +1,7 @@
 //! Signs the requests of nodes that generate their keys themselves. The server identifies the
-//! machine in the same way as when it hands out a document. A node's first keys are recorded as its
-//! keys, so that no other machine is ever enrolled in the node's place unless an operator approves
-//! the new keys.
+//! machine in the same way as when it hands out a document. The server records a node's first keys
+//! as the node's keys. Another machine is therefore enrolled in the node's place only if an
+//! operator approves the new keys.
 
 use anyhow::Result;
 use hyper::StatusCode;

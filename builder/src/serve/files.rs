@@ -43,9 +43,9 @@ impl FileAnswer {
     }
 }
 
-/// Opens a regular file below a folder without following links. Returns `None` if there is no such
-/// file. If this function followed links, a user who can create a link in a public folder could
-/// publish any file that this program can read.
+/// Opens a regular file below a folder, but does not follow links. Returns `None` if there is no
+/// such file. If this function followed links, a user who can create a link in a public folder
+/// could publish any file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some((last, above)) = parts.split_last() else {
@@ -78,8 +78,9 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// Builds the answer to a request for a file: the file, the requested part of the file, or only a
-/// status if a condition fails or the range is outside the file.
+/// Builds the answer to a request for a file. The answer contains the file, or the requested part
+/// of the file. If a condition fails, or if the range is outside the file, the answer contains only
+/// a status.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();

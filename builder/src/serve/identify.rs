@@ -125,10 +125,10 @@ pub(super) fn identify<'a>(
 
 /// Checks that the request of a machine that claims to be a node comes from that node's location.
 ///
-/// If the address is on a network of this host and the recipe states the node's MAC address, the
-/// network card that answers for the address must be the node's card. If another machine uses the
-/// node's address, the card of that machine answers. In all other cases, the machine must have the
-/// node's address. This host itself is never a node.
+/// If the request's address is on a network of this host and the recipe states the node's MAC
+/// address, the network card that answers for the address must be the node's card. This condition
+/// detects another machine that uses the node's address. In all other cases, the request must come
+/// from the node's address. This host itself is never a node.
 pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {

@@ -34,8 +34,8 @@ pub(super) fn page(state: &ServerState) -> Result<Reply> {
         "WHY",
     ]);
     for node in cluster.nodes.iter() {
-        // If a record cannot be read, the node's row shows the error, so that the other nodes are
-        // still listed.
+        // If the record of a node cannot be read, only the row of this node shows the error. The
+        // other nodes are still listed.
         let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {
             why: Some(with_causes(&error)),
             ..Row::default()

@@ -31,8 +31,8 @@ pub(super) fn grub_head() -> Reply {
 }
 
 /// Answers a machine that boots from the network. A machine that does not state its identity
-/// receives the first script. A refusal is a script too, because no boot loader shows the text of
-/// an error.
+/// receives the first script. A refusal is also a script, because the boot loaders do not show the
+/// text of an error.
 pub(super) fn boot_script(
     state: &ServerState,
     request: &ClientRequest,
@@ -244,9 +244,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden(RefusalId::NoRecord, why)
 }
 
-/// Returns whether no installation is recorded, or whether the newest installation began no later
-/// than a given time. An installation that is allowed but has not started does not
-/// count as begun.
+/// Returns true if no installation is recorded, or if the newest installation began at or before
+/// the given time. An installation that is allowed but has not started does not count as begun.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }

@@ -19,7 +19,8 @@ use crate::image_release;
 const SAY: &str = include_str!("../../../kickstart/scripts/say.sh");
 
 /// Records a request for the kickstart, if a node's machine sent it. The kickstart itself is
-/// public. Returns a different answer if the machine must not get the kickstart of the output.
+/// public. Returns another answer if the machine must not get the kickstart of the output, and
+/// otherwise `None`.
 pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<Option<Reply>> {
     if request.verb != Verb::Get {
         return Ok(None);
@@ -31,8 +32,8 @@ pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<
     Ok(replaced.map(|refusal| text_reply(refusal.status, restart(&refusal))))
 }
 
-/// Returns the refusal to continue an installation if its boot script named an image other than
-/// that of the output.
+/// Returns a refusal if the boot script of the installation named an image other than the image of
+/// the output.
 fn replaced(state: &ServerState, request: &ClientRequest) -> Result<Option<Refusal>> {
     let Some(named) = request.query_value(IMAGE_PARAMETER) else {
         return Ok(None);
@@ -112,9 +113,9 @@ fn note_download(
 
 /// Returns the record of a node's installation after the node's machine downloaded the kickstart.
 ///
-/// Any program on the machine can download the kickstart. Without an earlier record, the download
-/// therefore does not begin an installation, after which the server would hand out the node's
-/// document although no operator has allowed this.
+/// Any program on the machine can download the kickstart, and the server hands out the node's
+/// document after an installation has begun. If there is no earlier record, no operator has allowed
+/// an installation, so the download does not begin an installation.
 fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
     let is_recorded = recorded.is_some();
     let mut installation = recorded.unwrap_or_default();

@@ -1,6 +1,7 @@
-//! The log: one line of limited length, in printable ASCII, for each event, written by a separate
-//! thread. A client cannot use the log to fill the disk quickly, to forge a line, or to block the
-//! server when no one reads the log. A full disk stops only the log.
+//! The log, which a separate thread writes. Each event is one line of printable ASCII, whose length
+//! is limited. A client cannot use the log to fill the disk quickly or to forge a line. A client
+//! also cannot use the log to block the server if the reader of the log stops. A full disk stops
+//! only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,8 +19,8 @@ use crate::exit::with_causes;
 
 /// The maximum length of the text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// The period to which the limits on lines apply: the limit for each client, and the limit for all
-/// clients together.
+/// The period to which the following limits apply: the number of lines for each client, and the
+/// number of lines for all clients together.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;
@@ -150,7 +151,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// Converts text to printable ASCII, and truncates the result to the length of a line.
+/// Converts text to printable ASCII, and truncates the result to the maximum length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -187,8 +188,9 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old period has ended, and then returns the number of lines that
-    /// were dropped in the old period.
+    /// Begins a new period if the old period has ended. Returns the number of lines that were
+    /// omitted in the old period. Returns `None` if no line was omitted, or if the old period has
+    /// not ended.
     fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;

@@ -1,8 +1,9 @@
 //! `builder serve`: serves an output over HTTP, so that a machine that boots from the network is
 //! installed and receives its document without an operator. The image is public. The server hands
-//! out a node's document only to the node's machine; a machine without an earlier document receives
-//! it only for a limited time. A machine that loads iPXE, grub or pxelinux from the network is
-//! installed once after the operator has allowed it, and then boots from its disk.
+//! out a node's document only to the node's machine. A machine without an earlier document receives
+//! the document only for a limited time. After the operator has allowed the installation, a machine
+//! that loads iPXE, grub or pxelinux from the network is installed once, and then boots from its
+//! disk.
 //!
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it. `node_document` answers with a document, `install` with a script
@@ -90,12 +91,12 @@ pub(crate) struct Options {
     /// serves, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<InstallTree>,
-    /// A folder that `builder mirror` has written. The server serves this folder below /mirror/,
-    /// and its tree is the default for --tree
+    /// A folder that `builder mirror` has written. The server serves this folder at /mirror/. The
+    /// installation tree in this folder is the default for --tree
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
     /// A folder with network boot loaders (grub with shim, pxelinux). The server serves this folder
-    /// below /loaders/, and generates the boot loaders' configurations there
+    /// at /loaders/, and generates the boot loaders' configurations that are requested there
     #[arg(long, value_name = "DIR", value_parser = folder)]
     loaders: Option<PathBuf>,
     /// Additional words for the installer's kernel line
@@ -233,8 +234,8 @@ fn kernel_words(words: &str) -> Result<String, String> {
     }
 }
 
-/// Returns the addresses on which the server listens: for all requests, and for certificate
-/// requests.
+/// Returns the endpoints of the server: one for all requests and, if `ca` is given, one for
+/// certificate requests over HTTPS with the cluster's own key.
 fn endpoints(
     options: &Options,
     ca: Option<&CertificateAuthority>,

@@ -107,8 +107,8 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// Returns the whole neighbour table of IPv4. Before Linux 5.0, a program cannot request a
-    /// single entry.
+    /// Returns the whole neighbour table of IPv4, because before Linux 5.0, a program cannot
+    /// request a single entry.
     pub(super) fn neighbours(&self) -> io::Result<Vec<Neighbour>> {
         // ndmsg: family, padding, ifindex, state, flags, type
         let mut body = vec![0; 12];

@@ -1,4 +1,5 @@
-//! Delivers a node's document to the node's machine (firstboot's source `url`).
+//! Delivers a node's document to the node's machine. firstboot requests the document through its
+//! metadata source `url`.
 
 use std::time::SystemTime;
 
@@ -41,8 +42,7 @@ fn deliver(
     node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;
-    // A machine receives its document even if the lock file cannot be created because the disk is
-    // full.
+    // A machine receives its document even if a full disk prevents the creation of the lock file.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     if let Err(error) = cluster.note_served() {
         state.log.error(&error);
@@ -57,7 +57,8 @@ fn deliver(
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     let now = now();
-    // Only the node and the operator have the digest of an earlier document.
+    // Only the node and the operator have the digest of an earlier document, so this digest proves
+    // that the machine is the node.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
@@ -88,8 +89,8 @@ fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Refuses to hand out a document whose window has closed, or that may have been handed out before
-/// the record began.
+/// Refuses to hand out a document if its download window has closed, or if the document may have
+/// been handed out before the record began.
 fn must_be_open(
     state: &ServerState,
     record: &Record,

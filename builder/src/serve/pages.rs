@@ -119,7 +119,7 @@ fn identity(
 ) -> Reply {
     match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD is refused, because it would have the side effects of a GET.
+        // A HEAD request is refused, because it would have the side effects of a GET request.
         Verb::Head | Verb::Post => not_allowed("GET"),
     }
 }
@@ -201,7 +201,8 @@ mod tests {
         }
     }
 
-    /// The board is open to this host, but without an output, the server cannot show it.
+    /// The board is open to this host. Without an output, the server cannot show the board, so the
+    /// expected status is 500.
     #[test]
     fn a_head_request_has_the_status_of_a_get_request() {
         let folder = tempfile::tempdir().unwrap();

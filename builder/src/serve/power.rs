@@ -195,8 +195,9 @@ impl Power {
     }
 }
 
-/// Refuses a path that is not an executable file, before the command is needed for the first
-/// machine. A command name without a slash is looked up in PATH at each call.
+/// Refuses a path that is not an executable file. The server calls this function at its start, so
+/// the operator learns of a wrong path immediately. A command name without a slash is looked up in
+/// PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -213,8 +214,8 @@ fn check_program(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Decides whether a machine must boot from the network now: its installation has just been
-/// allowed, or its newest attempt has just failed and another attempt is left.
+/// Decides whether a machine must boot from the network now. This is the case if its installation
+/// has just been allowed, or if its newest attempt has just failed and another attempt is left.
 fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
     if before.is_some_and(|before| before.0 == now.0) {
         return false;
@@ -271,7 +272,8 @@ fn boot_from_network(
     match (off, on) {
         (Ok(()), Ok(())) => Ok(format!("`netboot`, `off` and `on` succeeded; {cycle}")),
         (Ok(()), Err(on)) => Err(format!("{cycle}; {on}")),
-        // The machine boots now if it was off, but not if it was on.
+        // If the machine was off, it boots from the network now. If the machine was on, it keeps
+        // running.
         (Err(off), Ok(())) => Err(format!("{cycle}; {off}; `netboot` and `on` succeeded")),
         (Err(off), Err(on)) => Err(format!("{cycle}; {off}; {on}")),
     }

@@ -129,8 +129,8 @@ fn check_permitted(
     Ok(release.image)
 }
 
-/// Restores the record from before the node asked. The withdrawal needs no permission, because it
-/// only prevents an installation.
+/// Restores the record that the node's request replaced. The withdrawal needs no permission,
+/// because it only prevents an installation.
 fn withdraw(
     state: &ServerState,
     request: &ClientRequest,

@@ -32,7 +32,7 @@ pub(super) struct ServerState {
     pub(super) record_dir: PathBuf,
     /// The period after the first download in which a document may be downloaded again.
     pub(super) open: Duration,
-    /// How many times an unfinished installation is repeated.
+    /// The number of times that an unfinished installation is repeated.
     pub(super) retries: u32,
     /// Whether a node may ask to be installed again.
     pub(super) reinstall: bool,
@@ -82,8 +82,8 @@ impl ServerState {
     }
 
     /// Records the delivery of a node's document. If the record cannot be written, this process
-    /// remembers the delivery, because a full disk must not be a reason to refuse a machine, and
-    /// the document goes only to its own machine.
+    /// remembers the delivery, because a full disk must not be a reason to refuse a machine. This
+    /// is safe, because the document goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         // A machine that asks again within the window does not change its record.
@@ -139,7 +139,7 @@ impl ServerState {
         }
     }
 
-    /// Logs an event, such as a delivery to a node or a report from it.
+    /// Logs an event, such as a delivery to a node or a report from a node.
     pub(super) fn log_event(
         &self,
         request: &ClientRequest,

@@ -79,7 +79,8 @@ impl ClusterAccess {
     }
 }
 
-/// Returns the PKI folder of an output, or of the default output for a recipe.
+/// Returns the default PKI folder of an output. For a recipe, returns the PKI folder of the default
+/// output.
 fn default_pki(out: &Path) -> PathBuf {
     if out.is_file() {
         return PathBuf::from("out.pki");

@@ -171,7 +171,8 @@ impl Report {
 }
 
 impl Update {
-    /// Reads the keys from a member that answers through raft, if there is one.
+    /// Reads the keys from the member at `endpoint`. Without an endpoint, returns only the serial
+    /// of the newest built image.
     async fn ask(
         built: Option<u64>,
         endpoint: Option<&str>,

@@ -89,8 +89,8 @@ fn table(rows: &[Row]) -> String {
     columns(&lines)
 }
 
-/// Returns for how many days the certificates that a member presents to clients and to its peers
-/// remain valid.
+/// Formats the remaining validity, in days, of the certificates that a member presents to its
+/// clients and to its peers.
 fn days(row: &Row) -> String {
     let days = |left: Option<i64>| left.map_or_else(|| "-".to_owned(), |days| days.to_string());
     match (row.certificate_days_left, row.peer_certificate_days_left) {

@@ -24,9 +24,9 @@ struct Ids {
     count: u64,
 }
 
-/// Reads the list, and, if it reaches the list's end, marks the pages that contain the list as
-/// used. bbolt has two kinds of freelist, array and hash map, but both write the same bytes: the
-/// page ids in ascending order.
+/// Reads the list, and marks the pages that contain the list as used. Does not mark these pages if
+/// the reading stops before the list's end. bbolt has two kinds of freelist, array and hash map,
+/// but both write the same bytes: the page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -130,8 +130,8 @@ fn locate<R: ReadAt + ?Sized>(
     Ok(extent(&header, &first, id, size, pages, faults))
 }
 
-/// Checks how many pages and ids the header of a list states. `first` contains the list's first
-/// bytes.
+/// Checks the numbers of pages and ids that the header of a list states. `first` contains the
+/// list's first bytes.
 fn extent(
     header: &Header,
     first: &[u8; HEADER + 8],
@@ -165,9 +165,9 @@ fn extent(
         );
         return None;
     }
-    // bbolt computes the length of the list, and then removes the list's own pages from the list,
-    // so the list may contain fewer ids than fit into its pages: one id fewer for each of those
-    // pages.
+    // bbolt first computes the length of the list, and then removes the list's own pages from the
+    // list. The list may therefore contain fewer ids than fit into its pages: one id fewer for each
+    // of its own pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

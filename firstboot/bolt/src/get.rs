@@ -19,8 +19,8 @@ const LONGEST: u64 = 16 << 20;
 /// number (8). If the id is 0, a leaf page follows the sequence number.
 const BUCKET: usize = 16;
 
-/// Returns the value of a key in a top-level bucket of a database to which no process is writing,
-/// or `None` if the bucket or the key does not exist.
+/// Returns the value of a key in a top-level bucket, or `None` if the bucket or the key does not
+/// exist. No process may write to the database during the call.
 ///
 /// # Errors
 /// Fails if the file cannot be read, or if a page on the path differs from what bbolt writes.
@@ -54,8 +54,8 @@ pub fn get<R: ReadAt + ?Sized>(
         .map(|(_, value)| value))
 }
 
-/// The result of a lookup: whether the value is a bucket, and the value; or `None` if the key does
-/// not exist.
+/// The result of a lookup: whether the value is a bucket, and the value itself. The result is
+/// `None` if the key does not exist.
 type Found = Option<(bool, Vec<u8>)>;
 
 struct Pages<'f, R: ReadAt + ?Sized> {

@@ -195,9 +195,9 @@ fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'st
     }
 }
 
-/// Returns the length of the database that begins with these bytes, according to its meta pages, or
-/// `None` if neither is valid. The bytes must extend to the end of the second meta page.
-/// [`META_PAGES`] bytes are always enough.
+/// Returns the length of the database that begins with these bytes, according to its meta pages.
+/// Returns `None` if neither meta page is valid. The bytes must extend to the end of the second
+/// meta page. [`META_PAGES`] bytes are always enough.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
     let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;

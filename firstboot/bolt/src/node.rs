@@ -164,7 +164,7 @@ impl<'a> Node<'a> {
         Ok(node)
     }
 
-    /// Checks the fields of an element's row other than its position.
+    /// Checks the fields of an element's row, except the position.
     fn check_fields(&self, element: &Element, index: usize) -> Result<(), Wrong> {
         let row = HEADER + index * ELEMENT;
         if element.key == 0 {

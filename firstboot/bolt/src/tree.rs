@@ -42,7 +42,7 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
 /// The requirements that follow from a page's position in the tree.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
-    /// The position in the file of the pointer to the page.
+    /// The location of the pointer that leads to the page.
     from: Offset,
     /// The lower bound of the page's keys, inclusive.
     min: Option<&'a [u8]>,

@@ -18,8 +18,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page. The value is false if a fault made other
-    /// pages unreachable.
+    /// Whether the walk checked the whole tree. The value is false if a fault may have hidden a
+    /// part of the tree from the walk.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -94,8 +94,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Compares the high-water mark with the file's length. Returns the number of pages below the mark
-/// that the file actually contains.
+/// Compares the high-water mark with the file's length. Returns how many of the pages below the
+/// mark the file contains.
 fn length(meta: &Meta, len: u64, file_kind: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;

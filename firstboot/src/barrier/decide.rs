@@ -53,8 +53,9 @@ pub(crate) struct LocalState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
     pub(crate) nonce: Nonce,
-    /// Whether this node may only join a running cluster, because the node has already been a
-    /// member. If all members lost their data, a new, empty cluster would hide the loss.
+    /// Whether this node may join a running cluster but must not bootstrap a new cluster, because
+    /// the node has already been a member. If all members lost their data, a new, empty cluster
+    /// would hide the loss.
     pub(crate) only_joins: bool,
     /// The proposals that this node accepted with this nonce, oldest first.
     pub(crate) proposals: Vec<Proposal>,
@@ -158,8 +159,8 @@ pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Act
         {
             Action::Wait
         }
-        // The operator excludes a member that is not running, so the node first finds out whether
-        // an excluded member answers. If etcd runs on an excluded member, a cluster already exists.
+        // An excluded member should not be running, so the node first probes all excluded members.
+        // If etcd runs on an excluded member, a cluster already exists.
         _ if local.lacks_excluded(observations) => Action::Wait,
         _ if all_answered && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
@@ -179,8 +180,8 @@ pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode)
     !excluded.is_new() && !same
 }
 
-/// Returns the action that a running etcd or a different order on another member requires. Returns
-/// `None` if neither requires an action.
+/// Returns the action that is necessary because another member runs etcd or has a different order.
+/// Returns `None` if no such member requires an action.
 fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = observations
         .values()
@@ -210,8 +211,8 @@ fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations)
     decide_with_other_orders(local, observations)
 }
 
-/// Returns the action of a node with an order if another member has a different order, or runs etcd
-/// without the new data. Returns `None` if no such member requires an action.
+/// Returns the action that a node with an order must take because another member has a different
+/// order, or runs etcd without the new data. Returns `None` if no such member requires an action.
 fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
     let has_accepted = !local.proposals.is_empty();
     for (

@@ -357,8 +357,8 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error, which ends the wait, if the other members no longer trust this node's
-/// certificates.
+/// Returns an error, which ends the wait, if the other members have completed a rotation without
+/// this node.
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {
         return Ok(());

@@ -19,7 +19,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// The states of all nodes, each as a number, and the number of faults that can still happen.
+/// The states of all nodes, each as a number, and the numbers of faults that can still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -209,8 +209,8 @@ impl Explorer {
         (self.rule)(&local, &observations)
     }
 
-    /// Returns the state of a node after its decision, or `None` if the node waits. Nodes in the
-    /// same state make the same decision, so the decision is computed once for all of them.
+    /// Returns the state of a node after its decision, or `None` if the node waits. A node makes
+    /// the same decision whenever it is in the same state, so the decision is computed only once.
     fn decide_next(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;

@@ -21,8 +21,8 @@ pub(crate) enum BarrierOutcome {
     Join(InitialCluster),
     /// All members have accepted this proposal.
     Agreed(Proposal),
-    /// The members did not agree, or the restore was cancelled, for this reason. The node continues
-    /// with its previous data.
+    /// The members did not agree, or the restore was cancelled. The error contains the reason. The
+    /// node continues with its previous data.
     Abandoned(anyhow::Error),
     /// The terminal was closed. firstboot.service continues the restore.
     HandedOver,
@@ -49,7 +49,7 @@ impl fmt::Debug for RestoreSession {
     }
 }
 
-/// Why a restore is cancelled.
+/// The cause of a restore's cancellation.
 #[derive(Debug)]
 pub(crate) enum Cancellation {
     /// The terminal was closed.
@@ -59,8 +59,8 @@ pub(crate) enum Cancellation {
 }
 
 impl RestoreSession {
-    /// Creates a session that is cancelled after `patience`, or, if `at_terminal` is set, by a
-    /// signal. The caller must be inside an async runtime.
+    /// Creates a session that is cancelled after `patience`. If `at_terminal` is set, a signal also
+    /// cancels the session. The caller must be inside an async runtime.
     pub(crate) fn new(
         ensure_data: EnsureData,
         file: Option<(Sha256, PathBuf)>,

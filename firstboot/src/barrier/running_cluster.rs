@@ -1,6 +1,7 @@
-//! Detects a running cluster that the image's recipe does not show: a cluster that grew from one
-//! member, after the first member was reinstalled from its old image. The node has no other member
-//! to query, but the other members list the node, so their etcd connects to the node's peer port.
+//! Detects a running cluster that the image's recipe does not show. Such a cluster has grown from
+//! one member, and this first member was then reinstalled from its old image. The node has no other
+//! member to query, but the other members list the node, so their etcd connects to the node's peer
+//! port.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::identity::Identity;
 use crate::membership::peer_tls;
 use crate::reason::ReasonId;
 
-/// Returns how long the node waits for a connection. etcd tries to connect to a listed member every
-/// 100 ms, with a time limit of one second plus the election timeout for each attempt
+/// Returns the time for which the node waits for a connection. etcd tries to connect to a listed
+/// member every 100 ms, with a time limit of one second plus the election timeout for each attempt
 /// (server/etcdserver/api/rafthttp/stream.go, run; server/config/config.go, PeerDialTimeout).
 fn listen_time(cluster: &ClusterDocument) -> Duration {
     Duration::from_secs(2) + Duration::from_millis(cluster.etcd.election_timeout_ms.into())
@@ -79,7 +80,7 @@ async fn connecting_etcd(cluster: &ClusterDocument, listener: &Listener) -> Opti
 
 fn refusal(from: IpAddr, second_cluster: &str) -> anyhow::Error {
     refused(ReasonId::AnotherCluster.because(format!(
-        "etcd at {from} connects to this node as to a member of its cluster, but this image's \
+        "etcd at {from} treats this node as a member of its cluster, but this image's \
          recipe has no other member. Reinstall this node from the image of the newest recipe. \
          {second_cluster}"
     )))
@@ -93,8 +94,8 @@ mod tests {
     use crate::paths::PEER_PORT;
 
     /// Returns the result for a cluster with this number of members, after another member has
-    /// requested a path. At the address, which is in the loopback network 127.0.0.0/8, no other
-    /// program uses port 2380.
+    /// requested `path`. The listener uses an address in the loopback network 127.0.0.0/8 at which
+    /// no other program uses port 2380.
     async fn result(address: u8, members: usize, path: &str) -> Result<()> {
         let own = Ipv4Addr::new(127, 93, 81, address);
         let identity = crate::steps::test_identity();
@@ -119,7 +120,8 @@ mod tests {
         let stream = "/raft/stream/message/8e9e05c52164694d";
         let refusal = result(1, 1, stream).await.unwrap_err().to_string();
         assert!(refusal.contains("etcd at 127."), "{refusal}");
-        // The other members of a larger cluster connect as soon as they have agreed.
+        // In a larger cluster, a connection is normal: the other members connect as soon as they
+        // have agreed.
         result(2, 3, stream).await.unwrap();
         result(3, 1, "/firstboot/barrier").await.unwrap();
     }

@@ -37,7 +37,7 @@ use crate::reason::ReasonId;
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// The time limit for a peer to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The beginning of the paths at which etcd connects to a member
+/// The prefix of the paths that etcd requests when it connects to a member
 /// (server/etcdserver/api/rafthttp/http.go, RaftPrefix).
 const RAFT: &str = "/raft";
 /// The maximum number of peers' connections at the same time. Each peer needs one or two.

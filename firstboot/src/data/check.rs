@@ -87,13 +87,13 @@ pub(crate) fn check_data(
     }
 }
 
-/// Checks a data directory for which the journal does not record yet that etcd has created its WAL.
+/// Checks a data directory as long as the journal does not record that etcd has created its WAL.
 fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
-        // firstboot was interrupted before it created the directory, or an earlier version, which
-        // did not create a directory, wrote the journal.
+        // Either firstboot was interrupted before it created the directory, or the journal is from
+        // an earlier version, which did not create a directory.
         (None, _) => true,
     };
     if !same {

@@ -213,9 +213,9 @@ fn applied(data: &Dir) -> io::Result<u64> {
     Ok(index.unwrap_or_default())
 }
 
-/// Returns the lowest minor version of etcd that can open this data. The result is the minor
-/// version of the cluster version or of the storage version, whichever is higher, because etcd
-/// migrates the storage a few seconds after the cluster version has decreased
+/// Returns the lowest minor version of etcd that can open this data. The result is the higher of
+/// two minor versions: that of the cluster version and that of the storage version. The two can
+/// differ, because etcd migrates the storage a few seconds after the cluster version has decreased
 /// (server/storage/schema/membership.go and schema.go). etcd must not be running.
 pub(super) fn needed_minor(folder: &Path) -> io::Result<Option<u64>> {
     let data = Dir::open(folder)?;

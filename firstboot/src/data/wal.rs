@@ -4,8 +4,8 @@
 //!
 //! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
 //! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum
-//! over all records since the beginning of the WAL; each file begins with the checksum so far
-//! (encoder.go, decoder.go; the same from 3.4 to 3.7).
+//! over all records since the beginning of the WAL. Each file begins with the checksum over the
+//! previous files. The format is the same from etcd 3.4 to 3.7 (encoder.go, decoder.go).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};

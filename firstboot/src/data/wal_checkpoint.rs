@@ -16,7 +16,8 @@ use crate::paths;
 pub(crate) struct WalCheckpoint {
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether the record was written before a start of etcd, after which the WAL may have grown.
+    /// Whether the record was written before a start of etcd. In this case, the WAL may have grown
+    /// since then.
     running: bool,
     /// The end of the WAL when the record was written.
     #[serde(rename = "log")]

@@ -31,8 +31,8 @@ pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line reports the exit of etcd; if not, the line is a warning or error that may
-    /// explain the exit.
+    /// Whether the line reports the exit of etcd. Otherwise, the line is a warning or error that
+    /// may explain the exit.
     pub(super) ends: bool,
     /// The text as one line without control characters.
     pub(super) text: String,

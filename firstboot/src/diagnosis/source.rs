@@ -41,7 +41,7 @@ fn find_wrong_source(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason>
         .map(|(name, _)| *name)
         .collect();
     Some(ReasonId::WrongSourceAddress.because(format!(
-        "this node reaches {} from the address {wrong} instead of its own, {own}, so those \
+        "this node reaches {} from the address {wrong} instead of its own address {own}, so those \
          members refuse the connections of its etcd. Correct the route: `ip route get ADDRESS` \
          must show `src {own}`",
         names.join(", ")

@@ -32,7 +32,7 @@ pub(super) struct Unit {
     code: u32,
     /// The exit status of the last process, or the signal that killed it.
     status: u32,
-    /// The drop-ins for etcd.service alone.
+    /// The drop-ins that apply only to etcd.service.
     drop_ins: Vec<String>,
 }
 
@@ -67,8 +67,9 @@ impl Unit {
         }
     }
 
-    /// Explains why etcd is not running or has recently exited, from the unit's properties and from
-    /// the last log line of a process that has exited. Also reports the unit's drop-ins.
+    /// Explains why etcd is not running, or why it has recently exited. The explanation comes from
+    /// the unit's properties and from the last log line of a process that has exited. Also reports
+    /// the unit's drop-ins.
     pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {

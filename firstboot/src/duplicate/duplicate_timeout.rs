@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::reason::Reason;
 
-/// Measures for how long this node's member has seemed to run on another machine.
+/// Measures the time during which this node's member has seemed to run on another machine.
 ///
 /// etcd closes a stream on which nothing has arrived for five seconds (rafthttp's ConnReadTimeout),
 /// so connections from before a power cut close soon. A connection that lasts longer belongs to a

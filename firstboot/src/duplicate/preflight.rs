@@ -1,5 +1,5 @@
-//! Asks the other members whether this node may start its member, before etcd starts and while etcd
-//! is not healthy.
+//! Asks the other members whether this node may start its member. firstboot asks before etcd
+//! starts, and while etcd is not healthy.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

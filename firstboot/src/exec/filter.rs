@@ -174,7 +174,8 @@ fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
     condition(argument, SeccompCmpOp::Eq, number)
 }
 
-/// Builds the condition that the bits of an argument in `mask` equal those in `value`.
+/// Builds the condition that an argument has the same bits as `value` in the positions that `mask`
+/// selects.
 fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     condition(
         argument,

@@ -4,8 +4,8 @@
 //! systemd 219 of CentOS 7 is built without seccomp (its build options contain `-SECCOMP`), so
 //! `SystemCallFilter=`, `SystemCallArchitectures=` and `RestrictAddressFamilies=` have no effect
 //! (load-fragment-gperf.gperf.m4). The kernel has seccomp (3.10.0-1160, CONFIG_SECCOMP_FILTER), so
-//! firstboot loads the filter itself. firstboot executes the program in its own process, so the
-//! program keeps the unit's main PID, the notification socket, the limits and the namespaces.
+//! firstboot loads the filter itself. firstboot replaces itself with the program (execve(2)), so
+//! the program keeps the unit's main PID, the notification socket, the limits and the namespaces.
 
 mod environment;
 mod filter;

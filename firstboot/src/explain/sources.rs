@@ -1,5 +1,6 @@
-//! `firstboot explain --sources`: shows which metadata sources firstboot queried, the answer of
-//! each source, and which document firstboot uses or why it uses none.
+//! `firstboot explain --sources`: shows the metadata sources that firstboot queried, the answer of
+//! each source, and the document that firstboot uses. If firstboot uses no document, the command
+//! shows the reason.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use anyhow::Result;
 use crate::metadata::{Outcome, SourceLog};
 use crate::output::{show, show_json};
 
-/// Prints the answers of the sources in this boot, and which document firstboot uses.
+/// Prints the answers that the sources gave in this boot, and the document that firstboot uses.
 pub(super) fn run(json: bool) -> Result<()> {
     let log = SourceLog::load()?;
     if json {

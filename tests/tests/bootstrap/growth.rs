@@ -153,7 +153,10 @@ fn only_member() -> Result<()> {
     bed.hosts[0].boot()?;
     wait_said(
         &bed.hosts[0],
-        &["as to a member of its cluster", "[another-cluster]"],
+        &[
+            "treats this node as a member of its cluster",
+            "[another-cluster]",
+        ],
     )?;
     let restore = bed.hosts[0].run(&["firstboot", "restore", "/root/today.db"])?;
     ensure!(

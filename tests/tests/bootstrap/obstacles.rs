@@ -51,7 +51,7 @@ fn network() -> Result<()> {
     ip("addr add 10.101.99.3/32 dev lo")?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     boot_all(&mut bed.hosts)?;
-    let route = "this node reaches etcd-1, etcd-2 from the address 10.101.99.3 instead of its own, 10.101.15.103";
+    let route = "this node reaches etcd-1, etcd-2 from the address 10.101.99.3 instead of its own address 10.101.15.103";
     wait_said(&bed.hosts[2], &[route, "[wrong-source-address]"])?;
     has_no_etcd(&bed.hosts[2])?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;

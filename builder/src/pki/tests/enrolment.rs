@@ -249,9 +249,9 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
             && events.len() == 3,
         "{events:?}"
     );
-    // The start of a certificate with a longer lifetime is backdated further, but the new
-    // certificate must begin later than the second certificate, because nodes treat a document
-    // whose certificates begin earlier as older.
+    // The builder backdates a certificate with a longer lifetime further. The third certificate
+    // must nevertheless begin later than the second, because a node treats a document whose
+    // certificates begin earlier as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime of its certificate.
@@ -284,7 +284,8 @@ fn a_certificate_is_renewed_by_its_own_lifetime_after_the_recipe_shortens_the_li
     folder.enrol("etcd-1", &request()).unwrap();
     let first = at(0, 365);
     assert_eq!(at(150, 1).not_after, first.not_after);
-    // The node requests a renewal when a third of this certificate's lifetime is left.
+    // Less than a third of the first certificate's lifetime is left, so the node requests a
+    // renewal.
     let second = at(250, 1);
     assert_eq!(second.not_after, now() + Duration::days(251));
     assert!(second.not_before > first.not_before);

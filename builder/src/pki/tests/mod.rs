@@ -26,8 +26,8 @@ const LIFETIMES: Lifetimes = Lifetimes {
 
 /// Returns one fixed time for all tests, so that no test depends on its own duration. The time is
 /// slightly in the future, so that a certificate that openssl creates during a test is already
-/// valid. The builder backdates a certificate by an hour, so openssl also considers that
-/// certificate valid.
+/// valid. The builder backdates its own certificates by an hour, so openssl considers them valid
+/// too.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -110,7 +110,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// Returns a node's certificates from the previous authority.
+    /// Returns the node's certificates that the previous authority signed.
     fn previous_ca_tls(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()

@@ -24,7 +24,7 @@ fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
 
-/// Returns limits in milliseconds instead of the seconds that a build uses.
+/// Returns limits that are shorter than the limits of a build.
 fn impatient() -> RetryPolicy {
     RetryPolicy {
         tries: 3,
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// Returns bytes without a pattern, like those of a tarball.
+/// Returns bytes without a pattern, like the bytes of a compressed tarball.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {

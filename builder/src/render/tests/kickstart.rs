@@ -42,8 +42,8 @@ fn each_ssh_key_is_one_line_of_roots_keys_whatever_it_contains() {
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
 
-/// The kickstart must not contain these lines: their syntax is valid, but they change or break an
-/// installation by anaconda.
+/// Some lines have a valid syntax, but change or break an installation by anaconda. The kickstart
+/// must not contain such lines.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_treats_differently() {
     for mode in ["", "[network]\nmode = \"static\""] {

@@ -1,5 +1,5 @@
 //! Decides who may view the board: any user on the server's own host, and users on other hosts who
-//! have the token or a client certificate of the cluster's CA.
+//! have the token or a client certificate that an accepted CA issued.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -128,8 +128,8 @@ impl Denied {
 
 /// Returns whether the request comes from this host itself. A request through a proxy is not local,
 /// because a proxy on this host forwards other machines' requests. The `Host` header must name this
-/// host, because a web site whose name resolves to 127.0.0.1 can make a browser on this host send
-/// requests, in which the header contains the site's name.
+/// host. Otherwise, a web site whose name resolves to 127.0.0.1 could read the board through a
+/// browser on this host. In such a request, the header contains the web site's name.
 fn is_local(request: &ClientRequest) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let name = host

@@ -201,8 +201,7 @@ fn member(row: &Row) -> Vec<String> {
 }
 
 /// Renders the health of a member. The text for screen readers also contains the faults of a
-/// healthy member. On the screen, only the colour and the sign of the chip show that there are
-/// faults.
+/// healthy member. On the screen, the chip indicates the faults only by its colour and its sign.
 fn member_health(row: &Row) -> String {
     let tone = member_tone(row);
     if !row.healthy || row.errors.is_empty() {

@@ -36,8 +36,8 @@ pub(super) fn reply(events: Events) -> Reply {
     }
 }
 
-/// Formats one event with this text in JSON. The encoding escapes line breaks, which would end the
-/// event.
+/// Formats one event, which contains the text as a JSON string. The encoding escapes line breaks,
+/// which would end the event.
 fn event(text: &str) -> Bytes {
     let json = serde_json::Value::from(text);
     format!("data: {json}\n\n").into()

@@ -61,8 +61,8 @@ pub(super) enum MachineStage {
     Allowed,
     /// An installation is in progress.
     Installing,
-    /// The machine is installed, or was booted into the installer by hand, but has not reported
-    /// that it is a healthy member.
+    /// The machine is installed, or was booted into the installer by hand. It has not reported that
+    /// it is a healthy member.
     Installed,
     /// The machine reported that it is a healthy member.
     Healthy,
@@ -71,7 +71,8 @@ pub(super) enum MachineStage {
     /// An attempt failed, firstboot refuses to start etcd, or the server cannot read the machine's
     /// record.
     Failed,
-    /// All attempts have been used, and none is complete. An operator must allow the next attempt.
+    /// All attempts have been used, and none of them was successful. An operator must allow the
+    /// next attempt.
     Held,
 }
 
@@ -134,8 +135,8 @@ impl Machine {
             power: state.power.as_ref().and_then(|power| power.result(node)),
             ..Self::default()
         };
-        // If a record cannot be read, the machine's row shows the error, so that the other machines
-        // are still shown.
+        // If the record of a machine cannot be read, only the row of this machine shows the error.
+        // The other machines are still shown.
         let added = machine.add_record(state, record, node);
         if let Err(error) = added.and_then(|()| machine.add_approval(state, node)) {
             machine.stage = MachineStage::Failed;

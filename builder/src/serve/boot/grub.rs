@@ -55,8 +55,8 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
     let words = words.join(" ");
     // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
     // grub-core/loader/i386/linux.c). Other builds of grub have no `linuxefi`. grub treats a
-    // command that does not exist as successful (tried with grub 2.06), and `boot` without a kernel
-    // fails.
+    // command that does not exist as successful (tried with grub 2.06). In that case, the following
+    // `boot` fails, because no kernel is loaded, and the script continues.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \

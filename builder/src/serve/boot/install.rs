@@ -2,8 +2,8 @@
 
 use recipes::{Label, Mac, Sha256};
 
-/// The parameter in the kickstart's URL that names the image. A build may replace the image before
-/// the machine requests the kickstart.
+/// The parameter in the kickstart's URL that names the image. The URL needs this parameter, because
+/// a build may replace the image before the machine requests the kickstart.
 pub(in crate::serve) const IMAGE_PARAMETER: &str = "image";
 
 /// One installation.
@@ -56,7 +56,8 @@ impl Install<'_> {
     /// Returns the kernel's arguments, except `BOOTIF`.
     ///
     /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
-    /// (dracut/anaconda-netroot.sh), and not every server accepts two slashes.
+    /// (dracut/anaconda-netroot.sh). The argument therefore omits the URL's own slash, because not
+    /// every server accepts two slashes.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,

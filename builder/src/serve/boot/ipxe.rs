@@ -31,8 +31,8 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     let tree = install.tree;
     let mut script = format!("#!ipxe\necho {}\n", install.message());
     // A UEFI kernel finds the initrd by the name in `initrd=`. `BOOTIF` makes the installer use the
-    // network card from which the machine booted (anaconda, dracut/parse-anaconda-net.sh). This
-    // server identifies the machine by the MAC address of the card from which the machine booted.
+    // network card from which the machine booted (anaconda, dracut/parse-anaconda-net.sh), because
+    // this server identifies the machine by the MAC address of this card.
     let _ = writeln!(
         script,
         "kernel {tree}images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} {} || exit 1",

@@ -1,6 +1,7 @@
 //! The scripts for the network boot loaders. A machine must first identify itself, and repeats its
-//! request while its network card is not known. Then, the script installs the machine if it belongs
-//! to a node that the server must install, and otherwise boots the machine from its disk.
+//! request while the server does not know its network card. Then, the script installs the machine
+//! if it belongs to a node that the server must install, and otherwise boots the machine from its
+//! disk.
 
 mod grub;
 mod install;
@@ -25,8 +26,8 @@ pub(super) enum Loader {
 
 impl Loader {
     /// Returns the first script, which makes the machine state its identity and request the next
-    /// script. pxelinux states the identity in its first request; without an identity, it boots
-    /// from the disk.
+    /// script. pxelinux states the identity in its first request. If a request of pxelinux states
+    /// no identity, the returned script boots the machine from its disk.
     pub(super) fn identify_script(self, server: &str) -> String {
         match self {
             Self::Ipxe => ipxe::identify_script(server),

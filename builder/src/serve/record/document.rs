@@ -12,8 +12,9 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// When the document was first handed out since the operator last allowed the delivery. If an
-    /// installation has begun since then, the next delivery replaces this time.
+    /// The time at which the document was first handed out after the operator last allowed the
+    /// delivery. If an installation has begun after this time, the next delivery replaces this
+    /// time.
     #[serde(
         default,
         with = "time::option",
@@ -51,7 +52,8 @@ impl DocumentDelivery {
         self.first = Some(self.since(began).unwrap_or(now));
     }
 
-    /// Returns when the document was first handed out since the newest installation began.
+    /// Returns the time at which the document was first handed out after the newest installation
+    /// began.
     fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
         self.first
             .filter(|first| began.is_none_or(|began| began <= *first))

@@ -36,11 +36,12 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) installed: Option<SystemTime>,
-    /// The record from before the node asked to be installed again. If the node withdraws its
+    /// The record that the node's request for a reinstallation replaced. If the node withdraws its
     /// request, the server restores this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Box<Self>>,
-    /// The image that the node asked for. Another image might erase the data that the node keeps.
+    /// The image that the node asked for. The server does not install another image, which might
+    /// erase the data that the node keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<Sha256>,
 }
@@ -90,7 +91,7 @@ pub(crate) enum NextBoot {
     Unknown,
 }
 
-/// The error for a report of an older attempt, or a late report that contradicts a completed
+/// The error for a report of an older attempt, or for a late report that contradicts a completed
 /// installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StaleReport;
@@ -200,8 +201,8 @@ impl Installation {
     }
 
     /// Records that a system whose keys were enrolled earlier received its certificates. Until the
-    /// machine begins an allowed installation, the old system also requests certificates, to renew
-    /// its own.
+    /// machine begins an allowed installation, such a request can also come from the old system,
+    /// which renews its certificates.
     pub(crate) fn renewed(&mut self, now: SystemTime) {
         if self.attempts > 0 {
             self.document(now);

@@ -1,7 +1,7 @@
-//! The records that `builder serve` keeps for each node: the progress of its installation, when its
-//! document was handed out, and which documents for the node the outputs contained. The
-//! installation and the delivery have separate files, because an operator can allow each of them
-//! again.
+//! The records that `builder serve` keeps for each node: the progress of its installation, the time
+//! at which its document was handed out, and the digests of the node's documents in the outputs
+//! that were served. The installation and the delivery have separate files, because an operator can
+//! allow each of them again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build          created by the cluster's first build; shows that a document
@@ -112,7 +112,7 @@ impl Record {
         self.read(node, INSTALL, "--install")
     }
 
-    /// Returns when each node's record of an installation was last written.
+    /// Returns the time at which each node's record of an installation was last written.
     pub(crate) fn installation_changes(&self) -> Result<BTreeMap<Label, SystemTime>> {
         let list = || -> io::Result<BTreeMap<Label, SystemTime>> {
             let mut changes = BTreeMap::new();
@@ -144,15 +144,16 @@ impl Record {
         self.write(node, DOCUMENT, delivery)
     }
 
-    /// Returns the digests of the newest documents of a node in the outputs that were served. Only
-    /// the node and the operator have the digests of the node's documents. A damaged record is
-    /// treated as empty, so the machine cannot prove its identity with an earlier document.
+    /// Returns the digests of the newest documents that the served outputs contained for a node.
+    /// Only the node and the operator have these digests, so a machine proves its identity with
+    /// such a digest. A damaged record is treated as empty. In this case, the machine cannot prove
+    /// its identity with an earlier document.
     pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
         let recorded = self.read(node, SERVED, "--document");
         recorded.unwrap_or_default().unwrap_or_default()
     }
 
-    /// Records that an output contains the document with this digest for a node.
+    /// Records that an output contains a node's document with this digest.
     pub(crate) fn note_served(&self, node: &Label, digest: Sha256) -> Result<()> {
         let mut served = self.served(node);
         if served.contains(&digest) {
@@ -163,8 +164,8 @@ impl Record {
         self.write(node, SERVED, &served.split_off(surplus))
     }
 
-    /// Prevents all other processes and threads from changing the record until the returned file is
-    /// dropped.
+    /// Locks the record until the returned file is dropped. Other processes and threads that lock
+    /// the record wait for this lock.
     pub(crate) fn lock(&self) -> Result<File> {
         make(&self.folder)?;
         let path = self.folder.join(".lock");

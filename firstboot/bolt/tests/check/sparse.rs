@@ -104,8 +104,8 @@ fn reading_a_sparse_freelist_stops_early() {
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
     let mut bytes = writer.finish(root, freelist);
     let at = usize::try_from(freelist).unwrap() * PAGE;
-    // The list states that it contains 2^39 free pages, and occupies as many pages as a list of
-    // that length needs.
+    // The list states that it contains 2^39 free pages, and that it occupies as many pages as a
+    // list of that length needs.
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);

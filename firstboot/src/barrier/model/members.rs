@@ -27,7 +27,8 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the member as which it votes, or `None` if the node is not a voter.
+    /// For each node, the second number of the [`Member`] that is the node's voter, or `None` if
+    /// the node is not a voter.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has been rebuilt.
     members: Vec<u8>,
@@ -80,8 +81,8 @@ impl World {
         }
     }
 
-    /// Returns the nodes on which the node's voter is running. etcd reads its member id from its
-    /// WAL, so a node's etcd may also run as a member that is no longer a voter.
+    /// Returns the nodes whose etcd is running as the node's voter. etcd reads its member id from
+    /// its WAL, so a node's etcd may also run as a member that is no longer a voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
