@@ -122,8 +122,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                     })
                     .collect();
                 let mut state = NodeState::from(&entries);
-                // Remove repetitions before the comparison, because a repeated event does not
-                // change the state.
+                // A repeated event appears twice in these lists. This repetition has no meaning, so
+                // remove it before the comparison.
                 state.accepted.dedup();
                 state.accepted_ever.dedup();
                 state.accepted_for_order.dedup();

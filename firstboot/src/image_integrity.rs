@@ -69,8 +69,9 @@ pub(crate) struct AlteredFile {
 /// results.
 ///
 /// # Errors
-/// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
-/// not be complete, because this command is the last step of the installation.
+/// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`], this function does
+/// not require the installation marker, because the installation runs this command before it writes
+/// the marker.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let file_list = file_list()?;
     let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;

@@ -11,7 +11,7 @@ pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes, with the digest of the overlay that the kickstart
-/// unpacked and checked.
+/// checked and unpacked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// The URL for reports, which contains the machine's token. The installation writes this file with
 /// mode 0600.

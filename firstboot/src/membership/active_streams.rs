@@ -41,14 +41,15 @@ impl ActiveStreams {
     }
 }
 
-/// Returns the members to which a member has an open stream according to its metrics
-/// (server/etcdserver/api/rafthttp/metrics.go), and, for each of them, the bits of the number of
-/// bytes sent to it.
+/// Returns the members to which a member has an open stream, according to the member's metrics
+/// (server/etcdserver/api/rafthttp/metrics.go). The value for each of them is the bit pattern of
+/// the number of bytes sent to it.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
         labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // Return the bits of the number, because only a change of the number matters.
+    // Return the bit pattern of the floating-point number, because only a change of the number
+    // matters.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active
         .filter(|(_, count)| *count != 0.0)
