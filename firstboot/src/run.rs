@@ -117,8 +117,8 @@ fn converge(options: &Options) -> Result<()> {
     // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source_address(&identity, &journal)?;
-    // If firstboot has already allowed etcd to start in this boot, an earlier run has probed the
-    // address.
+    // Do not probe the address if firstboot has already allowed etcd to start in this boot, because
+    // then an earlier run has probed it.
     let probe =
         (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe
@@ -195,8 +195,8 @@ fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
 }
 
 /// Allows etcd to start, and records the version of etcd in the journal, because the permitted
-/// upgrades depend on the version that last used the data. If firstboot allowed etcd to start
-/// earlier in this boot, the version has not changed.
+/// upgrades depend on the version that last used the data. Does not record the version if firstboot
+/// has already allowed etcd to start in this boot, because the version has not changed since then.
 fn allow_etcd(
     identity: &Identity,
     journal: &mut Journal,

@@ -31,7 +31,7 @@ pub(super) fn mode(
     if !raise && !keep_revision {
         say(format!(
             "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later can), \
-             so the watches of clients that have seen a revision later than {} do not fail. Restart \
+             so clients that have seen a revision later than {} miss changes without an error. Restart \
              these clients",
             source.revision
         ));

@@ -15,8 +15,8 @@ use crate::paths;
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 
-/// Checks the member list of etcd on this node. Does nothing if etcd does not answer. etcd also
-/// returns its list if it has no quorum.
+/// Checks the member list of etcd on this node. Does nothing if etcd does not answer. etcd returns
+/// its list even without a quorum.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let Ok(credentials) = installed_credentials() else {
         return Ok(());
@@ -46,8 +46,8 @@ pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()
     Ok(())
 }
 
-/// Returns the name in the recipe of a member that etcd lists, or `None` if the recipe does not
-/// contain the member.
+/// Returns the name that the recipe gives to a member in etcd's list, or `None` if the recipe does
+/// not contain the member.
 fn known<'a>(member: &Member, cluster: &'a ClusterDocument) -> Option<&'a Label> {
     let known = cluster.members.iter().find(|known| {
         known.name.as_str() == member.name || member.peer_urls.contains(&known.peer_url())

@@ -173,7 +173,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Starts a request and waits for its answer. If the future is dropped during the wait, the
-    /// request stays in the state.
+    /// request stays in `self.state`.
     async fn ask(
         &mut self,
         request: impl Future<Output = (ToAbort, Result<()>)> + Send + 'static,

@@ -114,8 +114,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document. With the corresponding options, only checks for newer
-/// ones, reinstalls the machine or rolls back the image.
+/// Updates the image and the node document. With the corresponding options, only checks for a newer
+/// image and document, reinstalls the machine, or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
@@ -181,7 +181,7 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Returns whether an order installs another image than the node's own image.
+/// Returns whether an order installs an image other than the node's own image.
 fn is_other_image(order: &UpdateOrder, own: &ThisNode) -> bool {
     let release = order.release.as_ref();
     release.is_some_and(|release| release.overlay.sha256 != own.image.overlay)
