@@ -110,9 +110,9 @@ impl DesiredFile {
     }
 }
 
-/// Removes the temporary file that a crash during a write of this file left behind. The next write
-/// would also remove the temporary file, so a call is needed only for a file that is not written
-/// again.
+/// If a crash interrupted a write of this file, removes the temporary file that remained. The next
+/// write would also remove the temporary file, so a call is needed only for a file that is not
+/// written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
@@ -310,8 +310,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read completely. No file of firstboot is larger than this
-/// limit. Without the limit, a sparse file of any length could fill the memory.
+/// The size limit for a file that is read completely. firstboot's own files that are read
+/// completely are smaller. Without the limit, a sparse file of any length could fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

@@ -27,8 +27,8 @@ use crate::system_command::run;
 use crate::test_root::is_root;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. The effects cannot access any other folder of
-/// the machine, and they do not write to these folders.
+/// The folders of the programs that the effects run. Except for /dev, the effects cannot access any
+/// other folder of the machine, and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]

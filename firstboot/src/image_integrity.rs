@@ -65,8 +65,8 @@ pub(crate) struct AlteredFile {
     why: String,
 }
 
-/// `firstboot image`: reads every file of the overlay that must not change, regardless of earlier
-/// results.
+/// `firstboot image`: reads all files of the overlay except those that may change, regardless of
+/// earlier results.
 ///
 /// # Errors
 /// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`], this function does

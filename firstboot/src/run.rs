@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Print the planned changes as JSON
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
-    /// Wait this many seconds for a healthy member after etcd has started
+    /// Give up if the member is not healthy this many seconds after firstboot started etcd
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Bootstrap without these members. Pass the same list on all remaining members

@@ -78,8 +78,8 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// Returns the entries in a journal's text and the number of bytes that they occupy, or the number
-/// of the damaged line.
+/// Returns the entries in a journal's text, and the number of bytes that they occupy. If a line is
+/// damaged, fails with the number of this line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
     let mut good = 0;

@@ -262,7 +262,7 @@ impl NodeState {
         };
     }
 
-    /// Returns the expected state of etcd's data on the node with this name.
+    /// Returns what the journal records about etcd's data. `name` is the name of this node.
     pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
         let begun = self
             .initial_cluster

@@ -276,8 +276,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
     };
     let own = own.await.ok();
-    // If etcd on this node does not work, its removal does not reduce the number of working voters,
-    // so the node need not wait for another member.
+    // If etcd on this node does not work, the removal of its member does not reduce the number of
+    // working voters, so the node need not wait for another member.
     let other_stops = match peers.first().filter(|_| own.is_some()) {
         Some(peer) => other_stops(identity, &peer.url, &credentials).await,
         None => None,

@@ -24,7 +24,7 @@ pub(crate) struct Observed {
     /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
     /// The reason why another member may stop its etcd at any time: an update or a change of the
-    /// CA. If firstboot cannot determine whether there is such a reason, the error.
+    /// CA. If firstboot cannot determine whether another member may stop, contains the error.
     pub(crate) other_stops: Option<Reason>,
 }
 

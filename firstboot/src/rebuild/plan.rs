@@ -60,10 +60,10 @@ pub(crate) enum RebuildStep {
 /// needs this space for its write-ahead log and for the snapshot that it receives.
 const ROOM: u64 = 256 << 20;
 
-/// The maximum difference in seconds between this node's clock and the other member's clock that
-/// differs from it the least. Leases and certificates depend on the clock. etcd warns about a
-/// difference of one second or more, and the date of an HTTP response has a resolution of one
-/// second.
+/// The maximum difference, in seconds, between this node's clock and the other members' clocks.
+/// Only the clock that differs the least counts. Leases and certificates depend on the clock. etcd
+/// warns about a difference of one second or more, and the date of an HTTP response has a
+/// resolution of one second.
 const CLOCK: i64 = 5;
 
 /// The number of entries after which a member of 3.6 or later has compacted its raft log in memory

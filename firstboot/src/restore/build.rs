@@ -24,7 +24,7 @@ use crate::steps::selinux;
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. This number includes two
-/// segments of the WAL, and rounding.
+/// segments of the WAL, and is rounded up.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
 /// etcd deletes its preallocated log segment of 64 MB. firstboot checks the free space while etcd

@@ -104,8 +104,8 @@ struct PlannedSnapshot {
     /// The revision above which the new cluster continues, or `None` if it continues with the
     /// snapshot's revision.
     raised_above: Option<u64>,
-    /// The newest revision known from the members, the snapshot or an earlier restore, or `None` if
-    /// the revision is not raised.
+    /// The newest revision that is known from the members, the snapshot or an earlier restore, or
+    /// `None` if the revision is not raised.
     newest_observed: Option<u64>,
 }
 

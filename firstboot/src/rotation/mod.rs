@@ -103,7 +103,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     }
     let (_, next) = issuers(identity)?;
     let line = format!(
-        "the other members trust {}, and at least one of them no longer trusts the previous CA",
+        "all other members that answer trust {}, and at least one of them no longer trusts the previous CA",
         list(&next)
     );
     journal.record_next_step(Event::CertificatesTrustedByAll { authorities: next }, &line)?;

@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Allow updates again after --halt
     #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt"])]
     resume: bool,
-    /// Release the turn of a node that will not return with its disk
+    /// Release the turn of a node that will never return
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume"])]
     break_turn: Option<Label>,
     /// Look for a newer image, and order the update if it may begin; firstboot-auto-update.service
@@ -340,7 +340,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
-                "{node} had the turn since {}. The turn is now free",
+                "{node} had held the turn since {}. The turn is now free",
                 members::timestamp::rfc3339(turn.since)
             ));
             Ok(())
