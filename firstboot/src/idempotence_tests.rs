@@ -249,7 +249,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
 }
 
 /// Gives the calling thread its own host name, an empty network, and a root directory that contains
-/// only the machine's programs. This environment disappears when the thread ends.
+/// the machine's programs, /dev, and empty folders. This environment disappears when the thread
+/// ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

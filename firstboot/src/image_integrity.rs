@@ -1,5 +1,5 @@
-//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs any
-//! of them.
+//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs
+//! them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
-//! Reads and writes the journal. The journal is append-only. Each line has a checksum, and
-//! firstboot flushes the line before the next action. After a power cut, the journal therefore
-//! shows which actions had begun and which were complete.
+//! Reads and writes the journal. firstboot only appends to the journal, and removes only a partial
+//! last line. Each line has a checksum, and firstboot flushes the line before the next action.
+//! After a power cut, the journal therefore shows which actions had begun and which were complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};

@@ -1,7 +1,7 @@
 //! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
-//! leader, as every rebuilt member did, recreates all of its peers but never removes the old peers
+//! leader, for example a rebuilt member, recreates all of its peers but never removes the old peers
 //! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
 //! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
 //! each member. The number of bytes keeps growing for a running member, because each open stream

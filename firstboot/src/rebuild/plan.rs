@@ -82,7 +82,7 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
     let Some(first) = peers.first() else {
         return wait(
             ReasonId::NoQuorum,
-            "no member of the cluster has a quorum. Start the missing members; if they are lost, use `firstboot restore`",
+            "no other member answered, or the cluster has no quorum. Start the missing members; if they are lost, use `firstboot restore`",
         );
     };
     if let Some(why) = wrong_responder(peers) {

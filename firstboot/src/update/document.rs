@@ -160,8 +160,8 @@ fn verify_newer(
 
 /// Returns the document in the release's folder, if there is one. Otherwise, requests a document
 /// from the server that `enrol` names, because that server has the node's newest document. Without
-/// `enrol`, returns the document from the release's server or, if that server has none, from the
-/// recipe's metadata server.
+/// `enrol`, requests a document from the release's server, if there is such a server, and then from
+/// the recipe's metadata server.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {

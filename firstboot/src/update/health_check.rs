@@ -156,7 +156,8 @@ impl<'a> HealthCheck<'a> {
     /// not correct, if there is one.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-        // A linearizable read shows that the member has applied all acknowledged writes.
+        // A linearizable read shows that the member has applied all writes that were acknowledged
+        // before the read.
         client.healthy().await?;
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {
