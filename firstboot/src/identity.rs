@@ -32,7 +32,8 @@ pub(crate) struct Identity {
     /// The document's certificates with their keys. The keys come from the document or from this
     /// node.
     pub(crate) document_tls: NodeTls,
-    /// While a CA is being replaced, the certificates that the previous CA issued, with their keys.
+    /// The certificates that the previous CA issued, with their keys. The document contains them
+    /// only while a CA is being replaced.
     pub(crate) previous_ca_tls: Option<NodeTls>,
     /// The certificates in use, which are the document's certificates unless `rotation` defers
     /// them.
