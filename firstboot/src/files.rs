@@ -1,5 +1,6 @@
-//! Reads and writes files on the node. A write either is complete and durable, or has no effect. In
-//! a folder to which another user can write, firstboot does not follow links (see `dir`).
+//! Reads and writes files on the node. A write replaces the whole file or leaves it unchanged, and
+//! is durable when it succeeds. In a folder to which another user can write, firstboot does not
+//! follow links (see `dir`).
 
 mod attributes;
 mod dir;
@@ -67,7 +68,7 @@ impl DesiredFile {
     }
 
     /// Returns whether the file exists with exactly this content, mode and owner, and without a
-    /// second name. Fails if the entry is not a regular file.
+    /// second hard link. Fails if the entry is not a regular file.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else {
             return Ok(false);
@@ -91,7 +92,7 @@ impl DesiredFile {
             let (folder, name) = dir::entry(&self.path)?;
             let temp = successor(&name);
             // A crash may have left this temporary file behind. Delete the file instead of writing
-            // to it, because it may have a second name.
+            // to it, because the file may have a second hard link.
             folder.remove(&temp)?;
             let mut file = folder.create(&temp)?;
             let mut written = || -> io::Result<()> {
@@ -109,9 +110,9 @@ impl DesiredFile {
     }
 }
 
-/// Removes the temporary file that a crash during a write of this file left behind. The next write
-/// would also remove the temporary file, so a call is needed only for a file that is not written
-/// again.
+/// If a crash interrupted a write of this file, removes the temporary file that remained. The next
+/// write would also remove the temporary file, so a call is needed only for a file that is not
+/// written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
@@ -166,8 +167,8 @@ impl DesiredDir {
         Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Creates the folder and its missing parents, or corrects its mode and owner. Does not change
-    /// the folder's content.
+    /// Creates the folder and its parents if they are missing, and sets the folder's mode and
+    /// owner. Does not change the folder's content.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -184,7 +185,7 @@ impl DesiredDir {
 }
 
 /// Returns the folder that contains a path's last name, and that name. Creates the folder and its
-/// missing parents.
+/// parents if they are missing.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -309,8 +310,9 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The size limit for a file that is read completely. No file of firstboot is larger than this
-/// limit. Without the limit, a sparse file of any length could fill the memory.
+/// The size limit for a file that is read completely. The files of firstboot that are read
+/// completely are smaller than this limit. Without the limit, a sparse file of any length could
+/// fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

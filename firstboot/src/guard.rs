@@ -1,12 +1,12 @@
 //! `firstboot guard`: etcd.service runs this command before each start of etcd, even if an operator
 //! or a crash caused the start. The guard allows etcd to start only on the data that firstboot has
-//! checked in this boot. If etcd must not start, the guard restarts firstboot.service, which
-//! rebuilds the member if a rebuild is safe. With `--stopped`, the command runs after each stop of
-//! etcd, and records the end of etcd's WAL.
+//! checked in this boot. If etcd must not start, the guard restarts firstboot.service unless
+//! firstboot is running. firstboot rebuilds the member if a rebuild is safe. With `--stopped`, the
+//! command runs after each stop of etcd, and records the end of etcd's WAL.
 //!
-//! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
-//! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
-//! in that sandbox, so the guard uses only /run and etcd's volume.
+//! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without the sandbox's
+//! other restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not
+//! visible in that sandbox, so the guard uses only /run and etcd's volume.
 
 use std::path::Path;
 
@@ -29,8 +29,8 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command. Without `--stopped`, succeeds if etcd may start; otherwise fails, and restarts
-/// firstboot.service unless firstboot is running.
+/// Runs the command. Without `--stopped`, succeeds if etcd may start. If etcd must not start,
+/// fails, and restarts firstboot.service unless firstboot is running.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return record_wal_end();
@@ -92,8 +92,8 @@ fn check() -> Result<()> {
 }
 
 /// Corrects the owners and modes of etcd's volume and data, for example after root has copied or
-/// repaired the data. etcd treats a WAL that it cannot read as missing (server/storage/wal/util.go,
-/// Exist), and then creates a new WAL (etcd-io/etcd#14851).
+/// repaired the data. etcd treats an unreadable WAL as missing (server/storage/wal/util.go, Exist),
+/// and then creates a new WAL (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;

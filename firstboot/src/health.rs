@@ -69,10 +69,10 @@ pub(crate) fn promote_and_wait_until_healthy(
     Ok(())
 }
 
-/// Waits until etcd has created its WAL, and records which data belongs to the member, in the
-/// journal and in the start permit. firstboot promotes a learner only after the journal contains
-/// this record, so the data of every voter is recorded. Afterwards, etcd's configuration no longer
-/// allows etcd to bootstrap a cluster.
+/// Waits until etcd has created its WAL, and then records in the journal and in the start permit
+/// which data belongs to the member. firstboot promotes a learner only after the journal contains
+/// this record, so the data of every promoted voter is recorded. Afterwards, etcd's configuration
+/// no longer allows etcd to bootstrap a cluster.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();

@@ -9,8 +9,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the settings of a client for one URL. The client uses no proxy.
 ///
-/// A client for an HTTP URL does not trust any CA, because reading the system's CAs would take
-/// several milliseconds of CPU time.
+/// A client for an HTTP URL does not load the system's CAs, because it does not need them, and
+/// because loading them takes several milliseconds of CPU time.
 pub(crate) fn builder(url: &Url) -> ClientBuilder {
     let builder = Client::builder()
         .no_proxy()

@@ -27,8 +27,8 @@ use crate::system_command::run;
 use crate::test_root::is_root;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. The effects cannot access any other folder of
-/// the machine, and they do not write to these folders.
+/// The folders of the programs that the effects run. Except for /dev, the effects cannot access any
+/// other folder of the machine, and they do not write to these folders.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
@@ -122,8 +122,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                     })
                     .collect();
                 let mut state = NodeState::from(&entries);
-                // Remove repetitions before the comparison, because a repeated event does not
-                // change the state.
+                // A repeated event appears twice in these lists. This repetition has no meaning, so
+                // remove it before the comparison.
                 state.accepted.dedup();
                 state.accepted_ever.dedup();
                 state.accepted_for_order.dedup();
@@ -249,7 +249,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
 }
 
 /// Gives the calling thread its own host name, an empty network, and a root directory that contains
-/// only the machine's programs. This environment disappears when the thread ends.
+/// the machine's programs, /dev, and empty folders. This environment disappears when the thread
+/// ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

@@ -32,7 +32,8 @@ pub(crate) struct Identity {
     /// The document's certificates with their keys. The keys come from the document or from this
     /// node.
     pub(crate) document_tls: NodeTls,
-    /// The certificates that the previous CA issued, with their keys, while a CA is being replaced.
+    /// The certificates that the previous CA issued, with their keys. The document contains them
+    /// only while a CA is being replaced.
     pub(crate) previous_ca_tls: Option<NodeTls>,
     /// The certificates in use, which are the document's certificates unless `rotation` defers
     /// them.
@@ -140,9 +141,9 @@ pub(crate) fn verify(
 }
 
 /// Returns the newer of two documents: the stored copy and the document of a source. If the copy is
-/// newer, also returns the reason. The node must not use the older document, because the keys in it
-/// may have been replaced after a leak. The copy can be newer than the source's document because an
-/// update stores a new document and does not change the sources.
+/// newer, also returns why the source's document is outdated. The node must not use the older
+/// document, because the keys in it may have been replaced after a leak. The copy can be newer than
+/// the source's document because an update stores a new document and does not change the sources.
 pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
@@ -158,8 +159,8 @@ pub(crate) fn newest(
     else {
         return Ok((identity, None));
     };
-    // If the source's document is for a different node, return that document, because the check
-    // against the journal then refuses it.
+    // If the source's document is for a different node, return that document, so that the later
+    // check against the journal refuses it.
     Ok(match outdated(&identity, &copy.node) {
         Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
         _ => (identity, None),

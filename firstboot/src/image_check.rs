@@ -1,8 +1,8 @@
 //! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
 //! `builder status`, the board and `firstboot status` read the result.
 //!
-//! The check reads the attributes of all files, but it reads the content of a file only if the
-//! file's inode has changed since the last comparison.
+//! The check reads the attributes of all files that must not change, but it reads the content of a
+//! file only if the file's inode has changed since the last comparison.
 
 use anyhow::{Context as _, Result, anyhow};
 use members::keys::{ImageCheck, KeyState, image_check_key};

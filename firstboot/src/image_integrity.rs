@@ -1,5 +1,5 @@
-//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs any
-//! of them.
+//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs
+//! them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,12 +65,13 @@ pub(crate) struct AlteredFile {
     why: String,
 }
 
-/// `firstboot image`: reads every file of the overlay that must not change, regardless of earlier
-/// results.
+/// `firstboot image`: reads all files of the overlay except those that may change, regardless of
+/// earlier results.
 ///
 /// # Errors
-/// Returns a refusal for the same reasons as [`verify_changed`], except that the installation need
-/// not be complete, because this command is the last step of the installation.
+/// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`], this function does
+/// not require the installation marker, because the installation runs this command before it writes
+/// the marker.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let file_list = file_list()?;
     let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;

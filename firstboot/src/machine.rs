@@ -103,9 +103,10 @@ impl Machine {
         None
     }
 
-    /// Returns the identifiers to record for this machine, which is recorded as `before`. The
-    /// record follows the hardware, so that the machine is still recognised after its network cards
-    /// have been replaced one after the other. Keeps identifiers that the machine does not report.
+    /// Returns the identifiers to record for this machine in place of the earlier record, `before`.
+    /// The record follows the hardware, so that the machine is still recognised after its network
+    /// cards have been replaced one after the other. Keeps the recorded identifiers of a kind that
+    /// the machine does not report at the moment.
     pub(crate) fn after(&self, before: &Self) -> Self {
         let macs = if self.macs.is_empty() {
             &before.macs

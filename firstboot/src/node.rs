@@ -185,7 +185,7 @@ pub(crate) fn refuse_other_disk(
 }
 
 /// Adopts the identity: writes it to the journal, stores the document for the next boot, and makes
-/// the next keys the current keys if the document's certificates are for them.
+/// the next keys the current keys if the document's certificates are for the next keys.
 pub(crate) fn adopt_identity(
     identity: &Identity,
     machine: &Machine,

@@ -11,7 +11,7 @@ pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes, with the digest of the overlay that the kickstart
-/// unpacked and checked.
+/// checked and unpacked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// The URL for reports, which contains the machine's token. The installation writes this file with
 /// mode 0600.
@@ -101,7 +101,7 @@ pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 pub(crate) const WAL_CHECKPOINT: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot deletes only on an operator's order.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
-/// The copies of the journal that `%pre` of the kickstart makes on etcd's volume when an
+/// The copies of the journal that the kickstart's `%pre` makes on etcd's volume when an
 /// installation keeps the volume. The second path exists while `%pre` makes the copy, and after an
 /// interrupted copy.
 pub(crate) const INSTALLER_COPIES: [&str; 2] = [

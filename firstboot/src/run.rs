@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Print the planned changes as JSON
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
-    /// Wait this many seconds for a healthy member after etcd has started
+    /// Give up if the member is not healthy this many seconds after firstboot started etcd
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Bootstrap without these members. Pass the same list on all remaining members
@@ -117,8 +117,8 @@ fn converge(options: &Options) -> Result<()> {
     // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source_address(&identity, &journal)?;
-    // If firstboot has already allowed etcd to start in this boot, an earlier run has probed the
-    // address.
+    // Do not probe the address if firstboot has already allowed etcd to start in this boot, because
+    // then an earlier run has probed it.
     let probe =
         (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe
@@ -195,8 +195,8 @@ fn check_source_address(identity: &Identity, journal: &Journal) -> Result<()> {
 }
 
 /// Allows etcd to start, and records the version of etcd in the journal, because the permitted
-/// upgrades depend on the version that last used the data. If firstboot allowed etcd to start
-/// earlier in this boot, the version has not changed.
+/// upgrades depend on the version that last used the data. Does not record the version if firstboot
+/// has already allowed etcd to start in this boot, because the version has not changed since then.
 fn allow_etcd(
     identity: &Identity,
     journal: &mut Journal,

@@ -91,7 +91,8 @@ pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, 
 /// Passes a unit's journal entries of this boot to the function `read`, newest first and each as
 /// one line of JSON, until `read` returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
-    // Pass --all, without which journalctl omits messages that are longer than 4 KiB.
+    // Pass --all, because without this option, journalctl omits messages that are longer than 4
+    // KiB.
     let mut child = Command::new("journalctl")
         .args([
             "--boot",

@@ -1,10 +1,10 @@
-//! Accesses the entries of an open directory by their names, without following links. Another user
-//! who can write to the directory can replace any entry at any time with a link, a FIFO or a
-//! different directory.
+//! Accesses the entries of an open directory by their names, without following links, because
+//! another user who can write to the directory can replace any entry with a link, a FIFO or a
+//! different directory at any time.
 //!
-//! The path to the directory itself may contain links, but only links that no user except root and
-//! the current user could have created. CentOS 7's kernel, 3.10, does not have openat2(2), which
-//! could check the path in one call.
+//! The path to the directory itself may contain links. firstboot follows such a link only if no
+//! user other than root and the current user could have created it. CentOS 7's kernel, 3.10, does
+//! not have openat2(2), which could check the path in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,8 +20,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, unlinkat};
 
 use super::attributes::{FileAttributes, Kind};
 
-/// The maximum number of links in a path, which is the kernel's own limit (linux/namei.h,
-/// MAXSYMLINKS).
+/// The maximum number of links that firstboot follows in one path. The kernel has the same limit
+/// (linux/namei.h, MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
 /// An open directory.
@@ -131,7 +131,7 @@ impl Dir {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
 
-    /// Gives a file a second name, under which no entry may exist yet.
+    /// Gives a file a second name (a hard link). No entry with the second name may exist.
     pub(crate) fn link(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(linkat(&self.fd, name, &to.fd, new, AtFlags::empty())?)
     }
@@ -208,7 +208,8 @@ enum Last {
     Directory,
     /// Return the last name, which may be any entry of a directory. Do not follow a link.
     Entry,
-    /// Return the last name. If the last name is a link, follow the link to its final target.
+    /// If the last name is a link, follow the link to its final target. Return the last name of the
+    /// final path.
     Target,
 }
 
@@ -239,7 +240,8 @@ fn located(path: &Path, last: Last) -> io::Result<(Dir, OsString)> {
 }
 
 /// Follows a path from one open directory to the next. Returns the last directory, and the name of
-/// the entry in it unless the path itself leads to that directory.
+/// the requested entry in this directory. The name is `None` if the path leads to the directory
+/// itself.
 fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
     let pass = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = || open("/", pass | OFlag::O_DIRECTORY, Mode::empty());

@@ -15,7 +15,8 @@ use super::{absent_or, look, successor};
 /// and its label. If the paths are on different file systems, `target` becomes a copy with the same
 /// owner and mode instead.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
-    // A rename between two names of the same file would have no effect and keep both names.
+    // A rename between two names of the same file has no effect, so the temporary name would
+    // remain.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
         && from.is_same(&there)
     {

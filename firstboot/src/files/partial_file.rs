@@ -35,9 +35,9 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Another attempt is necessary after the removal of a file that a crash left behind, or
-            // if another process created or deleted the file meanwhile, so a few attempts are
-            // enough.
+            // Another attempt is necessary in two cases: this attempt removed a file that a crash
+            // had left behind, or another process created or deleted the file meanwhile. A few
+            // attempts are enough for both cases.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));

@@ -81,9 +81,9 @@ impl Dir {
     }
 
     /// Gives the directory and its content this owner and private modes, and flushes them. Refuses
-    /// any entry that is neither a file nor a directory, and a file with a second name, because the
-    /// second name may be outside the directory. The caller ensures that only root has access to
-    /// the directory.
+    /// any entry that is neither a file nor a directory. Also refuses a file with a second name,
+    /// because the second name may be outside the directory. The caller ensures that only root has
+    /// access to the directory.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
@@ -109,8 +109,8 @@ impl Dir {
     }
 }
 
-/// Sets the owner of an open file and grants at least these permissions. Returns 1 if the file's
-/// owner or mode has changed, and 0 otherwise.
+/// Sets the owner of an open file and grants at least these permissions. Returns 1 if it changed
+/// the owner or the mode, and 0 otherwise.
 fn give(fd: impl AsFd, there: &FileAttributes, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);

@@ -48,8 +48,8 @@ pub(crate) fn archive_path(reason: ArchiveReason) -> Result<PathBuf> {
     Ok(Path::new(paths::ARCHIVE).join(format!("{reason}-{now}")))
 }
 
-/// Moves the data directory to the archive, if the directory exists, and first records the move in
-/// the journal. etcd must be stopped.
+/// If the data directory exists, records its move in the journal, and then moves the directory to
+/// the archive. etcd must be stopped.
 pub(crate) fn archive_data(reason: ArchiveReason, journal: &mut Journal) -> Result<()> {
     let data = Path::new(paths::DATA);
     if !files::exists(data)? {

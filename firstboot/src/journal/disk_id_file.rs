@@ -18,8 +18,8 @@ pub(crate) enum DiskIdMatch {
     Matches,
     /// The file does not contain the journal's id.
     Differs,
-    /// The file does not exist, or is not a regular file that belongs to root and has only one
-    /// name.
+    /// The volume does not contain a regular file with this name that belongs to root and has no
+    /// second hard link.
     Missing,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn compare_disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdMatc
     })
 }
 
-/// Draws a new disk id, and records it in the journal and in the file.
+/// Generates a new disk id, and records it in the journal and in the file.
 pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     let disk_id = DiskId::draw()?;
     journal.add(Event::DiskIdDrawn { disk_id })?;
@@ -55,7 +55,7 @@ pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes the file, unless it already has this id and the right mode and owner.
+/// Writes the file, unless it already contains this id and has the right mode and owner.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
     if compare_disk_id_file(Some(disk_id))? == DiskIdMatch::Matches && mark.is_current()? {

@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Returns the possible results of the check of data with these contents.
+    /// Returns the results that the data check can have for these contents.
     fn checks(contents: Contents) -> Vec<DataCheck> {
         let replaced = DataCheck::Unusable(UnusableData::Replaced("data"));
         match contents {

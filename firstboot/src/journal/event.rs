@@ -32,11 +32,11 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node has accepted a proposal, because all members reported the proposal's nonces. The
-    /// node announces the acceptance next.
+    /// This node has accepted a proposal, because all members that take part have reported the
+    /// proposal's nonces. The node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
-        /// The nonces of all initial members.
+        /// The nonces of all members that take part.
         #[serde(rename = "lives")]
         nonces: Nonces,
         /// Whether the members bootstrap a new cluster, restore a snapshot or roll back.

@@ -1,6 +1,6 @@
-//! Reads and writes the journal. The journal is append-only. Each line has a checksum, and
-//! firstboot flushes the line before the next action. After a power cut, the journal therefore
-//! shows which actions had begun and which were complete.
+//! Reads and writes the journal. firstboot only appends to the journal, and removes only a partial
+//! last line. Each line has a checksum, and firstboot flushes the line before the next action.
+//! After a power cut, the journal therefore shows which actions had begun and which were complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -78,8 +78,8 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// Returns the entries in a journal's text and the number of bytes that they occupy, or the number
-/// of the damaged line.
+/// Returns the entries in a journal's text, and the number of bytes that they occupy. If a line is
+/// damaged, fails with the number of this line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
     let mut good = 0;
@@ -113,8 +113,8 @@ fn remove_partial_line(file: &mut File) -> std::io::Result<()> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the other lines, because a firstboot that was killed may not have flushed the
-    /// last line, which must be durable before other members rely on it.
+    /// line. Flushes the other lines: a firstboot that was killed may not have flushed its last
+    /// line, and this line must be durable before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };

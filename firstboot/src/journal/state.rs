@@ -20,16 +20,17 @@ pub(crate) struct NodeState {
     /// The id of the disk. The value is `None` until firstboot has generated an id, and again after
     /// the operator has excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of nonces that this node has accepted since it received its current disk id, except
-    /// those that it accepted for an order.
+    /// The sets of nonces that this node has accepted since it generated its current disk id,
+    /// except the sets that it accepted for a restore order.
     pub(crate) accepted: Vec<Nonces>,
     /// The sets of nonces that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<Nonces>,
     /// The initial-cluster settings with which etcd starts on this disk.
     pub(crate) initial_cluster: Option<InitialCluster>,
-    /// The member id that etcd assigned when it added this disk to a running cluster.
+    /// The member id that etcd assigned when this node, with this disk, was added to a running
+    /// cluster.
     pub(crate) added_member_id: Option<u64>,
-    /// The cluster to which firstboot adds this disk, or has added this disk.
+    /// The cluster to which firstboot adds, or has added, this node with this disk.
     pub(crate) joining_cluster_id: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
@@ -50,7 +51,7 @@ pub(crate) struct NodeState {
     /// The operator's order to restore or to roll back, if the order has not been completed or
     /// abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// The nonces and the mode of each proposal that this node has accepted for the current
+    /// The nonces and the mode of each proposal that this node has accepted for the current restore
     /// order.
     pub(crate) accepted_for_order: Vec<(Nonces, BootstrapMode)>,
     /// The data swap that has begun but is not complete.
@@ -261,7 +262,7 @@ impl NodeState {
         };
     }
 
-    /// Returns the expected state of etcd's data on the node with this name.
+    /// Returns what the journal records about etcd's data. `name` is the name of this node.
     pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
         let begun = self
             .initial_cluster

@@ -104,12 +104,13 @@ pub(crate) fn left_reason(member: u64) -> Reason {
     ))
 }
 
-/// Removes the member within `patience`, stops etcd and archives the data, or abandons the removal.
-/// With `at_terminal`, a signal from the terminal also abandons the removal.
+/// Removes the member, stops etcd and archives the data. If the member cannot be removed within
+/// `patience`, abandons the removal. With `at_terminal`, a signal from the terminal also abandons
+/// the removal.
 ///
 /// # Errors
-/// Returns a refusal or a "not ready" error if the node remains a member, and a refusal if it was
-/// already removed or was never a member.
+/// Returns a refusal or a "not ready" error if the node remains a member, and a refusal if the
+/// member was already removed or if the node was never a member.
 pub(crate) fn leave(
     identity: &Identity,
     journal: &mut Journal,
@@ -264,8 +265,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // A member list that is read without a quorum may be out of date. If there is no other
-        // voter, this member alone forms the quorum.
+        // Require a quorum, because a member list that is read without a quorum may be out of date.
+        // The only voter of a cluster is a quorum by itself.
         client.healthy().await?;
         let voters = client
             .members(true)
@@ -275,8 +276,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
     };
     let own = own.await.ok();
-    // If etcd on this node does not work, its removal does not affect the quorum, so the node need
-    // not wait for another member.
+    // If etcd on this node does not work, the removal of its member does not reduce the number of
+    // working voters, so the node need not wait for another member.
     let other_stops = match peers.first().filter(|_| own.is_some()) {
         Some(peer) => other_stops(identity, &peer.url, &credentials).await,
         None => None,

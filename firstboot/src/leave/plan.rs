@@ -23,8 +23,8 @@ pub(crate) struct Observed {
     pub(crate) alone: bool,
     /// The other members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
-    /// The reason why another member may stop its etcd at any time, for an update or for a change
-    /// of the CA, or the reason why this is unknown.
+    /// The reason why another member may stop its etcd at any time: an update or a change of the
+    /// CA. If firstboot cannot determine whether another member may stop, contains the error.
     pub(crate) other_stops: Option<Reason>,
 }
 

@@ -1,7 +1,7 @@
 //! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
-//! leader, as every rebuilt member did, recreates all of its peers but never removes the old peers
+//! leader, for example a rebuilt member, recreates all of its peers but never removes the old peers
 //! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
 //! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
 //! each member. The number of bytes keeps growing for a running member, because each open stream
@@ -41,14 +41,15 @@ impl ActiveStreams {
     }
 }
 
-/// Returns the members to which a member has an open stream according to its metrics
-/// (server/etcdserver/api/rafthttp/metrics.go), and, for each of them, the bits of the number of
-/// bytes sent to it.
+/// Returns the members to which a member has an open stream, according to the member's metrics
+/// (server/etcdserver/api/rafthttp/metrics.go). The value for each of them is the bit pattern of
+/// the number of bytes sent to it.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
         labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // Return the bits of the number, because only a change of the number matters.
+    // Return the bit pattern of the floating-point number, because only a change of the number
+    // matters.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active
         .filter(|(_, count)| *count != 0.0)

@@ -75,7 +75,8 @@ pub(crate) fn is_own_entry(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
 
-/// Returns the id of the member with this name or peer URL, if the first peer lists exactly one.
+/// Returns the id of the member with this name or peer URL, if the first peer lists exactly one
+/// such member.
 pub(crate) fn listed_member_id(peers: &[MemberReport], name: &str, url: &str) -> Option<u64> {
     match own_entries(peers.first()?, name, url).as_slice() {
         [only] => Some(only.id),

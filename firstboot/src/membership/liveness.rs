@@ -99,8 +99,7 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// None of the members to which a running member would send traffic receives any from this
-    /// node's member.
+    /// The members that would receive traffic if this node's member were running receive none.
     Silent,
     /// Another observation is necessary.
     Unknown,

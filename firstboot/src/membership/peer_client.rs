@@ -205,7 +205,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         deepest = source;
     }
     // `deepest` may be an `io::Error` that wraps another error, for example a TLS error, because
-    // `source()` does not return the wrapped error.
+    // `io::Error::source()` skips the wrapped error.
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);

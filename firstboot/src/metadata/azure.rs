@@ -1,6 +1,6 @@
 //! Queries Azure's metadata service. `userData` can be read at every boot and replaced later.
-//! Custom data, an older mechanism, exists only on the provisioning disc of the first boot, which
-//! the agent ejects.
+//! Custom data, an older mechanism, exists only on a provisioning disc, which the agent ejects
+//! during the first boot.
 
 use anyhow::anyhow;
 use base64::Engine as _;

@@ -1,6 +1,6 @@
 //! Queries version 2 of EC2's metadata service, in which each request carries a token. firstboot
-//! never uses version 1, because version 1 also answers a request that an attacker tricks a program
-//! on the machine into sending.
+//! never uses version 1. Version 1 requires no token, so it also answers a request that a program
+//! on the machine forwards for an attacker (SSRF).
 
 use std::cell::RefCell;
 
@@ -23,8 +23,7 @@ pub(super) const SOURCE: Source = Source {
     },
 };
 
-/// The lifetime of a token in seconds. A token remains valid for longer than firstboot queries the
-/// service.
+/// The lifetime of a token in seconds. firstboot's queries normally take less time.
 const LIFETIME: &str = "300";
 
 /// A fixed version of the API, so that the release of a later version has no effect.

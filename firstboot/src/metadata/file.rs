@@ -17,8 +17,8 @@ pub(super) const SOURCE: Source = Source {
     find: |_| find(Path::new(paths::NODE_FILE)),
 };
 
-/// The time for which an invalid file must stay unchanged. A program that copies the document to
-/// the node may not have written all of it yet.
+/// The time for which an invalid file must stay unchanged before firstboot reports it. A program
+/// that copies the document to the node may not have written all of it yet.
 const COPY_TIME: Duration = Duration::from_secs(2);
 
 fn find(path: &Path) -> Result<SourceResult> {

@@ -78,8 +78,8 @@ impl SourceLog {
         };
     }
 
-    /// Records the outcome for a source. Replaces the source's record with the outcome
-    /// [`Outcome::Asking`], if there is one.
+    /// Records the outcome for a source. Removes an earlier record of this source whose outcome is
+    /// [`Outcome::Asking`].
     pub(super) fn note(
         &mut self,
         source: MetadataSource,

@@ -40,7 +40,8 @@ fn find() -> Result<SourceResult> {
             FOLDERS[0]
         )));
     }
-    // Every NoCloud seed contains `user-data`, which may be empty.
+    // A disk without `user-data` is an error, because every NoCloud seed contains this file, even
+    // if it is empty.
     seed::read(&disks, "user-data", |disk| {
         bail!(
             "the disk {} is labelled {LABEL} but does not contain user-data",

@@ -22,8 +22,8 @@ pub(super) struct MetaData {
 }
 
 async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
-    // Only OpenStack's service has `meta_data.json`, and it has one for every instance. Neutron's
-    // proxy answers 404 until it has found the instance's port.
+    // Read `meta_data.json` first, because only OpenStack's service has this file, and has it for
+    // every instance. Neutron's proxy answers 404 until it has found the instance's port.
     let (request, origin) = service.get("openstack/latest/meta_data.json")?;
     let body = send(request, &origin)
         .await?

@@ -12,7 +12,7 @@ use recipes::cluster::Platform;
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
 /// The values of `chassis_asset_tag` that identify OpenStack. In `product_name`, only the first two
-/// values identify it. Nova and clouds that are built on Nova set these values.
+/// values identify OpenStack. Nova and clouds that are built on Nova set these values.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",

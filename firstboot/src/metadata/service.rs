@@ -64,8 +64,8 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. Repeats the query if the service does not answer, and ends the search if the service
-/// refuses the query. In the mode `Once`, does neither.
+/// platform. Repeats the query if the service does not answer. If the service refuses the query,
+/// fails and thereby ends the search. In the mode `Once`, sends one query and does not fail.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,

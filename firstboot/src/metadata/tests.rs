@@ -1,5 +1,5 @@
-//! Tests the search for a document in the sources. Tests the sources that query metadata services
-//! against servers that refuse requests in the same way as the real services.
+//! Tests the search for a document in the sources. The tests of the sources that query metadata
+//! services use servers that refuse requests in the same way as the real services.
 
 mod server;
 mod services;

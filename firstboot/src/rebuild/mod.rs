@@ -74,7 +74,7 @@ impl Rebuild {
 
     /// Observes the cluster and executes one step. Returns `None` after a step that succeeded. A
     /// failed request to etcd is not an error, because etcd may have executed the request anyway.
-    /// The next round observes whether it has.
+    /// The next round observes whether etcd has executed it.
     async fn step(
         &mut self,
         identity: &Identity,

@@ -60,9 +60,10 @@ pub(crate) enum RebuildStep {
 /// needs this space for its write-ahead log and for the snapshot that it receives.
 const ROOM: u64 = 256 << 20;
 
-/// The maximum difference in seconds between this node's clock and the closest clock of another
-/// member. Leases and certificates depend on the clock. etcd warns about a difference of one second
-/// or more, and the date of an HTTP response has a resolution of one second.
+/// The maximum difference, in seconds, between this node's clock and the other members' clocks.
+/// Only the clock that differs the least counts. Leases and certificates depend on the clock. etcd
+/// warns about a difference of one second or more, and the date of an HTTP response has a
+/// resolution of one second.
 const CLOCK: i64 = 5;
 
 /// The number of entries after which a member of 3.6 or later has compacted its raft log in memory
@@ -81,7 +82,7 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
     let Some(first) = peers.first() else {
         return wait(
             ReasonId::NoQuorum,
-            "no member of the cluster has a quorum. Start the missing members; if they are lost, use `firstboot restore`",
+            "no other member answered, or the cluster has no quorum. Start the missing members; if they are lost, use `firstboot restore`",
         );
     };
     if let Some(why) = wrong_responder(peers) {

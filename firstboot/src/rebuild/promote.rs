@@ -15,8 +15,8 @@ use crate::output::say;
 /// member may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Records that firstboot promotes this node's member next, and returns its id, if the member is a
-/// learner according to the journal.
+/// If this node's member is a learner according to the journal, records that firstboot promotes the
+/// member next, and returns the member's id.
 pub(crate) fn record_promotion(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added_member_id.filter(|_| !state.was_healthy) else {

@@ -1,6 +1,6 @@
-//! Builds etcd's new data from the snapshot, next to the current data, with the etcdutl (in 3.4,
-//! the etcdctl) of the etcd version that will run. The new data receives its final name only after
-//! all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the current data, with etcdutl of the etcd
+//! version that will run (in etcd 3.4, with etcdctl). The new data receives its final name only
+//! after all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,12 +19,12 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
-/// recovery guide recommends. The restored revision is safe if fewer writes than this number
-/// followed the observed revision.
+/// recovery guide recommends. The restored revision also exceeds every revision that a client has
+/// seen, if fewer writes than this number followed the observed revision.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. This number includes two
-/// segments of the WAL, and rounding.
+/// segments of the WAL, and is rounded up.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
 /// etcd deletes its preallocated log segment of 64 MB. firstboot checks the free space while etcd

@@ -41,7 +41,7 @@ pub(super) enum RestoreOutcome {
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
-    // firstboot may not have created its content.
+    // its content may not come from firstboot.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
     {
@@ -210,8 +210,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The members may have agreed on an earlier proposal than the newest one for which this node
-    // has prepared its data.
+    // The members may have agreed on a proposal that is older than the newest proposal for which
+    // this node has prepared data.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))
@@ -305,8 +305,8 @@ fn plan_swap(
     })
 }
 
-/// Builds the data for a proposal if it does not exist or, for a rollback, checks the archived
-/// data.
+/// Builds the data for a proposal, unless the data exists. For a rollback, checks the archived data
+/// instead.
 fn ensure_data(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,

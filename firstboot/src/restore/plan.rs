@@ -31,7 +31,7 @@ pub(super) fn mode(
     if !raise && !keep_revision {
         say(format!(
             "etcd {version} cannot raise the revision in a restore (3.4.27, 3.5.10 and later can), \
-             so the watches of clients that have seen a revision later than {} do not fail. Restart \
+             so clients that have seen a revision later than {} miss changes without an error. Restart \
              these clients",
             source.revision
         ));
@@ -104,8 +104,8 @@ struct PlannedSnapshot {
     /// The revision above which the new cluster continues, or `None` if it continues with the
     /// snapshot's revision.
     raised_above: Option<u64>,
-    /// The newest revision known from the members, the snapshot or an earlier restore, or `None` if
-    /// the revision is not raised.
+    /// The newest revision that is known from the members, the snapshot or an earlier restore, or
+    /// `None` if the revision is not raised.
     newest_observed: Option<u64>,
 }
 

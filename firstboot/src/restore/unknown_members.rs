@@ -15,9 +15,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::{barrier, paths};
 
-/// Checks the member list of etcd on this node. etcd also returns its list if it has no quorum. If
-/// etcd does not answer and the recipe has no other member, waits for a connection from another
-/// member's etcd.
+/// Checks the member list of etcd on this node. etcd returns its list even without a quorum. If etcd
+/// does not answer, checks that no other member's etcd connects to the only member in the recipe.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let Ok(members) = block_on(own_member_list()) else {
         return block_on(barrier::refuse_restore_beside_running_cluster(identity));
@@ -48,8 +47,8 @@ async fn own_member_list() -> Result<Vec<Member>> {
         .await
 }
 
-/// Returns the name in the recipe of a member that etcd lists, or `None` if the recipe does not
-/// contain the member.
+/// Returns the name that the recipe gives to a member in etcd's list, or `None` if the recipe does
+/// not contain the member.
 fn known<'a>(member: &Member, cluster: &'a ClusterDocument) -> Option<&'a Label> {
     let known = cluster.members.iter().find(|known| {
         known.name.as_str() == member.name || member.peer_urls.contains(&known.peer_url())

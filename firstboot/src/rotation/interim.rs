@@ -15,7 +15,7 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
 }
 
 /// Returns the CAs in `authorities` that signed the certificates, or `None` if one of the
-/// certificates is not valid now or was signed by a different CA.
+/// certificates is not valid now or was not signed by any of these CAs.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     tls.pairs()
         .into_iter()

@@ -78,9 +78,9 @@ fn defer(
 }
 
 /// Returns whether at least one other member no longer trusts the certificates that this node still
-/// presents, and all other members trust the certificates in this node's document. A node that is
-/// rebuilt during a rotation can be left behind: between its removal and its return, the node is
-/// not a member, so the other members may complete the rotation without it.
+/// presents, and all other members that answer trust the certificates in this node's document. A
+/// node that is rebuilt during a rotation can be left behind: between its removal and its return,
+/// the node is not a member, so the other members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);
@@ -95,15 +95,15 @@ pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     ))
 }
 
-/// Stops deferring the document's certificates if the other members no longer trust the current
-/// certificates.
+/// Stops deferring the document's certificates if this node is left behind (see
+/// [`is_left_behind`]).
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     if !block_on(is_left_behind(identity))? {
         return Ok(());
     }
     let (_, next) = issuers(identity)?;
     let line = format!(
-        "the other members trust {} and no longer trust the previous CA",
+        "all other members that answer trust {}, and at least one of them no longer trusts the previous CA",
         list(&next)
     );
     journal.record_next_step(Event::CertificatesTrustedByAll { authorities: next }, &line)?;

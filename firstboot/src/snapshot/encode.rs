@@ -19,8 +19,8 @@ pub(super) struct StoredFile {
 }
 
 pub(super) trait Sink: Write + Send {
-    /// Ends the stream. Returns the digest and size of the stored file if they differ from those of
-    /// the bytes that the caller wrote.
+    /// Ends the stream. Returns the digest and the size of the stored file if the stream was
+    /// compressed or encrypted.
     fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>>;
 }
 

@@ -87,8 +87,8 @@ pub(crate) struct CheckResult {
 
 impl CheckResult {
     /// Adds a fault if the file's manifest states a different digest or revision. Does nothing if
-    /// the file has no manifest, or if its digest was not computed. This comparison also detects a
-    /// file whose pages are consistent but differ from the snapshot that was taken.
+    /// the file has no manifest, or if the file's digest was not computed. This comparison also
+    /// detects a file whose pages are consistent but differ from the snapshot that was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -152,8 +152,8 @@ pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot>
     examined.into_verified(path)
 }
 
-/// Fails for the file of a running etcd, because pages that are read at different times are not
-/// consistent with each other. firstboot recognises a running etcd by its lock on the file.
+/// Fails for the file of a running etcd, because pages that are read at different times may be
+/// inconsistent with each other. firstboot recognises a running etcd by its lock on the file.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -275,7 +275,7 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // `send` fails once the reader has finished, because the reader then no longer
+                    // Ignore an error of `send`, because a reader that has finished no longer
                     // accepts returned pieces.
                     let _ = back.send(piece);
                 }

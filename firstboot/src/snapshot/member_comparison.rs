@@ -61,8 +61,8 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether [`MemberComparison::apart`] has no reason against at least one member, so
-    /// that firstboot can take the snapshot from that member.
+    /// Returns whether [`MemberComparison::apart`] returns no reason for at least one member.
+    /// firstboot can take the snapshot from such a member.
     pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()

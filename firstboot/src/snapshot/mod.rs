@@ -117,8 +117,8 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
         cleanup::wait().await;
         ended
     });
-    // Do not wait for other threads, because they end when the program exits, and because the files
-    // to which they write were deleted when the future was dropped.
+    // Do not wait for other threads, because they end when the program exits. After an
+    // interruption, the files to which they write have already been deleted.
     runtime.shutdown_background();
     match outcome? {
         Ok(exit) => Ok(exit),

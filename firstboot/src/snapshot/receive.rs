@@ -206,7 +206,8 @@ fn write(
     Ok(Some(finished(hash)))
 }
 
-/// Checks that a file of this many bytes fits into each of these folders at the same time.
+/// Checks that each of these folders has room for a file of this many bytes. If several folders are
+/// on the same disk, the disk must have room for the files of all of them.
 pub(super) fn check_room(folders: &[&Path], size: u64) -> Result<()> {
     let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
     for folder in folders {

@@ -349,7 +349,7 @@ impl Running {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a metric that counts"
+            reason = "the metric is a count"
         )]
         Ok(EtcdStatus {
             version,

@@ -173,7 +173,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Starts a request and waits for its answer. If the future is dropped during the wait, the
-    /// request stays in the state.
+    /// request stays in `self.state`.
     async fn ask(
         &mut self,
         request: impl Future<Output = (ToAbort, Result<()>)> + Send + 'static,
@@ -206,7 +206,7 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.error("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // `send` fails if the writer has stopped, because the writer then no longer
+                    // Ignore an error of `send`, because a writer that has stopped no longer
                     // accepts returned parts.
                     let _ = self.back.send(empty);
                 }

@@ -9,9 +9,10 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Returns the change that labels a folder that no step created, and its content. The caller
-/// ensures that only root can enter the folder. If another user could enter the folder, that user
-/// could replace a part of a path with a link, and restorecon would follow the link.
+/// Returns the change that labels a folder and its content, for a folder that the steps do not
+/// create. The caller ensures that only root can enter the folder. If another user could enter the
+/// folder, that user could replace a part of a path with a link, and restorecon would follow the
+/// link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }

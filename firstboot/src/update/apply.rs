@@ -13,8 +13,8 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Returns all effects of these changes on the system with this root. A unit of which an overriding
-/// file is added or removed is restarted, because the unit may be running.
+/// Returns all effects of these changes on the system with this root. If a file that overrides
+/// another file of a unit is added or removed, the unit is restarted, because it may be running.
 pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
     let on_system = |effect: Effect| match effect {
         Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => [restart(name), None],
@@ -89,7 +89,7 @@ pub(super) fn apply_effects(
 
 /// Returns whether a unit has a file that the replacement neither adds nor removes, for example the
 /// file of the base system that a file of the image overrides. The replacement does not remove such
-/// a unit. A service can also have a script in init.d, as network.service of CentOS 7 has.
+/// a unit. A service can also have a script in init.d, as CentOS 7's network.service does.
 fn has_other_file(root: &Path, name: &str, changes: &[FileChange]) -> bool {
     let appears_or_disappears = |path: &str| {
         changes

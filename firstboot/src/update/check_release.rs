@@ -86,7 +86,7 @@ pub(super) fn check_reinstallation(
 }
 
 /// Refuses a release that is not newer than this node's last update, or that is older than the
-/// release in this node's document.
+/// build of this node's document.
 fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()> {
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {

@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Allow updates again after --halt
     #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt"])]
     resume: bool,
-    /// Release the turn of a node that will not return with its disk
+    /// Release the turn of a node that will never return
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume"])]
     break_turn: Option<Label>,
     /// Look for a newer image, and order the update if it may begin; firstboot-auto-update.service
@@ -114,8 +114,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     execute(options)
 }
 
-/// Updates the image and the node document. With the corresponding options, only checks for newer
-/// ones, reinstalls the machine or rolls back the image.
+/// Updates the image and the node document. With the corresponding options, only checks for a newer
+/// image and document, reinstalls the machine, or rolls back the image.
 fn execute(options: &Options) -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
@@ -181,7 +181,7 @@ fn install(
     follow(&state.id, options.json)
 }
 
-/// Returns whether an order installs another image than the node's own image.
+/// Returns whether an order installs an image other than the node's own image.
 fn is_other_image(order: &UpdateOrder, own: &ThisNode) -> bool {
     let release = order.release.as_ref();
     release.is_some_and(|release| release.overlay.sha256 != own.image.overlay)
@@ -340,7 +340,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
                 return Err(not_ready("the turn changed in the meantime. Try again"));
             }
             say(format!(
-                "{node} had the turn since {}. The turn is now free",
+                "{node} had held the turn since {}. The turn is now free",
                 members::timestamp::rfc3339(turn.since)
             ));
             Ok(())

@@ -158,10 +158,10 @@ fn verify_newer(
     }))
 }
 
-/// Returns the document in the release's folder, if there is one. Otherwise, requests it from the
-/// server that `enrol` names, because that server has the node's newest document. Without `enrol`,
-/// returns the document from the release's server or, if there is none, the recipe's metadata
-/// server.
+/// Returns the document in the release's folder, if there is one. Otherwise, requests a document
+/// from the server that `enrol` names, because that server has the node's newest document. Without
+/// `enrol`, requests a document from the release's server, if there is such a server, and then from
+/// the recipe's metadata server.
 fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<FoundDocument>> {
     let known = own.envelope().payload_digest()?;
     let found = match source {
@@ -331,8 +331,9 @@ impl NewerDocument {
     }
 }
 
-/// Waits until firstboot.service has finished. If it takes too long or is waiting for the other
-/// members, prints its status and returns. If it has failed, returns a refusal with its status.
+/// Waits until firstboot.service has finished. If the unit takes too long or is waiting for the
+/// other members, prints the unit's status and returns. If the unit has failed, returns a refusal
+/// with its status.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

@@ -123,8 +123,8 @@ pub(super) fn is_sysctl(path: &str) -> bool {
     folders.iter().any(|folder| path.starts_with(folder)) || path == "etc/sysctl.conf"
 }
 
-/// Returns the effect of a change to a unit's file or to a drop-in, whose path below the folder
-/// with unit files is `rest`.
+/// Returns the effect of a change to a unit's file or to a drop-in. `rest` is the path of the file
+/// relative to the folder with unit files.
 fn unit_effect(path: &str, rest: &str, kind: Kind) -> Option<Effect> {
     let (name, drop_in) = match rest.split_once('/') {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),

@@ -1,7 +1,9 @@
-//! Checks whether this member passes the health check of its new image. A member passes the health
-//! check if firstboot.service has finished or is only waiting for the other members during the
-//! replacement of a CA, if etcd of the right version answers a linearizable read, if etcd
-//! acknowledges a write, and if the other running members can connect to this member.
+//! Checks whether this member passes the health check of its new image. A member passes if all of
+//! these conditions hold:
+//! - firstboot.service has finished, or is only waiting for the other members during the
+//!   replacement of a CA;
+//! - etcd of the right version answers a linearizable read, and acknowledges a write;
+//! - the other running members can connect to this member.
 
 use std::time::{Duration, Instant};
 
@@ -154,7 +156,8 @@ impl<'a> HealthCheck<'a> {
     /// not correct, if there is one.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-        // A linearizable read shows that the member has applied all acknowledged writes.
+        // A linearizable read shows that the member has applied all writes that were acknowledged
+        // before the read.
         client.healthy().await?;
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {

@@ -16,8 +16,8 @@ use crate::files;
 /// The folder of the kernel settings.
 pub(super) const PROC_SYS: &str = "/proc/sys";
 
-/// The settings of which a write to one sets the other to 0 (Linux 3.14, mm/page-writeback.c and
-/// mm/mmap.c).
+/// Pairs of settings. A write to one setting of a pair sets the other setting to 0 (Linux 3.14,
+/// mm/page-writeback.c and mm/mmap.c).
 const PAIRS: [(&str, &str); 3] = [
     ("vm/dirty_background_bytes", "vm/dirty_background_ratio"),
     ("vm/dirty_bytes", "vm/dirty_ratio"),
@@ -54,13 +54,13 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     let differs = |(key, old): &(&String, &String)| {
         value(proc_sys, key).is_some_and(|present| present != **old)
     };
-    // A second attempt succeeds if the kernel refused a value that conflicted with a setting whose
-    // old value was not yet restored.
+    // The kernel may refuse a value that conflicts with a setting whose old value has not been
+    // restored yet. In this case, the second attempt succeeds.
     for _ in 0..2 {
         for (key, old) in settings.iter().filter(differs) {
-            // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting has its
-            // old value when the other setting of the pair has been written. The line break makes
-            // the write of an empty value effective.
+            // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting gets its
+            // old value when the other setting of the pair is written. The line break makes the
+            // write of an empty value effective.
             let _ = OpenOptions::new()
                 .write(true)
                 .open(proc_sys.join(key))
@@ -71,7 +71,8 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     lost.map(|(key, _)| key.replace('/', ".")).collect()
 }
 
-/// Returns the paths of the settings in a sysctl file, and of the settings that these set to 0.
+/// Returns the paths of the settings in a sysctl file, and of the settings that a write to them
+/// sets to 0.
 fn keys(text: &str) -> Vec<String> {
     let lines = text
         .lines()

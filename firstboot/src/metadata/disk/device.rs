@@ -44,7 +44,8 @@ impl Disk {
     }
 }
 
-/// Checks the size of a file on a disk. Fails if the file is larger than a node document can be.
+/// Checks the size of a file on a disk. Fails if the file is larger than the size limit for a node
+/// document.
 pub(super) fn checked_size(size: u32) -> Result<usize> {
     ensure!(
         u64::from(size) <= LIMIT,

@@ -1,8 +1,8 @@
-//! Reads one file of a FAT volume. This reader accepts every volume that CentOS 7's kernel mounts
-//! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
-//! allows. For example, this reader accepts a FAT32 volume with few clusters (such as the volume
-//! that `mkfs.vfat -F 32` creates on a small disk), a volume with two different sector counts, and
-//! a boot sector without a signature.
+//! Reads one file of a FAT volume. This reader accepts the volumes that CentOS 7's kernel mounts
+//! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), including volumes that Microsoft's
+//! specification does not allow. For example, this reader accepts a FAT32 volume with few clusters
+//! (such as the volume that `mkfs.vfat -F 32` creates on a small disk), a volume with two different
+//! sector counts, and a boot sector without a signature.
 
 use anyhow::{Context as _, Result, ensure};
 

@@ -1,4 +1,4 @@
-//! Tests with a real server that firstboot sends a request only to the server that holds the
+//! Tests, against a real server, that firstboot sends a request only to the server that holds the
 //! signing key.
 
 use std::io::{Read as _, Write as _};

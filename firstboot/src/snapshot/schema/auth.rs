@@ -128,8 +128,8 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// Returns the key of a permission. Before 3.5.2, etcd accepted every key, even an empty key, and
-/// every end of a range.
+/// Returns the key of a permission. Accepts every key, even an empty key, and every end of a range,
+/// as etcd before 3.5.2 did.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);

@@ -12,7 +12,8 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    /// Parses the 17 bytes `main_sub`, and the `t` that marks a deletion.
+    /// Parses 17 bytes (the main revision, `_` and the sub-revision), and the `t` that marks a
+    /// deletion.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (deletion, bytes) = match bytes.len() {
             17 => (false, bytes),

@@ -74,8 +74,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     })
 }
 
-/// The numbers of the records up to the compacted revision that are deletions or not the newest
-/// records of their keys.
+/// The records that the hash excludes: each record up to the compacted revision that is a deletion
+/// or is not the newest record of its key.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,

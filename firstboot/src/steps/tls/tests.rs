@@ -1,4 +1,4 @@
-//! Tests each fault that a certificate can have, and the message for it.
+//! Tests the faults that a certificate can have, and the messages for them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
