@@ -201,7 +201,7 @@ check_identity() {
     esac
 }
 
-# Copies the journal, and the files that let a node continue without an operator, to the volume.
+# Copies to the volume the journal, and the files that let a node continue without an operator.
 copy_journal() {
     local new=$kept/firstboot-kept.new file
     mount -o remount,rw "$kept" || refuse_keep keep-volume "/dev/$volume cannot be written"

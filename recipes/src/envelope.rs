@@ -1,6 +1,6 @@
-//! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md
-//! and protocol.md). The image contains the public key. The holder of the private key decides which
-//! machine becomes which node.
+//! Signed documents: DSSE envelopes with ed25519 signatures (github.com/secure-systems-lab/dsse,
+//! envelope.md and protocol.md). The image contains the public key. The holder of the private key
+//! decides which machine becomes which node.
 
 use std::fmt;
 use std::str::FromStr;

@@ -35,8 +35,8 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// After a failure, wait for the recorded time of the next attempt; firstboot-renew.service
-    /// uses this option
+    /// After a failure, do nothing before the recorded time of the next attempt;
+    /// firstboot-renew.service uses this option
     #[arg(long, hide = true)]
     scheduled: bool,
 }

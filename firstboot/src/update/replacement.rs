@@ -317,7 +317,7 @@ mod tests {
                     ..replacement.clone()
                 };
                 replacer.replace(&first, &new).unwrap();
-                // Create an unfinished second name for the next file, as a power cut might leave
+                // Create an unfinished temporary file for the next file, as a power cut might leave
                 // it.
                 if let Some(next) = replacement
                     .files

@@ -26,8 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// The minimum time, in seconds, for which an order may wait for its turn if the recipe sets no
-/// window.
+/// If the recipe sets no window, the deadline of an order is one check period after the order, but
+/// at least this number of seconds.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {

@@ -171,8 +171,8 @@ async fn continue_download(
 ) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // A server that does not support ranges sends the whole file, so remove the bytes that the
-        // file already contains.
+        // A server that does not support ranges sends the whole file, so discard the bytes that
+        // were downloaded earlier.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }

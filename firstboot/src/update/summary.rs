@@ -208,7 +208,7 @@ impl Local {
                     last.why
                 ))),
                 // The dropped order may also be a rollback, or a reinstallation from the node's own
-                // image.
+                // image. Therefore, show the reason even if the image is not newer.
                 UpdateResult::NotUpdated
                     if why.id == Some(ReasonId::UpdateDeadline) && !newer_look =>
                 {

@@ -346,7 +346,7 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. With `patience`,
-/// returns the reason if the member fails or takes longer.
+/// returns the reason if the member fails or takes longer than this time.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,

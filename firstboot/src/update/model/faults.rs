@@ -97,8 +97,9 @@ impl Model {
         Some(after)
     }
 
-    /// Returns the states after the end of each fault of this node, after the lease of its restart
-    /// lock has expired and, for the first node, after the end of the halt.
+    /// Returns the state after each possible end of a fault of this node, and the state after the
+    /// lease of its restart lock has expired. For the first node, also returns the state after the
+    /// end of the halt.
     pub(super) fn returns(&self, world: &World, at: usize) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

@@ -27,7 +27,7 @@ const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
 /// causes every member to take a raft snapshot.
 const SNAPSHOT_MINOR: u64 = 5;
 
-/// The part of the cluster document that every version of firstboot writes in the same way.
+/// The part of the cluster document that has the same form in the images of all versions.
 #[derive(Deserialize)]
 struct VersionOfImage {
     etcd: VersionOfEtcd,
@@ -212,10 +212,10 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     state.write()
 }
 
-/// Cancels only the downgrade that this order enabled. Only the node that has the turn enables a
-/// downgrade, so this node cancels the downgrade only while it has the turn, and takes the turn
-/// again if an operator has released it. A downgrade to another minor version does not belong to
-/// this order.
+/// Cancels the downgrade that this order enabled. A downgrade to another minor version does not
+/// belong to this order, so the function does not cancel it. firstboot enables a downgrade only on
+/// the node that has the turn. Therefore, this node cancels the downgrade only while it has the
+/// turn. If an operator has released the turn, the node takes it again first.
 ///
 /// etcd cannot check the turn in the same request in which it cancels the downgrade. If an operator
 /// releases the turn between the check and the request, and another node takes the turn and enables
