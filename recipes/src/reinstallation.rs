@@ -13,8 +13,8 @@ pub const REINSTALL_PAGE: &str = "reinstall";
 /// The form field with the [`ReinstallRequest`].
 pub const REQUEST_FIELD: &str = "request";
 
-/// The form field with the digest of the node's document. Only the node and the operator know the
-/// digest, so the digest proves that the node sent the request.
+/// The form field with the digest of the node's document. Apart from the server and its operator,
+/// only the node knows the digest, so the digest proves that the node sent the request.
 pub const DOCUMENT_FIELD: &str = "document";
 
 /// The form field with the digest of the image that the node expects.

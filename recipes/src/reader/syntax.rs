@@ -1,6 +1,6 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser reports only the
-//! characters that it expected. The faulty line usually shows the text that the user meant to
-//! write.
+//! characters that it expected. This module examines the faulty line, which usually shows what the
+//! user meant to write.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
 //! Three installed hosts that stay on. The sweep resets the hosts to their installed state instead
-//! of booting new hosts, because a boot takes longer than the test of a point.
+//! of booting new hosts, because a boot takes longer than the test of a crash point.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,8 +53,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Makes three installed nodes of the demo's recipe with their node documents, switched off.
-    /// `tracer` is the path of the program `tracer`.
+    /// Makes three installed nodes of the demo's recipe with their node documents. The nodes are
+    /// switched off. `tracer` is the path of the program `tracer`.
     pub fn new(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::without_firewall()?;

@@ -211,7 +211,7 @@ fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
     )
 }
 
-/// Returns a path, unless it belongs to the kernel, such as a pipe, a device or a sysctl.
+/// Returns a path, or `None` for the path of a kernel object, such as a pipe, a device or a sysctl.
 fn lasting(path: &str) -> Option<String> {
     let own = ["/dev/", "/proc/", "/sys/"]
         .iter()
