@@ -153,7 +153,7 @@ check_journal() {
     done < "$from/journal"
 }
 
-# Prints the string value of a key in the newest event of a kind.
+# Prints the string value that a key has in the newest event of this kind.
 event() { # KIND KEY
     local line
     line=$(grep "\"event\":\"$1\"" "$from/journal" | tail -n 1) || return 0

@@ -54,8 +54,8 @@ pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     Sha256::of(&all.concat())
 }
 
-/// The identity of a node and its certificates, with their keys unless the node generated the keys
-/// itself.
+/// The identity of a node, and its certificates. The document also contains the keys of the
+/// certificates, unless the node generated the keys itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeDocument {

@@ -26,8 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// If the recipe sets no window, the deadline of an order is one check period after the order, but
-/// at least this number of seconds.
+/// If the recipe sets no window, an order expires one check period after its creation, or after
+/// this number of seconds if the period is shorter.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {

@@ -21,8 +21,7 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
             continue;
         }
         if out.len() == MAX_MISTAKES {
-            let rest =
-                format!("the file has more mistakes of this kind than the {MAX_MISTAKES} above");
+            let rest = format!("the file has more than {MAX_MISTAKES} mistakes of this kind");
             out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
             break;
         }
@@ -202,7 +201,8 @@ fn raw(span: &Range<usize>, message: &str) -> Diagnostic {
     Diagnostic::error(span.clone(), format!("this is not TOML: {message}"))
 }
 
-/// Reports a duplicate key or section; `[node]` counts as the first `[[node]]`.
+/// Reports a duplicate key or section. A section `[node]` counts as the first occurrence of
+/// `[[node]]`.
 fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     let mut section = "";
     let mut first = None;

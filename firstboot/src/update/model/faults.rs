@@ -49,8 +49,8 @@ pub(super) const NONE: Budget = Budget {
 };
 
 impl Model {
-    /// Returns the states after each fault, each order of an operator, each deadline, each new
-    /// document and a new release.
+    /// Returns the state after each possible fault, order of an operator, deadline, new document
+    /// and new release.
     pub(super) fn faults(&self, world: &World) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

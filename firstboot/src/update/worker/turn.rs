@@ -209,7 +209,7 @@ pub(super) fn release_turn_patiently(
 
 /// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
 /// sends the requests to another member, because an order that ends before it has changed anything
-/// must not wait for etcd.
+/// must not wait for etcd on this node.
 async fn release_turn(
     state: &UpdateState,
     own: &ThisNode,
