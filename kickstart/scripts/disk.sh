@@ -1,6 +1,6 @@
-# Chooses the disk. With data = "keep", this is the disk of etcd's volume, if there is one.
-# Otherwise, it is the disk in the recipe. If the recipe names no disk, it is the first disk that is
-# fixed, writable, unused and large enough.
+# Chooses the disk. With data = "keep", the chosen disk is the disk of etcd's volume, if there is
+# one. Otherwise, the chosen disk is the disk that the recipe names. If the recipe names no disk,
+# the chosen disk is the first disk that is fixed, writable, unused and large enough.
 {% if install.keep %}
 {% include "keep-volume.sh" %}
 

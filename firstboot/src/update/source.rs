@@ -27,7 +27,7 @@ const STALL: Duration = Duration::from_secs(20);
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A source of releases, which contains `release.json` and `image/`.
+/// A source of releases. The source contains `release.json` and `image/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// A folder, such as one on a mounted USB stick.

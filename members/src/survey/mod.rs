@@ -148,7 +148,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
 /// certificates expire.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
     // Measure the round trip before the handshakes, because a simultaneous handshake would lengthen
-    // it.
+    // the round trip.
     row.round_trip_ms = latency::round_trip(&row.endpoint).await;
     let (client, peer) = tokio::join!(
         expiry::certificate_expiry(&row.endpoint, credentials),
