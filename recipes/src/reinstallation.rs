@@ -25,8 +25,8 @@ pub const IMAGE_FIELD: &str = "image";
 pub enum ReinstallRequest {
     /// Answer whether the server would install the machine. The server changes nothing.
     Check,
-    /// Install the machine at its next network boot. The installation keeps only etcd's volume and
-    /// firstboot's journal.
+    /// Install the machine at its next network boot. The installation keeps etcd's volume,
+    /// firstboot's journal, and the node's document and keys.
     Install,
     /// Do not install the machine, because it still runs its old system.
     Withdraw,

@@ -34,7 +34,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
             return Ok(client);
         }
     }
-    Err(not_ready("no member that answers has a quorum"))
+    Err(not_ready("no member that answers is connected to a quorum"))
 }
 
 /// Returns the reason why this member must not stop now and start again with the etcd version

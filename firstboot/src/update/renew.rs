@@ -103,8 +103,8 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     match document::from_server(own, server) {
         Ok(Some(newer)) if newer.changes_something() => newer.adopt(),
         Ok(_) => Err(failed(format!(
-            "{server} does not have newer certificates. If the CA expires at the same time, \
-             replace the CA"
+            "{server} does not have newer certificates. If the CA expires at the same time as the \
+             certificates, replace the CA"
         ))),
         Err(error) => Err(failed(format!("{server}: {error:#}"))),
     }

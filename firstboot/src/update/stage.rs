@@ -253,7 +253,7 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     let is_other = new.name != own.name || new.member(node) != own.member(node);
     is_other.then(|| {
         ReasonId::UpdateNode.because(format!(
-            "it is not for the node {node} of the cluster {} at this node's address",
+            "it does not have the node {node} of the cluster {} with this node's address",
             own.name
         ))
     })

@@ -381,7 +381,7 @@ fn until_good(
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
             let why = if why.is_empty() { logged } else { why };
             return Ok(Some(format!(
-                "the member did not stay healthy for {} s within {} s: {why}",
+                "the member must stay healthy for {} s, but did not do so within {} s: {why}",
                 soak.as_secs(),
                 begun.elapsed().as_secs()
             )));

@@ -115,7 +115,7 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
             Some((key, value)) => format!(
-                "write {}; if the key describes a node, put the key below a line [[node]]",
+                "write {}; if the key describes a node, put the key under [[node]]",
                 written(key, value)
             ),
             None => format!("write a list, such as key = [\"{}\"]", unquoted(item)),
