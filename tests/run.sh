@@ -6,8 +6,8 @@ messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json-render-diagnostics > "$messages"
 built() { sed -n "s/.*\"executable\":\"\([^\"]*\/$1\)\".*/\1/p" "$messages"; }
-# The tests use the program dist that cargo has just built. If a test built dist separately, cargo would
-# select other features, and compile half of the crates again.
+# The tests use the program `dist` that cargo has just built. If a test built `dist` separately,
+# cargo would select other features, and compile half of the crates again.
 ETCD_IMAGE_DIST=$(built dist)
 export ETCD_IMAGE_DIST
 "$(built suite)" < "$messages"

@@ -1,5 +1,6 @@
-# Chooses the disk: with data = "keep", the disk of etcd's volume if there is one; otherwise the disk in the
-# recipe, or the first disk that is fixed, writable, unused and large enough.
+# Chooses the disk. With data = "keep", the chosen disk is the disk of etcd's volume, if there is
+# one. Otherwise, the chosen disk is the disk that the recipe names. If the recipe names no disk,
+# the chosen disk is the first disk that is fixed, writable, unused and large enough.
 {% if install.keep %}
 {% include "keep-volume.sh" %}
 
@@ -14,7 +15,7 @@ need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 # suitable.
 obstacle() {
     local sys=/sys/block/$1 number holder
-    # loop, zram, md and device-mapper devices have no device folder.
+    # loop, zram, md and device-mapper devices have no folder `device`.
     if [ ! -e "$sys/device" ]; then echo 'is not a disk' && return; fi
     if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
     if [ "$(cat "$sys/ro")" != 0 ]; then echo 'is read-only' && return; fi

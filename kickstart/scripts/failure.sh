@@ -1,5 +1,6 @@
-# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. Any failure of a script that has
-# sourced this file ends the installation.
+# Source this file with the name of the script and the path of its log. A script that runs inside
+# the new system adds the argument "chroot". Any failure of a script that has sourced this file ends
+# the installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
 why='no reason given'

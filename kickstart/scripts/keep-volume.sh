@@ -153,7 +153,7 @@ check_journal() {
     done < "$from/journal"
 }
 
-# Prints the string value of a key in the newest event of a kind.
+# Prints the string value that a key has in the newest event of this kind.
 event() { # KIND KEY
     local line
     line=$(grep "\"event\":\"$1\"" "$from/journal" | tail -n 1) || return 0
@@ -201,7 +201,7 @@ check_identity() {
     esac
 }
 
-# Copies the journal, and the files that let a node continue without an operator, to the volume.
+# Copies to the volume the journal, and the files that let a node continue without an operator.
 copy_journal() {
     local new=$kept/firstboot-kept.new file
     mount -o remount,rw "$kept" || refuse_keep keep-volume "/dev/$volume cannot be written"

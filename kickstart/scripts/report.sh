@@ -1,4 +1,5 @@
-# Prints the URL for reports to the server that sent the installer. Prints nothing if there is no such server.
+# Prints the URL to which the installer sends its reports. The server that sent the installer sets
+# this URL on the kernel line. Prints nothing if there is no such URL.
 report_to() {
     local word words
     read -r -a words < /proc/cmdline

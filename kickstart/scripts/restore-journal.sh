@@ -1,9 +1,10 @@
 # Gives the new system the volume and the journal that %pre has kept (keep-volume.sh).
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
-# anaconda has not mounted the volume. The mount point is the home directory of etcd's account, and anaconda makes the
-# account the owner of everything in that directory (users.py, createUser). anaconda has created an empty directory at this
-# path, and this function mounts the volume over it.
+# anaconda has not mounted the volume. Otherwise, anaconda would have made etcd's account the owner
+# of everything on the volume, because the mount point is the home directory of the account
+# (users.py, createUser). anaconda has created an empty directory at this path, and this function
+# mounts the volume over it.
 mount_kept() {
     mkdir -p /var/lib/etcd
     chown root:root /var/lib/etcd

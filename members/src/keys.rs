@@ -90,7 +90,7 @@ pub struct SnapshotRecord {
 }
 
 /// The number of seconds by which the clock of another member may be ahead of this member's clock.
-/// A snapshot whose time is further ahead was taken by a member with a wrong clock.
+/// If a time is further ahead, the program assumes that it comes from a wrong clock.
 const CLOCK_TOLERANCE: u64 = 300;
 
 /// Returns whether a time in seconds since 1970 is so far after `now` that the time must come from
@@ -107,8 +107,8 @@ impl SnapshotRecord {
         self.slot >= slot && !is_from_wrong_clock(self.time, now)
     }
 
-    /// Returns whether the snapshot of this record was taken after the other snapshot and its time
-    /// does not come from a wrong clock.
+    /// Returns whether this record's snapshot is newer than the other snapshot. A snapshot whose
+    /// time comes from a wrong clock does not count as newer.
     pub fn is_newer_than(&self, other: &Self, now: u64) -> bool {
         self.time > other.time && !is_from_wrong_clock(self.time, now)
     }
@@ -270,8 +270,9 @@ impl KeyState<UpdateTurn> {
         self.value.as_ref().is_some_and(|turn| turn.node == *node)
     }
 
-    /// Returns the keys that must be unchanged when this member takes the restart lock. A member
-    /// restarts during its own turn when it updates itself.
+    /// Returns the keys that must be unchanged when this member takes the restart lock. The
+    /// member's own turn does not prevent the restart, because the member also restarts etcd when
+    /// it updates itself.
     ///
     /// # Errors
     /// Returns the turn of another member, during which this member must not restart.

@@ -65,8 +65,8 @@ pub struct S3 {
     pub path_style: bool,
 }
 
-/// How many snapshots are kept: the newest snapshot of each of the last hours, days, weeks and
-/// months for which there is a snapshot.
+/// The number of snapshots that are kept. For each of the last hours, days, weeks and months that
+/// have a snapshot, the newest snapshot is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {

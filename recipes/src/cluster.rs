@@ -11,8 +11,8 @@ use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// The user and group id of etcd on every node. The id is fixed, so that the overlay can name
-/// owners by number. The id is below 1000, so that etcd's user is a system user, and far from 999,
-/// because CentOS 7's packages use ids from 999 downwards (useradd -r, login.defs).
+/// owners by number. The id is below 1000, so that etcd's user is a system user. The id is far from
+/// 999, because CentOS 7's packages use ids from 999 downwards (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
 /// The description of the cluster that the image contains, in `/etc/firstboot/cluster.json`.
@@ -115,8 +115,8 @@ pub struct EtcdSettings {
     pub election_timeout_ms: u32,
     /// The maximum size of the database, in bytes.
     pub quota_backend_bytes: u64,
-    /// How many hours of history clients can read; 0 means that all history is kept until a client
-    /// compacts it.
+    /// The number of hours for which history is kept. 0 means that all history is kept until a
+    /// client compacts it.
     pub auto_compaction_hours: u32,
     /// The number of entries after which etcd writes a raft snapshot.
     pub snapshot_count: u64,
@@ -136,7 +136,7 @@ pub struct EtcdSettings {
 pub struct Network {
     /// How a node obtains its address.
     pub mode: NetworkMode,
-    /// The network, with its prefix.
+    /// The address of the network, with its prefix length.
     pub cidr: Ipv4Net,
     /// The gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +163,7 @@ pub enum NetworkMode {
 pub struct MetadataPolicy {
     /// The sources, in order.
     pub sources: Vec<MetadataSource>,
-    /// For [`MetadataSource::Url`]: the folder in which the node requests `node.json`.
+    /// The URL of the folder from which the node requests `node.json`, for [`MetadataSource::Url`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
     /// The platform that all nodes run on, if their firmware does not name it.

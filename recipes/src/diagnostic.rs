@@ -81,8 +81,8 @@ impl Diagnostic {
         )
     }
 
-    /// Returns the finding as text, for a terminal (`color`) or a file: the message,
-    /// `path:line:column`, the line, a caret, and the help.
+    /// Returns the finding as text: the message, `path:line:column`, the line, a caret, and the
+    /// help. `color` is set if the text is for a terminal.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -91,8 +91,8 @@ impl Diagnostic {
         // The library panics if a span is outside the text, or starts or ends within a character.
         let start = floor(text, self.span.start);
         let end = floor(text, self.span.end).max(start);
-        // The library reads its whole source for each finding, so its source is only the lines of
-        // this finding.
+        // The library reads its whole source for each finding, so pass only the lines of this
+        // finding.
         let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let to = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
         let line = text[..from].matches('\n').count() + 1;

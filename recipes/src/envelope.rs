@@ -1,6 +1,6 @@
-//! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md
-//! and protocol.md). The image contains the public key. The holder of the private key decides which
-//! machine becomes which node.
+//! Signed documents: DSSE envelopes with ed25519 signatures (github.com/secure-systems-lab/dsse,
+//! envelope.md and protocol.md). The image contains the public key. The holder of the private key
+//! decides which machine becomes which node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -94,7 +94,7 @@ impl Envelope {
         self.unverified().map(|payload| Sha256::of(&payload))
     }
 
-    /// Returns the payload if `key` signed it as a `payload_type`.
+    /// Returns the payload if `key` signed it with the type `payload_type`.
     pub fn open(&self, payload_type: &str, key: &PublicKey) -> Result<Vec<u8>, EnvelopeError> {
         if self.signatures.is_empty() {
             return Err(EnvelopeError::Unsigned);
@@ -218,8 +218,8 @@ impl SigningKey {
         PublicKey(bytes)
     }
 
-    /// Signs the payload as a `payload_type`. Ed25519 is deterministic: the same payload always
-    /// produces the same envelope.
+    /// Signs the payload with the type `payload_type`. Ed25519 is deterministic: the same payload
+    /// always produces the same envelope.
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
         let sig = self.0.sign(&covered(payload_type, payload));
         Envelope {

@@ -1,9 +1,9 @@
-//! A release: a small signed document that describes one image. A node reads the release to
-//! determine whether the image is newer than its own image, before it downloads the image.
+//! A release: a small signed document that describes one image. Before a node downloads the image,
+//! it reads the release to determine whether the image is newer than the node's own image.
 //!
 //! The *base* is everything that only an installation can change: partitions, packages,
-//! repositories, kernel arguments, users. A node compares the base of a release with its own base.
-//! An update installs everything else.
+//! repositories, kernel arguments, users, and the loaded SELinux module. A node compares the base
+//! of a release with its own base. An update installs everything else.
 
 use std::collections::BTreeMap;
 

@@ -54,8 +54,8 @@ pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
     Sha256::of(&all.concat())
 }
 
-/// The identity of a node and its certificates, with their keys unless the node generated the keys
-/// itself.
+/// The identity of a node, and its certificates. The document also contains the keys of the
+/// certificates, unless the node generated the keys itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeDocument {
@@ -74,8 +74,8 @@ pub struct NodeDocument {
     /// certificates until all members trust the new CA.
     #[serde(rename = "before", default, skip_serializing_if = "Option::is_none")]
     pub previous_ca_tls: Option<NodeTls<DocumentCertificate>>,
-    /// The credentials for the object store that `[backup]` names, or `None` if an operator puts
-    /// them on the node.
+    /// The credentials for the object store that `[backup]` names. `None` means that the node needs
+    /// no credentials, or that an operator puts them on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
     /// The serial of the release that was the newest when the document was issued. The node does
@@ -109,7 +109,8 @@ pub struct NodeTls<P = KeyPair> {
     pub ca: String,
     /// The certificate that etcd presents to clients.
     pub server: P,
-    /// The certificate that etcd presents to peers, as firstboot does on etcd's peer port.
+    /// The certificate that etcd presents to peers. firstboot presents the same certificate in the
+    /// barrier's connections.
     pub peer: P,
     /// The certificate that firstboot and etcdctl on the node present to etcd.
     pub client: P,

@@ -10,8 +10,8 @@ static VERSION: LazyLock<String> =
 ///
 /// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
 /// Cargo cannot find the commit by itself, because it does not notice a new commit, or a file that
-/// is changed after the commit. Without the variable, as outside a git repository, this function
-/// returns only the version.
+/// is changed after the commit. Without the variable, for example outside a git repository, this
+/// function returns only the version.
 pub fn program_version() -> &'static str {
     &VERSION
 }

@@ -13,8 +13,8 @@ pub const REINSTALL_PAGE: &str = "reinstall";
 /// The form field with the [`ReinstallRequest`].
 pub const REQUEST_FIELD: &str = "request";
 
-/// The form field with the digest of the node's document. Only the node and the operator know the
-/// digest, so the digest proves that the node sent the request.
+/// The form field with the digest of the node's document. Apart from the server and its operator,
+/// only the node knows the digest, so the digest proves that the node sent the request.
 pub const DOCUMENT_FIELD: &str = "document";
 
 /// The form field with the digest of the image that the node expects.
@@ -25,8 +25,8 @@ pub const IMAGE_FIELD: &str = "image";
 pub enum ReinstallRequest {
     /// Answer whether the server would install the machine. The server changes nothing.
     Check,
-    /// Install the machine at its next network boot. The installation keeps only etcd's volume and
-    /// firstboot's journal.
+    /// Install the machine at its next network boot. The installation keeps etcd's volume,
+    /// firstboot's journal, and the node's document and keys.
     Install,
     /// Do not install the machine, because it still runs its old system.
     Withdraw,

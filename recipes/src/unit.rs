@@ -16,8 +16,8 @@ const KINDS: [&str; 8] = [
     ".target",
 ];
 
-/// Returns the part of a path that follows the folder with unit files, or `None` if the path is not
-/// in such a folder. The path has no leading slash.
+/// Returns the rest of a path after the folder with unit files, or `None` if the path is not in
+/// such a folder. The path has no leading slash.
 ///
 /// ```
 /// # use recipes::unit;

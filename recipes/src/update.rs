@@ -15,8 +15,9 @@ pub const SOAK: u32 = 60;
 pub struct Update {
     /// Who starts an update.
     pub mode: UpdateMode,
-    /// The URL of the folder that contains `release.json` and `image/`, unless the operator
-    /// specifies a different one. The recipe's reader requires this URL for [`UpdateMode::Auto`].
+    /// The URL of the folder that contains `release.json` and `image/`. The operator can specify
+    /// another source with `--from`. The recipe's reader requires this URL for
+    /// [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
     /// The number of seconds for which a member must stay healthy on a new image before the next

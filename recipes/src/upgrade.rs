@@ -141,11 +141,10 @@ pub fn coexistence_obstacle(
 /// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
 /// The function compares the versions in pairs, including the version that last used the data: if
-/// no member is running, only that version reveals that a minor version was skipped. The function
-/// admits an existing member whose version is lower than the version of the other members until the
-/// cluster agrees on a newer version. The function does not admit a new member with a lower
-/// version, because the other members may agree on a newer version as soon as the old member is
-/// removed.
+/// no member is running, only that version reveals that a minor version was skipped. Until the
+/// cluster agrees on a newer version, the function admits an existing member whose version is lower
+/// than that of the other members. The function does not admit a new member with a lower version,
+/// because the other members may agree on a newer version as soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
     if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -180,11 +179,11 @@ pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -
 pub enum VersionChange {
     /// Both versions have the same minor version number.
     Patch,
-    /// The new version is of the next minor version. The cluster version rises as soon as every
-    /// member runs the new version.
+    /// The new version belongs to the next minor version. The cluster version rises as soon as
+    /// every member runs the new version.
     Upgrade,
-    /// The new version is of the previous minor version. Once the cluster has agreed on the newer
-    /// minor version, etcd must first lower the cluster version (`etcdctl downgrade enable`).
+    /// The new version belongs to the previous minor version. Once the cluster has agreed on the
+    /// newer minor version, etcd must first lower the cluster version (`etcdctl downgrade enable`).
     Downgrade,
 }
 

@@ -75,10 +75,10 @@ impl Provisioning {
         })
     }
 
-    /// Makes the provisioning of machines on which firewalld, and the services that only firewalld
-    /// and logins need, do not run. These services use a tenth of the CPU time of a test that
-    /// reboots its machines often. The tests of the firewall, the installation, the server and
-    /// updates use machines with a firewall.
+    /// Does the same as [`Provisioning::new`], but the machines run neither firewalld nor the
+    /// services that only firewalld and logins need. These services use a tenth of the CPU time of
+    /// a test that reboots its machines often. The tests of the firewall, the installation, the
+    /// server and updates use machines with a firewall.
     pub fn without_firewall() -> Result<Self> {
         let mut provisioning = Self::new()?;
         provisioning.has_firewall = false;
@@ -237,7 +237,8 @@ impl Provisioning {
     }
 
     /// Installs a machine. In a suite, only the first installation of a new machine from an image
-    /// is carried out, because all new machines with the same image get the same disk.
+    /// is carried out. All other new machines with the same image use the disk of this installation
+    /// as a layer.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {

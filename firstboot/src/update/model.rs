@@ -1,11 +1,12 @@
-//! A model checker for updates: it explores every order of events on the nodes of a cluster with
-//! the real decisions, and checks every state.
+//! A model checker for updates. It explores the possible orders of events on the nodes of a
+//! cluster, and checks every state. The nodes of the model decide with firstboot's real code.
 //!
-//! The real decisions are those of `update_keys` (which member may take the turn), `transaction`
-//! (the keys that etcd compares and changes), `resume` (how an interrupted order continues),
-//! `update_turn` (a rebuilt node releases its turn) and `members::keys` (a restart for a CA). Every
-//! action that takes time between two decisions, or that ends with a write to the disk or to etcd,
-//! is an event of the model. A node can be killed or lose its power between any two events.
+//! The following modules decide: `update_keys` (which member may take the turn), `transaction`
+//! (which keys etcd compares and changes), `resume` (how an interrupted order continues),
+//! `update_turn` (when a rebuilt node releases its turn) and `members::keys` (when etcd may restart
+//! for a CA). Every action that takes time between two decisions, or that ends with a write to the
+//! disk or to etcd, is an event of the model. A node can be killed or lose its power between any
+//! two events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that are running
 //! and can reach each other. The last check of the cluster and the stop of etcd, which follows a
@@ -40,7 +41,8 @@ enum Image {
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     nodes: usize,
-    /// The images by serial, starting with 1. All nodes initially have the first image.
+    /// The images in the order of their serials, which start with 1. All nodes initially have the
+    /// first image.
     images: &'static [Image],
     /// Whether each update reboots the node.
     reboots: bool,
@@ -60,12 +62,11 @@ struct Rules {
     resumption: fn(UpdatePhase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
-    /// Whether a member that serves clients delays a rollback until the cluster can spare the
-    /// member.
+    /// Whether a member that serves clients delays a revert until the cluster can spare the member.
     waits_to_revert: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
-    /// Whether a node that was not installed again withdraws its request.
+    /// Whether a node withdraws its request for a reinstallation if the server did not install it.
     withdraws: bool,
 }
 
@@ -165,7 +166,8 @@ impl Model {
         self.scenario.images[usize::from(serial) - 1]
     }
 
-    /// Returns the states after each event of the nodes themselves.
+    /// Returns the state after each possible event of the nodes' programs, and after each possible
+    /// end of a fault.
     fn steps(&self, world: &World) -> Result<Vec<World>, String> {
         if let Some(violation) = self.forgotten_request(world) {
             return Err(violation);
@@ -192,7 +194,7 @@ impl Model {
     }
 
     /// Stops etcd on a node. Returns a violation if etcd is stopped on two nodes at the same time,
-    /// or if the cluster loses its quorum.
+    /// or if a cluster of three or more nodes loses its quorum.
     fn stop(&self, world: &mut World, at: usize) -> Result<(), String> {
         if world.is_serving(at) {
             if let Some(other) = world

@@ -25,7 +25,7 @@ pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     client.context("etcd on this node does not answer")
 }
 
-/// Returns a client of the first member that answers and has a quorum.
+/// Returns a client of the first member that answers and is connected to a quorum.
 pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Result<Client> {
     for member in &own.cluster.members {
         if let Ok(client) = Client::connect(&member.client_url(), credentials).await
@@ -34,7 +34,7 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
             return Ok(client);
         }
     }
-    Err(not_ready("no member that answers has a quorum"))
+    Err(not_ready("no member that answers is connected to a quorum"))
 }
 
 /// Returns the reason why this member must not stop now and start again with the etcd version

@@ -35,8 +35,8 @@ use crate::{certificates, files, own_keys, paths, rotation, systemd};
     Example: firstboot renew"
 )]
 pub(crate) struct Options {
-    /// After a failure, wait for the recorded time of the next attempt; firstboot-renew.service
-    /// uses this option
+    /// After a failure, do nothing before the recorded time of the next attempt;
+    /// firstboot-renew.service uses this option
     #[arg(long, hide = true)]
     scheduled: bool,
 }
@@ -103,8 +103,8 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     match document::from_server(own, server) {
         Ok(Some(newer)) if newer.changes_something() => newer.adopt(),
         Ok(_) => Err(failed(format!(
-            "{server} does not have newer certificates. If the CA expires at the same time, \
-             replace the CA"
+            "{server} does not have newer certificates. If the CA expires at the same time as the \
+             certificates, replace the CA"
         ))),
         Err(error) => Err(failed(format!("{server}: {error:#}"))),
     }

@@ -169,8 +169,8 @@ impl Replacer {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// Returns the paths that need SELinux labels: all files and folders of the replacement that
-    /// exist after the replacement or, with `back`, after the rollback of the replacement.
+    /// Returns the paths that need SELinux labels: the files and folders of the replacement that
+    /// exist after the replacement. With `back`, returns those that exist after its rollback.
     pub(super) fn present(&self, replacement: &Replacement, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement
@@ -317,7 +317,7 @@ mod tests {
                     ..replacement.clone()
                 };
                 replacer.replace(&first, &new).unwrap();
-                // Create an unfinished second name for the next file, as a power cut might leave
+                // Create an unfinished temporary file for the next file, as a power cut might leave
                 // it.
                 if let Some(next) = replacement
                     .files

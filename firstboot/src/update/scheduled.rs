@@ -26,8 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// The minimum time, in seconds, for which an order may wait for its turn if the recipe sets no
-/// window.
+/// If the recipe sets no window, an order expires one check period after its creation, or after
+/// this number of seconds if the period is shorter.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {

@@ -27,7 +27,7 @@ const STALL: Duration = Duration::from_secs(20);
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A source that contains `release.json` and `image/`.
+/// A source of releases. The source contains `release.json` and `image/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// A folder, such as one on a mounted USB stick.
@@ -77,8 +77,8 @@ impl Source {
         }
     }
 
-    /// Copies the overlay to a file, or only the missing rest if the file already contains the
-    /// beginning. The caller verifies the digest.
+    /// Copies the overlay to a file. If the file already contains the beginning of the overlay,
+    /// copies only the rest. The caller verifies the digest.
     pub(super) fn overlay(&self, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
         let have = file.seek(SeekFrom::End(0))?;
         if have > wanted.size {
@@ -171,8 +171,8 @@ async fn continue_download(
 ) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // A server that does not support ranges sends the whole file, so remove the bytes that the
-        // file already contains.
+        // A server that does not support ranges sends the whole file, so discard the bytes that
+        // were downloaded earlier.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }

@@ -67,8 +67,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
         return Err(cause(error, release, own.fetch(source).ok().as_ref()));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // Use the same options as the kickstart. The digest shows that this is the archive of the
-    // release.
+    // Use the same options as the kickstart. The archive is safe to unpack, because its digest
+    // matches the release.
     let words = [
         "--extract",
         "--gzip",
@@ -131,8 +131,8 @@ fn cause(
     }
 }
 
-/// Calls `search`, which finds and stages a release. Calls `search` again if a build replaced the
-/// release during the download, at most [`SEARCHES`] times in total.
+/// Calls `search`, which finds and stages a release. If a build replaced the release during the
+/// download, calls `search` again. Calls `search` at most [`SEARCHES`] times in total.
 pub(super) fn retry_if_replaced<T>(mut search: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..SEARCHES {
         match search() {
@@ -253,7 +253,7 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     let is_other = new.name != own.name || new.member(node) != own.member(node);
     is_other.then(|| {
         ReasonId::UpdateNode.because(format!(
-            "it is not for the node {node} of the cluster {} at this node's address",
+            "it does not have the node {node} of the cluster {} with this node's address",
             own.name
         ))
     })

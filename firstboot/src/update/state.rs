@@ -106,9 +106,9 @@ pub(super) enum UpdatePhase {
 }
 
 impl UpdatePhase {
-    /// Returns whether no other program may stop etcd in this phase, because the files may belong
-    /// to two images or because the image has not passed its health check. In the other phases, the
-    /// updater does not roll back an image if etcd is down.
+    /// Returns true if other programs must not stop etcd in this phase. In such a phase, the files
+    /// may belong to two images, or the image has not passed its health check. In the other phases,
+    /// the updater does not roll back an image if etcd is down.
     pub(super) const fn needs_etcd(self) -> bool {
         match self {
             Self::Replacing
@@ -175,7 +175,7 @@ pub(super) struct OrderOutcome {
     pub(super) end: UpdateResult,
     /// The reason for the outcome, or a note about the changes that need a reboot.
     pub(super) why: String,
-    /// The boot in which the order ended, if the node must still reboot after that boot.
+    /// The boot in which the order ended, if the node must reboot to complete the update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) boot: Option<String>,
     /// The time at which the order ended, in seconds since 1970.

@@ -183,8 +183,8 @@ impl Local {
         updated.or_else(|| seen?.own)
     }
 
-    /// Returns the reasons why the node did not install a newer image or keeps a failed image, and
-    /// the reboot that the last update still requires.
+    /// Returns the reasons to show: why the node did not install a newer image, why it keeps a
+    /// failed image, and why the last update still requires a reboot.
     fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
         let serial = self.serial();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
@@ -208,7 +208,7 @@ impl Local {
                     last.why
                 ))),
                 // The dropped order may also be a rollback, or a reinstallation from the node's own
-                // image.
+                // image. Therefore, show the reason even if the image is not newer.
                 UpdateResult::NotUpdated
                     if why.id == Some(ReasonId::UpdateDeadline) && !newer_look =>
                 {

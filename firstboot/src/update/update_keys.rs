@@ -144,8 +144,8 @@ pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
     Ok(KeyState::read(client, SNAPSHOT).await?.value)
 }
 
-/// Records the time of a snapshot, so that the members that update themselves next do not take
-/// another snapshot.
+/// Records the time of a snapshot, so that a member that starts its update within the next hour
+/// does not take another snapshot.
 pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
     client
         .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])

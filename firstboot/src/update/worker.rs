@@ -346,7 +346,7 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. With `patience`,
-/// returns the reason if the member fails or takes longer.
+/// returns the reason if the member fails or takes longer than this time.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,
@@ -381,7 +381,7 @@ fn until_good(
         if patience.is_some_and(|patience| begun.elapsed() >= patience) {
             let why = if why.is_empty() { logged } else { why };
             return Ok(Some(format!(
-                "the member did not stay healthy for {} s within {} s: {why}",
+                "the member must stay healthy for {} s, but did not do so within {} s: {why}",
                 soak.as_secs(),
                 begun.elapsed().as_secs()
             )));

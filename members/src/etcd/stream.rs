@@ -21,7 +21,7 @@ const WINDOW: u32 = 2 << 20;
 pub struct SnapshotStream(Streaming<SnapshotResponse>);
 
 impl Client {
-    /// Connects without a time limit for the whole call, because a snapshot can be of any size.
+    /// Connects without a time limit for calls, because a snapshot can be of any size.
     pub async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint

@@ -16,8 +16,8 @@ pub(super) fn check(rows: &mut [Row]) {
     versions(rows);
 }
 
-/// Returns the properties of each listed member that are compared: the member's id, whether the
-/// member is a learner, and its peer URLs.
+/// Returns the compared properties of each listed member: the member's id, whether the member is a
+/// learner, and the member's peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))

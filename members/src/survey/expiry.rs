@@ -1,5 +1,5 @@
-//! Determines when the certificates that a member presents expire. etcd does not warn before a
-//! certificate expires.
+//! Determines the expiry times of the certificates that a member presents. etcd does not warn
+//! before a certificate expires.
 
 use std::net::SocketAddr;
 

@@ -54,7 +54,8 @@ fn add(row: &mut Row, check: Result<KeyState<ImageCheck>>, now: u64) {
         }) => {
             row.errors.extend(check.fault());
             let age = now.saturating_sub(check.at);
-            // A member that does not answer cannot record a result.
+            // A member that does not answer cannot record a result, so do not report that its
+            // result is old.
             if row.healthy && age > MAX_AGE_SECONDS {
                 row.notes.push(ReasonId::ImageUnchecked.because(format!(
                     "its files were last checked {} ago: see `systemctl status \

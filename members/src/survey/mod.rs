@@ -147,8 +147,8 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
 /// Adds the information that connections to a member reveal: the round trip, and when the member's
 /// certificates expire.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
-    // The handshakes follow later, because a handshake at the same time would lengthen the round
-    // trip.
+    // Measure the round trip before the handshakes, because a simultaneous handshake would lengthen
+    // the round trip.
     row.round_trip_ms = latency::round_trip(&row.endpoint).await;
     let (client, peer) = tokio::join!(
         expiry::certificate_expiry(&row.endpoint, credentials),
@@ -176,8 +176,8 @@ struct Answers {
     members: Vec<Member>,
 }
 
-/// Returns the faults that the member itself reports, except alarms, and the failure of its health
-/// check.
+/// Returns the faults that the member itself reports and, if its health check failed, this failure.
+/// Omits alarms.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported

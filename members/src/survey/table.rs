@@ -77,7 +77,7 @@ pub fn remarks(row: &Row) -> String {
 
 /// Formats a size with one decimal and a unit.
 pub fn size(bytes: i64) -> String {
-    // The sizes of etcd's databases range from a few MiB to a few GiB.
+    // The sizes of etcd's databases usually range from a few MiB to a few GiB.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);
     if mib < 1024.0 {

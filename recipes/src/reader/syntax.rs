@@ -1,6 +1,6 @@
 //! Explains the errors that the TOML parser reports for a broken file. The parser reports only the
-//! characters that it expected. The faulty line usually shows the text that the user meant to
-//! write.
+//! characters that it expected. This module examines the faulty line, which usually shows what the
+//! user meant to write.
 
 use std::ops::Range;
 
@@ -21,8 +21,7 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
             continue;
         }
         if out.len() == MAX_MISTAKES {
-            let rest =
-                format!("the file has more mistakes of this kind than the {MAX_MISTAKES} above");
+            let rest = format!("the file has more than {MAX_MISTAKES} mistakes of this kind");
             out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
             break;
         }
@@ -116,7 +115,7 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
             Some((key, value)) => format!(
-                "write {}; if the key describes a node, put the key below a line [[node]]",
+                "write {}; if the key describes a node, put the key under [[node]]",
                 written(key, value)
             ),
             None => format!("write a list, such as key = [\"{}\"]", unquoted(item)),
@@ -202,7 +201,8 @@ fn raw(span: &Range<usize>, message: &str) -> Diagnostic {
     Diagnostic::error(span.clone(), format!("this is not TOML: {message}"))
 }
 
-/// Reports a duplicate key or section; `[node]` counts as the first `[[node]]`.
+/// Reports a duplicate key or section. A section `[node]` counts as the first occurrence of
+/// `[[node]]`.
 fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     let mut section = "";
     let mut first = None;

@@ -39,7 +39,7 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
                 .then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
         DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
-        // `version` is the only key for which people write a number with a decimal point. `3.6`
+        // Users sometimes write a version as a number with a decimal point, such as `3.6`, which
         // lacks the third number.
         DeValue::Float(_) if key == "version" => {
             Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())

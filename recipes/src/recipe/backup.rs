@@ -16,8 +16,8 @@ const SECRETS: [&str; 4] = [
     "secret-access-key",
 ];
 
-/// Folders to which the unit that takes snapshots cannot write, even if the owner and mode of the
-/// folder allow it.
+/// Folders to which the unit that takes snapshots cannot write, even if their owners and modes
+/// allow it.
 const CLOSED: [&str; 13] = [
     "/boot",
     "/dev",
@@ -60,7 +60,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // A destination that cannot be parsed may have been intended as a bucket.
+    // Do not report a missing bucket if the destination cannot be parsed, because a bucket may have
+    // been intended.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(
@@ -170,7 +171,8 @@ fn read_s3(table: &Table<'_>) -> S3 {
     let path_style = table.boolean("path-style");
     table.finish();
     S3 {
-        // A self-hosted store rarely has a DNS name for each bucket.
+        // Use the path style by default if the recipe names an endpoint, because a self-hosted
+        // store rarely has a DNS name for each bucket.
         path_style: path_style.map_or(endpoint.is_some(), |at| at.value),
         endpoint: endpoint.map(|at| at.value.url().clone()),
         region: region.map(|at| at.value.to_string()),

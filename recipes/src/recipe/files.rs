@@ -65,8 +65,8 @@ const WRITTEN: [(&str, &str); 6] = [
 ];
 
 /// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
-/// --no-overwrite-dir, with which GNU tar replaces a link with a folder that contains only the
-/// overlay's files (src/extract.c, extract_dir and maybe_recoverable).
+/// --no-overwrite-dir. With this option, GNU tar replaces a link with a folder that contains only
+/// the overlay's files (src/extract.c, extract_dir and maybe_recoverable).
 const LINKS: [(&str, &str); 18] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),

@@ -181,8 +181,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01. The clock of every node shows a later date, so tar does not warn about files from
-/// the future.
+/// The default date, 2000-01-01. The clock of every node shows a later date, so tar does not warn
+/// about files from the future.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

@@ -273,8 +273,8 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// Refuses a network that is too large or a single address, because by default, exactly the
-/// addresses of the network have access.
+/// Refuses a network that is too large, or that consists of a single address. By default, the
+/// firewall gives access to exactly the addresses in the network.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "the network is too large, and by default every address in it has access",
@@ -305,8 +305,8 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
-        // The limits are Linux's HOST_NAME_MAX and, for the common name of a certificate, RFC 5280,
-        // appendix A.
+        // This limit applies to host names (Linux, HOST_NAME_MAX) and to the common name of a
+        // certificate (RFC 5280, appendix A).
         if fqdn.len() > 64 {
             let message = format!(
                 "the full name {fqdn} has {} characters, but a host name has at most 64",

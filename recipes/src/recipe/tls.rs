@@ -158,7 +158,7 @@ fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin
     if at.value.url().scheme() != "https" {
         let finding = Diagnostic::error(at.span.clone(), "`enrol` needs an HTTPS URL");
         table.report(finding.help(
-            "`builder serve --pki` serves `enrol` on port 8443 and needs no certificate from a CA",
+            "`builder serve --pki` serves `enrol` on port 8443 by default, and needs no certificate from a CA",
         ));
     }
 }

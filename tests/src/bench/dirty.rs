@@ -42,7 +42,7 @@ const PACE: Duration = Duration::from_millis(20);
 const SEGMENT: i64 = 64_000_000;
 /// The time for which one run writes the log.
 const LAP: Duration = Duration::from_secs(24);
-/// How long the other program writes before the log starts.
+/// The time for which the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);
 /// The disk's speed, in bytes per second.
 const DISK: u64 = 40 << 20;

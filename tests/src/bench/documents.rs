@@ -1,5 +1,6 @@
 //! Measures how many machines per second get their documents from `builder serve`, if all machines
-//! of a large cluster send the requests of firstboot's source `url` at the same time.
+//! of a large cluster send their requests at the same time. firstboot's source `url` sends the same
+//! requests.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};

@@ -14,9 +14,10 @@ use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 /// The number of keys. The number exceeds the 10,000 entries after which etcd keeps a snapshot
-/// instead of its log, so that a joining member receives a snapshot, as in any cluster in use.
+/// instead of its log, so that a joining member receives a snapshot, as in a cluster that has been
+/// in use for a while.
 const KEYS: usize = 20_000;
-/// The value size with which all keys add up to 256 MB.
+/// The value size with which all keys add up to about 256 MiB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 

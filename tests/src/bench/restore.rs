@@ -24,8 +24,8 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The guide's commands. The guide copies the old data and then removes it. The script only moves
-/// the old data away, because a copy would make the guide's way slower.
+/// The guide's commands. The guide copies the old data and then removes it. The script moves the
+/// old data away instead, which is faster, so that the comparison does not favour firstboot.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before

@@ -62,8 +62,8 @@ pub fn run(runs: usize) -> Result<String> {
         })?;
         bed.hosts.iter().try_for_each(|host| script(host, old))?;
         bed.publish(new)?;
-        // Stage the image before the measurement, because the script's files are also on the hosts
-        // already.
+        // Stage the image before the measurement, because the files that the script copies are also
+        // on the hosts before the measurement.
         bed.hosts.iter().try_for_each(stage)?;
         bed.measure(&client, &mut seen[0], update_all)?;
     }

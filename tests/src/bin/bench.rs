@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // The virtual machine of bench::dirty needs no isolation.
+    // The virtual machine of `bench::dirty` needs no isolation.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()

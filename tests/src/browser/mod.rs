@@ -1,7 +1,7 @@
 //! Drives Debian's Chromium with chromedriver, to test pages as their readers see them.
 //!
-//! chromedriver implements W3C's WebDriver, which is JSON over HTTP, and passes commands of the
-//! Chrome DevTools Protocol through.
+//! chromedriver implements W3C's WebDriver, which is JSON over HTTP, and forwards commands of the
+//! Chrome DevTools Protocol to Chromium.
 
 mod axe;
 

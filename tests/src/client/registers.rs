@@ -1,5 +1,5 @@
-//! Clients that continuously read, write and compare-and-set one key after another, and record the
-//! time and the result of each operation.
+//! Clients that continuously perform reads, writes and compare-and-set operations on one key after
+//! another, and record the time and the result of each operation.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

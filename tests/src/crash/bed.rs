@@ -1,5 +1,5 @@
 //! Three installed hosts that stay on. The sweep resets the hosts to their installed state instead
-//! of booting new hosts, because a boot takes longer than the test of a point.
+//! of booting new hosts, because a boot takes longer than the test of a crash point.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,8 +53,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Makes three installed nodes of the demo's recipe with their node documents, switched off.
-    /// `tracer` is the path of the program `tracer`.
+    /// Makes three installed nodes of the demo's recipe with their node documents. The nodes are
+    /// switched off. `tracer` is the path of the program `tracer`.
     pub fn new(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::without_firewall()?;
@@ -182,7 +182,7 @@ impl Bed {
         )
     }
 
-    /// Writes the node documents with the new CA, which replaces the first CA, to all hosts.
+    /// Writes to all hosts the node documents with the new CA, which replaces the first CA.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
@@ -284,8 +284,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches the point in its order, and returns true. Returns false if the
-    /// program that starts this program finishes first.
+    /// Waits until a program reaches the crash point in its order, and returns true. Returns false
+    /// if the program that starts this program finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);
@@ -366,7 +366,7 @@ pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     ))
 }
 
-/// Waits until firstboot has finished its work, without intervening.
+/// Waits until firstboot has finished its work by itself.
 pub fn wait_finished(host: &Host) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {

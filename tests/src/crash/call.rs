@@ -19,7 +19,7 @@ pub(super) struct Process {
     sockets: HashMap<i32, String>,
 }
 
-/// A system call on entry.
+/// The number and the arguments of a system call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) number: i64,
@@ -48,7 +48,8 @@ impl Process {
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // In the *at calls, a descriptor precedes the path; AT_FDCWD is a 32-bit value.
+        // In the `*at` calls, a descriptor precedes the path. Only the low half of this argument
+        // counts, because `AT_FDCWD` is a 32-bit value.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);
         let writes = (libc::O_CREAT | libc::O_TRUNC) as u64;
@@ -102,7 +103,8 @@ impl Process {
         }
     }
 
-    /// Handles a call on exit, because a descriptor can refer to another socket after the call.
+    /// Handles the return from a call, because a descriptor can refer to another socket after the
+    /// call.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -211,7 +213,7 @@ fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
     )
 }
 
-/// Returns a path, unless it belongs to the kernel, such as a pipe, a device or a sysctl.
+/// Returns a path, or `None` for the path of a kernel object, such as a pipe, a device or a sysctl.
 fn lasting(path: &str) -> Option<String> {
     let own = ["/dev/", "/proc/", "/sys/"]
         .iter()

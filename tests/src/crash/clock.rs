@@ -20,8 +20,8 @@ pub(super) struct Clock {
     file: PathBuf,
 }
 
-/// Makes the clock wrong by this many seconds, from now on, for the program with this folder of
-/// orders.
+/// From now on, makes a program's clock wrong by this many seconds. `folder` contains the orders
+/// for the program.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     // The file is replaced by a rename, because the tracer reads it while the program runs.
     let (new, file) = (folder.join("clock.new"), folder.join("clock"));

@@ -23,8 +23,8 @@ pub(super) const LEAVE: Scenario = Scenario {
     setup: |bed| {
         bed.make_healthy(LEAVE.victim)?;
         // etcd does not remove a member until all members have been connected for five seconds
-        // (etcdserver, HealthInterval). Most of that time passes here, because the sweep does not
-        // test repeated requests.
+        // (etcdserver, HealthInterval). Wait here for most of that time. Otherwise, the command
+        // would repeat its request, and the sweep does not test repeated requests.
         sleep(Duration::from_secs(4));
         Ok(())
     },

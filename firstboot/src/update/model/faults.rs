@@ -49,8 +49,8 @@ pub(super) const NONE: Budget = Budget {
 };
 
 impl Model {
-    /// Returns the states after each fault, each order of an operator, each deadline, each new
-    /// document and a new release.
+    /// Returns the state after each possible fault, order of an operator, deadline, new document
+    /// and new release.
     pub(super) fn faults(&self, world: &World) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();
@@ -97,8 +97,9 @@ impl Model {
         Some(after)
     }
 
-    /// Returns the states after the end of each fault of this node, after the lease of its restart
-    /// lock has expired and, for the first node, after the end of the halt.
+    /// Returns the state after each possible end of a fault of this node, and the state after the
+    /// lease of its restart lock has expired. For the first node, also returns the state after the
+    /// end of the halt.
     pub(super) fn returns(&self, world: &World, at: usize) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

@@ -87,8 +87,8 @@ pub(super) enum Service {
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// had before it lost its disk.
     FindTurn,
-    /// The service has read the turn, and the node has it. Only a wrong rule uses `None`: the
-    /// service has found no order, but has not read the turn yet.
+    /// The service has read the turn, and this node has the turn. `None` occurs only with a wrong
+    /// rule, and means that the service has found no order, but has not read the turn yet.
     Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),
@@ -110,7 +110,8 @@ pub(super) struct Node {
     /// Whether the node is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped etcd while etcd served clients and etcd has not started since.
+    /// Whether firstboot stopped etcd while etcd served clients, and etcd has not started since
+    /// then.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
     /// The serial of the image that the last completed update or rollback installed. While an

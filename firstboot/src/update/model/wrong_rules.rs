@@ -14,7 +14,8 @@ fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transa
     transaction
 }
 
-/// A wrong rule, and the number of nodes and the faults that lead to a violation of a requirement.
+/// A wrong rule: its description, the rules that contain it, the number of nodes, and the faults.
+/// With these nodes and faults, the wrong rule violates a requirement.
 type Case = (&'static str, Rules, usize, Budget);
 
 /// Returns the wrong rules for the turn.

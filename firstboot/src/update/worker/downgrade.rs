@@ -23,11 +23,11 @@ use crate::{data, files, identity, paths};
 
 /// The time limit for the members to change the cluster version.
 const AGREED_TIMEOUT: Duration = Duration::from_secs(60);
-/// The minor version to which firstboot lowers the version of a 3.6 cluster for a short time, which
-/// causes every member to take a raft snapshot.
+/// To make every member take a raft snapshot, firstboot lowers the version of a 3.6 cluster to this
+/// minor version for a short time.
 const SNAPSHOT_MINOR: u64 = 5;
 
-/// The part of the cluster document that every version of firstboot writes in the same way.
+/// The part of the cluster document that has the same form in the images of all versions.
 #[derive(Deserialize)]
 struct VersionOfImage {
     etcd: VersionOfEtcd,
@@ -156,8 +156,8 @@ pub(super) async fn end_interrupted_downgrade(
     Ok(())
 }
 
-/// Causes every member of a 3.6 cluster to take a raft snapshot if this member's log contains
-/// requests of etcd 3.5 that 3.7 cannot read. etcd forces a snapshot when it lowers the cluster
+/// If this member's log contains requests of etcd 3.5 that 3.7 cannot read, causes every member of
+/// the 3.6 cluster to take a raft snapshot. etcd forces a snapshot when it lowers the cluster
 /// version (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then
 /// rises again.
 async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
@@ -212,10 +212,10 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     state.write()
 }
 
-/// Cancels only the downgrade that this order enabled. Only the node that has the turn enables a
-/// downgrade, so this node cancels the downgrade only while it has the turn, and takes the turn
-/// again if an operator has released it. A downgrade to another minor version does not belong to
-/// this order.
+/// Cancels the downgrade that this order enabled. A downgrade to another minor version does not
+/// belong to this order, so the function does not cancel it. firstboot enables a downgrade only on
+/// the node that has the turn. Therefore, this node cancels the downgrade only while it has the
+/// turn. If an operator has released the turn, the node takes it again first.
 ///
 /// etcd cannot check the turn in the same request in which it cancels the downgrade. If an operator
 /// releases the turn between the check and the request, and another node takes the turn and enables

@@ -79,7 +79,8 @@ pub(super) fn booted_old_system() -> String {
         .to_string()
 }
 
-/// Withdraws the request, so that the server no longer installs the machine. Only logs a failure.
+/// Withdraws the request, so that the server no longer installs the machine. If this fails, only
+/// logs the failure.
 pub(super) fn withdraw(state: &UpdateState) {
     if let Err(error) = ask_patiently(state, ReinstallRequest::Withdraw, WITHDRAW_TIMEOUT) {
         say(format!(

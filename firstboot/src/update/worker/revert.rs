@@ -1,5 +1,5 @@
-//! Waits until the previous image may be restored on a member whose new image failed, if the
-//! previous image has an older minor version of etcd.
+//! If a new image failed and the previous image has an older minor version of etcd, waits until the
+//! previous image may be restored.
 
 use std::time::{Duration, Instant};
 

@@ -183,8 +183,8 @@ pub(super) fn stop() -> Result<()> {
     Ok(())
 }
 
-/// If this node is the leader, transfers the leadership to another voter. Only logs a failure,
-/// after which clients must wait for an election.
+/// If this node is the leader, transfers the leadership to another voter. If the transfer fails,
+/// only logs the failure. Clients must then wait for an election.
 pub(super) async fn give_up_leadership(own: &ThisNode) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}

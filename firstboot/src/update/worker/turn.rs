@@ -24,8 +24,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(2);
 /// clients.
 const MAX_ERRORS: u32 = 3;
 
-/// Decides whether this member may start its update. If so, takes a snapshot, unless there is a
-/// recent one, and takes the turn. Returns the decision.
+/// Decides whether this member may start its order, and returns the decision. If the member may
+/// start, takes the turn. For an update, first takes a snapshot, unless there is a recent one.
 pub(super) async fn acquire_turn(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -79,8 +79,8 @@ pub(super) async fn acquire_turn(
     Ok(TurnDecision::Held)
 }
 
-/// Waits before the next check. While another member has the turn, the wait ends as soon as that
-/// member releases the turn.
+/// Waits for [`WAIT`] before the next check. If another member has the turn, the wait ends earlier
+/// when that member releases the turn.
 pub(super) fn wait_for_turn(own: &ThisNode) {
     let begun = Instant::now();
     let other_has_turn: Result<bool> = block_on(async {
@@ -116,7 +116,7 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Turn
 /// spare this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
     let credentials = installed_credentials()?;
-    // Query any member for a rollback, because a node whose etcd is not running can also be rolled
+    // For a rollback, query any member, because a node whose etcd is not running can also be rolled
     // back.
     let back = state.order.release.is_none();
     let client = if back {
@@ -209,7 +209,7 @@ pub(super) fn release_turn_patiently(
 
 /// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
 /// sends the requests to another member, because an order that ends before it has changed anything
-/// must not wait for etcd.
+/// must not wait for etcd on this node.
 async fn release_turn(
     state: &UpdateState,
     own: &ThisNode,

@@ -10,8 +10,8 @@ pub struct Disk(String);
 
 const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
-/// The beginnings of the kernel names of devices that anaconda does not install on, or for which
-/// anaconda uses another name.
+/// The prefixes of the kernel's names for some devices. anaconda does not install on these devices,
+/// or uses other names for them.
 const VIRTUAL: [(&str, &str); 8] = [
     ("dm-", "a device-mapper device"),
     ("md", "a software RAID"),

@@ -31,8 +31,8 @@ pub struct Install {
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and for the node.
     pub repos: Vec<Repo>,
-    /// The URLs of the folder image/. The installer tries the folder of the kickstart (`inst.ks=`)
-    /// last.
+    /// The URLs of the folder `image/`. The installer tries the folder of the kickstart
+    /// (`inst.ks=`) last.
     pub servers: Vec<Base>,
     /// The disk to install on. `None` means the first suitable disk.
     pub disk: Option<Disk>,

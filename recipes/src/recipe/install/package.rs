@@ -63,8 +63,8 @@ impl FromStr for Package {
         }
         if text.starts_with('-') {
             return Err(
-                "packages can only be added here; the image already excludes what a node does not \
-                 need",
+                "this list can only add packages; the image already excludes the packages that a \
+                 node does not need",
             );
         }
         // A line that begins with `%` would end the section, and `#` begins a comment. yum
