@@ -307,8 +307,8 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Makes everything that another host wrote appear on the new disk of this host, without
-    /// copying. The host must be off.
+    /// Puts everything that another host wrote on this host's new disk, without copying the files.
+    /// The host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,

@@ -39,7 +39,7 @@ pub struct Installation {
 
 impl Installation {
     /// Returns the output of all scripts, each under a line with the script's name and the way in
-    /// which it ended.
+    /// which the script ended.
     pub fn log(&self) -> String {
         let parts = self
             .scripts

@@ -98,8 +98,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
-/// names that member: then firstboot warns.
+/// Checks that firstboot takes no snapshot while the members' data differs, unless `--from-any` or
+/// `--endpoint` allows this. If `--endpoint` names the member whose data differs, firstboot warns.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

@@ -238,8 +238,8 @@ fn is_fetched_once(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// nspawn makes all of /proc/sys read-only, but the part below net belongs to the network
-/// namespace.
+/// Makes /proc/sys/net writable. nspawn makes all of /proc/sys read-only, although the settings in
+/// /proc/sys/net belong to the host's own network namespace.
 fn make_sysctls_writable(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
@@ -264,8 +264,8 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Stops the writers. Checks that no acknowledged write is lost, and that writes did not stop for
-/// 10 s.
+/// Stops the writers. Checks that no acknowledged write is lost, and that every gap between
+/// acknowledged writes was shorter than 10 s.
 pub(crate) fn no_write_is_lost(
     writers: Writers,
     client: &Client,

@@ -100,7 +100,7 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// firstboot sets the same umask for itself.
+/// `firstboot exec` sets the same umask, so it is removed in both runs.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],
@@ -108,7 +108,7 @@ const UMASK: Case = Case {
     answer: "refused EACCES",
 };
 
-/// ReadOnlyDirectories=/ also forbids these attempts.
+/// ReadOnlyDirectories=/ also forbids these attempts, so it is removed in both runs.
 const PROTECT_SYSTEM: Case = Case {
     directive: "ProtectSystem",
     beside: &["ReadOnlyDirectories"],
@@ -126,7 +126,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// A system-call filter blocks two of these attempts.
+/// The filter of `firstboot exec` also blocks two of these attempts, so it is removed in both runs.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],

@@ -17,7 +17,7 @@ struct Case {
 }
 
 /// Reads the cases in the table. Every case after the first contains only its differences from the
-/// first case, but the whole answer if anaconda stops.
+/// first case. If anaconda stops in a case, the case contains the whole answer.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID

@@ -71,9 +71,9 @@ pub(super) fn make(
 }
 
 impl Devices<'_> {
-    /// Models PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the
-    /// free space among the partitions that grow; here, each of these partitions gets all the free
-    /// space.
+    /// Models PartitionData.execute, for names that begin with `pv.`, `raid.` or `btrfs.`. blivet
+    /// divides the free space among the partitions that grow; here, each of these partitions gets
+    /// all the free space.
     fn part(
         &mut self,
         command: &Command,
@@ -126,7 +126,7 @@ impl Devices<'_> {
         self.plan.volumes.push(volume);
     }
 
-    /// Models RaidData.execute; blivet, devicelibs/raid.py, min_members.
+    /// Models RaidData.execute, and min_members in blivet's devicelibs/raid.py.
     fn raid(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let name = command.option("--device").unwrap_or_default();
@@ -188,8 +188,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// Models LogVolData.execute; blivet, devices/lvm.py: checks that the group has room for the
-    /// volume.
+    /// Models LogVolData.execute, and the check in blivet's devices/lvm.py that the group has room
+    /// for the volume.
     fn logical_volume(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let option = |name: &str| command.option(name).unwrap_or_default().to_owned();

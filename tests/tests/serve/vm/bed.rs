@@ -110,7 +110,8 @@ impl Bed {
         self.wait_until(&what, |bed| Ok(bed.nodes[0].console().contains(words)))
     }
 
-    /// Waits until a condition is met. `what` says that the condition is not met.
+    /// Waits until a condition is met. `what` is the error message if the condition is not met in
+    /// time.
     fn wait_until(&mut self, what: &str, is_met: impl Fn(&mut Self) -> Result<bool>) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while !is_met(self)? {

@@ -1,6 +1,5 @@
-//! The contents to damage, which come from a cluster of etcd 3.6.16 with users, leases, deletions
-//! and a compaction, as that version of etcd stored them. The password of `root` is `pw`, and the
-//! password of `joe` is `pw2`.
+//! The contents to damage, as etcd 3.6.16 stored them in a cluster with users, leases, deletions
+//! and a compaction. The password of `root` is `pw`, and the password of `joe` is `pw2`.
 
 use crate::contents::Contents;
 
