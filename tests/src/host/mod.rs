@@ -223,8 +223,8 @@ impl Host {
         }
     }
 
-    /// Returns the pid of the host's first process in the machine's /proc, for use with nsenter,
-    /// strace and signals.
+    /// Returns the pid of the host's first process in the test machine's /proc, for use with
+    /// nsenter, strace and signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
         machine

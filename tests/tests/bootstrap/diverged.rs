@@ -64,7 +64,8 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // If two members differ, firstboot cannot determine which member is right.
+    // If only two members run and their data differs, firstboot cannot determine which member is
+    // right. It takes the snapshot, and warns.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(
@@ -98,8 +99,9 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot takes no snapshot while the members' data differs, unless `--from-any` or
-/// `--endpoint` allows this. If `--endpoint` names the member whose data differs, firstboot warns.
+/// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
+/// names that member. In this case, firstboot warns. With `--from-any`, firstboot takes the
+/// snapshot from another member.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

@@ -221,7 +221,8 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // `endpoint status` succeeds as soon as etcd answers the other members.
+    // The rules drop only the node's own connections. On another member, `endpoint status` succeeds
+    // as soon as etcd serves clients.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

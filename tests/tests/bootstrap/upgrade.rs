@@ -174,7 +174,8 @@ fn steps() -> Result<()> {
 }
 
 /// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
-/// In a cluster with few log entries, the leader sends these requests to a new member.
+/// In a cluster with few log entries, the leader would send these requests to a new member.
+/// firstboot therefore makes the members compact their logs first.
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
