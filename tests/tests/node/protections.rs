@@ -1,6 +1,7 @@
 //! Tests each protection of the units twice. With the unit unchanged, the forbidden action must be
-//! refused. Without the directive, the same action must be allowed. Both runs are necessary,
-//! because systemd silently runs a unit with a misspelt or unknown protection.
+//! refused. Without the directive, the same action must no longer be refused in this way, and most
+//! actions must succeed. Both runs are necessary, because systemd silently runs a unit with a
+//! misspelt or unknown protection.
 //!
 //! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
 //! here.

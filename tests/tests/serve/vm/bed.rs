@@ -87,7 +87,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Returns an error if a machine has switched itself off. Continues the reboots of machines.
+    /// Returns an error if a machine has switched itself off. If a machine is rebooting, continues
+    /// its reboot.
     fn nodes_are_on(&mut self) -> Result<()> {
         for node in &mut self.nodes {
             let is_running = node.is_running()?;
