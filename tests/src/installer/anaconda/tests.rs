@@ -59,8 +59,8 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Applies a case's changes to the lines of the first case: `@N` selects a line, `-` removes that
-/// line, and `+` inserts a line.
+/// Applies a case's changes to the lines of the first case: `@N` keeps all lines before line N
+/// (counted from 0), `-` removes the next line, and `+` inserts a line.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {

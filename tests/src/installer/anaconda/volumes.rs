@@ -301,11 +301,12 @@ fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     {
         return Err("UnboundLocalError: local variable 'fmt' referenced before assignment".into());
     }
-    // The disks of these machines are empty, so the device is always a whole disk.
+    // In this model, the device can only be a whole disk.
     Err("Failed to find a suitable stage1 device".into())
 }
 
-/// Refuses to use an existing device, because the disks of these machines are empty.
+/// Refuses to reuse an array, a volume group or a logical volume, because the machines have none
+/// before the installation.
 fn existing(command: &Command, name: &str) -> Result<(), String> {
     if command.has("--useexisting") || command.has("--noformat") {
         return Err(format!(
