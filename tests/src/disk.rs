@@ -40,8 +40,8 @@ impl Disk {
     }
 
     /// Runs a shell script in the root folder of the disk's XFS file system, and returns its
-    /// output. The mount is visible only to the script, because a host that boots in the meantime
-    /// would keep a mount that it can see.
+    /// output. The mount is visible only to the script. Otherwise, a host that boots in the
+    /// meantime would get a copy of the mount, and would keep it.
     pub fn sh(&self, script: &str) -> Result<String> {
         let mount = "mount -t xfs \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"";
         let arguments = [

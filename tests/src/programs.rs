@@ -45,8 +45,8 @@ pub fn recipe(name: &str) -> PathBuf {
 }
 
 /// Copies the demo's recipe, and returns the path of the copy. The copy has only the first `nodes`
-/// nodes. The lines `etcd` are inserted at the end of `[etcd]`, and the lines `more` at the end of
-/// the file.
+/// nodes. The lines in `etcd` are inserted at the end of `[etcd]`, and the lines in `more` at the
+/// end of the file.
 pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(recipe("demo"))?;
     let (head, rest) = text

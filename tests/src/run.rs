@@ -98,8 +98,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// Makes the tests of this run, or of all runs of this run's suite, share everything that is
-/// expensive to make and identical for many tests.
+/// Lets the tests of this run share everything that is expensive to make and identical for many
+/// tests. In a suite, the tests of all its runs share the same things.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),

@@ -11,7 +11,7 @@ use super::sweep::Scenario;
 use super::updating::{self, OTHERS, UPDATE, VICTIM, clear_keys, reset};
 use crate::cluster::{etcdctl, no_downgrade, status, wait_minor};
 
-/// The unit that carries out an update to an image with the older minor version.
+/// The update's unit installs an image with the older minor version.
 pub(super) const DOWNGRADE: Scenario = Scenario {
     name: "downgrade, the unit",
     setup: |bed| {
@@ -22,8 +22,8 @@ pub(super) const DOWNGRADE: Scenario = Scenario {
     ..UPDATE
 };
 
-/// The unit that carries out an update to an image with the newer minor version. The image fails
-/// its health check after the members have agreed on that version.
+/// The update's unit installs an image with the newer minor version. The image fails its health
+/// check after the members have agreed on that version.
 pub(super) const DOWNGRADE_BACK: Scenario = Scenario {
     name: "revert by a downgrade, the unit",
     setup: |bed| {
@@ -47,7 +47,7 @@ fn make_newer(bed: &Bed) -> Result<()> {
         let _ = wait_finished(host);
     }
     bed.make_healthy(OTHERS[0])?;
-    // Only a failed run leaves the cluster's downgrade enabled.
+    // Ignore an error, because only a failed run leaves a downgrade to cancel.
     let _ = etcdctl(host, "downgrade cancel");
     wait_minor(host, NEW_MINOR, CONVERGENCE_TIMEOUT)?;
     clear_keys(host)

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `order` | the harness | what to do; only the next program that starts reads it |
 //! | `points` | the tracer | every point that the program passed, one per line |
-//! | `reached` | the tracer | exists if the program reached the point in the order |
+//! | `reached` | the tracer | exists if the program reached the point that the order names |
 //! | `clock` | the harness | the error of the program's clock in seconds, while the file exists |
 
 use std::fs;

@@ -21,8 +21,8 @@ const FILES: &str = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n\"/etc/own/g
 pub(super) const NEW_MINOR: &str = "3.6.16";
 pub(super) const OLD_MINOR: &str = "3.5.35";
 
-/// Delays the end of the start of firstboot.service until the members have agreed on the newer
-/// minor version (etcd's monitorVersionInterval is 4 s).
+/// Prolongs the start of firstboot.service by 9 s. In this time, the members agree on the newer
+/// minor version, because etcd's monitorVersionInterval is 4 s.
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
 /// The kind of images that the nodes of a bed install.
@@ -113,9 +113,10 @@ impl Release {
         }
     }
 
-    /// Returns the etcd version of the image if it is not that of the first image, and the version
-    /// that the image claims to contain if the claim is wrong. No image contains a version with the
-    /// patch number 99, so an image that claims such a version fails its health check.
+    /// Returns two optional versions. The first is the version of the image's etcd, if it differs
+    /// from the version in the first image. The second is the version that the image claims to
+    /// contain, if the claim is wrong. No image contains a version with the patch number 99, so an
+    /// image that claims such a version fails its health check.
     const fn etcd(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Good => (None, None),

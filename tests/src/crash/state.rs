@@ -10,8 +10,8 @@ use crate::base::hex;
 use crate::host::Host;
 
 /// Every file and folder of firstboot with its kind, mode, owner and digest, and etcd's
-/// configuration as text. Leaves out everything that can differ between two correct runs: tokens,
-/// times, and archived data.
+/// configuration as text. Leaves out everything that can differ between two correct runs, such as
+/// tokens, times, and archived data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     lines: BTreeSet<String>,

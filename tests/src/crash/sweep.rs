@@ -123,9 +123,11 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 pub enum Disturbance {
     /// The traced program is killed.
     Kill,
-    /// The victim's power is cut, and its disks lose unflushed data in this way.
+    /// The victim's power is cut. The value determines which unflushed data the victim's disks
+    /// lose.
     Power(Loss),
-    /// The power of all three hosts is cut, and their disks lose unflushed data in this way.
+    /// The power of all three hosts is cut. The value determines which unflushed data their disks
+    /// lose.
     AllPower(Loss),
     /// The traced program is killed, the victim's data is removed, and its etcd is killed.
     Empty,

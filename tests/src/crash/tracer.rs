@@ -1,5 +1,5 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
-//! point in the order, the tracer kills or holds the program, and the call never happens.
+//! point that the order names, the tracer kills or holds the program, and the call never happens.
 //!
 //! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
 //! firstboot's queries to a peer depends on how long that peer takes to start. The tracer

@@ -21,7 +21,7 @@ pub(super) const VICTIM: usize = 0;
 /// The other two members, which are enough for a quorum.
 pub(super) const OTHERS: [usize; 2] = [1, 2];
 
-/// The command that stages an image and orders the update.
+/// The command stages an image and orders the update.
 pub(super) const ORDER: Scenario = Scenario {
     name: "update, the command",
     victim: VICTIM,
@@ -32,15 +32,15 @@ pub(super) const ORDER: Scenario = Scenario {
     end: |bed| ends(bed, Release::Good),
 };
 
-/// The unit that carries out the order.
+/// The unit carries out the order.
 pub(super) const UPDATE: Scenario = Scenario {
     name: "update, the unit",
     traced: Traced::Update,
     ..ORDER
 };
 
-/// The unit that carries out the order, for an image that fails its health check. The node restores
-/// the previous image.
+/// The unit carries out the order to install an image that fails its health check. The node
+/// restores the previous image.
 pub(super) const ROLLBACK: Scenario = Scenario {
     name: "rollback, the unit",
     traced: Traced::Update,

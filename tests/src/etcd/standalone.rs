@@ -76,7 +76,7 @@ impl StandaloneEtcd {
             process: KillOnDrop::spawn(&etcd, &log)?,
         };
         let begun = Instant::now();
-        // etcd also serves clients while an alarm is raised.
+        // Ignore alarms, because etcd also serves clients while an alarm is raised.
         while !alone
             .get("/health?exclude=NOSPACE&exclude=CORRUPT")
             .is_ok_and(|body| body.contains("true"))

@@ -14,7 +14,8 @@ use super::programs::PROGRAMS;
 const README: &str = "An etcd release put together for tests, in the layout of upstream's own.\n";
 
 /// Writes the tarball and returns its sha256. The order, times, owners and modes of the files are
-/// fixed, as are the gzip header and level. The lock file pins the crate of the compressor.
+/// fixed, as are the gzip header and level. Cargo.lock pins the crate of the compressor, so the
+/// compressed bytes do not change.
 pub(super) fn write(path: &Path, version: &str, binaries: &Path) -> Result<String> {
     let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
     let gzip = GzBuilder::new()

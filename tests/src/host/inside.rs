@@ -15,8 +15,8 @@ use crate::process::{self, Output};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Host {
-    /// Returns a command that runs on the host, in all its namespaces, with the PATH of a login
-    /// shell, HOME and LANG as its only variables.
+    /// Returns a command that runs on the host, in all its namespaces. The command has only three
+    /// environment variables: the PATH of a login shell, HOME, and LANG.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = kernel::command("nsenter", &self.ported)?;
         command

@@ -223,8 +223,8 @@ impl Host {
         }
     }
 
-    /// Returns the pid of the host's first process in the machine's /proc, for use with nsenter,
-    /// strace and signals.
+    /// Returns the pid of the host's first process in the test machine's /proc, for use with
+    /// nsenter, strace and signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
         machine
@@ -307,8 +307,8 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Makes everything that another host wrote appear on the new disk of this host, without
-    /// copying. The host must be off.
+    /// Puts everything that another host wrote on this host's new disk, without copying the files.
+    /// The host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,

@@ -5,9 +5,9 @@
 #
 #   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
-# TARGET is mounted on ROOT/mnt/sysimage, or is - if there is no target yet. IN is the folder below ROOT for the chroot.
-# The exit code of PROGRAM is written to the file STATUS. HARDWARE contains the kernel's and udev's view of the machine.
-# FILE is mounted on ROOT/PLACE.
+# TARGET is mounted on ROOT/mnt/sysimage, or is `-` if there is no target yet. PROGRAM runs with the folder ROOT/IN as
+# its root. The exit code of PROGRAM is written to the file STATUS. HARDWARE contains the kernel's and udev's view of
+# the machine. FILE is mounted on ROOT/PLACE.
 set -eu
 root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
 shift 7

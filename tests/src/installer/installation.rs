@@ -29,8 +29,8 @@ pub struct Installation {
     /// The kickstart that was carried out, including the parts that `%pre` wrote. Empty if the
     /// installation ended before this kickstart was parsed.
     pub kickstart: Kickstart,
-    /// The actions that anaconda derived from the kickstart. If the installation ended earlier,
-    /// contains at most the final action.
+    /// The actions that anaconda derived from the kickstart. If the installation ended before
+    /// anaconda derived them, contains at most the final action.
     pub plan: Plan,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.
@@ -39,7 +39,7 @@ pub struct Installation {
 
 impl Installation {
     /// Returns the output of all scripts, each under a line with the script's name and the way in
-    /// which it ended.
+    /// which the script ended.
     pub fn log(&self) -> String {
         let parts = self
             .scripts

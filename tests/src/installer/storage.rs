@@ -14,9 +14,10 @@ use crate::process;
 const BOOT_IMAGE: &str = "/usr/lib/installer/boot.img";
 const CORE_IMAGE: &str = "/usr/lib/installer/core.img";
 
-/// The bytes of the first sector before the disk's signature and its partitions.
+/// The number of bytes for boot code at the start of the first sector. The disk signature and the
+/// partition table follow.
 const BOOT_CODE_BYTES: usize = 440;
-/// The bytes between the first sector and the first partition.
+/// The number of bytes between the first sector and the first partition.
 const GAP_BYTES: usize = (1 << 20) - 512;
 
 /// A file system of the new system.

@@ -43,8 +43,8 @@ impl Disk {
         &self.folder
     }
 
-    /// Simulates the power cut. Every process with open files must have ended before this call,
-    /// because the kernel's cache is also dropped.
+    /// Simulates the power cut. Every process with open files on the disk must have ended before
+    /// this call, because the kernel's cache is also dropped.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();

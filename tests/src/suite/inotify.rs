@@ -10,8 +10,8 @@ const FILE: &str = "/proc/sys/fs/inotify/max_user_instances";
 const ENOUGH: u32 = 1024;
 
 /// Raises the limit if it is too low, until the machine restarts. The limit is not lowered at the
-/// end, because another run may have started. Returns whether the limit is high enough, which is
-/// false without root or if /proc/sys is read-only.
+/// end, because another run may have started. Returns whether the limit is high enough. Without
+/// root, or if /proc/sys is read-only, the limit stays unchanged.
 pub(super) fn raise_limit() -> bool {
     let is_enough = || {
         let limit = fs::read_to_string(FILE).ok();

@@ -27,7 +27,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Counts a job's tests, and prints the job's result. If the job failed, also prints its whole
-    /// output, otherwise the times of its tests if there are several.
+    /// output. If the job passed and has several tests, also prints the times of the tests.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
         // A job that crashed or was killed has not printed a summary, and counts as one failed

@@ -128,7 +128,8 @@ impl Vm {
                 self.disk.device().display(),
                 self.throttle
             ))
-            // The machine's network contains only the guest's own address.
+            // In this network, a guest can get its own address by DHCP, and reaches no other
+            // machine.
             .args([
                 "-netdev",
                 &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),

@@ -77,8 +77,8 @@ pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Checks that firstboot and etcdutl accept a snapshot, and that its manifest describes it. Returns
-/// the manifest.
+/// Checks that firstboot and etcdutl accept a snapshot, and that the manifest matches the snapshot.
+/// Returns the manifest.
 pub(crate) fn check_snapshot(host: &Host, path: &str) -> Result<Value> {
     host.check(&["firstboot", "snapshot", "verify", path])?;
     let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;

@@ -301,10 +301,10 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// Checks that SIGINT and SIGTERM do not leave an object without its manifest, or parts of an
-/// upload, which cost money and appear in no list of objects. The test interrupts firstboot while
-/// it uploads the parts, and after the store has carried out the request but before its answer has
-/// arrived.
+/// Checks that SIGINT and SIGTERM leave neither an object without its manifest nor parts of an
+/// unfinished upload. Such parts cost money and appear in no list of objects. The test interrupts
+/// firstboot during the upload of the parts, and between the store's execution of a request and the
+/// arrival of the answer.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;

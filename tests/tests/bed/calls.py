@@ -7,8 +7,8 @@ import errno
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-# uretprobe and uprobe. Only the kernel's own trampolines may make these calls. No filter applies to
-# these calls, and they kill any other caller (kernel/seccomp.c).
+# The calls uretprobe and uprobe, which only the kernel's own trampolines may make. The kernel kills
+# any other caller, and no seccomp filter can prevent this (kernel/seccomp.c).
 TRAMPOLINES = {335, 336}
 for number in sorted(set(range(int(sys.argv[1]), int(sys.argv[2]) + 1)) - TRAMPOLINES):
     # Minus one is not a valid descriptor, address, process or flag.

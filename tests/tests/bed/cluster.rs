@@ -128,8 +128,8 @@ fn parted() -> Result<()> {
     }
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
-        // A connection that is refused has reached the host. If packets are dropped, timeout exits
-        // with 124.
+        // A refused connection has reached the host. If packets are dropped, `timeout` exits with
+        // 124.
         ping.args([
             "-c",
             &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),

@@ -59,7 +59,7 @@ impl Bed {
     }
 
     /// Makes a bed that has no image and no nodes yet. The nodes will have a firewall, because
-    /// updates change its files.
+    /// updates change the firewall's files.
     pub(crate) fn unbuilt() -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let version = etcd::DEMO.to_owned();

@@ -158,7 +158,8 @@ fn shows_all_members(bed: &Bed) -> Result<()> {
     for row in members(&all) {
         let days = |key: &str| row[key].as_i64();
         ensure!(days("certificate-days-left") > Some(300), "{row:#}");
-        // A firewall on the machines would open the peer port to members only.
+        // If the machines have a firewall, it opens the peer port to members only. The report then
+        // contains no value for the peer certificate.
         let peer = days("peer-certificate-days-left");
         ensure!(peer.is_none_or(|days| days > 300), "{row:#}");
         ensure!(

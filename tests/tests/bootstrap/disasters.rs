@@ -150,9 +150,9 @@ fn two_wiped() -> Result<()> {
     Ok(())
 }
 
-/// A member with a new disk that reaches no other member starts with its old id and the initial
-/// cluster state `new`. The leader assumes that this member still has the entries that it once
-/// confirmed, so the member crashes at every start.
+/// A member gets a new disk, and reaches no other member. The member starts with its old id and the
+/// initial cluster state `new`. The leader assumes that this member still has the entries that it
+/// once confirmed, so the member crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
@@ -199,8 +199,8 @@ fn wiped_and_parted() -> Result<()> {
 
 /// One member lags behind, and the other two acknowledge a write. The power fails, and one of these
 /// two members returns with a new disk. If that member is started with the initial cluster state
-/// `new`, it is a voter with its old id that has forgotten the write. Together with the lagging
-/// member, that voter forms a quorum without the write.
+/// `new`, it is a voter with its old id, but without the write. Together with the lagging member,
+/// that voter forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;

@@ -64,7 +64,8 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // If two members differ, firstboot cannot determine which member is right.
+    // If only two members run and their data differs, firstboot cannot determine which member is
+    // right. It takes the snapshot, and warns.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(
@@ -99,7 +100,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
 }
 
 /// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
-/// names that member: then firstboot warns.
+/// names that member. In this case, firstboot warns. With `--from-any`, firstboot takes the
+/// snapshot from another member.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

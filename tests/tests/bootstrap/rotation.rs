@@ -115,8 +115,8 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Checks that `firstboot status` shows when each certificate expires, and that no member accepts
-/// certificates of the old CA or has pending changes.
+/// Checks that `firstboot status` shows when each certificate expires, that no member accepts
+/// certificates of the old CA, and that no member has pending changes.
 fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(

@@ -255,8 +255,8 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Stops the writers. Checks that no acknowledged write is lost, and that writes did not stop for
-/// 10 s.
+/// Stops the writers. Checks that no acknowledged write is lost, and that every gap between
+/// acknowledged writes was shorter than 10 s.
 pub(crate) fn no_write_is_lost(
     writers: Writers,
     client: &Client,

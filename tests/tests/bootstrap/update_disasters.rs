@@ -82,8 +82,8 @@ fn halted_in_the_middle(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[0], "--resume")?, 0, &[])
 }
 
-/// A newer release appears during the health check of the previous release on the first node. Both
-/// waiting nodes install the newer release, and the first node follows.
+/// A newer release appears during the health check of the previous release on one node. The node
+/// that waits for its turn installs the newer release, and the other two nodes follow.
 fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
     order(&bed.hosts[1])?;

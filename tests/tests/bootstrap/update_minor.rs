@@ -164,8 +164,8 @@ fn there_and_back() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// Updates all nodes. `firstboot update --check` must print the words `check`, and `firstboot
-/// update` must print the words `first` on the first node only.
+/// Updates all nodes. `firstboot update --check` must print the text in `check`. On the first node
+/// only, `firstboot update` must print the text in `first`.
 fn roll(bed: &Bed, serial: u64, version: &str, [check, first]: [&str; 2]) -> Result<()> {
     publish(bed, serial, version, |_| Ok(()))?;
     ends(&update(&bed.hosts[1], "--check")?, 7, &[check])?;

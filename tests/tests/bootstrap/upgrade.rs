@@ -116,7 +116,7 @@ const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
 /// the quorum: the second new node mistakes a member for a learner, and no third node can be added
-/// (etcd-io/etcd#19557; it happened in every run with plain etcd).
+/// (etcd-io/etcd#19557). With plain etcd, this happened in every run.
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -174,7 +174,8 @@ fn steps() -> Result<()> {
 }
 
 /// etcd 3.7 cannot read the requests of the v2 API with which members of 3.5 publish their names.
-/// In a cluster with few log entries, the leader sends these requests to a new member.
+/// In a cluster with few log entries, the leader would send these requests to a new member.
+/// firstboot therefore makes the members compact their logs first.
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;

@@ -54,8 +54,8 @@ fn compared() -> Result<()> {
         json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
         "{json:#}"
     );
-    // Before the builder replaces the old image, it also warns about an upgrade that etcd does not
-    // allow.
+    // Before the builder replaces the old image, it also warns about an update that etcd does not
+    // support.
     warns_of_a_skipped_minor(&workshop, &old, &diff)
 }
 

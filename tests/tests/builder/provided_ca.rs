@@ -133,8 +133,8 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // If a certificate does not match its node, or is missing, the builder stops and names the
-    // certificate.
+    // If a certificate does not match its node, or its private key is missing, the builder stops
+    // and names the certificate.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
         workshop.path("recipe.toml"),

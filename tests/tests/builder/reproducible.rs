@@ -1,5 +1,6 @@
 //! Tests that the same recipe produces the same image in a different folder, under a different
-//! umask, and on a different day.
+//! umask and with an empty cache, and that a different `SOURCE_DATE_EPOCH` produces a different
+//! image.
 
 use std::fs;
 use std::process::Command;

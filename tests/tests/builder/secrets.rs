@@ -37,7 +37,7 @@ fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
     // The first line of each key's base64 is already unique, because the fixed head of PKCS #8
-    // occupies only 48 of its 64 characters.
+    // occupies at most 48 of the line's 64 characters.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))

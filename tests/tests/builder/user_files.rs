@@ -107,7 +107,7 @@ fn wrong() -> Result<()> {
         "the build continued after the errors"
     );
 
-    // The service is disabled, because no preset enables it.
+    // The builder refuses the service, because no preset enables it.
     fs::write(workshop.path("files/own.service"), UNIT)?;
     fs::write(workshop.path("files/own.preset"), "# nothing\n")?;
     check_output(&workshop.build(&[])?, 3, &["no preset enables own.service"])?;

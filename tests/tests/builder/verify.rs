@@ -54,7 +54,7 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies a changed output, and checks the exit code and that a line starts with the name of the
+/// Verifies a changed output. Checks the exit code, and that a line starts with the name of the
 /// changed file.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;

@@ -277,7 +277,8 @@ fn tools() -> Result<()> {
         );
     }
 
-    // firstboot accepts a config drive without user data, and reports the drive's instance.
+    // A config drive without user data is not an error. firstboot reports the drive's instance, and
+    // looks for the document elsewhere.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
     iso(

@@ -1,5 +1,5 @@
-//! Tests that a node that has announced that it is ready keeps the journal entry through a power
-//! cut, even if firstboot was killed before it flushed the entry.
+//! Tests a node that has announced that it is ready. The node's journal entry survives a power cut,
+//! even if firstboot was killed before it flushed the entry.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

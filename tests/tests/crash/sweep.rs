@@ -1,5 +1,5 @@
-//! Tests that firstboot finishes the same job if, at any point, it is killed, etcd's data is
-//! removed, or the power fails and the disk loses unflushed data.
+//! Tests that firstboot finishes the same job after a disturbance at any point: firstboot is
+//! killed, etcd's data is removed, or the power fails and the disk loses unflushed data.
 
 use std::collections::BTreeSet;
 
@@ -65,8 +65,8 @@ fn killed() -> Result<()> {
     run(bed, &settings, &scenarios, |_| Disturbance::Kill)
 }
 
-/// Kills firstboot after etcd has created its WAL. The next run must record the data in the journal
-/// and the end of the WAL next to the data.
+/// Kills firstboot after etcd has created its WAL. The next run must record the data in the
+/// journal. It must also record the end of the WAL, in a file next to the data.
 fn killed_before_record() -> Result<()> {
     let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
     let scenario = scenarios::TOGETHER;

@@ -191,8 +191,8 @@ fn deb() -> Result<()> {
 fn rpm() -> Result<()> {
     let root = run::current()?.folder("rpm")?;
     let rpm = |arguments: &[&str], file: Option<&Path>| {
-        // Debian's rpm keeps its database in the home folder of the user who runs it, and
-        // discourages its use on Debian's own root.
+        // By default, Debian's rpm keeps its database in the home folder of the user who runs rpm.
+        // The option `--dbpath` sets the path that CentOS uses.
         let mut rpm = Command::new("rpm");
         rpm.arg("--root")
             .arg(&root)

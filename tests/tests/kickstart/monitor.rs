@@ -121,8 +121,9 @@ const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
 ];
 const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
-/// Adds to an installer's root the folder `ks`, with the scripts from the single-node recipe's
-/// kickstart and the stand-ins for anaconda and curl, and the units for anaconda and the network.
+/// Adds the folder `ks`, and the units for anaconda and the network, to an installer's root. The
+/// folder contains the scripts of the single-node recipe's kickstart, and the stand-ins for
+/// anaconda and curl.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     let planned = Planned::new(

@@ -23,7 +23,7 @@ warnings.simplefilter("ignore")
 
 def read(folder):
     handler = makeVersion("RHEL7")
-    # 7.9's own handler has sshkey and firewall --use-system-defaults. The RHEL7 handler of this version does not
+    # 7.9's own handler has sshkey and firewall --use-system-defaults. The RHEL7 handler of this version has neither
     # (pykickstart, branch rhel7-branch, handlers/control.py and commands/firewall.py).
     handler.registerCommand("firewall", F28_Firewall)
     handler.registerCommand("sshkey", F22_SshKey)

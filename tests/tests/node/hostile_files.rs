@@ -51,8 +51,8 @@ const KINDS: [(&str, &str); 10] = [
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// A device that never ends when it is read (/dev/zero), as a restored backup might contain. Only
-/// root can create a device.
+/// A device that a reader can read without end (/dev/zero). A restored backup might contain such a
+/// device. Only root can create a device.
 const DEVICE: &str = "a device";
 
 /// Every path that firstboot uses and to which etcd can write, or could write in earlier versions.
@@ -72,7 +72,7 @@ const PATHS: [&str; 12] = [
 ];
 
 /// A script that replaces a path with a hostile object, on a volume from an earlier version, and
-/// runs everything that firstboot does there. timeout returns 124 for a command that hangs.
+/// runs everything that firstboot does there. `timeout` exits with 124 if a command hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
@@ -180,8 +180,8 @@ fn takes_over_older(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Returns the attacks to try: every kind at every path, or a quarter of these, which includes
-/// every kind and every path.
+/// Returns the attacks to try. `make test-all` tries every kind of object at every path. `make
+/// test` tries a quarter of these combinations, in which every kind and every path occurs.
 fn attacks() -> impl Iterator<Item = (&'static str, (&'static str, &'static str))> {
     let step = if is_all() { 1 } else { 4 };
     PATHS.into_iter().enumerate().flat_map(move |(at, path)| {

@@ -1,6 +1,7 @@
 //! Tests each protection of the units twice. With the unit unchanged, the forbidden action must be
-//! refused. Without the directive, the same action must be allowed. Both runs are necessary,
-//! because systemd silently runs a unit with a misspelt or unknown protection.
+//! refused. Without the directive, the same action must no longer be refused in this way, and most
+//! actions must succeed. Both runs are necessary, because systemd silently runs a unit with a
+//! misspelt or unknown protection.
 //!
 //! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
 //! here.
@@ -100,7 +101,7 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// firstboot sets the same umask for itself.
+/// `firstboot exec` sets the same umask, so it is removed in both runs.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],
@@ -108,7 +109,7 @@ const UMASK: Case = Case {
     answer: "refused EACCES",
 };
 
-/// ReadOnlyDirectories=/ also forbids these attempts.
+/// ReadOnlyDirectories=/ also forbids these attempts, so it is removed in both runs.
 const PROTECT_SYSTEM: Case = Case {
     directive: "ProtectSystem",
     beside: &["ReadOnlyDirectories"],
@@ -126,7 +127,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// A system-call filter blocks two of these attempts.
+/// The filter of `firstboot exec` also blocks two of these attempts, so it is removed in both runs.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],

@@ -1,5 +1,5 @@
-//! Tests etcd in its own SELinux domain. A node made with the stand-in installer runs in a virtual
-//! machine in enforcing mode.
+//! Tests etcd in its own SELinux domain. A node made with the stand-in installer boots in a virtual
+//! machine in permissive mode. etcd is then restarted in enforcing mode.
 //!
 //! The policy is Debian 12's, not 7.9's. Both policies derive from the reference policy.
 

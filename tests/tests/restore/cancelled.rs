@@ -157,6 +157,7 @@ fn full_disk() -> Result<()> {
     );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
-    // The node's data is on a separate disk, so the test cannot inspect the data from outside.
+    // The third node's data is on a file system that is visible only inside the host. For this
+    // node, `as_before` therefore cannot see archived or partial data.
     as_before(&bed, &first, &before)
 }

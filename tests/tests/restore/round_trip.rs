@@ -99,9 +99,9 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// Takes a snapshot with authentication enabled, an alarm and a learner. Finally disables
-/// authentication, removes the alarm and the learner from the cluster, and copies the snapshot to
-/// all hosts.
+/// Takes a snapshot of a cluster with enabled authentication, a raised alarm and a learner. Finally
+/// disables authentication, removes the alarm and the learner from the cluster, and copies the
+/// snapshot to all hosts.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");

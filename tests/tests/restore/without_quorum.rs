@@ -1,5 +1,5 @@
 //! Tests the permanent loss of a quorum. One machine restores a snapshot, and the other machines
-//! join that machine.
+//! join its cluster.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

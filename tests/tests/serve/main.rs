@@ -1,5 +1,6 @@
-//! Tests `builder serve`. A machine that is switched on becomes the node that the recipe assigns to
-//! it, without an operator. No other machine can become that node.
+//! Tests `builder serve`. After an operator has allowed its installation, a machine that is
+//! switched on becomes the node that the recipe assigns to it. No other machine can become that
+//! node.
 
 mod arp;
 mod attack;

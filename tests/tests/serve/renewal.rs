@@ -346,8 +346,8 @@ fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Stops the writers. Checks that no acknowledged write is lost, and that writes did not stop for
-/// 10 s.
+/// Stops the writers. Checks that no acknowledged write is lost, and that every gap between
+/// acknowledged writes was shorter than 10 s.
 pub(crate) fn is_written(
     writers: Writers,
     client: &Client,

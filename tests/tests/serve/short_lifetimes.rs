@@ -1,5 +1,5 @@
 //! Tests nodes whose certificates are valid only for minutes. A server signs the nodes' requests
-//! for new certificates, under load, without an operator, and without a restart of etcd. No private
+//! for new certificates under load. No operator is involved, and etcd does not restart. No private
 //! key appears outside the files in which it is stored.
 
 use std::collections::BTreeSet;

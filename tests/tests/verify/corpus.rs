@@ -176,12 +176,13 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// Returns the range of a page's table, without the last element's lengths.
+/// Returns the range of a page's table. The range ends before the lengths of a leaf's last element,
+/// or before a branch's last element.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
 
-/// Truncates files, and makes files longer.
+/// Truncates the file, makes it longer, and changes its digest.
 fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let sealed = image.sealed();
     let pages = image.0.len() / PAGE;

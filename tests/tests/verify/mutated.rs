@@ -1,5 +1,6 @@
-//! Tests snapshots with random damage at several positions, and a corrected digest. For any bytes,
-//! the check finishes, uses little memory, and finds all damage that etcdutl finds.
+//! Tests snapshots with random damage at one or more positions, and with a corrected digest or
+//! without a digest. For any bytes, the check finishes, uses little memory, and finds all damage
+//! that etcdutl finds.
 //!
 //! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` runs longer, and with
 //! different damage.

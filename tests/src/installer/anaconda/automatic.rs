@@ -1,5 +1,5 @@
-//! Models `autopart` and `reqpart`: installclass.py, setDefaultPartitioning; blivet, platform.py
-//! and partitioning.py, doAutoPartition and doReqPartition.
+//! Models `autopart` and `reqpart`: setDefaultPartitioning in anaconda's installclass.py, and
+//! blivet's platform.py and partitioning.py (doAutoPartition and doReqPartition).
 
 use super::super::hardware::{Disk, Hardware};
 use super::super::kickstart::Command;

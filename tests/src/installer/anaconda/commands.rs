@@ -23,7 +23,7 @@ const FORMATS: &[&str] = &[
 /// these commands.
 const CUSTOM: &[&str] = &["part", "partition", "raid", "volgroup", "logvol"];
 
-/// The commands that each create a complete layout. Each of these commands excludes the others.
+/// The commands that exclude each other.
 const WHOLE: &[&str] = &["autopart", "mount", "reqpart"];
 
 /// Refuses the same commands as pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,

@@ -66,8 +66,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         });
     }
     effects.extend(enabled_services(services));
-    // Models Keyboard.execute: keyboard.py, write_keyboard_config. At this point, activate_keyboard
-    // has already discarded keymaps that loadkeys refuses.
+    // Models Keyboard.execute (keyboard.py, write_keyboard_config). At this point,
+    // activate_keyboard has already discarded keymaps that loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
         known(KEYMAPS, &data.keymap, "us")
@@ -77,7 +77,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     timezone(data, &mut effects);
-    // Models Lang.execute: localization.py, write_language_configuration, which runs after
+    // Models Lang.execute (localization.py, write_language_configuration), which runs after
     // setup_locale_environment.
     let content = format!("LANG=\"{}\"\n", known(LOCALES, &data.lang, "en_US.UTF-8"));
     effects.push(Effect::File {
@@ -85,7 +85,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     firewall(data, &mut effects);
-    // Models XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every non-graphical
+    // Models XConfig.execute and SkipX.execute (desktop.py, Desktop.write). Every non-graphical
     // installation implies skipx.
     let target = if data.graphical {
         "graphical"
@@ -111,7 +111,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         gid: *gid,
     }));
     effects.extend(data.users.iter().cloned().map(|user| new_user(data, user)));
-    // Models SshKey.execute: users.py, setUserSshKey.
+    // Models SshKey.execute (users.py, setUserSshKey).
     let key = |(user, key): &(String, String)| Effect::SshKey {
         user: user.clone(),
         key: key.clone(),
@@ -120,8 +120,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// Models Authconfig.execute: runs the program if it exists, even if the kickstart does not have
-/// the command. The stand-in's base does not have the program.
+/// Models Authconfig.execute: runs the program `authconfig` if it exists, even if the kickstart
+/// does not contain the command `authconfig`. The stand-in's base does not have the program.
 fn authconfig(data: &Data) -> Effect {
     let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
     authconfig.extend(
@@ -168,7 +168,8 @@ fn new_user(data: &Data, user: User) -> Effect {
     })
 }
 
-/// Models Timezone.execute: timezone.py, write_timezone_config; ntp.py, save_servers_to_config.
+/// Models Timezone.execute, which calls write_timezone_config (timezone.py) and
+/// save_servers_to_config (ntp.py).
 fn timezone(data: &Data, effects: &mut Vec<Effect>) {
     let zone = known(TIMEZONES, &data.timezone.zone, "America/New_York");
     effects.push(Effect::Link {

@@ -225,8 +225,9 @@ impl Data {
         };
     }
 
-    /// Models commands/sshkey.py, F22_SshKey.parse: the warning about a second key reads an
-    /// attribute that the command's data does not have.
+    /// Models commands/sshkey.py, F22_SshKey.parse: a second key for a user ends the parsing with
+    /// an AttributeError, because the warning about this key reads an attribute that does not
+    /// exist.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
         let bare: Vec<&String> = command
@@ -254,7 +255,7 @@ impl Data {
         if nontp && !servers.is_empty() {
             return Err("Options --nontp and --ntpservers are mutually exclusive".into());
         }
-        // anaconda keeps the servers in a set.
+        // anaconda keeps the servers in a set, so it ignores repeated servers.
         let servers: BTreeSet<String> = servers.into_iter().collect();
         let servers = servers.into_iter().collect();
         self.timezone = Timezone {
@@ -355,8 +356,8 @@ fn bare(command: &Command) -> Option<String> {
         .cloned()
 }
 
-/// Models kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist stops the
-/// parsing (device_matches).
+/// Models kickstart.py, IgnoreDisk.parse and ClearPart.parse: parsing stops if a disk does not
+/// exist (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);
     if hardware

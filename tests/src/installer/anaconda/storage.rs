@@ -9,7 +9,7 @@ use super::data::Data;
 use super::types::{Failure, Partition, Plan, Volume};
 use super::{automatic, commands, volumes};
 
-/// The last sector at which libparted lets a partition in an MBR start.
+/// The last sector at which a partition in an MBR can start (libparted).
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
 /// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete,
@@ -182,7 +182,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, Strin
     }
 }
 
-/// Models kickstart.py, Bootloader.execute; bootloader.py, set_stage1_device.
+/// Models Bootloader.execute (kickstart.py) and set_stage1_device (bootloader.py).
 fn boot_loader(
     data: &Data,
     hardware: &Hardware,
@@ -218,8 +218,8 @@ fn boot_loader(
     Ok(())
 }
 
-/// Models storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended size or
-/// a missing swap partition causes only a warning.
+/// Models verify_root and verify_gpt_biosboot (storage_utils.py). A size below the recommended size
+/// or a missing swap partition causes only a warning.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {

@@ -17,7 +17,7 @@ struct Case {
 }
 
 /// Reads the cases in the table. Every case after the first contains only its differences from the
-/// first case, but the whole answer if anaconda stops.
+/// first case. If anaconda stops in a case, the case contains the whole answer.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID
@@ -59,8 +59,8 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Applies a case's changes to the lines of the first case: `@N` selects a line, `-` removes that
-/// line, and `+` inserts a line.
+/// Applies a case's changes to the lines of the first case: `@N` keeps all lines before line N
+/// (counted from 0), `-` removes the next line, and `+` inserts a line.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {

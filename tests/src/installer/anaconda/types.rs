@@ -92,7 +92,7 @@ pub struct User {
     pub gecos: Option<String>,
     /// The password's hash, or the plain text to be hashed.
     pub password: Option<String>,
-    /// Whether the account is also locked.
+    /// Whether the account is locked.
     pub locked: bool,
 }
 
@@ -134,7 +134,8 @@ pub struct Volume {
     pub label: Option<String>,
     /// The device's options in fstab.
     pub options: Option<String>,
-    /// The disks of the partitions, or the devices, from which the device is made.
+    /// The names of the devices from which this device is made. For a partition, the name of its
+    /// disk.
     pub on: Vec<String>,
 }
 

@@ -71,9 +71,9 @@ pub(super) fn make(
 }
 
 impl Devices<'_> {
-    /// Models PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`. blivet divides the
-    /// free space among the partitions that grow; here, each of these partitions gets all the free
-    /// space.
+    /// Models PartitionData.execute, for names that begin with `pv.`, `raid.` or `btrfs.`. blivet
+    /// divides the free space among the partitions that grow; here, each of these partitions gets
+    /// all the free space.
     fn part(
         &mut self,
         command: &Command,
@@ -126,7 +126,7 @@ impl Devices<'_> {
         self.plan.volumes.push(volume);
     }
 
-    /// Models RaidData.execute; blivet, devicelibs/raid.py, min_members.
+    /// Models RaidData.execute, and min_members in blivet's devicelibs/raid.py.
     fn raid(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let name = command.option("--device").unwrap_or_default();
@@ -188,8 +188,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// Models LogVolData.execute; blivet, devices/lvm.py: checks that the group has room for the
-    /// volume.
+    /// Models LogVolData.execute, and the check in blivet's devices/lvm.py that the group has room
+    /// for the volume.
     fn logical_volume(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let option = |name: &str| command.option(name).unwrap_or_default().to_owned();
@@ -301,11 +301,12 @@ fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     {
         return Err("UnboundLocalError: local variable 'fmt' referenced before assignment".into());
     }
-    // The disks of these machines are empty, so the device is always a whole disk.
+    // In this model, the device can only be a whole disk.
     Err("Failed to find a suitable stage1 device".into())
 }
 
-/// Refuses to use an existing device, because the disks of these machines are empty.
+/// Refuses to reuse an array, a volume group or a logical volume, because the machines have none
+/// before the installation.
 fn existing(command: &Command, name: &str) -> Result<(), String> {
     if command.has("--useexisting") || command.has("--noformat") {
         return Err(format!(

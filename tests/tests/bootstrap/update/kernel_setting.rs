@@ -9,8 +9,8 @@ pub(super) const KEY: &str = "net.ipv4.tcp_keepalive_time";
 pub(super) const SECTION: &str =
     "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
 
-/// Allows writes to the settings of a host's network. systemd-nspawn makes all of /proc/sys
-/// read-only, but the part below net belongs to the network namespace.
+/// Makes /proc/sys/net writable. nspawn makes all of /proc/sys read-only, although the settings in
+/// /proc/sys/net belong to the host's own network namespace.
 pub(super) fn allow_writes(host: &Host) -> Result<()> {
     host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
     host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;

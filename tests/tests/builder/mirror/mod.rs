@@ -257,7 +257,8 @@ fn unlisted() -> Result<()> {
     flip(&image, 3)?;
     flip(&upstream.file(&format!("tree/{}", IMAGES[1])), 3)?;
     check_output(&upstream.run(&[])?, 1, &[IMAGES[1], "wrong digest"])?;
-    // A new tree has a new list of digests.
+    // The builder treats a tree with a different .treeinfo as a new tree, and records new digests
+    // of its images.
     fs::write(&info, text.replace("[general]", "[general]\ntimestamp = 2"))?;
     upstream.mirrored(&["--refresh"])?;
     upstream.compare()

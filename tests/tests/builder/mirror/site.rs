@@ -118,7 +118,8 @@ pub(super) fn site() -> Result<()> {
     let installs = "not installed until you run `builder allow";
     ensure!(said.contains(installs), "it has no tree:\n{said}");
 
-    // The server serves the whole mirror, so a mirror of the server is identical.
+    // The server serves the whole mirror, so a mirror made from the server is identical, except for
+    // mirror.json.
     let copy = fixture.path("copy-of-the-copy");
     process::run(upstream.mirror_to(&mut site.command()?, &copy))?.ok()?;
     let all = |folder| -> Result<_> {

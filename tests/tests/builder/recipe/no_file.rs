@@ -118,8 +118,8 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     ),
 ];
 
-/// Checks that each command prints its message and does not hang. 124 is timeout's exit code for a
-/// command that hangs.
+/// Checks that each command prints its message and does not hang. `timeout` exits with 124 if a
+/// command hangs.
 pub(super) fn no_file() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;

@@ -58,7 +58,7 @@ pub(super) fn every_stage() -> Result<()> {
     let second = boot(&two)?;
     reports(&two, &second, "failed", REASON)?;
     page.follows(&["! failed", REASON], LIVE_TIMEOUT)?;
-    // The server tries to boot the machine again, but the management controller refuses.
+    // The server tries to boot the machine again, but cannot reach the management controller.
     page.follows(&["! power failed", "no route to the BMC"], LIVE_TIMEOUT)?;
     page.check("failed", &["1 failed", "1 installing", "1 allowed"])?;
     for _ in 0..3 {

@@ -31,8 +31,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // `make test` installs one machine with a BIOS as a whole (see `vm`), because each additional
-    // machine takes minutes without KVM.
+    // `make test` runs only one complete installation, of a machine with a BIOS (see `vm`), because
+    // each additional machine takes minutes without KVM.
     vec![
         long("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
         long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),

@@ -24,8 +24,7 @@ pub(super) struct Asker {
     pub(super) namespace: Namespace,
     /// The address at which the machine reaches the server.
     pub(super) server: IpAddr,
-    /// Whether the machine is the server's own host, which sends its requests to the loopback
-    /// address.
+    /// Whether the machine is the server's own host and sends its requests to the loopback address.
     pub(super) is_local: bool,
     /// The enrolled keys of the node, if this is a node's machine.
     pub(super) keys: Option<Keys>,

@@ -181,9 +181,9 @@ fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
     Ok([secret, tree, mirror, token])
 }
 
-/// Returns the machines of two nodes, a stranger, and the server's own host, once with the server's
-/// address and once with the loopback address. The second result contains all MAC addresses,
-/// including the MAC address of the third node, whose machine sends no requests.
+/// Returns the machines of two nodes, a stranger, and the server's own host. The host occurs twice:
+/// with the server's address, and with the loopback address. The second result contains all MAC
+/// addresses, including the MAC address of the third node, whose machine sends no requests.
 fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
     let (address, _) = SERVER.split_once(':').context("the address has no port")?;
     let server: IpAddr = address.parse()?;

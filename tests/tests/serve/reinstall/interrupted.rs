@@ -37,8 +37,8 @@ fn installed(ours: &Provisioning, name: &str) -> Result<Host> {
 }
 
 /// Checks that a node whose installation does not begin keeps the turn, so that no other node
-/// stops. A node whose turn an operator has released is installed when it next boots from the
-/// network, and so is a node that loses power after its request. All nodes keep their keys, so the
+/// stops. A node is also installed at its next boot from the network if an operator has released
+/// its turn, or if the node has lost power after its request. All nodes keep their keys, so the
 /// operator does not have to approve a key.
 pub(super) fn finished() -> Result<()> {
     etcd::release(etcd::DEMO)?;

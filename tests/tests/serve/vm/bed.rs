@@ -87,7 +87,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Returns an error if a machine has switched itself off. Continues the reboots of machines.
+    /// Returns an error if a machine has switched itself off. If a machine is rebooting, continues
+    /// its reboot.
     fn nodes_are_on(&mut self) -> Result<()> {
         for node in &mut self.nodes {
             let is_running = node.is_running()?;
@@ -110,7 +111,8 @@ impl Bed {
         self.wait_until(&what, |bed| Ok(bed.nodes[0].console().contains(words)))
     }
 
-    /// Waits until a condition is met. `what` says that the condition is not met.
+    /// Waits until a condition is met. `what` is the error message if the condition is not met in
+    /// time.
     fn wait_until(&mut self, what: &str, is_met: impl Fn(&mut Self) -> Result<bool>) -> Result<()> {
         let end = Instant::now() + STEP_TIMEOUT;
         while !is_met(self)? {

@@ -169,7 +169,8 @@ fn firewall(ours: &Provisioning, node: &Node) -> Result<()> {
         (STRANGER, 2379, false),
         (STRANGER, 2380, false),
     ];
-    // The firewall drops packets, so a refused connection takes the whole time limit.
+    // The firewall drops packets, so an attempt to connect to a closed port takes the whole time
+    // limit.
     thread::scope(|scope| {
         let checks = ports.map(|(from, port, open)| {
             scope.spawn(move || port_is_open(ours, node, from, port, open))

@@ -43,7 +43,8 @@ impl Node {
         self.running = None;
     }
 
-    /// Returns false if the machine has switched itself off. Continues a reboot of the machine.
+    /// Returns false if the machine has switched itself off. If the machine is rebooting, continues
+    /// its reboot.
     pub(super) fn is_running(&mut self) -> Result<bool> {
         match &mut self.running {
             Some(running) => running.is_on(),

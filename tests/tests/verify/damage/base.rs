@@ -1,6 +1,5 @@
-//! The contents to damage, which come from a cluster of etcd 3.6.16 with users, leases, deletions
-//! and a compaction, as that version of etcd stored them. The password of `root` is `pw`, and the
-//! password of `joe` is `pw2`.
+//! The contents to damage, as etcd 3.6.16 stored them in a cluster with users, leases, deletions
+//! and a compaction. The password of `root` is `pw`, and the password of `joe` is `pw2`.
 
 use crate::contents::Contents;
 
@@ -94,8 +93,8 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
 /// one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
-    // The compaction keeps, for each key of the first round, only the version that was the newest
-    // at revision 15.
+    // At revision 15, the compaction keeps only the newest version of each key, so it removes the
+    // first versions of k0 and k1.
     for round in 0..30_u64 {
         let (key, main) = (round % 12, 2 + round);
         if main >= 4 {
