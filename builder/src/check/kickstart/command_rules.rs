@@ -7,8 +7,7 @@ use super::options::GivenOption;
 use super::{disk, network, split::Token};
 use crate::check::finding::Finding;
 
-/// Reports secrets in a command, and settings that anaconda ignores or does not support, or that do
-/// harm.
+/// Reports a command's secrets, and its ignored, unsupported and harmful settings.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),

@@ -1,4 +1,4 @@
-//! Reads the words and options of a command as optparse of Python 2.7 does. pykickstart's
+//! Reads the words and options of a command as Python 2.7's optparse does. pykickstart's
 //! KSOptionParser is based on optparse (options.py). An option can be abbreviated as long as the
 //! abbreviation is unique. The value of an option can be the next word. `--` ends the options.
 

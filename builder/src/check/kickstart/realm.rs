@@ -16,7 +16,7 @@ const OPTIONS: [(&str, bool); 6] = [
     ("computer-ou", true),
 ];
 
-/// Reports the faults for which pykickstart refuses the line.
+/// Returns the fault that makes pykickstart refuse the line.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
     let refuse = |message: &str, instead: &str| {
         Some(stops_anaconda("kickstart/words", line, message, instead))
