@@ -1,5 +1,5 @@
-//! Checks values that are lists of words, as src/core/load-fragment.c splits them. In most lists,
-//! systemd 219 ignores a wrong word and keeps the others.
+//! Checks values that are lists of words (src/core/load-fragment.c). In most lists, systemd 219
+//! ignores a wrong word and keeps the other words.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Expansion};
