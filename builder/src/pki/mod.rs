@@ -16,7 +16,7 @@
 //!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
-//!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
+//!   nodes/NAME/before/{…}.{crt,key}   certificates from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
 //!   next-ca.key       0600; exists only if `rotate` was interrupted
 //!   ….old-DATE        a replaced file
