@@ -285,7 +285,7 @@ fn timeout(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Findin
         let finding = Finding::error("fstab/option", option, format!("{name} has no time"));
         return Some(
             finding
-                .effect("systemd 219's generator crashes, and mounts neither this volume nor later ones")
+                .effect("systemd 219's generator crashes, so this volume and all later volumes are not mounted")
                 .fix(format!("write {name}=30s")),
         );
     };

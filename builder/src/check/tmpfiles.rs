@@ -153,7 +153,8 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier that systemd-tmpfiles 219 supports expands to a string that begins with a slash.
+    // systemd-tmpfiles 219 does not support any specifier that expands to a string with a leading
+    // slash.
     if line.path.text.starts_with('/') {
         return None;
     }

@@ -137,7 +137,7 @@ impl Folder {
 
     /// Removes the record durably if the mirror contains another version of this list. After this
     /// call, `builder mirror` replaces files that the list names, so the mirror must not look
-    /// complete if this run is interrupted. Without a record, the next run downloads again all
+    /// complete if this run is interrupted. Without a record, the next run again downloads all
     /// lists that have no pinned digest.
     pub(super) fn begin_change(
         &self,

@@ -168,8 +168,8 @@ impl Pki {
         image_serial::newest(&self.dir)
     }
 
-    /// Returns the object store's credentials, which an operator put into the folder for all nodes,
-    /// or `None` if the file with the credentials does not exist.
+    /// Returns the object store's credentials. An operator puts these credentials into the folder,
+    /// and all nodes use them. Returns `None` if the file with the credentials does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {

@@ -1,5 +1,5 @@
-//! Replaces the authority. `rotate` creates the next authority. From then on, a node trusts both
-//! authorities after it has received a document from a new build. `retire` keeps only the signing
+//! Replaces the authority. `rotate` creates the next authority. A node trusts both authorities
+//! after it has received a document that was built after `rotate`. `retire` keeps only the signing
 //! authority. If either command is killed at any moment, builds can still use the folder, and a
 //! second run of the command completes the work.
 

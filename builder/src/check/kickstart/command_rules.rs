@@ -105,7 +105,7 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "kickstart/services",
                     line.span(),
-                    format!("the command services cannot enable a .{kind} unit"),
+                    format!("the `services` command cannot enable a .{kind} unit"),
                 )
                 .effect(format!(
                     "anaconda tries to enable {name}.service, and ignores the failure"

@@ -88,7 +88,7 @@ fn ipv6(line: &Line<'_>, out: &mut Vec<Finding>) {
             out.push(
                 finding
                     .effect("the interface does not get this address, or anaconda stops")
-                    .fix("write an address and the length of its prefix, as in 2001:db8::1/64"),
+                    .fix("write an address and its prefix length, as in 2001:db8::1/64"),
             );
         }
         _ => {}

@@ -27,8 +27,8 @@ pub(super) struct Arguments {
     pub(super) given: Vec<GivenOption>,
 }
 
-/// Splits the words after a command into options, each with its definition and value, and other
-/// words. Reports the faults of the options.
+/// Splits the words after a command into options and other words. Returns each option with its
+/// definition and its value. Reports the faults of the options.
 pub(super) fn read(
     command: &'static Command,
     shown: &str,

@@ -52,8 +52,8 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
 }
 
 /// The words of a value. After the last word, [`Words::rest`] contains the text, if any, that
-/// systemd cannot split: an unclosed quote, a closing quote that a character directly follows, or a
-/// backslash at the end.
+/// systemd cannot split: an unclosed quote, a closing quote directly followed by another character,
+/// or a backslash at the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,

@@ -28,7 +28,8 @@ fn rank(path: &str) -> usize {
 }
 
 /// The files of one unit: its own, and its drop-ins in the order in which systemd 219 reads them.
-/// If two drop-ins have the same name, systemd reads only the drop-in in the earlier folder.
+/// If two drop-ins have the same name, systemd reads only the drop-in in the folder that it
+/// searches first.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -140,7 +141,7 @@ fn check_units(
     out
 }
 
-/// Finds commands whose program is a file of the overlay that no user can execute.
+/// Finds commands whose program is a file in the overlay without execute permission.
 fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let commands = unit.lines.iter().filter(|(_, line)| {
         let assignment = &line.assignment;
@@ -295,9 +296,9 @@ fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize,
             if files.iter().all(|other| other.path != link) {
                 continue;
             }
-            let message = format!("{link} is also a file");
+            let message = format!("a file already exists at {link}");
             let finding = Finding::error("unit/enables-nothing", word, message)
-                .effect("systemctl preset cannot make this link, and the installation can end")
+                .effect("systemctl preset cannot create this link, and the installation can end")
                 .fix(if key == "Alias" && word.text == name {
                     "remove the alias, because it is the unit's own name"
                 } else {
