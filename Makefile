@@ -48,7 +48,7 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # The libc inside the program reads the packed relocations, so the program runs on any kernel. A
 # program's panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths,
 # so that the messages are the same on every machine. The build fetches the crates first, because
-# the option needs the folders of the sources, which Cargo creates while it fetches the crates.
+# RUSTFLAGS lists the folders of the sources, which Cargo creates while it fetches the crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

@@ -196,8 +196,8 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Removes duplicate problems. A file that differs from both `SHA256SUMS` and the manifest is
-/// reported twice.
+/// Removes duplicate problems. Without this step, a file that differs from both `SHA256SUMS` and
+/// the manifest would be reported twice.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
