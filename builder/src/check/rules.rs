@@ -164,7 +164,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "unit/capability-merge" "A line that restores the capabilities that another line removed"
     Parser "unit/comment-in-continuation" "A comment that becomes part of the value"
     Parser "unit/comment-swallows" "A comment that ends with a backslash, so that systemd ignores the next line"
-    Parser "unit/compiled-out" "A directive that the systemd of CentOS 7.9 is built without"
+    Parser "unit/compiled-out" "A directive that CentOS 7.9's systemd is built without"
     Parser "unit/continuation" "A continuation that systemd 219 ignores, or a continued line that systemd 219 drops"
     Effect "unit/enables-nothing" "An [Install] section that enables nothing, or a unit that has nothing to start"
     Parser "unit/environment" "A word of Environment= that is not an assignment"
