@@ -10,7 +10,7 @@
 #                     firmware, and the board in Chromium
 # - make build        builds both programs in target/dist
 # - make lint         checks the formatting, clippy, import cycles and dependencies
-# - make bench        measures the figures in the README
+# - make bench        measures the figures in the README and in docs/guide.md
 # - make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # - make soak         rebuilds members under load, for hours
 # - make crash-sweep  kills firstboot, or cuts the power, at every point, for hours.
@@ -48,7 +48,7 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # The libc inside the program reads the packed relocations, so the program runs on any kernel. A
 # program's panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths,
 # so that the messages are the same on every machine. The build fetches the crates first, because
-# Cargo creates the paths while it fetches the crates.
+# RUSTFLAGS lists the folders of the sources, which Cargo creates while it fetches the crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

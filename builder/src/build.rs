@@ -73,7 +73,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Returns which earlier outputs a build that signs with this key may replace.
+    /// Returns the earlier outputs that a build with this signing key may replace.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -153,9 +153,10 @@ fn issue_documents(
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Node>> {
-    // The record of installations must exist before the first document is issued, because issuing a
-    // document publishes the public half of the signing key, after which the PKI no longer counts
-    // as new. If the build is interrupted before that, the next build creates the record again.
+    // The record of installations must exist before the first document is issued. Issuing a
+    // document publishes the public half of the signing key, and from then on the PKI no longer
+    // counts as new. If the build is interrupted before the first document, the next build creates
+    // the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -178,7 +179,7 @@ fn issue_documents(
     Ok(nodes)
 }
 
-/// Writes the files of each node. Each document contains the serial of the release.
+/// Writes the files of each node. Each document contains the serial of the image release.
 fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) -> Result<()> {
     for node in nodes {
         if let Node::Enrolled(document) = node {
@@ -217,7 +218,7 @@ fn warn_of_awaited(
     if pki.store_keys()?.is_some() {
         progress.say(
             "warning: the node documents do not contain the object store's credentials, because \
-             with keys = \"node\", the documents may be public: write the credentials to \
+             the documents may be public if keys = \"node\". Write the credentials to \
              /etc/firstboot/s3-keys on each node, with mode 0600",
         );
     }

@@ -1,4 +1,4 @@
-//! Checks from a program's ELF headers whether CentOS 7 can run the program.
+//! Determines from a program's ELF headers whether CentOS 7 can run the program.
 //!
 //! The check reads the same parts as the kernel and the dynamic linker of CentOS 7.9: the program
 //! headers and the dynamic segment. The check does not need the section headers, which may be

@@ -45,7 +45,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let folder = options.folder.display();
     let message = match (report.problems.len(), &report.signature) {
         (0, SignatureState::OtherKey { key, given }) => format!(
-            "{folder} is as it was built, but it is signed by the key {key}, and --key names the \
+            "{folder} is unchanged since the build, but it is signed by the key {key}, and --key names the \
              key {given}: name the signing.pub of the cluster's PKI folder, or do not use the \
              image"
         ),

@@ -32,7 +32,7 @@ use interrupt::{discard, lock};
 use siblings::{parent, recover, replace, serial, sibling};
 
 /// Refuses a path at which an output is not allowed. Returns the version of etcd in the existing
-/// output, if there is one.
+/// output, if the output's manifest states the version.
 pub(crate) fn check(
     target: &Path,
     replaceable: &Replaceable,

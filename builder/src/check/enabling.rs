@@ -1,5 +1,5 @@
-//! Finds units and presets at which the `systemctl` commands of the kickstart's %post fail, so that
-//! the installation ends. systemd treats an empty file as a masked unit. `systemctl preset` fails
+//! Finds units and presets that make a `systemctl` command in the kickstart's %post fail. The
+//! installation then ends. systemd treats an empty file as a masked unit. `systemctl preset` fails
 //! if the presets enable a masked unit, and does nothing if they disable it (redhat-plumbers/
 //! systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one and
 //! install_context_mark_for_removal).
@@ -10,8 +10,8 @@ use super::masked::masks;
 use super::preset::{self, APPLIED, IMAGE, PresetLine};
 use super::unit;
 
-/// The units of packages that must be enabled at the end of the installation. The kickstart applies
-/// the presets to such a unit only if the overlay contains the unit.
+/// The units that packages install and that must be enabled at the end of the installation. The
+/// kickstart applies the presets to such a unit only if the overlay contains the unit.
 const CHECKED: [&str; 2] = ["chronyd.service", "sshd.service"];
 
 /// Returns whether the installation ends if a unit is not enabled.
@@ -54,7 +54,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Returns an error for each masked unit at which the installation ends.
+/// Returns an error for each masked unit that makes the installation end.
 fn masked_units(files: &[File<'_>], lines: &[PresetLine<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {

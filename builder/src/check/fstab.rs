@@ -38,8 +38,8 @@ impl Entry<'_> {
     }
 
     /// Returns the effect of options that the kernel refuses. The initramfs mounts / with the
-    /// options of the kernel command line, and systemd-remount-fs then remounts / with those of
-    /// fstab.
+    /// options of the kernel command line, and systemd-remount-fs then remounts / with the options
+    /// in fstab.
     fn refusal(&self) -> &'static str {
         if self.is_root() {
             "the remount fails, and / keeps the options with which the initramfs mounted it"
@@ -285,7 +285,7 @@ fn timeout(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Findin
         let finding = Finding::error("fstab/option", option, format!("{name} has no time"));
         return Some(
             finding
-                .effect("systemd 219's generator crashes, and mounts neither this volume nor later ones")
+                .effect("systemd 219's generator crashes, so this volume and all later volumes are not mounted")
                 .fix(format!("write {name}=30s")),
         );
     };
@@ -356,7 +356,7 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
     }
 }
 
-/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an XFS option of an
+/// Returns a finding for an option that XFS on CentOS 7 does not accept, or for an XFS option on an
 /// ext3 or ext4 volume.
 fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
     let xfs = entry.kind.text == "xfs";

@@ -1,7 +1,7 @@
 //! Finds files that another file of the same name masks. systemd 219, udev, kmod and firewalld
-//! 0.6.3 read several folders, but of two files with the same name only the file in the earlier
-//! folder (src/shared/conf-files.c, files_add; src/shared/path-lookup.c; firewalld, core/fw.py,
-//! _loader).
+//! 0.6.3 each read several folders. Of two files with the same name, they read only the file in the
+//! folder that they search first (src/shared/conf-files.c, files_add; src/shared/path-lookup.c;
+//! firewalld, core/fw.py, _loader).
 
 use super::file::File;
 use super::finding::Finding;
@@ -9,7 +9,7 @@ use super::finding::Finding;
 /// The folders that the programs search, in this order.
 const ROOTS: [&str; 4] = ["/etc/", "/run/", "/usr/local/lib/", "/usr/lib/"];
 
-/// The folders below each of [`ROOTS`] that are searched in this way.
+/// The folders inside each of [`ROOTS`] that are searched in this way.
 const FAMILIES: [&str; 8] = [
     "binfmt.d/",
     "firewalld/",

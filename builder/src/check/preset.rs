@@ -18,8 +18,9 @@ const STOCK: &str = "90-default.preset";
 /// The image's own preset file. It also names units of packages.
 pub(super) const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
 
-/// The units that are not the user's, and to which the kickstart applies the presets. The
-/// installation ends if the image enables one of these units, and the unit is not enabled.
+/// The units to which the kickstart applies the presets, apart from the user's units. If the
+/// image's presets enable one of these units but the unit is not enabled afterwards, the
+/// installation ends.
 pub(super) const APPLIED: [&str; 8] = [
     "etcd.service",
     "firewalld.service",
@@ -201,8 +202,8 @@ pub(super) fn lines<'a>(files: &'a [File<'_>]) -> Vec<PresetLine<'a>> {
     out
 }
 
-/// Returns the line that decides whether a unit is enabled, if a line other than CentOS's decides
-/// this.
+/// Returns the line that decides whether a unit is enabled. Returns `None` if CentOS's presets
+/// decide this.
 pub(super) fn deciding<'l, 'a>(
     lines: &'l [PresetLine<'a>],
     name: &str,
@@ -224,8 +225,8 @@ fn is_stock(name: &str) -> bool {
 }
 
 /// Finds lines that contradict CentOS's presets for a unit of a package. A package applies the
-/// presets when it is installed, before the overlay exists, and the kickstart applies them only to
-/// the units in the overlay.
+/// presets when it is installed, which is before the overlay exists. The kickstart applies the
+/// presets only to the units in the overlay.
 fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let own: Vec<&str> = files.iter().filter_map(unit::startable).collect();
@@ -267,8 +268,8 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Reports the presets that nothing applies, and the units that stay disabled without a preset that
-/// disables them by their full names.
+/// Reports the presets that nothing applies. Also reports each unit that stays disabled although no
+/// preset disables the unit by its full name.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let lines = lines(files);
     let mut own = presets(files).into_iter().map(|index| &files[index]);

@@ -43,7 +43,7 @@ impl CheckedFile {
 }
 
 /// Returns a finding that states the number of findings that are not shown. The finding has the
-/// rule, the severity and the position of the first of these findings.
+/// rule, the severity and the position of the first finding that is not shown.
 fn not_shown(rest: &[&Finding]) -> Option<Finding> {
     let mut finding = (*rest.first()?).clone();
     finding.diagnostic.message = format!("the file has {}", counted(rest.len(), "more finding"));

@@ -146,7 +146,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
     let settings: Vec<_> = own
         .map(|(index, file)| (index, file, read(file.text, &mut Vec::new())))
         .collect();
-    // The last setting of each key: the rank and the name of its file, and its value.
+    // The last setting of each key: the rank of its file, the path of its file, and its value.
     let mut last: BTreeMap<&str, ((bool, String), &str, &str)> = BTreeMap::new();
     let stock = tables::SYSCTL_STOCK
         .iter()

@@ -38,7 +38,7 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // The groups are resolved below, when the whole table has been read.
+            // The groups are resolved after the whole table has been read.
             current.insert(line, "");
         } else if let Some((name, value_type)) = line.split_once(' ') {
             current.insert(name, value_type);
@@ -66,7 +66,8 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// The directives that only later releases of the daemons support, each with what to write instead.
+/// The directives that only later releases of the daemons support, each with advice on what to
+/// write instead.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
@@ -105,7 +106,7 @@ pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-keys.txt")));
 
-/// Keys that kernel 3.10.0-1160 does not have, each with what to do instead.
+/// Keys that kernel 3.10.0-1160 does not have, each with advice on what to do instead.
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 

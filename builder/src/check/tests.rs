@@ -193,7 +193,7 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
         ("a.ks", minimal),
         // The kickstarts of CentOS's own images lock root in this way.
         ("a.ks", "rootpw --lock --iscrypted locked\n"),
-        // A drop-in adds to a unit that another package contains.
+        // This drop-in extends a unit that a package installs.
         (
             "/etc/systemd/system/chronyd.service.d/10-own.conf",
             "[Service]\nRestart=always\n",

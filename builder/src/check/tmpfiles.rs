@@ -1,6 +1,6 @@
-//! Checks tmpfiles.d as systemd 219 of CentOS 7 reads it (`parse_line` of src/tmpfiles/tmpfiles.c).
-//! Red Hat back-ported the type e in 219-35 (#1225739), and the types h and H in 219-45 (#1299714;
-//! changelog of its systemd.spec).
+//! Checks tmpfiles.d as CentOS 7's systemd 219 reads it (`parse_line` of src/tmpfiles/tmpfiles.c).
+//! Red Hat back-ported the type `e` in 219-35 (#1225739), and the types `h` and `H` in 219-45
+//! (#1299714; changelog of Red Hat's systemd.spec).
 
 mod argument;
 
@@ -37,7 +37,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Splits a line into its fields. Returns `None` if there are fewer than two fields. A field
-    /// that consists of a - counts as missing.
+    /// that consists of a single `-` counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -153,7 +153,8 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier that systemd-tmpfiles 219 supports expands to a string that begins with a slash.
+    // systemd-tmpfiles 219 does not support any specifier that expands to a string with a leading
+    // slash.
     if line.path.text.starts_with('/') {
         return None;
     }
@@ -171,7 +172,8 @@ fn path(line: &Line<'_>) -> Option<Finding> {
 /// The largest mode. The kernel ignores the other bits of a mode.
 const MAX_MODE: u32 = 0o7777;
 
-/// Checks permissions as sscanf reads them with %o, which ignores the text after the octal number.
+/// Checks permissions as sscanf reads them with `%o`. sscanf ignores the text after the octal
+/// number.
 fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -205,8 +207,8 @@ fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     )
 }
 
-/// Returns the mode that results from an octal number, which glibc reads as an unsigned long and
-/// stores as an unsigned int.
+/// Returns the mode that results from an octal number. glibc reads the number as an unsigned long,
+/// and stores it as an unsigned int.
 fn read_mode(octal: &str, negative: bool) -> u32 {
     let number = match u64::from_str_radix(octal, 8) {
         Ok(number) if negative => number.wrapping_neg(),

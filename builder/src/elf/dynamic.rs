@@ -1,4 +1,4 @@
-//! Reads from the dynamic segment which libraries and symbol versions a program needs.
+//! Reads, from the dynamic segment, the libraries and symbol versions that a program needs.
 
 use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
@@ -6,7 +6,7 @@ use object::{LittleEndian, ReadRef as _};
 
 use super::linkage::{Linkage, NotForCentos7, Version};
 
-/// The libraries on a minimal CentOS 7 that a program can need: glibc 2.17's libraries, and gcc
+/// The libraries that a program can use on a minimal CentOS 7: glibc 2.17's libraries, and gcc
 /// 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
@@ -169,6 +169,6 @@ fn text(bytes: &[u8], at: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
-/// A program header of a 64-bit ELF file, the only kind of file that CentOS 7's x86-64 kernel loads
-/// without 32-bit compatibility.
+/// A program header of a 64-bit ELF file, the only kind of ELF file that CentOS 7's x86-64 kernel
+/// loads without 32-bit compatibility.
 pub(super) type Segment = ProgramHeader64<LittleEndian>;

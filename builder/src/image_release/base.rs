@@ -82,8 +82,8 @@ fn named(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Returns the first 16 digits of the digest of `bytes`, which suffice to distinguish the contents
-/// that one operator writes.
+/// Returns the first 16 digits of the digest of `bytes`. These digits suffice to distinguish the
+/// contents that one operator writes.
 fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
@@ -98,8 +98,8 @@ fn rules(module: &str) -> String {
 }
 
 /// Returns the lines before the first section, without comments and `%include` lines. The hash of
-/// root's password is replaced by the beginning of its digest, so that the base does not publish
-/// the hash.
+/// root's password is replaced by the first digits of the hash's own digest, so that the base does
+/// not publish the hash.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()

@@ -1,6 +1,6 @@
-//! The manifest: the digests of an image's inputs and of all other files in the image. The manifest
-//! contains no time and no path of the build machine, so that the same recipe produces the same
-//! manifest everywhere.
+//! The manifest: the digests of an image's inputs, and of the image's files except the manifest,
+//! its signature and `SHA256SUMS`. The manifest contains no time and no path of the build machine,
+//! so that the same recipe produces the same manifest everywhere.
 //!
 //! ```text
 //! image/manifest.json       the manifest

@@ -13,9 +13,10 @@ use super::format::{FileDigest, Manifest, OVERLAY};
 use super::report::Problem;
 
 impl Manifest {
-    /// Returns the digest of the image, computed from the names and digests of its files except the
-    /// manifest, its signature and `SHA256SUMS`. The manifest also contains the recipe's digest and
-    /// the builder's version, which can change while every file on a node stays the same.
+    /// Returns the digest of the image, computed from the names and digests of all its files except
+    /// the manifest, the manifest's signature and `SHA256SUMS`. The manifest also contains the
+    /// recipe's digest and the builder's version, which can change while every file on a node stays
+    /// the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -26,7 +27,8 @@ impl Manifest {
     }
 }
 
-/// Checks the release in an output, unless there is no release or no key for the check.
+/// Checks the release in an output. Skips the check if the output has no release, or if there is no
+/// key.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,

@@ -79,8 +79,8 @@ impl fmt::Display for SignatureState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file's path, relative to the image, or to the output for the release and a node's files.
-    /// A file in the overlay is written as `overlay.tar.gz: etc/fstab`.
+    /// The file's path, relative to the image. For the release and for a node's files, the path is
+    /// relative to the output. A file in the overlay is written as `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// The fault of the file.
     pub what: String,

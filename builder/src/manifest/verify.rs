@@ -183,8 +183,8 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest is signed and whether the signature file is formatted exactly as
-/// the builder formats it. The signature itself does not cover the white space in that file.
+/// Returns whether the manifest has a valid signature in a file that is formatted exactly as the
+/// builder formats it. The signature itself does not cover the white space in that file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
@@ -196,8 +196,8 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Removes duplicate problems. A file that differs from both `SHA256SUMS` and the manifest is
-/// reported twice.
+/// Removes duplicate problems. Without this step, a file that differs from both `SHA256SUMS` and
+/// the manifest would be reported twice.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {

@@ -68,8 +68,8 @@ pub(super) fn mirror(
     Ok((release, downloaded))
 }
 
-/// Returns upstream's SHA256SUMS, or, if no etcd mirror has that file, a generated SHA256SUMS with
-/// only the digest that the recipe pins.
+/// Returns upstream's SHA256SUMS. If no etcd mirror has that file, returns a generated SHA256SUMS
+/// that contains only the digest that the recipe pins.
 fn upstream_sums(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, name: &str) -> Result<String> {
     if let Some(text) = release::upstream_sums(wanted, fetch)? {
         return Ok(text);

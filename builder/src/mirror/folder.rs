@@ -30,7 +30,7 @@ pub(super) struct Folder {
 pub(super) enum Status {
     Present(u64),
     Missing,
-    /// The path exists, but it is not a file, or its digest or size differs from the listed one.
+    /// The path exists, but it is not a file, or the file's digest or size differs from the list.
     Wrong,
 }
 
@@ -66,7 +66,7 @@ impl Folder {
         &self.root
     }
 
-    /// Returns the path of a file below one of the mirror's folders. Refuses the path if one of its
+    /// Returns the path of a file in one of the mirror's folders. Refuses the path if one of its
     /// folders is a symbolic link.
     pub(super) fn path(&self, area: &RelativePath, file: &RelativePath) -> Result<PathBuf> {
         let mut path = self.root.clone();
@@ -137,7 +137,7 @@ impl Folder {
 
     /// Removes the record durably if the mirror contains another version of this list. After this
     /// call, `builder mirror` replaces files that the list names, so the mirror must not look
-    /// complete if this run is interrupted. Without a record, the next run downloads again all
+    /// complete if this run is interrupted. Without a record, the next run again downloads all
     /// lists that have no pinned digest.
     pub(super) fn begin_change(
         &self,

@@ -8,8 +8,9 @@
 //! OUT/mirror.json     the contents of the mirror; only a complete mirror has this file
 //! ```
 //!
-//! `repository` reads a repository's lists (`metadata` and `treeinfo`, both untrusted input), and
-//! compares them with the `folder`. `source` downloads the missing files.
+//! `repository` reads a repository's lists, and compares them with the mirror's `folder`.
+//! `metadata` and `treeinfo` parse the lists, which are untrusted input. `source` downloads the
+//! missing files.
 
 mod etcd;
 mod folder;

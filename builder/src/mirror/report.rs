@@ -52,8 +52,9 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Returns the URL of the server that the recipe names for the image, or else a placeholder, with a
-/// trailing slash. `builder serve` at the site also serves the mirror.
+/// Returns the URL, with a trailing slash, of the server that the recipe names for the image.
+/// Returns a placeholder if the recipe does not name a server. `builder serve` at the site also
+/// serves the mirror.
 fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image

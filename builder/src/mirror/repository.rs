@@ -93,9 +93,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the lists of a repository. Downloads a list unless the mirror's folder contains it
-    /// with the expected digest, and an image unless `.treeinfo` or the last run provides its
-    /// digest. `recorded` contains the digests from the last run.
+    /// Reads the lists of a repository. Downloads a list unless the mirror's folder contains the
+    /// list with the expected digest. Downloads an image unless `.treeinfo` or the last run
+    /// provides the image's digest. `recorded` contains the digests from the last run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,

@@ -11,7 +11,7 @@ use super::path::RelativePath;
 const BOOT: [&str; 2] = ["images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"];
 /// The installer's second stage, unless `.treeinfo` names another file (dracut/anaconda-lib.sh).
 const STAGE2: &str = "LiveOS/squashfs.img";
-/// Images that modify the installer, which fetches the images if they exist
+/// Images that modify the installer. The installer fetches these images if they exist
 /// (dracut/anaconda-lib.sh).
 const OPTIONAL: [&str; 2] = ["images/updates.img", "images/product.img"];
 

@@ -42,8 +42,8 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Returns whether the build of a temporary folder has ended. The lock determines the result,
-/// because the process number may belong to another process by now, or may be from another
+/// Returns whether the build that created a temporary folder has ended. The lock determines the
+/// result, because the process number may belong to another process by now, or may be from another
 /// container. If folders cannot be locked, the process number determines the result.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {

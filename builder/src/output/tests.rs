@@ -115,7 +115,7 @@ fn an_output_of_another_pki_folder_is_replaced_only_on_request() {
         );
         assert!(error.contains("--replace"), "{error}");
     }
-    // An output of another PKI that appears during a build is not replaced.
+    // If an output of another PKI appears during a build, the build does not replace this output.
     fs::rename(&target, dir.path().join("away")).unwrap();
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);

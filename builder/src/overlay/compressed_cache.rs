@@ -1,10 +1,10 @@
 //! Keeps large files in compressed form from one build to the next.
 //!
 //! The path of an entry is CACHE/gzip/CONTENT-DIGEST/COMPRESSOR.CONTENT-SIZE.COMPRESSED-DIGEST.gz.
-//! From this path, the builder can find an entry by the digest of the entry's content, and can
-//! verify the entry by hashing only the compressed bytes. The compressed bytes are about a third of
-//! the content's size, and the builder does not read the content itself. Like a compiler's cache,
-//! this cache is protected against damage, but not against an owner who forges entries.
+//! This path lets the builder find an entry by the digest of the entry's content, and verify the
+//! entry by hashing only the compressed bytes. The compressed bytes are about a third of the
+//! content's size. The builder does not read the content itself. Like a compiler's cache, this
+//! cache is protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;

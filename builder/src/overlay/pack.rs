@@ -152,8 +152,8 @@ fn segments(
     Ok(out)
 }
 
-/// Returns the gzip members of all segments, in order. The members of new large files are added to
-/// the cache, from which unused entries are then removed.
+/// Returns the gzip members of all segments, in order. Adds the members of new large files to the
+/// cache, and then removes the cache's unused entries.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

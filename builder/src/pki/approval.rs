@@ -18,10 +18,10 @@ pub(crate) enum FirstKeyPolicy {
     Approved,
 }
 
-/// The file in the node's folder that contains the fingerprint of the keys whose request was
-/// refused last.
+/// The name of the file, in the node's folder, with the fingerprint of the keys in the last refused
+/// request.
 pub(super) const ASKED: &str = "asked-key";
-/// The file in the node's folder that contains the fingerprint of the keys that an operator
+/// The name of the file, in the node's folder, with the fingerprint of the keys that an operator
 /// approved.
 pub(super) const APPROVED: &str = "approved-key";
 
@@ -50,14 +50,14 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint, if any, of the keys whose request was refused last.
+/// Returns the fingerprint, if any, of the keys in the last refused request.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }
 
-/// Returns the fingerprint, if any, of the keys that an operator must approve before the next
-/// request for them is signed.
+/// Returns the fingerprint of the keys in the last refused request, unless an operator has already
+/// approved these keys.
 pub(crate) fn to_approve(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     let folder = dir.join("nodes").join(name.as_str());
     let (asked, approved) = (asked(dir, name)?, approved(&folder)?);

@@ -101,8 +101,8 @@ impl Signer {
 }
 
 impl Authority {
-    /// Returns the authority that the recipe names, or else the builder's own. `folder` is the
-    /// recipe's folder.
+    /// Returns the authority that the recipe names. If the recipe names none, returns the builder's
+    /// own authority. `folder` is the recipe's folder.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {
@@ -274,8 +274,9 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// Returns the validity period: from shortly before now (at most a tenth of the lifetime) until the
-/// end of the lifetime, or until the last date that a certificate can contain.
+/// Returns the start and the end of the validity. The validity starts before `now`, by [`BACKDATE`]
+/// or a tenth of the lifetime, whichever is shorter. The validity ends a lifetime after `now`, but
+/// no later than the last date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280 (4.1.2.5) assigns this date to certificates without a well-defined expiration date.
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);

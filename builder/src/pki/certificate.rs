@@ -30,7 +30,7 @@ pub(super) struct Certificate {
     pub(super) sans: BTreeSet<String>,
     /// The purposes, such as `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// True if the basic constraints mark the certificate as a CA and its key usage, if present,
+    /// Whether the basic constraints mark the certificate as a CA, and the key usage, if present,
     /// allows signing certificates.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,

@@ -95,8 +95,8 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
-/// Refuses to write into a folder inside the PKI folder, because that folder may contain other
-/// certificates, such as a node's.
+/// Refuses to write into the PKI folder, or into a folder inside it, because such a folder may
+/// contain other certificates, such as a node's.
 fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
     let absolute = std::path::absolute(out).map_err(PkiError::io("resolve it", out))?;
     let pki = dir
@@ -229,8 +229,8 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Returns the folder of the PKI folder's client certificate that expires last, or `None` if the
-/// PKI folder has no client certificate.
+/// Of the client certificates in the PKI folder, finds the certificate that expires last, and
+/// returns its folder. Returns `None` if the PKI folder has no client certificate.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     for folder in store::list(&dir.join(CLIENTS))? {

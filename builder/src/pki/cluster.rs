@@ -62,9 +62,10 @@ impl fmt::Display for ClusterRecord {
 }
 
 impl ClusterRecord {
-    /// Returns whether two records describe the same cluster at different times. At least one
-    /// address must be in both records. Names alone do not distinguish clusters, because `etcd` is
-    /// the default name and `cluster.local` the default domain.
+    /// Returns whether two records describe the same cluster at different times. The name and the
+    /// domain must be the same in both records, and at least one address must be in both records.
+    /// Names alone do not distinguish clusters, because `etcd` is the default name and
+    /// `cluster.local` the default domain.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -171,9 +172,9 @@ struct Evidence {
     sans: BTreeSet<String>,
 }
 
-/// Checks a folder without a record. Every node's certificate in the folder must name the cluster.
-/// If certificates in use have SANs, at least one of these certificates must cover a node's full
-/// name and address. A folder without certificates does not belong to a cluster yet.
+/// Checks a folder without a record. Every node certificate in the folder must name the cluster. If
+/// certificates in use have SANs, at least one of these certificates must cover a node's full name
+/// and address. A folder without certificates does not belong to a cluster yet.
 ///
 /// The organization of `ready_made` certificates is not checked, because their issuer chose it.
 fn check_certificates(

@@ -1,6 +1,6 @@
-//! The keys that nodes generated themselves, and their certificates. The first keys for which a
-//! node's certificates are signed become the node's recorded keys. Other keys for the node are
-//! refused until an operator approves them.
+//! The keys that nodes generated themselves, and their certificates. The keys in the first accepted
+//! request of a node become the node's recorded keys. Requests with other keys for this node are
+//! refused until an operator approves these keys.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

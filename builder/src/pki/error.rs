@@ -37,7 +37,7 @@ pub(crate) enum PkiError {
         mismatches: Vec<Mismatch>,
     },
     /// Another build is using the folder.
-    #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
+    #[error("{path}: another build is still using this folder after {waited} s; wait for it to end, then build again",
         path = path.display())]
     Busy {
         path: PathBuf,

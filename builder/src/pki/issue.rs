@@ -13,9 +13,9 @@ use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
 /// Creates a certificate for a key, signs the certificate with the authority's key, and returns it
-/// in PEM. The certificate never outlives the authority. If `after`, the start of the replaced
-/// certificate's validity, is in the past, the new certificate becomes valid later than `after`,
-/// even if the lifetimes in the recipe have changed.
+/// in PEM. The certificate never outlives the authority. `after` is the start of the replaced
+/// certificate's validity. If `after` is in the past, the validity of the new certificate starts
+/// later than `after`, even if the lifetimes in the recipe have changed.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

@@ -9,8 +9,8 @@ pub(crate) struct Lifetimes {
     pub authority: u32,
     /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// The remaining lifetime below which a node's certificate is replaced, by the next build or
-    /// when the node requests a new certificate.
+    /// If the remaining lifetime of a node's certificate is below this value, the next build
+    /// replaces the certificate. A request of the node also replaces such a certificate.
     pub renew_before: Duration,
     /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If the
     /// nodes request renewals, a certificate is also replaced when less than half of its own

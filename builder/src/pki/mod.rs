@@ -16,7 +16,7 @@
 //!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
-//!   nodes/NAME/before/{…}.{crt,key}   the same from the previous authority, during a rotation
+//!   nodes/NAME/before/{…}.{crt,key}   certificates from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
 //!   next-ca.key       0600; exists only if `rotate` was interrupted
 //!   ….old-DATE        a replaced file
@@ -168,8 +168,8 @@ impl Pki {
         image_serial::newest(&self.dir)
     }
 
-    /// Returns the object store's credentials, which an operator put into the folder for all nodes,
-    /// or `None` if the file with the credentials does not exist.
+    /// Returns the object store's credentials. An operator puts these credentials into the folder,
+    /// and all nodes use them. Returns `None` if the file with the credentials does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {

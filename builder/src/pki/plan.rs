@@ -58,8 +58,7 @@ impl AuthorityPlan {
             // A member with certificates of a new CA could not connect to the running members,
             // which trust only the old CA.
             (None, false, false) if used => refused(
-                "it is missing, but the folder has been used to sign documents or certificates of \
-                 nodes",
+                "it is missing, but the folder has been used to sign node documents or node certificates",
                 "restore ca.crt and ca.key from a backup, or name another folder for a new cluster",
             ),
             (None, false, false) => Ok(Self::Make(None)),

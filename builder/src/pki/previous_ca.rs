@@ -38,8 +38,8 @@ impl Pki {
     /// Returns the certificates from the previous authority for a node that generated its keys
     /// itself. If the node has new keys, the previous authority signs the new keys. Without these
     /// certificates, a node that is reinstalled during the rotation could not connect to the
-    /// members that do not trust the new authority yet, and these members do not restart while a
-    /// member is missing.
+    /// members that do not trust the new authority yet. These members trust it only after a
+    /// restart, and do not restart while a member is missing.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,

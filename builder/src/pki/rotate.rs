@@ -1,7 +1,7 @@
-//! Replaces the authority. `rotate` creates the next authority. A node with a document of a later
-//! build trusts both authorities. `retire` keeps only the signing authority. If either command is
-//! killed at any moment, builds can still use the folder, and a second run of the command completes
-//! the work.
+//! Replaces the authority. `rotate` creates the next authority. A node trusts both authorities
+//! after it has received a document that was built after `rotate`. `retire` keeps only the signing
+//! authority. If either command is killed at any moment, builds can still use the folder, and a
+//! second run of the command completes the work.
 
 use std::path::Path;
 

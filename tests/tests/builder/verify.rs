@@ -206,7 +206,7 @@ fn signature() -> Result<()> {
         &[
             "not with the given key",
             "NOT verified",
-            "is as it was built, but it is signed by the key",
+            "is unchanged since the build, but it is signed by the key",
             "name the signing.pub of",
         ],
     )?;

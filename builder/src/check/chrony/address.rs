@@ -40,9 +40,9 @@ pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny. Each directive accepts an optional `all`, then
-/// nothing, an address, a network or a name. chronyd resolves a name once, while it reads the file,
-/// and exits if DNS does not answer.
+/// Checks `allow`, `deny`, `cmdallow` and `cmddeny`. After an optional `all`, each directive
+/// accepts an address, a network, a name, or nothing. chronyd resolves a name once, while it reads
+/// the file, and exits if DNS does not answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1

@@ -66,7 +66,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Checks the driver of a reference clock, which chronyd looks up after it has read the file
+/// Checks the driver of a reference clock. chronyd looks up the driver after it has read the file
 /// (refclock.c, RCL_AddRefclock).
 pub(super) fn driver(rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     let Some(name) = words(rest).next().filter(|_| words(rest).count() >= 2) else {

@@ -1,9 +1,9 @@
 //! Determines what the C library's sscanf reads at the start of a string. chronyd reads every
-//! number with sscanf, and reads the rest of the text as the next option.
+//! number with sscanf, and reads the text after the number as the next option.
 
 use super::words::is_space;
 
-/// A conversion of sscanf.
+/// An sscanf conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.

@@ -9,8 +9,8 @@ use crate::check::finding::Finding;
 use crate::check::python::decimal;
 use crate::check::text::TextSpan;
 
-/// The keys, each with its possible values. Of these values, firewalld distinguishes upper and
-/// lower case only in those of LogDenied.
+/// The keys, each with its possible values. Of the listed values, only those of LogDenied are
+/// case-sensitive.
 const KEYS: [(&str, &str); 10] = [
     ("DefaultZone", ""),
     ("MinimalMark", ""),

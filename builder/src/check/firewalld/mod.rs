@@ -131,8 +131,8 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes the start and the end of each element in a file to a reader, but not the start of an
-/// element that is faulty or that the reader ignores.
+/// Passes the start and the end of each element in a file to a reader. Skips the start of a faulty
+/// element, and of an element that the reader ignores.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -208,9 +208,8 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Reports an element that firewalld does not support, and the unsupported and missing attributes
-/// of other elements. Returns true if firewalld supports the element and no required attribute is
-/// missing.
+/// Reports an unsupported element, or the unsupported and missing attributes of a supported
+/// element. Returns true if firewalld supports the element and no required attribute is missing.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();

@@ -25,7 +25,7 @@ enum LimitTarget {
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Whether firewalld, because of a fault, skips everything up to the next end of a rule.
+    /// Whether a fault makes firewalld skip everything up to the next `</rule>`.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: SeenElements,
@@ -103,7 +103,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
 }
 
 impl Zone {
-    /// Reports a fault after which firewalld skips everything up to the next end of a rule.
+    /// Reports a fault that makes firewalld skip everything up to the next `</rule>`.
     fn break_off(&mut self, finding: Finding, out: &mut Vec<Finding>) {
         self.broken = true;
         out.push(finding);

@@ -1,6 +1,6 @@
 //! The mount options of XFS on kernel 3.10, of mount(8), and of systemd 219.
 
-/// Options of XFS with a value (kernel 3.10.0-1160, fs/xfs/xfs_super.c, tokens).
+/// XFS options that need a value (kernel 3.10.0-1160, fs/xfs/xfs_super.c, tokens).
 const VALUED: [&str; 8] = [
     "allocsize",
     "biosize",
@@ -12,7 +12,7 @@ const VALUED: [&str; 8] = [
     "swidth",
 ];
 
-/// Options of XFS that have no value and that a remount ignores.
+/// XFS options that have no value and that a remount ignores.
 const PLAIN: &[&str] = &[
     "noalign",
     "swalloc",
@@ -47,7 +47,7 @@ const PLAIN: &[&str] = &[
     "dax",
 ];
 
-/// Options of XFS that a remount applies, and old options that have no effect.
+/// XFS options that a remount applies, and old XFS options that have no effect.
 pub(super) const XFS: &[&str] = &[
     "inode64",
     "inode32",
@@ -183,7 +183,7 @@ pub(super) enum XfsValue {
     Refused(&'static str),
 }
 
-/// Classifies an option of XFS by its value (fs/xfs/xfs_super.c, xfs_parseargs).
+/// Classifies an XFS option by its value (fs/xfs/xfs_super.c, xfs_parseargs).
 pub(super) fn xfs_value(option: &str) -> XfsValue {
     let Some((name, value)) = option.split_once('=') else {
         return XfsValue::Taken;

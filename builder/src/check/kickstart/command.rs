@@ -1,4 +1,4 @@
-//! Reports the faults for which pykickstart's RHEL7 handler refuses a line, according to the table:
+//! Reports the faults that make pykickstart's RHEL7 handler refuse a line, according to the table:
 //! unknown commands, missing options, too few or too many words, and options and commands that
 //! exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
@@ -11,8 +11,8 @@ use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Reads a command, and reports the faults for which pykickstart refuses the command. Returns
-/// `None` if CentOS 7's pykickstart does not have the command.
+/// Reads a command, and reports the faults that make pykickstart refuse the command. Returns `None`
+/// if CentOS 7's pykickstart does not have the command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,

@@ -7,8 +7,7 @@ use super::options::GivenOption;
 use super::{disk, network, split::Token};
 use crate::check::finding::Finding;
 
-/// Reports secrets in a command, and settings that anaconda ignores or does not support, or that do
-/// harm.
+/// Reports a command's secrets, and its ignored, unsupported and harmful settings.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),
@@ -106,7 +105,7 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "kickstart/services",
                     line.span(),
-                    format!("the command services cannot enable a .{kind} unit"),
+                    format!("the `services` command cannot enable a .{kind} unit"),
                 )
                 .effect(format!(
                     "anaconda tries to enable {name}.service, and ignores the failure"

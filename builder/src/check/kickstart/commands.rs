@@ -16,7 +16,8 @@ pub(super) fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     scanner.found
 }
 
-/// The mark of an open parenthesis of an array or of arithmetic, whose words are not commands.
+/// Marks an open parenthesis of an array or of an arithmetic expression. The words inside are not
+/// commands.
 const SKIPPED: char = '(';
 
 /// The state of the scan at one character of a script.
@@ -31,7 +32,7 @@ struct Scanner<'a> {
     expecting: bool,
     /// Whether the next line belongs to the same command.
     continued: bool,
-    /// The number of commands before the words that can be a pattern of a `case`.
+    /// The number of commands that were found before the words that can be a `case` pattern.
     before_pattern: usize,
 }
 
@@ -121,8 +122,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Handles one more character of text that has no commands. Returns whether the character
-    /// opens a command, as `$(` does.
+    /// Handles a character of text that is skipped, such as quoted text. Returns whether the
+    /// character opens a command substitution (`$(`).
     fn opens_command(&mut self, line: &str, at: usize, c: char) -> bool {
         let last = self.open.last().copied();
         let closing = if last == Some(SKIPPED) {

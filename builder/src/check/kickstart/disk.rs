@@ -1,7 +1,7 @@
-//! Finds disks that are named by their kernel names. A kernel name depends on the driver and the
-//! order of discovery (packer#7320: the kickstart names sda, the disk is vda, and the only symptom
-//! is a timeout). If a disk does not exist, anaconda stops (rhel7-branch, pyanaconda/kickstart.py,
-//! parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData).
+//! Finds options that refer to a disk by its kernel name. A kernel name depends on the driver and
+//! the order of discovery (packer#7320: the kickstart names sda, the disk is vda, and the only
+//! symptom is a timeout). If a disk does not exist, anaconda stops (rhel7-branch,
+//! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData).
 
 use super::options::GivenOption;
 use crate::check::finding::Finding;

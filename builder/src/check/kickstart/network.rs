@@ -1,6 +1,6 @@
-//! Checks the addresses in a `network` command, which anaconda's initramfs writes to an ifcfg file
-//! (anaconda 21.48.22.159, dracut/parse-kickstart, ksnet_to_ifcfg), or which anaconda passes to
-//! NetworkManager (pyanaconda/network.py, _get_ip_setting_values_from_ksdata).
+//! Checks the addresses in a `network` command. anaconda's initramfs writes these addresses to an
+//! ifcfg file (anaconda 21.48.22.159, dracut/parse-kickstart, ksnet_to_ifcfg), or anaconda passes
+//! them to NetworkManager (pyanaconda/network.py, _get_ip_setting_values_from_ksdata).
 
 use std::net::Ipv6Addr;
 
@@ -16,7 +16,7 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
 
 fn ipv4(line: &Line<'_>, out: &mut Vec<Finding>) {
     const OPTIONS: [&str; 3] = ["--ip", "--netmask", "--gateway"];
-    // The default is the default of pykickstart, which refuses all other values.
+    // `dhcp` is pykickstart's default. pykickstart refuses the values that are not in this list.
     let bootproto = line.value("--bootproto").unwrap_or("dhcp");
     if !["dhcp", "bootp", "static", "query", "ibft"].contains(&bootproto) {
         return;
@@ -88,14 +88,14 @@ fn ipv6(line: &Line<'_>, out: &mut Vec<Finding>) {
             out.push(
                 finding
                     .effect("the interface does not get this address, or anaconda stops")
-                    .fix("write an address and the length of its prefix, as in 2001:db8::1/64"),
+                    .fix("write an address and its prefix length, as in 2001:db8::1/64"),
             );
         }
         _ => {}
     }
 }
 
-/// Returns whether a value is an IPv6 address, with or without the length of its prefix.
+/// Returns whether a value is an IPv6 address, with or without a prefix length.
 fn is_ipv6(value: &str) -> bool {
     let (address, prefix) = value.split_once('/').unwrap_or((value, "64"));
     address.parse::<Ipv6Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= 128)

@@ -1,4 +1,4 @@
-//! Reads the words and options of a command as optparse of Python 2.7 does. pykickstart's
+//! Reads the words and options of a command as Python 2.7's optparse does. pykickstart's
 //! KSOptionParser is based on optparse (options.py). An option can be abbreviated as long as the
 //! abbreviation is unique. The value of an option can be the next word. `--` ends the options.
 
@@ -27,8 +27,8 @@ pub(super) struct Arguments {
     pub(super) given: Vec<GivenOption>,
 }
 
-/// Splits the words after a command into options, each with its definition and value, and other
-/// words. Reports the faults of the options.
+/// Splits the words after a command into options and other words. Returns each option with its
+/// definition and its value. Reports the faults of the options.
 pub(super) fn read(
     command: &'static Command,
     shown: &str,

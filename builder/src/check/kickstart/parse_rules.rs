@@ -1,5 +1,5 @@
-//! Reports the faults that the table does not cover, but for which a command's own parse method
-//! refuses the line (pykickstart rhel7-branch, commands/).
+//! Reports the faults that the table does not cover, but that make a command's own parse method
+//! refuse the line (pykickstart rhel7-branch, commands/).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
@@ -213,8 +213,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies its rule for names that begin with vlan last, so the number according to
-    // that rule replaces a valid number after the dot.
+    // pykickstart applies its rule for names with the prefix `vlan` after its rule for names with a
+    // dot. The number from the second rule therefore replaces a valid number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
@@ -285,8 +285,8 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     ));
 }
 
-/// Checks raid and volgroup. A new array or group needs members. For an existing array or group,
-/// the line must not list members. For an existing array, the line must name the array.
+/// Checks `raid` and `volgroup`. A new array or group needs members. For an existing array or
+/// group, the line must not list members. For an existing array, the line must name the array.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;

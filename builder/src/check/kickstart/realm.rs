@@ -16,7 +16,7 @@ const OPTIONS: [(&str, bool); 6] = [
     ("computer-ou", true),
 ];
 
-/// Reports the faults for which pykickstart refuses the line.
+/// Returns the fault that makes pykickstart refuse the line.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
     let refuse = |message: &str, instead: &str| {
         Some(stops_anaconda("kickstart/words", line, message, instead))
@@ -37,7 +37,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         .trim();
     let quoted = split(TextSpan::whole(raw), false);
     let Ok((words, _)) = quoted else {
-        return refuse("the command realm has an unclosed quote", "close the quote");
+        return refuse(
+            "a quote in the `realm` command is not closed",
+            "close the quote",
+        );
     };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {

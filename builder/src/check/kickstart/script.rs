@@ -66,7 +66,8 @@ fn is_shell(interpreter: &str) -> bool {
     matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
 }
 
-/// Reports each command that a script runs but that the installer does not have, at its first use.
+/// Reports each command that a script runs but that the installer does not have. The finding marks
+/// the command's first use.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
     let functions: BTreeSet<&str> = words

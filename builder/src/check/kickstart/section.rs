@@ -95,8 +95,8 @@ fn unknown(first: &Token) -> Finding {
     }
 }
 
-/// The finding that the next section's header stands before the section `name` has ended. The name
-/// is empty if CentOS 7 does not have the section.
+/// Returns the finding for a section header that appears before the end of the section `name`. The
+/// name is empty if CentOS 7 does not have the section.
 fn not_closed(next: &Token, name: &str) -> Finding {
     let name = if name.is_empty() {
         "this unknown section"
@@ -113,8 +113,8 @@ fn not_closed(next: &Token, name: &str) -> Finding {
     .fix("write %end on its own line before this header; if the word belongs to the script, break the word up, as in '%'post")
 }
 
-/// Returns the lines up to `%end`, which can be indented, and whether one of the lines includes
-/// another file.
+/// Returns the lines up to `%end`, and whether one of the lines includes another file. `%end` can
+/// be indented.
 fn body<'a>(
     whole: TextSpan<'a>,
     header: TextSpan<'a>,

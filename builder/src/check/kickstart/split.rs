@@ -1,4 +1,4 @@
-//! Splits a line as pykickstart does, with shlex of Python 2.7 in POSIX mode (rhel7-branch,
+//! Splits a line as pykickstart does, with Python 2.7's shlex in POSIX mode (rhel7-branch,
 //! parser.py, `_stateMachine` and `_readSection`). pykickstart splits a line together with its line
 //! end. A backslash at the end therefore turns the line end into a word, and a line cannot be
 //! continued.

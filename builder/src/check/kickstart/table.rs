@@ -1,5 +1,5 @@
-//! Reads the table of commands and sections, known/kickstart-rhel7.txt, with the words and options
-//! of each.
+//! Reads known/kickstart-rhel7.txt, the table of the commands and sections with their words and
+//! options.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ pub(super) struct Command {
     pub(super) rules: Vec<KsRule>,
 }
 
-/// How many words a command accepts besides its options.
+/// The number of words that a command accepts besides its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
     /// The command parses its line itself.

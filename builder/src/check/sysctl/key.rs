@@ -28,8 +28,8 @@ const MODULES: [(&str, &str); 16] = [
 ];
 
 /// Returns the name under which the tables list a key of the kernel. For example,
-/// `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`. Returns keys of `neigh` and
-/// `sched_domain`, which the tables do not list, unchanged.
+/// `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`. The tables do not list the keys of
+/// `neigh` and `sched_domain`. These keys are returned unchanged.
 pub(super) fn in_table(key: &str) -> Option<String> {
     if tables::SYSCTL_KEYS.contains(key) {
         return Some(key.to_owned());

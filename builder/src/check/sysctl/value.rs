@@ -43,9 +43,10 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     numbers(setting, value_type, comment)
 }
 
-/// Checks a value of one or more numbers. The kernel reads as many numbers as the key has, and
-/// ignores the rest of the line after a blank. systemd writes that rest with a second call, at a
-/// position other than 0 (kernel/sysctl.c, __do_proc_dointvec and proc_first_pos_non_zero_ignore).
+/// Checks a value of one or more numbers. The kernel reads as many numbers as the key has. If a
+/// blank follows these numbers, the kernel ignores the rest of the line. systemd writes that rest
+/// with a second call, at a position other than 0 (kernel/sysctl.c, __do_proc_dointvec and
+/// proc_first_pos_non_zero_ignore).
 fn numbers(
     setting: &Setting<'_>,
     value_type: Option<&str>,
@@ -118,8 +119,8 @@ fn count(value_type: &str) -> Option<usize> {
     }
 }
 
-/// Parses a number as the kernel does, which reads 0x10 as 16 and 010 as 8, and a number without a
-/// sign as an unsigned long (kernel/sysctl.c, proc_get_long).
+/// Parses a number as the kernel does. The kernel reads 0x10 as 16 and 010 as 8, and reads a number
+/// without a sign as an unsigned long (kernel/sysctl.c, proc_get_long).
 fn number(word: &str) -> Option<i128> {
     if word.starts_with('-') {
         return number::long(word).map(i128::from);

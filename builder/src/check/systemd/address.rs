@@ -1,4 +1,4 @@
-//! Parses addresses of sockets (src/shared/socket-util.c).
+//! Parses socket addresses (src/shared/socket-util.c).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -27,7 +27,7 @@ fn port(text: &str) -> Result<Family, AddressError> {
     number.map(|_| Family::Internet).ok_or(AddressError::Syntax)
 }
 
-/// Parses the address of a socket (`socket_address_parse`).
+/// Parses a socket address (`socket_address_parse`).
 pub(in crate::check) fn parse(text: &str) -> Result<Family, AddressError> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or(AddressError::Syntax)?;

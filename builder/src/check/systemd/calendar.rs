@@ -52,7 +52,7 @@ fn weekdays(text: &str) -> Option<&str> {
     loop {
         let first = rest.len() == text.len();
         if !first && rest.starts_with(' ') {
-            // No day follows the comma or the -. As in systemd, the blank stays before the date.
+            // No day follows the `,` or `-`. Like systemd, keep the blank before the date.
             return Some(rest);
         }
         let day = DAYS
@@ -84,8 +84,8 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// Reads a list of numbers, each with its step, or * for any number. Returns the list, and the text
-/// after the list.
+/// Reads a list of numbers, each with its step, or `*` for any number. Returns the list, and the
+/// text after the list.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));

@@ -1,6 +1,6 @@
 //! The parsers that the programs of systemd 219 share (src/shared): for words, numbers, sizes,
-//! times, calendars, addresses and names of units. Each function accepts exactly the strings that
-//! systemd 219 accepts, including unusual ones.
+//! times, calendar events, socket addresses and unit names. Each function accepts exactly the
+//! strings that systemd 219 accepts, including unusual ones.
 
 pub(super) mod address;
 pub(super) mod calendar;

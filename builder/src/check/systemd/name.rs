@@ -1,8 +1,8 @@
-//! Parses names of units (src/shared/unit-name.c).
+//! Parses unit names (src/shared/unit-name.c).
 
 use super::words::clean_path;
 
-/// The types of units.
+/// The unit types.
 pub(in crate::check) const TYPES: [&str; 13] = [
     "service",
     "socket",
@@ -19,7 +19,7 @@ pub(in crate::check) const TYPES: [&str; 13] = [
     "scope",
 ];
 
-/// The types that have no instances in systemd 219 (`no_instances` in src/core/*.c).
+/// The unit types that have no instances in systemd 219 (`no_instances` in src/core/*.c).
 const WITHOUT_INSTANCES: [&str; 7] = [
     "automount",
     "device",
@@ -90,7 +90,8 @@ pub(in crate::check) fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// Returns the name up to the @, or, if the name has no @, without its type.
+/// Returns the part of a name before the @. If the name has no @, returns the name without its
+/// type.
 pub(in crate::check) fn prefix(name: &str) -> &str {
     name.split_once('@')
         .map_or_else(|| stem(name), |(prefix, _)| prefix)
@@ -124,8 +125,8 @@ pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String 
     format!("{prefix}@{instance}.{suffix}")
 }
 
-/// Unescapes a part of a name (`unit_name_unescape`). A - means a /, and \xNN means the byte with
-/// this hexadecimal code.
+/// Unescapes a part of a name (`unit_name_unescape`). `-` means `/`, and `\xNN` means the byte with
+/// the hexadecimal code NN.
 pub(in crate::check) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();

@@ -103,7 +103,7 @@ pub(in crate::check) fn mode(text: &str) -> Option<i64> {
     scan.signed().filter(|mode| (0..=0o7777).contains(mode))
 }
 
-/// Parses a range: one number, or two numbers with a - between them (`parse_range`).
+/// Parses a range: one number, or two numbers with a `-` between them (`parse_range`).
 pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
     let mut fields = Extract::fields(TextSpan::whole(text), "-");
     let low = unsigned(&fields.next().ok()??.0)?;
@@ -113,22 +113,21 @@ pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// The names of signals (`signal_from_string_try_harder`), without SIG.
+/// The signal names (`signal_from_string_try_harder`), without SIG.
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// Returns whether a string denotes a signal: by name, with or without SIG, by number, or as
+/// Returns whether a string denotes a signal: as a name with or without SIG, as a number, or as
 /// `RTMIN+N`.
 pub(in crate::check) fn is_signal(text: &str) -> bool {
     let one = |text: &str| {
         let (number, first) = text
             .strip_prefix("RTMIN+")
             .map_or((text, 0), |number| (number, 34));
-        // systemd adds the numbers as C ints, and accepts the sum if the sum is the number of a
-        // signal.
+        // systemd adds the numbers as C ints, and accepts the sum if the sum is a signal number.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
     };

@@ -118,8 +118,8 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
 }
 
 /// Returns whether a value of `CPUQuota=` is valid. The value may be empty. A value that is not
-/// empty must begin with a number above 0 and end with a %, with any text between the number and
-/// the % (`sscanf` with %lf).
+/// empty must begin with a number above 0 and end with `%`. The text between the number and the `%`
+/// can be arbitrary (`sscanf` with `%lf`).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty()
         || (text.ends_with('%')
@@ -183,7 +183,7 @@ fn double(text: &str) -> Option<f64> {
     )
 }
 
-/// Parses a percentage: a whole number up to 100 and a % (`parse_percent`).
+/// Parses a percentage: a whole number up to 100, followed by `%` (`parse_percent`).
 fn percent(text: &str) -> Option<u32> {
     number::unsigned(text.strip_suffix('%')?).filter(|percent| *percent <= 100)
 }

@@ -1,4 +1,4 @@
-//! Expands the specifiers of units (src/core/unit-printf.c, src/shared/specifier.c).
+//! Expands the specifiers in unit files (src/core/unit-printf.c, src/shared/specifier.c).
 
 use super::name;
 
@@ -22,7 +22,7 @@ pub(in crate::check) enum User {
     Unknown,
 }
 
-/// The properties of a unit that specifiers can expand to.
+/// The properties of a unit to which specifiers can expand.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
     /// The unit's name.
@@ -44,7 +44,7 @@ pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('l', "%H"),
 ];
 
-/// Returns whether systemd 219 supports the letter after a %.
+/// Returns whether systemd 219 supports the specifier with this letter.
 pub(in crate::check) fn is_known(letter: char) -> bool {
     "nNpPiIfcrRtUuhsmHbv".contains(letter)
 }
@@ -110,7 +110,7 @@ impl Subject {
                 out.push(c);
                 continue;
             }
-            // systemd drops a % at the end.
+            // systemd drops a `%` at the end of the text.
             let Some(letter) = letters.next() else { break };
             match self.value(table, letter)? {
                 _ if letter == '%' => out.push('%'),

@@ -52,8 +52,8 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
 }
 
 /// The words of a value. After the last word, [`Words::rest`] contains the text, if any, that
-/// systemd cannot split: an unclosed quote, a closing quote that a character directly follows, or a
-/// backslash at the end.
+/// systemd cannot split: an unclosed quote, a closing quote directly followed by another character,
+/// or a backslash at the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,
@@ -131,8 +131,8 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Returns the remaining text. Returns `None` if no separator followed the last word, or, after
-    /// [`Self::quoted`], if only separators followed.
+    /// Returns the remaining text. Returns `None` if no separator followed the last word. After
+    /// [`Self::quoted`], also returns `None` if only separators followed the last word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
@@ -263,8 +263,8 @@ pub(in crate::check) fn clean_path(path: &str) -> String {
     format!("{root}{}", names.join("/"))
 }
 
-/// Returns whether a path contains neither `//` nor a component `.` or `..`, and is neither empty
-/// nor longer than the kernel accepts (`path_is_safe`).
+/// Returns whether a path is not empty, is short enough for the kernel, and contains no `//` and no
+/// component `.` or `..` (`path_is_safe`).
 pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)

@@ -1,4 +1,4 @@
-//! Checks the arguments of tmpfiles.d lines by the types of the lines (src/tmpfiles/tmpfiles.c).
+//! Checks the argument of a tmpfiles.d line according to the line's type (src/tmpfiles/tmpfiles.c).
 
 use crate::check::finding::Finding;
 use crate::check::systemd::number::scan;
@@ -127,8 +127,8 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns whether a string consists of one to three characters: r, w and x, each at most once, and
-/// any number of -.
+/// Returns whether a string consists of one to three characters: `r`, `w` and `x`, each at most
+/// once, and any number of `-`.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
     (1..=3).contains(&text.len())

@@ -1,5 +1,4 @@
-//! Checks SecureBits= and capabilities: their names on kernel 3.10, sets of them, and the text form
-//! of libcap.
+//! Checks sets of capabilities, capabilities in libcap's text form, and SecureBits=.
 
 use recipes::diagnostic::nearest;
 
@@ -22,7 +21,7 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// Checks a set of capabilities, each given as a name or a number. A ~ before the set means all
+/// Checks a set of capabilities, each given as a name or a number. A `~` before the set means all
 /// capabilities except those in the set (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
@@ -101,7 +100,8 @@ fn is_clause(clause: &str) -> bool {
         }
         rest = &behind[end..];
     }
-    // Only `+FLAGS` and `-FLAGS` are left, which require the name of a capability.
+    // Only `+FLAGS` and `-FLAGS` can be left. Both require a capability name at the start of the
+    // clause.
     (rest.is_empty() && !actions.is_empty())
         || (named
             && !rest.is_empty()

@@ -32,7 +32,7 @@ pub(super) enum Expansion {
 }
 
 impl Context {
-    /// Creates the context for the file of a unit, or for one of its drop-ins.
+    /// Creates the context for a unit file, or for a drop-in of the unit.
     pub(super) fn of_unit(id: &str, drop_in: bool) -> Self {
         let kind = name::type_of(id).unwrap_or("service");
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
@@ -117,8 +117,8 @@ impl Context {
             .collect()
     }
 
-    /// Resolves the specifiers in a string, and returns whether systemd 219 accepts the result, as
-    /// `takes` decides.
+    /// Resolves the specifiers in a string, and uses `takes` to determine whether systemd 219
+    /// accepts the result.
     pub(super) fn check_expanded(
         &self,
         table: Table,

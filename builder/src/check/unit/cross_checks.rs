@@ -28,7 +28,8 @@ fn rank(path: &str) -> usize {
 }
 
 /// The files of one unit: its own, and its drop-ins in the order in which systemd 219 reads them.
-/// If two drop-ins have the same name, systemd reads only the drop-in in the earlier folder.
+/// If two drop-ins have the same name, systemd reads only the drop-in in the folder that it
+/// searches first.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -59,7 +60,7 @@ fn sources<'a>(files: &'a [File<'_>], is_complete_set: bool) -> BTreeMap<&'a str
 
 /// Checks the units of `files` against each other, and returns each finding with its file.
 /// `is_complete_set` is true if the node has no units except those in `files` and CentOS's own
-/// units. `is_enabled` tells whether the presets may enable the unit of this name.
+/// units. `is_enabled` returns whether the presets may enable the unit with this name.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
@@ -140,7 +141,7 @@ fn check_units(
     out
 }
 
-/// Finds commands whose program is a file of the overlay that no user can execute.
+/// Finds commands whose program is a file in the overlay without execute permission.
 fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let commands = unit.lines.iter().filter(|(_, line)| {
         let assignment = &line.assignment;
@@ -162,7 +163,7 @@ fn not_executable(unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> 
     commands.filter_map(finding).collect()
 }
 
-/// Reports a drop-in that names a second unit to trigger, which systemd 219 ignores
+/// Reports a drop-in that names a second unit to trigger. systemd 219 ignores the second name
 /// (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
@@ -260,7 +261,7 @@ fn unknown_names(
 }
 
 /// Finds an `Also=` for a unit that does not exist. `systemctl preset` then fails
-/// (src/shared/install.c, unit_file_search), and the kickstart runs it for every unit of the
+/// (src/shared/install.c, unit_file_search). The kickstart runs this command for every unit in the
 /// overlay.
 fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
     let missing = unit
@@ -277,8 +278,9 @@ fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
         .collect()
 }
 
-/// Finds a file at the path of a link that enables a unit. systemctl does not replace the file
-/// (src/shared/install.c, create_symlink), and does not read the `[Install]` section of a drop-in.
+/// Finds a file at the path where systemctl would create a link that enables a unit. systemctl does
+/// not replace the file (src/shared/install.c, create_symlink). Drop-ins are not checked, because
+/// systemctl does not read their `[Install]` sections.
 fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize, Finding)> {
     const KEYS: [(&str, &str); 3] = [
         ("Alias", ""),
@@ -294,9 +296,9 @@ fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize,
             if files.iter().all(|other| other.path != link) {
                 continue;
             }
-            let message = format!("{link} is also a file");
+            let message = format!("a file already exists at {link}");
             let finding = Finding::error("unit/enables-nothing", word, message)
-                .effect("systemctl preset cannot make this link, and the installation can end")
+                .effect("systemctl preset cannot create this link, and the installation can end")
                 .fix(if key == "Alias" && word.text == name {
                     "remove the alias, because it is the unit's own name"
                 } else {

@@ -33,8 +33,8 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
             .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// Resolves the specifiers of a value before the value is split. Returns the resulting text if it
-/// differs from the value, because the words of that text do not have positions in the file.
+/// Resolves the specifiers of a value before the value is split. Returns the resulting text only if
+/// it differs from the value. The words of such a text do not have positions in the file.
 fn expanded<'a>(
     assignment: &Assignment<'a>,
     context: &Context,

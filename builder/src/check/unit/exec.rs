@@ -6,8 +6,8 @@ use crate::check::systemd::specifier;
 use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
 use crate::check::text::TextSpan;
 
-/// Checks the commands of a line, and returns how many of them systemd 219 accepts. systemd stops
-/// at the first wrong command.
+/// Checks the commands of a line, and returns the number of commands that systemd 219 accepts.
+/// systemd stops at the first wrong command.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let mut rest = assignment.value;
     let mut commands = 0;

@@ -13,7 +13,7 @@ const ADDRESS: &str =
     "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
 const INTERFACE: &str = "an IP address before the port, because systemd 219 looks up an interface before the network is up";
 
-/// The values of one type that systemd 219 accepts.
+/// Describes the values that systemd 219 accepts for one type.
 struct AcceptedValues<'a> {
     table: Table,
     rule: &'static str,

@@ -83,7 +83,7 @@ pub(super) fn without_effect(value_type: &str, assignment: &Assignment<'_>) -> F
         _ => Finding::error(
             "unit/value-form",
             assignment.key,
-            format!("systemd 219 of CentOS 7.9 is built without {key}="),
+            format!("CentOS 7.9's systemd 219 is built without {key}="),
         )
         .effect("systemd logs a message and ignores the line")
         .fix("remove it"),

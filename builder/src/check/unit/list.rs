@@ -1,5 +1,5 @@
-//! Checks values that are lists of words, as src/core/load-fragment.c splits them. In most lists,
-//! systemd 219 ignores a wrong word and keeps the others.
+//! Checks values that are lists of words (src/core/load-fragment.c). In most lists, systemd 219
+//! ignores a wrong word and keeps the other words.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Expansion};
@@ -12,7 +12,7 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
-/// Checks a value that is a list, and returns how many of its words systemd 219 accepts. Returns
+/// Checks a value that is a list, and returns the number of words that systemd 219 accepts. Returns
 /// `None` if the type is not a list.
 pub(super) fn check(
     value_type: &str,

@@ -77,7 +77,7 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// A line of a unit file, and how much of it systemd 219 accepts.
+/// A line of a unit file, and the number of its parts that systemd 219 accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,

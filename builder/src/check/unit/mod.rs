@@ -1,4 +1,4 @@
-//! Checks unit files as RHEL's systemd 219, which contains back-ports, reads them.
+//! Checks unit files as RHEL's systemd 219 reads them, including Red Hat's back-ports.
 
 mod accepted_lines;
 mod assignment;
@@ -43,8 +43,8 @@ pub(super) fn startable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     (!name.contains('/') && unit::can_start(name)).then_some(name)
 }
 
-/// Returns the name of a unit, if its file is in a folder where systemd looks for units and has an
-/// `[Install]` section, and if the name contains no @.
+/// Returns the name of a unit, if its file is in /etc/systemd/system or /usr/lib/systemd/system and
+/// has an `[Install]` section, and if the name contains no @.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path

@@ -79,8 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no, which do not wait for units that they only
-/// want.
+/// Targets of systemd 219 with DefaultDependencies=no. Wanting a unit does not make such a target
+/// wait for the unit.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",
@@ -126,8 +126,8 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
     }
 }
 
-/// Returns the unit that a timer, a path or a socket starts, and the position of the unit's name,
-/// or of the section if the section names no unit.
+/// Returns the unit that a timer, a path or a socket starts, and the position of that unit's name.
+/// If the section does not name the unit, the position is that of the section.
 fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Origin)> {
     let (base, kind) = id.rsplit_once('.')?;
     let (section, key) = match kind {

@@ -43,8 +43,8 @@ pub(super) struct ParsedUnit<'a> {
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Returns whether a line ends with an unescaped \, so that the next line continues this line. A
-/// line that ends with a \ and a carriage return is not continued.
+/// Returns whether a line ends with an unescaped backslash, so that the next line continues this
+/// line. A line that ends with a backslash and a carriage return is not continued.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }

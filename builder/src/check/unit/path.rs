@@ -2,7 +2,7 @@
 
 use crate::check::systemd::name;
 
-/// The types of units that have files, each with its own section.
+/// The unit types that have files, each with the section that is specific to the type.
 const KINDS: [(&str, &str); 12] = [
     ("service", "Service"),
     ("socket", "Socket"),
@@ -39,7 +39,7 @@ pub(super) fn section_of(name: &str) -> Option<&'static str> {
         .map(|(_, section)| *section)
 }
 
-/// Returns whether a file is a drop-in, which only adds to a unit.
+/// Returns whether a file is a drop-in of a unit, and not the unit's own file.
 pub(super) fn is_drop_in(path: &str) -> bool {
     path.rsplit('/')
         .next()

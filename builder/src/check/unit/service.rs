@@ -164,7 +164,7 @@ fn mislabelled(start: TextSpan<'_>) -> Finding {
     .effect(
         "SELinux in enforcing mode refuses a program with the label tmp_t, admin_home_t or user_home_t (203/EXEC)",
     )
-    .fix("move the program to /usr/local/bin, whose files restorecon labels bin_t")
+    .fix("move the program to /usr/local/bin, where restorecon labels files bin_t")
 }
 
 fn uses_folder(commands: &[LocatedSpan<'_>], folders: &[&str]) -> bool {

@@ -1,5 +1,5 @@
-//! Compares the checker's findings with the verdicts of the real systemd 219, which ../verdicts
-//! contains. The checker must report an error exactly where systemd refuses or ignores a line.
+//! Compares the checker's findings with the recorded verdicts of the real systemd 219
+//! (../verdicts). The checker must report an error exactly where systemd refuses or ignores a line.
 
 use std::collections::BTreeSet;
 

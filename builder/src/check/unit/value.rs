@@ -12,9 +12,9 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
-/// Checks the value of a directive of this type, and returns how much of the value systemd 219
-/// accepts: the number of commands or words, or, for a single value, 1 if systemd accepts the value
-/// and 0 if not. A value is a list (`list`), has its own parser, or is a single value.
+/// Checks the value of a directive of this type. Returns the number of commands or words that
+/// systemd 219 accepts. For a single value, returns 1 if systemd accepts the value, and 0 if not. A
+/// value is a list (`list`), has its own parser, or is a single value.
 pub(super) fn check(
     value_type: &str,
     assignment: &Assignment<'_>,

@@ -46,7 +46,7 @@ pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
     })
 }
 
-/// Returns a condition without its | and !.
+/// Returns a condition without its prefixes `|` and `!`.
 pub(super) fn condition(text: &str) -> &str {
     let text = text.strip_prefix('|').unwrap_or(text);
     text.strip_prefix('!').unwrap_or(text)

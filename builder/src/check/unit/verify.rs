@@ -206,7 +206,8 @@ fn path<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     })
 }
 
-/// Returns the path that a unit manages, according to its directive or its name.
+/// Returns the path that a unit manages, from the directive `key`, or from the unit's name if the
+/// directive is missing.
 fn subject<'a>(
     id: &str,
     unit: &Unit<'a>,

@@ -98,7 +98,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     .fix("put the port into a <rule> with the allowed sources")
 }
 
-/// Checks a source. Returns true and the name of an ipset, or false and an address.
+/// Checks a source. Returns `(true, name)` for an ipset, and `(false, address)` for an address.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
