@@ -136,9 +136,11 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
                 .fix("choose another folder, such as /usr/local/share"),
         );
     }
-    if let Some((rule, _, why, instead)) = UNREAD
+    let unread = UNREAD
         .iter()
-        .find(|(_, folder, ..)| path.starts_with(folder))
+        .find(|(_, folder, ..)| path.starts_with(folder));
+    if let Some((rule, _, why, instead)) = unread
+        && !is_link_file(path)
     {
         out.push(
             Finding::error(rule, 0..0, *why)
@@ -156,6 +158,12 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     }
     out.extend(file.mode.and_then(|mode| permissions(path, mode)));
     out
+}
+
+/// Returns whether udev reads the file as the settings of a network card. udev reads these files
+/// without systemd-networkd (systemd 219, src/udev/net/link-config.c).
+fn is_link_file(path: &str) -> bool {
+    path.starts_with("/etc/systemd/network/") && path.ends_with(".link")
 }
 
 /// Returns a finding if a program reads the folder of a file, but ignores the file because of its
