@@ -311,8 +311,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
 }
 
 /// The size limit for a file that is read completely. The files of firstboot that are read
-/// completely are smaller than this limit. Without the limit, a sparse file of any length could
-/// fill the memory.
+/// completely are smaller than this limit. Without the limit, a very long sparse file could fill
+/// the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

@@ -242,7 +242,7 @@ mod tests {
         );
         assert!(
             machine(TWO, "u-1").cloned_from(&before).is_some(),
-            "hypervisors copy UUIDs, but not MACs"
+            "some hypervisors copy the UUID of a machine, but not its MACs"
         );
         let uuid = "42112233-4455-6677-8899-aabbccddeeff";
         let upgraded = machine(ONE, "33221142-5544-7766-8899-aabbccddeeff");

@@ -126,7 +126,7 @@ impl Provisioning {
     }
 
     /// Builds the recipe into the folder `out`, with the certificates in the folder `pki`. The
-    /// server serves an output only in [`Provisioning::out`].
+    /// server serves only the output in [`Provisioning::out`].
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network

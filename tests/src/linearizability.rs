@@ -32,8 +32,8 @@ pub struct Operation {
     pub client: usize,
     /// The time when the operation was sent.
     pub begun: u64,
-    /// The time when the answer arrived. `None` means that no answer arrived, so the operation was
-    /// performed at some later time, or never.
+    /// The time when the answer arrived. `None` means that no answer arrived. In this case, the
+    /// operation may have been performed at any time after `begun`, or never.
     pub ended: Option<u64>,
     /// The client's action.
     pub action: Action,

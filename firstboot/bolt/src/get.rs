@@ -118,7 +118,7 @@ fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     let node = Node::parse(bytes)
         .map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
     if node.is_branch() {
-        Err(damaged("a bucket's page is not a leaf"))
+        Err(damaged("an inline bucket's page is not a leaf"))
     } else {
         Ok(search(&node, key))
     }

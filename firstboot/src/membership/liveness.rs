@@ -24,7 +24,7 @@ use super::peers::LIMIT;
 /// only after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The time limits for a member to answer, one for each attempt of an observation. An answer is
+/// The time limits for a member's answer, one for each attempt within an observation. An answer is
 /// lost if a duplicate sends a packet before the answer arrives. A quick answer arrives between two
 /// heartbeats of the duplicate.
 const TRIES: [Duration; 4] = [

@@ -51,7 +51,10 @@ impl Platforms {
         if let Some(platform) = recipe {
             return Ok(Self(vec![(
                 platform,
-                "`platform` in the recipe's [metadata]".to_owned(),
+                format!(
+                    "`platform = \"{}\"` in the recipe's [metadata]",
+                    platform.name()
+                ),
             )]));
         }
         let firmware = Firmware::read(root);

@@ -85,7 +85,7 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The setting for the minimum TLS version was introduced in 3.5.9. Write the setting only from
+    // The setting for the minimum TLS version was introduced in 3.5.8. Write the setting only from
     // 3.6 on, because every patch version of 3.6 has it.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));

@@ -74,7 +74,7 @@ pub(crate) struct Options {
     /// runs this command
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume", "break_turn", "work"])]
     scheduled: bool,
-    /// Execute the order on the disk; firstboot-update.service runs this command
+    /// Execute the order that is stored on the disk; firstboot-update.service runs this command
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "reinstall", "halt", "resume", "break_turn"])]
     work: bool,
 }

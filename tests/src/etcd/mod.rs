@@ -73,9 +73,8 @@ pub fn need(version: &str) -> Requirement {
     match version {
         sources::FROM_PIP => Requirement::Pip,
         sources::FROM_DEBIAN => Requirement::Apt,
-        // The Go version that the releases' go.mod requires (server/go.mod of the tags).
-        _ if version.starts_with("3.7.") => Requirement::Go(26),
-        _ => Requirement::Go(25),
+        // The other releases require Go 1.26 (server/go.mod of the tags).
+        _ => Requirement::Go(26),
     }
 }
 

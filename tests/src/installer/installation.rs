@@ -30,7 +30,7 @@ pub struct Installation {
     /// installation ended before this kickstart was parsed.
     pub kickstart: Kickstart,
     /// The actions that anaconda derived from the kickstart. If the installation ended before
-    /// anaconda derived them, contains at most the final action.
+    /// anaconda derived them, the plan contains at most the final action.
     pub plan: Plan,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.

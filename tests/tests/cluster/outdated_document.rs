@@ -72,7 +72,8 @@ fn older() -> Result<()> {
 
     uses_no_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // The operator installs the old document again.
+    // The operator returns to the old document, which is still in the seed, by deleting the
+    // accepted document.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)

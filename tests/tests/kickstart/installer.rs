@@ -75,7 +75,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Tests machines on which the demo's recipe, with additional lines, finds no suitable disk.
+/// Tests machines on which `%pre` finds no suitable disk, with the demo's recipe alone or with one
+/// more line.
 fn no_disk() -> Result<()> {
     let bed = Bed::new()?;
     let disk = |name: &str| Disk::new(name, 20 << 30);

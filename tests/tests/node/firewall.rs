@@ -42,8 +42,8 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // In addition to etcd and sshd, another program listens on every address, like a forgotten
-    // service.
+    // Start a third program besides etcd and sshd. Like a forgotten service, it listens on every
+    // address.
     host.check(&[
         "systemd-run",
         "--unit=forgotten",

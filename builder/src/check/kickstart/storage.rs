@@ -175,8 +175,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let members = line.words.len().saturating_sub(1);
     if !exists(line) && members < needed {
-        let message =
-            format!("the array has too few members for the RAID level {level}: {members}");
+        let message = format!("the array has too few members for RAID level {level}: {members}");
         out.push(refused(line, message).fix(format!("name at least {needed} members")));
     }
 }

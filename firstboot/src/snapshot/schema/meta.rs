@@ -92,8 +92,8 @@ impl Meta {
         self.scheduled > self.finished
     }
 
-    /// Returns the expected content if the settings contradict each other or contradict the newest
-    /// revision.
+    /// Returns the expected content if the bucket's entries contradict each other or contradict the
+    /// newest revision.
     pub(super) fn fault(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {

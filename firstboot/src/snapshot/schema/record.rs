@@ -12,8 +12,8 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    /// Parses 17 bytes (the main revision, `_` and the sub-revision), and the `t` that marks a
-    /// deletion.
+    /// Parses 17 bytes (the main revision, `_` and the sub-revision) and an optional `t`, which
+    /// marks a deletion.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (deletion, bytes) = match bytes.len() {
             17 => (false, bytes),
