@@ -3,17 +3,20 @@
 //! the builder does not make: releases with an etcd that was built on the test machine, with an
 //! etcd that exits, or with an arbitrary serial.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use recipes::image_release::{RELEASE_TYPE, ReleaseDocument};
 use recipes::{Envelope, ImageFile, ImageFileList, ReleasedFile, Sha256, SigningKey};
 
 use crate::etcd::{self, PROGRAMS};
 use crate::host::Host;
-use crate::{process, run};
+use crate::run;
 
 /// The unpacked overlay of a build.
 #[derive(Debug)]
@@ -32,16 +35,7 @@ impl Repack {
     pub fn of(out: &Path) -> Result<Self> {
         let root = run::current()?.folder("repacked")?;
         let overlay = out.join("image/overlay.tar.gz");
-        process::check(
-            "tar",
-            &[
-                "-xzpf",
-                &overlay.to_string_lossy(),
-                "-C",
-                &root.to_string_lossy(),
-                "--numeric-owner",
-            ],
-        )?;
+        unpack(&overlay, &root)?;
         let release = read(out)?;
         Ok(Self {
             out: out.to_owned(),
@@ -83,23 +77,15 @@ impl Repack {
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.write_file_list()?;
         let overlay = self.out.join("image/overlay.tar.gz");
-        let root = self.root.to_string_lossy().into_owned();
         fs::remove_file(&overlay)?;
-        process::check(
-            "tar",
-            &[
-                // Compress at the lowest level, because the default level takes seconds and no test
-                // depends on the archive's size.
-                "--use-compress-program=gzip -1",
-                "-cf",
-                &overlay.to_string_lossy(),
-                "-C",
-                &root,
-                "--numeric-owner",
-                "etc",
-                "usr",
-            ],
-        )?;
+        // Compress at the lowest level, because no test depends on the archive's size.
+        let file = GzEncoder::new(File::create(&overlay)?, Compression::fast());
+        let mut archive = tar::Builder::new(file);
+        archive.follow_symlinks(false);
+        for folder in ["etc", "usr"] {
+            archive.append_dir_all(folder, self.root.join(folder))?;
+        }
+        archive.into_inner()?.finish()?;
         let bytes = fs::read(&overlay)?;
         let file = ReleasedFile {
             size: bytes.len() as u64,
@@ -157,18 +143,20 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<ImageFile>) -> Result<()> {
 /// overlay as installed. The installer would refuse this overlay, because the kickstart contains
 /// the digest of the builder's overlay.
 pub fn install(out: &Path, host: &Host) -> Result<()> {
-    process::check(
-        "tar",
-        &[
-            "-xzpf",
-            &out.join("image/overlay.tar.gz").to_string_lossy(),
-            "-C",
-            &host.root().to_string_lossy(),
-            "--numeric-owner",
-        ],
-    )?;
+    unpack(&out.join("image/overlay.tar.gz"), &host.root())?;
     let overlay = read(out)?.overlay.sha256;
     host.write("/etc/firstboot/installed", format!("{overlay}\n"), 0o644)
+}
+
+/// Unpacks an overlay with the owners and modes of its files.
+fn unpack(overlay: &Path, root: &Path) -> Result<()> {
+    let file = File::open(overlay).with_context(|| format!("cannot open {}", overlay.display()))?;
+    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(true);
+    archive
+        .unpack(root)
+        .with_context(|| format!("cannot unpack {}", overlay.display()))
 }
 
 /// Returns the release document that is part of an output.

@@ -17,6 +17,9 @@ use crate::{harness, run};
 /// virtual machines, takes 22 minutes if other programs also use the CPUs.
 const JOB_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// The interval at which a lane checks its job.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Test programs whose tests are short or share the result of the first test. All tests of each of
 /// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
@@ -160,7 +163,7 @@ impl Job {
                 process.kill();
                 break None;
             }
-            sleep(Duration::from_millis(20));
+            sleep(POLL_INTERVAL);
         };
         let output =
             fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
