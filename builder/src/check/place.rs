@@ -2,6 +2,9 @@
 //! lnykryn/systemd-rhel (src/shared/util.c, fd_warn_permissions); a rebuild of RHEL 7's
 //! systemd.spec (--disable-sysusers); the release notes of OpenSSH 8.2; firewalld 0.6.3.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use super::file::{File, Kind};
 use super::finding::Finding;
 
@@ -163,7 +166,8 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
 /// Returns whether udev reads the file as the settings of a network card. udev reads these files
 /// without systemd-networkd (systemd 219, src/udev/net/link-config.c).
 fn is_link_file(path: &str) -> bool {
-    path.starts_with("/etc/systemd/network/") && path.ends_with(".link")
+    let is_link = |suffix: &OsStr| suffix == "link";
+    path.starts_with("/etc/systemd/network/") && Path::new(path).extension().is_some_and(is_link)
 }
 
 /// Returns a finding if a program reads the folder of a file, but ignores the file because of its
