@@ -31,7 +31,9 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
+unexport MAKEFLAGS
+
+.PHONY: build checked dist demo test test-all test-vm lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which the programs are built. git reads only the
 # .git in this folder, because a source archive may be unpacked inside another repository. If the
@@ -67,11 +69,16 @@ demo: TOOLS := demo
 demo: tools build
 	cargo run --locked -q -p tests --bin demo
 
-test: tools lint build
+# The checks and the build use different profiles, so cargo can run both at the same time. The link-time
+# optimization uses one core for each program.
+checked:
+	$(MAKE) --jobs=2 lint build
+
+test: tools checked
 	tests/run.sh
 
 test-all: TOOLS := all
-test-all: tools lint build
+test-all: tools checked
 	ETCD_IMAGE_ALL=1 tests/run.sh
 
 test-vm: tools build
