@@ -69,7 +69,7 @@ pub(crate) struct ReleaseRequest<'a> {
     pub(crate) mirrors: &'a [Url],
     /// The cache's folder, which is created if it does not exist.
     pub(crate) cache: &'a Path,
-    /// Use only the cache.
+    /// Whether the builder may use only the cache.
     pub(crate) offline: bool,
     /// The operator's tarball, which is used instead of the cache and the mirrors.
     pub(crate) file: Option<&'a Path>,

@@ -83,8 +83,8 @@ struct Shared {
 type Recorded = (SystemTime, Option<Installation>);
 
 impl Power {
-    /// Starts watching the record. Installations that were allowed earlier cause no call, because a
-    /// restart of the server must not switch machines on or off.
+    /// Starts watching the record. Installations that were allowed before the start cause no call,
+    /// because a restart of the server must not switch machines on or off.
     pub(super) fn start(program: &Path, record: Record, retries: u32, log: Log) -> Result<Self> {
         check_program(program)?;
         let power = Self(Arc::new(Shared {

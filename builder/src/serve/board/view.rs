@@ -177,7 +177,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Shows the key that an operator must approve, if the stage is `Unknown` or `Installed`.
+    /// If the stage is `Unknown` or `Installed`, shows the key that an operator must approve.
     fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
         let Some(ca) = &state.ca else { return Ok(()) };
         let Some(key) = pki::to_approve(&ca.pki, node)? else {

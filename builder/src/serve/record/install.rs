@@ -155,7 +155,7 @@ impl Installation {
     ///
     /// # Errors
     /// Fails if the token does not belong to the newest attempt, or if the installation is complete
-    /// and the stage is an earlier one.
+    /// and the stage does not follow an installation.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -166,7 +166,8 @@ impl Installation {
         if self.token.as_deref() != Some(token) {
             return Err(StaleReport);
         }
-        // A late report does not change a completed installation.
+        // A late report of an earlier stage or of a failure does not change a completed
+        // installation.
         if self.installed.is_some() && !stage.follows_installation() {
             return Err(StaleReport);
         }
