@@ -178,7 +178,8 @@ impl ServerState {
 }
 
 /// Lists the information that an operator needs before the first request: how the server identifies
-/// each node, what prevents the identification, and which machines the server does not install yet.
+/// each node, what prevents the delivery of documents, and which machines the server does not
+/// install yet.
 pub(super) fn startup_notes(
     cluster: &ServedCluster,
     listening: &[std::net::SocketAddr],
