@@ -296,8 +296,8 @@ fn stated(
     Ok((sha256, text))
 }
 
-/// Returns the text of the first SHA256SUMS that a mirror has for the release. Returns an error if
-/// the SHA256SUMS contradicts the recipe or the table.
+/// Tries the mirrors in order, and returns the text of the first SHA256SUMS that lists the release.
+/// Returns an error if the SHA256SUMS contradicts the recipe or the table.
 pub(crate) fn upstream_sums(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,

@@ -30,7 +30,7 @@ pub(super) struct ServerState {
     pub(super) nodes: NodeCache,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// The period after the first download in which a document may be downloaded again.
+    /// The time for which a document may be downloaded again after its first download.
     pub(super) open: Duration,
     /// The number of times that an unfinished installation is repeated.
     pub(super) retries: u32,
