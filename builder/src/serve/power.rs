@@ -146,7 +146,7 @@ impl Power {
                 Some(known) if known.0 == changed => known.clone(),
                 known => match (record.installation(&node), known) {
                     (Ok(installation), _) => (changed, installation),
-                    // The next look reads the record again. The board shows the error.
+                    // The next call reads the record again. The board shows the error.
                     (Err(_), Some(known)) => known.clone(),
                     (Err(_), None) => (changed, None),
                 },
