@@ -85,7 +85,7 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
         })
 }
 
-/// Quotes a string as one word of a kickstart, for a test that parses the word again.
+/// Quotes a string as one word of a kickstart, for a test that parses the quoted word.
 #[cfg(test)]
 pub(crate) fn quoted(text: &str) -> String {
     quote::shell(text).unwrap_or_default()

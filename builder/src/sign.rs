@@ -89,7 +89,7 @@ pub(crate) struct SignedRequest {
     pub(crate) document: String,
     /// Whether the node had other keys or no keys before the request.
     pub(crate) has_new_keys: bool,
-    /// The changes to the PKI folder.
+    /// The changes to the PKI folder, and warnings about it.
     pub(crate) events: Vec<Event>,
 }
 

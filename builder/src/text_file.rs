@@ -49,7 +49,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The attributes that change when a file is written or replaced: its device, inode, size and time.
+/// The attributes of a file, at least one of which changes when the file is written or replaced:
+/// its device, inode, size and modification time.
 pub(crate) type Fingerprint = (u64, u64, u64, i64, i64);
 
 pub(crate) fn fingerprint(path: &Path) -> io::Result<Fingerprint> {

@@ -220,7 +220,7 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
 /// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4
 /// and 3.5 accept only one required name for all peers (etcd-io/etcd#10614,
 /// client/pkg/transport/listener.go), and `localhost` is the only name that all peer certificates
-/// of the recipe have in common.
+/// of a cluster have in common.
 pub(crate) const PEER: &str = "localhost";
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error that determines the exit code of the program. If an error's chain contains more than
-/// one `ExitError`, the first `ExitError` determines the code.
+/// one `ExitError`, the outermost `ExitError` determines the code.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,

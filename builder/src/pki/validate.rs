@@ -216,7 +216,7 @@ pub(super) enum ExpectedKey<'a> {
     Public(&'a [u8]),
 }
 
-/// Finds every mismatch of a certificate and its key.
+/// Finds every requirement that a certificate and its key do not meet.
 pub(super) fn mismatches(
     cert_pem: &str,
     key: ExpectedKey<'_>,

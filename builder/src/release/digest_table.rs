@@ -3,8 +3,8 @@
 
 use recipes::{EtcdVersion, Sha256};
 
-/// The table, which contains one line `VERSION SHA256` for each release. `#` starts a comment. The
-/// comment at the top names the source.
+/// The table, which contains one line `VERSION SHA256` for each known release. `#` starts a
+/// comment. The comment at the top names the source.
 const TABLE: &str = include_str!("known.txt");
 
 /// Returns the digest of this version's linux-amd64 tarball, if the table contains the version.

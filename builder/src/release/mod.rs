@@ -69,7 +69,7 @@ pub(crate) struct ReleaseRequest<'a> {
     pub(crate) mirrors: &'a [Url],
     /// The cache's folder, which is created if it does not exist.
     pub(crate) cache: &'a Path,
-    /// Use only the cache.
+    /// Whether the builder may use only the cache.
     pub(crate) offline: bool,
     /// The operator's tarball, which is used instead of the cache and the mirrors.
     pub(crate) file: Option<&'a Path>,
@@ -296,8 +296,8 @@ fn stated(
     Ok((sha256, text))
 }
 
-/// Returns the text of the first SHA256SUMS that a mirror has for the release. Returns an error if
-/// the SHA256SUMS contradicts the recipe or the table.
+/// Tries the mirrors in order, and returns the text of the first SHA256SUMS that lists the release.
+/// Returns an error if the SHA256SUMS contradicts the recipe or the table.
 pub(crate) fn upstream_sums(
     wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,

@@ -88,9 +88,10 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// Returns the programs that an earlier build unpacked. Returns `None` if a program is missing, or
-/// if a program that is not `shelved` does not match the list of digests. The programs are written
-/// without fsync, because the digests reveal any damage after a power failure.
+/// Returns the programs that an earlier build unpacked. Returns `None` if the list of digests or a
+/// program is missing, or if a program that is not `shelved` does not match the list or does not
+/// run on CentOS 7. The programs are written without fsync, because the digests reveal any damage
+/// after a power failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,

@@ -32,7 +32,7 @@ pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            format!("{text:?} is not a time for a timer"),
+            format!("{text:?} is not the schedule of a timer"),
         ));
     }
     Ok(text.to_owned())

@@ -55,7 +55,7 @@ impl ServedCluster {
         Self::new(NodeList::read(out)?, out, state)
     }
 
-    /// Returns the cluster of an output. Reads the nodes only if a file of a node has changed.
+    /// Returns the cluster of an output. Reads the nodes only if the nodes' files have changed.
     pub(super) fn cached(out: &Path, state: &Path, cache: &NodeCache) -> Result<Self> {
         // The fingerprints are taken before the files are read, so that the next call detects a
         // file that changes while this call reads the files.

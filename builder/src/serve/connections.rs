@@ -193,7 +193,7 @@ fn source(from: IpAddr) -> IpAddr {
 }
 
 /// Raises the limit on open files to the number that all connections need, as far as the system
-/// allows. Returns the new limit.
+/// allows. Returns the limit that is now in effect.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;

@@ -96,9 +96,9 @@ fn signed(
     Ok(document)
 }
 
-/// Converts a PKI error that the machine must know about into a refusal, and returns other errors
-/// unchanged. The machine repeats its request after a temporary error, for example while its key
-/// waits for an operator's approval.
+/// If the machine must know about a PKI error, converts the error into a refusal. Returns other
+/// errors unchanged. The machine repeats its request after a temporary error, for example while its
+/// key waits for an operator's approval.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(

@@ -10,8 +10,8 @@ use super::client_link::{ClientLink, find};
 use super::log::Log;
 use super::refusal::{Refusal, RefusalId};
 
-/// The maximum number of network cards that a request can name. No real machine has more network
-/// cards.
+/// The maximum number of network cards that a request can name. Real machines have far fewer
+/// network cards.
 const MAX_CARDS: usize = 64;
 
 /// The identity that a machine states. Facts that the machine does not state are empty or `None`.

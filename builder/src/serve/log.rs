@@ -1,7 +1,7 @@
-//! The log, which a separate thread writes. Each event is one line of printable ASCII, whose length
-//! is limited. A client cannot use the log to fill the disk quickly or to forge a line. A client
-//! also cannot use the log to block the server if the reader of the log stops. A full disk stops
-//! only the log.
+//! The log, which a separate thread writes. Each event is one line of printable ASCII with a
+//! limited length. A client cannot use the log to fill the disk quickly or to forge a line. A
+//! client also cannot use the log to block the server if the reader of the log stops. A full disk
+//! stops only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -77,7 +77,7 @@ pub(crate) struct Options {
     /// which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// The number of minutes after the first download in which a node may fetch its document again
+    /// The number of minutes for which a node may fetch its document again after the first download
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
     /// The number of times that an unfinished installation is repeated before the machine is held

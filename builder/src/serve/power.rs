@@ -83,8 +83,8 @@ struct Shared {
 type Recorded = (SystemTime, Option<Installation>);
 
 impl Power {
-    /// Starts watching the record. Installations that were allowed earlier cause no call, because a
-    /// restart of the server must not switch machines on or off.
+    /// Starts watching the record. Installations that were allowed before the start cause no call,
+    /// because a restart of the server must not switch machines on or off.
     pub(super) fn start(program: &Path, record: Record, retries: u32, log: Log) -> Result<Self> {
         check_program(program)?;
         let power = Self(Arc::new(Shared {
@@ -146,7 +146,7 @@ impl Power {
                 Some(known) if known.0 == changed => known.clone(),
                 known => match (record.installation(&node), known) {
                     (Ok(installation), _) => (changed, installation),
-                    // The next look reads the record again. The board shows the error.
+                    // The next call reads the record again. The board shows the error.
                     (Err(_), Some(known)) => known.clone(),
                     (Err(_), None) => (changed, None),
                 },

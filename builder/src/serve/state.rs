@@ -30,7 +30,7 @@ pub(super) struct ServerState {
     pub(super) nodes: NodeCache,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// The period after the first download in which a document may be downloaded again.
+    /// The time for which a document may be downloaded again after its first download.
     pub(super) open: Duration,
     /// The number of times that an unfinished installation is repeated.
     pub(super) retries: u32,
@@ -178,7 +178,8 @@ impl ServerState {
 }
 
 /// Lists the information that an operator needs before the first request: how the server identifies
-/// each node, what prevents the identification, and which machines the server does not install yet.
+/// each node, what prevents the delivery of documents, and which machines the server does not
+/// install yet.
 pub(super) fn startup_notes(
     cluster: &ServedCluster,
     listening: &[std::net::SocketAddr],

@@ -38,8 +38,8 @@ pub(crate) struct Options {
     /// certificates [default: OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
-    /// The folder with ca.crt, client.crt and client.key [default: in the PKI folder, the client
-    /// certificate that expires last]
+    /// The folder with ca.crt, client.crt and client.key [default: the folder in the PKI folder
+    /// whose client certificate expires last]
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
     /// Compare the members' data, which blocks writes on each member for about 2 s per GiB

@@ -34,7 +34,8 @@ pub(crate) struct Report {
     pub(crate) lists: Vec<List>,
     /// The images and updates of the cluster.
     pub(crate) update: Update,
-    /// The newest scheduled snapshot, or `None` if the recipe has no `[backup]`.
+    /// The newest scheduled snapshot. `None` if the recipe has no `[backup]`, or if the client
+    /// certificate cannot be read.
     pub(crate) backup: Option<Backup>,
     /// Faults that are not specific to one member.
     pub(crate) errors: Vec<Reason>,

@@ -113,7 +113,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
 /// Looks for a key in an inline bucket, whose only page is stored in its parent's page.
 fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     if bytes.len() < HEADER {
-        return Err(damaged("a bucket's page is too short"));
+        return Err(damaged("an inline bucket's page is too short"));
     }
     let node = Node::parse(bytes)
         .map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;

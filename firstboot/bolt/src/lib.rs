@@ -9,8 +9,8 @@
 //! that it finds.
 //!
 //! This crate never maps the file into memory, so a page that the disk cannot read causes an error
-//! instead of a signal. Memory use is limited to one or two bits for each page in use and the few
-//! pages from the root to the current page, regardless of the length that the file states.
+//! instead of a signal. Memory use depends on the number of pages in use and on the few pages from
+//! the root to the current page, but not on the length that the file states.
 
 mod bitmap;
 mod fault;

@@ -1,5 +1,5 @@
-//! Reads the two meta pages, each of which contains the page size, the root, the freelist, the
-//! high-water mark and the transaction.
+//! Reads the two meta pages, each of which contains the page size, the high-water mark, and the ids
+//! of the root page, the freelist's page and the transaction.
 
 use std::io;
 
@@ -12,7 +12,7 @@ const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// The total length of a meta page's header, fields and checksum.
 const LENGTH: usize = HEADER + 64;
-/// The possible page sizes, which are those of the systems that Go supports.
+/// The accepted page sizes, which include those of the systems that Go supports.
 const PAGE_SIZES: [u32; 7] = [
     1 << 10,
     1 << 11,

@@ -6,8 +6,8 @@ use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
 
 /// The length of an element, in bytes. A branch's element consists of the position (4), the key's
-/// length (4) and the page (8). A leaf's element consists of the flags (4), the position (4), the
-/// key's length (4) and the value's length (4).
+/// length (4) and the page id (8). A leaf's element consists of the flags (4), the position (4),
+/// the key's length (4) and the value's length (4).
 const ELEMENT: usize = 16;
 /// The flag of a leaf element whose value is a bucket.
 const BUCKET: u32 = 0x01;
@@ -228,7 +228,7 @@ impl<'a> Node<'a> {
         &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
 
-    /// Returns the page that a branch's element points to.
+    /// Returns the id of the page that a branch's element points to.
     pub(crate) fn child(&self, index: usize) -> u64 {
         u64_at(self.bytes, Self::child_at(index))
     }

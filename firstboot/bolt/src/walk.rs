@@ -94,8 +94,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Compares the high-water mark with the file's length. Returns how many of the pages below the
-/// mark the file contains.
+/// Compares the high-water mark with the file's length. Returns the number of pages below the mark
+/// that the file contains.
 fn length(meta: &Meta, len: u64, file_kind: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;

@@ -12,7 +12,7 @@ use super::server::{ChangeCounters, Listener};
 use crate::identity::Identity;
 use crate::membership::{PeerClient, ProbeResult};
 
-/// The pause between two probes of one member. The pause ends early if the member or this node
+/// The pause between two probes of one member. The pause ends early if this node or another member
 /// changes its state.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 
@@ -63,8 +63,8 @@ pub(super) fn probe_all(
     }
 }
 
-/// Probes one member repeatedly. Probes again after a pause, or immediately when the member or this
-/// node has changed its state.
+/// Probes one member repeatedly. Probes again after a pause, or immediately when this node or
+/// another member has changed its state.
 async fn probe_repeatedly(
     peer_client: PeerClient,
     member: Member,

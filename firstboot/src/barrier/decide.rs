@@ -42,8 +42,8 @@ pub(crate) struct PeerObservation {
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. The names come from the cluster document and the node
-/// document. All other values come from the journal.
+/// The state of this node in the barrier. This node's name comes from the node document, and the
+/// list of all members comes from the cluster document. All other values come from the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
@@ -100,8 +100,8 @@ impl LocalState {
 pub(crate) enum Action {
     /// Wait, and probe the other members again.
     Wait,
-    /// Accept the proposal with these nonces, because all other members have just answered with
-    /// these nonces and with the same order.
+    /// Accept the proposal with these nonces, because all other members that take part have just
+    /// answered with these nonces and with the same order.
     AcceptProposal(Nonces, BootstrapMode),
     /// Start etcd as an initial member of the cluster that the proposal with this hash describes.
     StartEtcd(Sha256),
@@ -180,8 +180,8 @@ pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode)
     !excluded.is_new() && !same
 }
 
-/// Returns the action that is necessary because another member runs etcd or has a different order.
-/// Returns `None` if no such member requires an action.
+/// Returns the action that is necessary because another member runs etcd, has a different order, or
+/// is excluded and has not been probed yet. Returns `None` if no member requires such an action.
 fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
     let live_clusters: BTreeSet<u64> = observations
         .values()

@@ -69,7 +69,7 @@ fn obstacle(
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
             "this node was ready to bootstrap a cluster with {}. The members to exclude may have \
-             bootstrapped this cluster, and may have its quorum. Start or reinstall these members \
+             bootstrapped that cluster, and may have its quorum. Start or reinstall these members \
              first",
             before.join(", ")
         )

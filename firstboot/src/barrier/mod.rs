@@ -281,7 +281,7 @@ pub(crate) async fn reach_agreement(
     }
 }
 
-/// Waits for a member's answer. Returns early if the restore is cancelled.
+/// Waits for a member's answer. Returns early if a signal or the deadline ends the restore session.
 async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
@@ -357,8 +357,8 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .await;
 }
 
-/// Returns an error, which ends the wait, if the other members have completed a rotation without
-/// this node.
+/// Returns an error, which ends the wait, if another member no longer trusts this node's
+/// certificates (see [`rotation::is_left_behind`]).
 async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
     if checked.elapsed() < TRUST_CHECK_INTERVAL {
         return Ok(());

@@ -209,8 +209,9 @@ impl Explorer {
         (self.rule)(&local, &observations)
     }
 
-    /// Returns the state of a node after its decision, or `None` if the node waits. A node makes
-    /// the same decision whenever it is in the same state, so the decision is computed only once.
+    /// Returns the state of a node after its decision, or `None` if the decision does not change
+    /// the node. A node makes the same decision whenever it is in the same state, so the decision
+    /// is computed only once.
     fn decide_next(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;

@@ -14,7 +14,7 @@ use crate::domain::BootstrapMode;
 use crate::membership::{BarrierPhase, PeerState, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
-/// The observations of one member, with the times at which they were made.
+/// The observations about one member, with the times at which they were made.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
     observation: PeerObservation,

@@ -21,8 +21,8 @@ pub(crate) enum BarrierOutcome {
     Join(InitialCluster),
     /// All members have accepted this proposal.
     Agreed(Proposal),
-    /// The members did not agree, or the restore was cancelled. The error contains the reason. The
-    /// node continues with its previous data.
+    /// The members did not agree, the new data could not be prepared, or the restore was cancelled.
+    /// The error contains the reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
     /// The terminal was closed. firstboot.service continues the restore.
     HandedOver,
@@ -49,12 +49,12 @@ impl fmt::Debug for RestoreSession {
     }
 }
 
-/// The cause of a restore's cancellation.
+/// The event that ends a session before the members agree.
 #[derive(Debug)]
 pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
-    /// The operator interrupted the restore, or the deadline passed. The text describes the cause.
+    /// A signal interrupted the restore, or the deadline passed. The text describes the cause.
     Abandon(String),
 }
 
@@ -83,7 +83,7 @@ impl RestoreSession {
             .context("a bug: the preparation of the data was aborted")?
     }
 
-    /// Resolves when the restore is cancelled or times out.
+    /// Resolves when a signal or the deadline ends the session.
     pub(crate) async fn cancelled(&mut self) -> Cancellation {
         let by = |what: &str| Cancellation::Abandon(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());

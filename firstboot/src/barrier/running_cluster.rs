@@ -25,8 +25,9 @@ fn listen_time(cluster: &ClusterDocument) -> Duration {
 }
 
 /// Refuses to bootstrap a cluster with one member if the etcd of another member connects to this
-/// node. Only a machine with a certificate of the cluster's CA can connect. The function refuses no
-/// restore, because [`refuse_restore_beside_running_cluster`] has already run.
+/// node. Only a machine with a certificate of the cluster's CA can connect. The function does not
+/// refuse a restore, because [`refuse_restore_beside_running_cluster`] has already checked the
+/// restore.
 pub(super) async fn refuse_running_cluster(
     cluster: &ClusterDocument,
     listener: &Listener,

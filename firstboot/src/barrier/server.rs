@@ -40,7 +40,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The prefix of the paths that etcd requests when it connects to a member
 /// (server/etcdserver/api/rafthttp/http.go, RaftPrefix).
 const RAFT: &str = "/raft";
-/// The maximum number of peers' connections at the same time. Each peer needs one or two.
+/// The maximum number of simultaneous connections from peers. Each peer needs one or two.
 const PEERS: usize = 64;
 
 /// The current answer, the file that the server offers, and the peers that have received the
@@ -53,7 +53,8 @@ struct ServerState {
     notifier: watch::Sender<ChangeCounters>,
 }
 
-/// Counters that change whenever the next probe must be sent before the end of the pause.
+/// The events on the peer port. A change of `answers` or `news` ends the pause before the next
+/// probe.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeCounters {
     /// The number of times that the answer has changed.

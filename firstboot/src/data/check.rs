@@ -21,7 +21,7 @@ pub(crate) enum DataCheck {
     /// The member's data, as etcd or a restore left it, but the journal does not record the data's
     /// directories yet.
     IntactUnrecorded(DataIdentity),
-    /// The directory is empty, and etcd has never created a WAL in it.
+    /// The directory is empty or missing, and etcd has never created a WAL.
     Unused,
     /// The first start of etcd was interrupted before etcd had created a WAL. etcd refuses to start
     /// on the partial data.
@@ -87,7 +87,7 @@ pub(crate) fn check_data(
     }
 }
 
-/// Checks a data directory as long as the journal does not record that etcd has created its WAL.
+/// Checks a data directory for which the journal does not record yet that etcd has created its WAL.
 fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),

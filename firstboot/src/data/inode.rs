@@ -12,7 +12,8 @@ use crate::files::Dir;
 pub(crate) struct Inode {
     number: u64,
     /// The inode's generation, which distinguishes the directory from an earlier one with the same
-    /// number. XFS soon reuses inode numbers. Not every file system provides a generation.
+    /// number. XFS may reuse an inode number soon after a deletion. Not every file system provides
+    /// a generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
     /// The creation time, which CentOS 7's kernel does not report.

@@ -22,7 +22,8 @@ pub(crate) struct WalEnd {
     pub(crate) cluster: u64,
     /// The newest term, which never decreases.
     pub(crate) term: u64,
-    /// The member for which this member voted in the newest term.
+    /// The member for which this member voted in the newest term, or 0 if it has not voted in this
+    /// term.
     pub(crate) vote: u64,
     /// The index of the last committed entry, which never decreases.
     pub(crate) commit: u64,

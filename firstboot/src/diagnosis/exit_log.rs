@@ -11,8 +11,8 @@ use serde_json::Value;
 /// contain a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// The number of further entries in which firstboot searches for a more informative line of the
-/// same process.
+/// The number of entries that firstboot examines after the best entry, in search of a more
+/// informative line of the same process.
 const CONTEXT: usize = 50;
 
 /// An entry of the systemd journal.

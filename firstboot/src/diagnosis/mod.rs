@@ -62,9 +62,9 @@ impl Diagnosis {
     }
 }
 
-/// Returns whether a reason equals the previous reason, except for times and numbers. If systemd
-/// restarts etcd every few seconds, etcd may exit for the same reason each time, but with a
-/// different time and different numbers.
+/// Returns whether a reason equals the previous reason, except for times, numbers, and the note
+/// that etcd was restarted. If systemd restarts etcd every few seconds, etcd may exit for the same
+/// reason each time, but with a different time and different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason

@@ -1,7 +1,8 @@
-//! Checks the source address with which the kernel reaches the other members. etcd cannot choose
-//! this address, and a peer refuses a connection from an address that is not in the certificate
-//! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes the
-//! connection without an answer, so the log of this node's etcd does not contain the reason.
+//! Checks the source address with which the kernel reaches the other members. By default, etcd does
+//! not choose this address. A peer refuses a connection from an address that is not in the
+//! certificate (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer
+//! closes the connection without an answer, so the log of this node's etcd does not contain the
+//! reason.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 

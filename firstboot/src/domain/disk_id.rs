@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::nonce::Nonce;
 
 /// The id of a disk, by which firstboot recognises etcd's volume. firstboot generates a random id
-/// when it finds the disk without etcd's data. If the disk is lost, its id is lost too. The disk id
-/// is the member's nonce when the members bootstrap a cluster.
+/// when it finds the disk without etcd's data, or when a restore begins on a disk without an id. If
+/// the disk is lost, its id is lost too. The disk id is the member's nonce when the members
+/// bootstrap a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct DiskId(Nonce);

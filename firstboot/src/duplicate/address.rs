@@ -1,6 +1,6 @@
 //! Probes with ARP (RFC 5227) for a second machine with this node's address. The second machine
-//! answers regardless of its software. The second machine's answer contains its hardware address,
-//! by which an operator can find the machine.
+//! answers even if it runs neither etcd nor firstboot. The second machine's answer contains its
+//! hardware address, by which an operator can find the machine.
 //!
 //! A copy of this machine may also have the same hardware address. firstboot receives the answer of
 //! such a copy too, because the probe requests a broadcast reply. An answer from the same hardware

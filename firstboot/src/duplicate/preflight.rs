@@ -25,7 +25,7 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of each other member before etcd starts.
+/// The time limit for the answer of each other member to a query before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
@@ -67,8 +67,8 @@ pub(crate) fn refuse_only_member(identity: &Identity, why: &UnusableData) -> Res
             "{why}. According to the recipe of its image, this node is the only member of its \
              cluster, so no other member has the data. Put the data back, or restore a snapshot \
              with `firstboot restore`. If {} contains this member's newest data, run `firstboot run \
-             --accept-data`. If the cluster has grown since, reinstall this node from the newer \
-             image",
+             --accept-data`. If the cluster has grown since this image was built, reinstall this \
+             node from the newer image",
             paths::DATA
         )
     })))
@@ -152,7 +152,7 @@ pub(crate) fn rule_out_duplicate(
 }
 
 /// Queries the other members until nothing prevents etcd from starting. If a copy of this machine
-/// may be starting, the function returns only after a minute during which it detects no copy.
+/// may be starting, the function succeeds only after a minute during which it detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -304,10 +304,11 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// Queries the other members. If they do not list this node's member, returns the message to
-/// report. An etcd that learns of its removal through raft exits with status 0, and only its log
-/// contains the reason. A member that was never healthy may have been excluded, and the others may
-/// have bootstrapped another cluster. The ids of such a member follow from the agreement.
+/// Queries the other members. If they do not list this node's member, or if they belong to another
+/// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
+/// with status 0, and only its log contains the reason. A member that was never healthy may have
+/// been excluded, and the others may have bootstrapped another cluster. The ids of such a member
+/// follow from the agreement.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -3,8 +3,8 @@
 //! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219
 //! cannot remove a variable from a unit, because `UnsetEnvironment=` was introduced in 235 (NEWS).
 //! A proxy variable would redirect etcd's connections to its peers (etcd-io/etcd#9763), and
-//! SSL_CERT_FILE would replace the CAs that etcd trusts. Therefore, `firstboot exec` passes only
-//! the listed variables.
+//! SSL_CERT_FILE would replace the system's CAs, which Go trusts by default. Therefore, `firstboot
+//! exec` passes only the listed variables.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

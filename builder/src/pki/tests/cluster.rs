@@ -1,4 +1,4 @@
-//! Tests that a folder serves only one cluster.
+//! Tests that a PKI folder belongs to only one cluster.
 
 use std::net::Ipv4Addr;
 

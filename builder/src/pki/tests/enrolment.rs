@@ -249,9 +249,9 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
             && events.len() == 3,
         "{events:?}"
     );
-    // The builder backdates a certificate with a longer lifetime further. The third certificate
-    // must nevertheless begin later than the second, because a node treats a document whose
-    // certificates begin earlier as older.
+    // The longer the lifetime of a certificate is, the further the builder backdates the
+    // certificate. The third certificate must nevertheless begin later than the second, because a
+    // node treats a document whose certificates begin earlier as older.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime of its certificate.

@@ -105,8 +105,8 @@ fn an_authority_is_replaced_only_through_a_file_with_both_authorities() {
     build(&two, &two_key).unwrap();
 }
 
-/// In an earlier version, a leaf certificate, another CA's key, or an expired CA corrupted the
-/// folder.
+/// An earlier version corrupted the folder if the user provided a leaf certificate, another CA's
+/// key, or an expired CA.
 #[test]
 fn a_refused_authority_leaves_nothing_behind() {
     let folder = Folder::new();

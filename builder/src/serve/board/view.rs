@@ -39,9 +39,10 @@ pub(super) struct Machine {
     pub(super) stage: MachineStage,
     /// The stage in detail.
     pub(super) detail: &'static str,
-    /// The time at which the stage began, in the format of RFC 3339.
+    /// The time of the newest event, in the format of RFC 3339.
     pub(super) since: Option<String>,
-    /// The last message of the machine.
+    /// The last message of the machine, the next step for the operator, or the reason why the
+    /// record cannot be read.
     pub(super) message: Option<String>,
     /// The result of the newest `--power` calls.
     pub(super) power: Option<PowerResult>,
@@ -177,7 +178,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Shows the key that an operator must approve, if the stage is `Unknown` or `Installed`.
+    /// If the stage is `Unknown` or `Installed`, shows the key that an operator must approve.
     fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
         let Some(ca) = &state.ca else { return Ok(()) };
         let Some(key) = pki::to_approve(&ca.pki, node)? else {

@@ -12,7 +12,8 @@ pub(super) fn retry_script(server: &str, machine: &Machine, next: u32) -> String
     let macs = machine.macs.iter().map(|mac| format!("mac={mac}&"));
     let uuid = machine.uuid.iter().map(|uuid| format!("uuid={uuid}&"));
     let identity: String = macs.chain(uuid).collect();
-    // `PROMPT` is the only command that makes pxelinux wait. `TIMEOUT` counts tenths of a second.
+    // `PROMPT 1` makes pxelinux wait for the duration of `TIMEOUT`, which counts tenths of a
+    // second.
     format!(
         "DEFAULT again\nPROMPT 1\nTIMEOUT 20\nLABEL again\nCONFIG {server}boot.pxelinux?{identity}again={next}\n"
     )

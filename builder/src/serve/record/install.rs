@@ -14,8 +14,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// The number of times that the machine has received the installer since an installation was
-    /// last allowed.
+    /// The number of times that the machine has received the installer since the operator last
+    /// allowed an installation, or the node last asked for one.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,8 @@ pub(crate) struct Installation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) began: Option<SystemTime>,
-    /// The time of completion. After the completion, the machine boots from its disk.
+    /// The time at which the installation was completed, or at which the machine was booted into
+    /// the installer by hand. From this time on, the machine boots from its disk.
     #[serde(
         default,
         with = "time::option",
@@ -40,8 +41,8 @@ pub(crate) struct Installation {
     /// request, the server restores this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Box<Self>>,
-    /// The image that the node asked for. The server does not install another image, which might
-    /// erase the data that the node keeps.
+    /// The image that the node asked for. The server does not install another image, because that
+    /// image might erase the data that the node keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<Sha256>,
 }
@@ -155,7 +156,7 @@ impl Installation {
     ///
     /// # Errors
     /// Fails if the token does not belong to the newest attempt, or if the installation is complete
-    /// and the stage is an earlier one.
+    /// and the stage does not follow an installation.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -166,7 +167,8 @@ impl Installation {
         if self.token.as_deref() != Some(token) {
             return Err(StaleReport);
         }
-        // A late report does not change a completed installation.
+        // A late report of an earlier stage or of a failure does not change a completed
+        // installation.
         if self.installed.is_some() && !stage.follows_installation() {
             return Err(StaleReport);
         }

@@ -13,10 +13,10 @@
 //!
 //! The folder belongs to the cluster and not to one output, because another output, a new build, or
 //! a copy on another host must not cause a reinstallation of a running cluster's machines. The
-//! server installs only machines that `builder allow` has permitted, because no build can determine
-//! what is on a machine's disk. The first delivery of a document does not need a permission,
-//! because the first build generates the document's keys, so no machine can have received the
-//! document before.
+//! server installs a machine only if `builder allow` has permitted the installation or, with
+//! `--reinstall`, the node itself has requested it, because no build can determine what is on a
+//! machine's disk. The first delivery of a document does not need a permission, because the first
+//! build generates the document's keys, so no machine can have received the document before.
 
 mod document;
 mod install;

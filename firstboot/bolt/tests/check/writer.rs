@@ -36,7 +36,7 @@ impl Writer {
         (self.bytes.len() / PAGE) as u64
     }
 
-    /// Adds an unused page, filled with old bytes.
+    /// Adds an unused page, which contains arbitrary bytes.
     pub(crate) fn unused(&mut self) -> u64 {
         let id = self.next();
         self.bytes.resize(self.bytes.len() + PAGE, 0xAA);

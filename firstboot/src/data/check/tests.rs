@@ -1,4 +1,4 @@
-//! Tests every way in which data can differ from what etcd left.
+//! Tests the ways in which data can differ from what etcd left.
 
 use super::super::inode::{Directories, Inode};
 use super::super::wal::WalEnd;
