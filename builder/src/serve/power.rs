@@ -148,7 +148,7 @@ impl Power {
                     (Ok(installation), _) => (changed, installation),
                     // The next call reads the record again. The board shows the error.
                     (Err(_), Some(known)) => known.clone(),
-                    (Err(_), None) => (changed, None),
+                    (Err(_), None) => continue,
                 },
             };
             now.insert(node, recorded);

@@ -80,7 +80,8 @@ impl WalCheckpoint {
             let same = before == now;
             return same.then_some(()).ok_or_else(|| {
                 format!(
-                    "its WAL ends at entry {} of term {}, but ended at entry {} of term {} when etcd stopped",
+                    "its WAL is not the WAL that etcd left when it stopped: it ends at entry {} of term {}, \
+                     and etcd's WAL ended at entry {} of term {}",
                     now.last, now.term, before.last, before.term
                 )
             });
@@ -118,5 +119,19 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_wal_with_the_same_end_and_another_vote_is_another_wal() {
+        let before = WalEnd::default();
+        let started = WalCheckpoint::starting(DiskId::of(1), before);
+        let checkpoint = started.stopped(before).unwrap();
+        let now = WalEnd { vote: 7, ..before };
+        let why = checkpoint.compare(&now).unwrap_err();
+        assert!(
+            why.starts_with("its WAL is not the WAL that etcd left"),
+            "{why}"
+        );
+        checkpoint.compare(&before).unwrap();
     }
 }
