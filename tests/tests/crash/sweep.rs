@@ -111,7 +111,7 @@ fn downgrade_power_lost() -> Result<()> {
     run(bed, &settings, &scenarios::MINOR, losses(settings.seed))
 }
 
-/// Returns a function that returns the kind of power cut at the point with this number.
+/// Returns a function from the number of a point to the kind of power cut at that point.
 fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
     let losses = [
         Loss::Unflushed,

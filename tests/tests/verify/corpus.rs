@@ -176,13 +176,13 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// Returns the range of a page's table. The range ends before the lengths of a leaf's last element,
-/// or before a branch's last element.
+/// Returns the range of a page's table, without the two lengths in the last element of a leaf, or
+/// without the whole last element of a branch.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
 
-/// Truncates the file, makes it longer, and changes its digest.
+/// Adds cases in which the file is truncated or extended, or its digest is changed.
 fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let sealed = image.sealed();
     let pages = image.0.len() / PAGE;

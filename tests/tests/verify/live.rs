@@ -1,5 +1,5 @@
-//! Tests files that no etcd has sent as a snapshot: the file of a running etcd, copies of that
-//! file, and files that are longer than their contents.
+//! Tests files that no etcd has sent as a snapshot: the database file of a running etcd, copies of
+//! that file, and files that are longer than their contents.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};

@@ -47,7 +47,7 @@ fn good(version: &str) -> Result<()> {
     let (code, own) = ours(&path, &[])?;
     ensure!(code == 0, "not good: {own:#}");
     let Some(their) = theirs(version, &path)? else {
-        anyhow::bail!("etcdutl {version} finds {} bad", path.display())
+        anyhow::bail!("etcdutl {version} does not accept {}", path.display())
     };
     for name in ["hash", "revision"] {
         ensure!(
