@@ -113,8 +113,8 @@ fn under_writes(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that prune deletes the snapshots that are older than the newest good one, and keeps files
-/// that firstboot did not make.
+/// Checks that `prune` deletes the snapshots that are older than the newest good snapshot, and
+/// keeps a damaged newer snapshot and a file that firstboot did not make.
 fn pruned(host: &Host) -> Result<()> {
     host.sh(&format!(
         "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
