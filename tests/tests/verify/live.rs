@@ -115,7 +115,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     let (code, answer) = ours(to, &["--skip-hash-check"])?;
     let number = |name: &str| answer[name].as_i64().unwrap_or_default();
     println!(
-        "copy {nth}: {code}, revision {} of {least} and more, {} entries",
+        "copy {nth}: exit code {code}, revision {}, expected {least} or later, {} entries",
         number("revision"),
         number("keys")
     );
