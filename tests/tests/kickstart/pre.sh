@@ -30,7 +30,7 @@ if [ -n "${4-}" ]; then
     . "$4"
 fi
 script=$(<"$1")
-# Use the test's folders instead of the machine's, and no console.
+# Use the test's folders instead of the machine's, and files instead of the consoles.
 script=${script//\/tmp\//$folder/}
 script=${script//\/run\//$folder/run/}
 script=${script//\/sys\/block/$folder/sys/block}
