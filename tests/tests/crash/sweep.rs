@@ -120,8 +120,8 @@ fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
         Loss::Torn(seed),
         Loss::Nothing,
     ];
-    // The two counts have no common divisor, so each kind of loss affects one node in some cases
-    // and all three nodes in other cases.
+    // The number of losses and 3 have no common divisor, so each kind of loss affects one node in
+    // some cases and all three nodes in other cases.
     move |number| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
