@@ -126,7 +126,7 @@ fn pruned(host: &Host) -> Result<()> {
         .filter(|one| one["good"] == true)
         .filter_map(|one| one["name"].as_str())
         .max();
-    let newest = newest.context("none")?.to_owned();
+    let newest = newest.context("there is no good snapshot")?.to_owned();
     // A newer snapshot that is incomplete does not count as the newest good snapshot.
     let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
     let tear = format!(
