@@ -38,8 +38,9 @@ firstboot run --dry-run";
 impl State {
     /// Returns the state of a host on which firstboot has finished.
     ///
-    /// # Errors Returns an error if the journal is damaged or incomplete, the lock is held, or
-    /// firstboot still has something to do.
+    /// # Errors
+    /// Returns an error if the journal is damaged or incomplete, the lock is held, or firstboot
+    /// still has something to do.
     pub fn of(host: &Host) -> Result<Self> {
         let said = host
             .sh(SCRIPT)?
