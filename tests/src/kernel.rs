@@ -19,9 +19,9 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call newer than 3.10 that a host can still have, because Red Hat backported it. Red Hat also
-/// backported other calls, but a program that works without those calls also works with them.
-/// firstboot/src/exec/calls.txt lists all backported calls, with the sources.
+/// A call newer than 3.10 that a host can still have, because Red Hat backported it. Hosts lack the
+/// other calls that Red Hat backported, because a program that works without those calls also works
+/// with them. firstboot/src/exec/calls.txt lists all backported calls, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// The system call with which firstboot loads etcd's filter.

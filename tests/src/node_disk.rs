@@ -8,7 +8,8 @@ use crate::installer::{Disk as Described, DiskPartition, Hardware};
 
 const MIB: u64 = 1 << 20;
 
-/// A unit that mounts the volume at boot. In a container, systemd ignores the devices in fstab.
+/// A unit that mounts the volume at boot, because systemd in a container ignores the devices in
+/// fstab.
 const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-setup.service local-fs.target\n\
                      [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
 

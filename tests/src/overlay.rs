@@ -47,7 +47,8 @@ impl Overlay {
         self.folder.join("upper")
     }
 
-    /// Discards all changes, so that the root equals the lower folder again.
+    /// Discards all changes and removes the shared layer, so that the root equals the lower folder
+    /// again.
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;

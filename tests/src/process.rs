@@ -158,7 +158,7 @@ impl Drop for KillOnDrop {
 
 /// Returns the sum of utime, stime, cutime and cstime in the text of /proc/PID/stat.
 fn cpu_time(stat: &str) -> Option<Duration> {
-    /// The unit of these fields, USER_HZ, is a hundredth of a second on every x86 kernel.
+    /// The unit of these fields is 1/USER_HZ, a hundredth of a second on every x86 kernel.
     const TICK: Duration = Duration::from_millis(10);
     // The program's name, in parentheses, can contain spaces. utime is the 14th field.
     let (_, fields) = stat.rsplit_once(") ")?;

@@ -54,7 +54,8 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         .collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     start_without_firstboot(host)?;
-    // tmpfiles.d makes root the owner of the volume's root folder at each boot.
+    // etcd could not make this folder, because tmpfiles.d makes root the owner of the volume's root
+    // folder at each boot.
     fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
     fs::set_permissions(
         host.path("/var/lib/etcd/data"),

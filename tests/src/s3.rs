@@ -304,7 +304,8 @@ fn spend_half(faults: &mut Vec<Fault>) -> bool {
     spent
 }
 
-/// Returns the answer with a different digest, or without a digest and with a different last byte.
+/// Returns the answer with a different digest. With `flip`, returns the answer without a digest,
+/// and changes the last byte if the answer is a downloaded object.
 fn altered(answer: &[u8], request: &str, flip: bool) -> Vec<u8> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return answer.to_vec();

@@ -39,8 +39,8 @@ impl State {
     /// Returns the state of a host on which firstboot has finished.
     ///
     /// # Errors
-    /// Returns an error if the journal is incomplete, the lock is held, or firstboot still has
-    /// something to do.
+    /// Returns an error if the journal is damaged or incomplete, the lock is held, or firstboot
+    /// still has something to do.
     pub fn of(host: &Host) -> Result<Self> {
         let said = host
             .sh(SCRIPT)?
@@ -114,8 +114,8 @@ fn steady(line: &str) -> String {
     }
 }
 
-/// Returns whether a line of the journal is undamaged. It consists of the first sixteen digits of a
-/// digest, a space, and the digested text.
+/// Returns whether a line of the journal is undamaged. An undamaged line consists of the first
+/// sixteen digits of a digest, a space, and the digested text.
 fn is_whole(line: &str) -> bool {
     line.split_once(' ')
         .is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))

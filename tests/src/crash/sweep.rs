@@ -18,7 +18,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// The host on which the traced program runs.
     pub victim: usize,
-    /// The traced program: the unit that runs at every boot, or a command.
+    /// The traced program, which is a unit of the image or a command.
     pub traced: Traced,
     /// Brings the hosts to the initial state.
     pub setup: fn(&Bed) -> Result<()>,
@@ -44,7 +44,7 @@ pub struct Report {
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
-    /// The points that led to a wrong end state, with that state.
+    /// The points at which a run failed, each with the reason and the journals.
     pub failed: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Report {
     }
 
     /// Returns an error that describes the failures if any point failed. Also returns an error if
-    /// so many points were missed that the runs must have differed.
+    /// no point passed, or if so many points were missed that the runs must have differed.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();

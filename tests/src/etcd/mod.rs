@@ -68,7 +68,7 @@ pub struct Release {
     pub sha256: String,
 }
 
-/// Returns the requirements for making the release on this machine.
+/// Returns the requirement for making the release on this machine.
 pub fn need(version: &str) -> Requirement {
     match version {
         sources::FROM_PIP => Requirement::Pip,

@@ -101,7 +101,7 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // Each version of etcd has a Go module of its own, because a single module would mix the
+    // Make a separate Go module for each version of etcd, because a single module would mix the
     // dependencies of all versions. The module's go.sum contains the digests of the dependencies,
     // which Go has checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {

@@ -31,8 +31,7 @@ pub enum OffReason {
 #[derive(Debug)]
 pub(super) struct Machine {
     /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would keep
-    /// running. nspawn is the first process of a pid namespace, and the namespace ends with
-    /// `unshare`.
+    /// running. nspawn is the first process of a pid namespace, which ends when `unshare` ends.
     outer: KillOnDrop,
     /// The pid of the host's own first process in the test bed's /proc.
     init: u32,

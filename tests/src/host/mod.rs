@@ -302,13 +302,13 @@ impl Host {
         self.overlay.wipe()
     }
 
-    /// Returns whether the disk is new.
+    /// Returns whether the disk is new, which means that nothing has been written to it.
     pub fn is_new(&self) -> Result<bool> {
         self.overlay.is_fresh()
     }
 
-    /// Puts everything that another host wrote on this host's new disk, without copying the files.
-    /// The host must be off.
+    /// Makes everything that another host wrote appear on this host's new disk, without copying the
+    /// files. The host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,

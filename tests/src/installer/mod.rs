@@ -4,8 +4,8 @@
 //! stand-in carries out the steps in anaconda's order: first `%pre`, then storage, `%pre-install`,
 //! packages, configuration, `%post`, and finally the exit handler. The stand-in makes yum's
 //! requests and checks the answers as yum would. Only the module `here` installs packages and
-//! writes to disks. `%onerror` and `%traceback` never run; on CentOS 7 in cmdline mode, they run
-//! only after an error in the rpm transaction.
+//! writes to disks. The stand-in runs neither `%onerror` nor `%traceback`, because on CentOS 7 in
+//! cmdline mode, they run only after an error in the rpm transaction.
 //!
 //! Scripts run in an environment like that of CentOS 7.9's installer: only its programs, its PATH,
 //! bash as sh, the kernel's arguments in /proc/cmdline, the disks that [`Hardware`] describes, and

@@ -44,9 +44,9 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// Models yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is
-    /// an error that ends anaconda. If a repository fails, anaconda only logs the failure and omits
-    /// the repository.
+    /// Models yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error ends
+    /// anaconda: yum cannot use the tree's repomd.xml. After any other failure of a repository,
+    /// anaconda only logs the failure and omits the repository.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));

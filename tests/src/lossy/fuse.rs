@@ -1,5 +1,5 @@
 //! Presents the tree to the kernel through FUSE. A program's writes arrive here immediately,
-//! because there is no cache.
+//! because the kernel uses no write-back cache.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! A disk that loses unflushed data: a file system for tests, mounted through FUSE. A host's
 //! folders are bind mounts of that file system. When the test cuts the power of the host, the test
-//! also calls `cut` on the disk, which then loses the data that a real disk can lose.
+//! also calls `cut` on the disk, which then loses unflushed data.
 //!
 //! `tree` is the file system, and `fuse` connects it to the kernel.
 

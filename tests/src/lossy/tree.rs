@@ -1,9 +1,9 @@
 //! A file system in two versions: the version that programs see, and the version that would remain
 //! after a power cut.
 //!
-//! The file system is as strict as POSIX allows, and stricter than any real disk: it loses all data
-//! that was not flushed by the file's or the folder's own fsync. The only exception is a rename
-//! between two folders, which is atomic, as on every journalling file system. If names become
+//! The file system is as strict as POSIX allows, and stricter than the usual file systems: it loses
+//! all data that was not flushed by the file's or the folder's own fsync. The only exception is a
+//! rename between two folders, which is atomic, as on journalling file systems. If names become
 //! durable in order ([`Tree::in_order`]), the file system behaves like XFS and ext4, which write
 //! names to a log, so that any flush includes all earlier names. etcd relies on that order, because
 //! it flushes its files, but only a few of its folders.
@@ -45,7 +45,7 @@ pub enum Loss {
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// The flushed content, or `None` if it was never flushed.
+    /// The flushed content, or `None` if the inode was never flushed.
     kept: Option<Content>,
 }
 

@@ -25,8 +25,8 @@ const INIT: &str = include_str!("init.sh");
 /// The memory of each machine, in MiB. The installer keeps its own root file system in this memory.
 const MEMORY_MIB: u32 = 1536;
 
-/// The lines of the configuration of dnsmasq that shorten the start of iPXE by 15 s. Otherwise,
-/// iPXE waits for a proxy DHCP server and for an IPv6 router, and uses the whole CPU meanwhile. The
+/// The lines of dnsmasq's configuration that shorten the start of iPXE by 15 s. Otherwise, iPXE
+/// waits for a proxy DHCP server and for an IPv6 router, and uses the whole CPU meanwhile. The
 /// first line is the option `no-pxedhcp`. The other lines announce an IPv6 prefix, but no default
 /// route.
 const SHORT_WAITS: &str = "dhcp-option=encap:175,176,1b\nenable-ra\nra-param=br0,60,0\n\

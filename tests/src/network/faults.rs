@@ -19,8 +19,8 @@ pub struct Fault {
 pub struct Partition(pub String, pub String);
 
 /// Returns the complete table for nft, which replaces the existing table. The table is of the
-/// bridge family, because an `inet` table does not process the packets between hosts on the same
-/// bridge.
+/// bridge family, because without br_netfilter, an `inet` table does not process the packets
+/// between hosts on the same bridge.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \

@@ -24,7 +24,7 @@ pub use capture::Capture;
 pub use faults::{Fault, Partition};
 pub use namespace::{Namespace, connect_from};
 
-/// The address of the world, in which all programs that are not on a node run.
+/// The address of the world.
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 
 /// The last byte of the first host's address.

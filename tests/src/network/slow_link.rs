@@ -1,5 +1,5 @@
 //! Makes a host seem far away by delaying every frame to and from it. A program forwards the
-//! frames, because the kernels on which the tests run do not have netem.
+//! frames, because not every kernel on which the tests run has netem.
 
 use std::fs::File;
 use std::time::{Duration, Instant};

@@ -136,8 +136,8 @@ fn body(
     Ok(())
 }
 
-/// Returns the maximum number of bytes to send in one piece. If the answer is slowed down, the
-/// piece contains the bytes for a tenth of a second.
+/// Returns the maximum number of bytes to send in one piece. If the answer is slowed down, a piece
+/// contains the bytes for at most a tenth of a second.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),

@@ -9,9 +9,9 @@ const FILE: &str = "/proc/sys/fs/inotify/max_user_instances";
 /// and the kernel's default limit is 128.
 const ENOUGH: u32 = 1024;
 
-/// Raises the limit if it is too low, until the machine restarts. The limit is not lowered at the
-/// end, because another run may have started. Returns whether the limit is high enough. Without
-/// root, or if /proc/sys is read-only, the limit stays unchanged.
+/// Raises the limit if it is too low. The raised limit stays until the machine restarts, because
+/// another run may need it. Returns whether the limit is high enough. Without root, or if /proc/sys
+/// is read-only, the limit stays unchanged.
 pub(super) fn raise_limit() -> bool {
     let is_enough = || {
         let limit = fs::read_to_string(FILE).ok();

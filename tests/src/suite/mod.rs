@@ -25,8 +25,8 @@ use report::Report;
 /// The environment variable that sets how many jobs run at the same time.
 const LANES: &str = "LANES";
 
-/// Runs all tests of these programs in a shared run, and prints the results. Returns whether all
-/// passed.
+/// Runs all tests of these programs in a shared run, and prints the results. Returns whether no
+/// test failed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");

@@ -76,7 +76,7 @@ fn once() -> Result<()> {
         .hosts
         .iter()
         .position(|host| host.name() == maker)
-        .context("who?")?;
+        .context("no host has the name of the member that took the snapshot")?;
     bed.hosts[at].cut_power()?;
     let mut down = bed.hosts.remove(at);
     shorten_turns(&bed.hosts)?;

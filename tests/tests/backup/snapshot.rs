@@ -113,8 +113,8 @@ fn under_writes(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that prune deletes the snapshots that are older than the newest good one, and keeps files
-/// that firstboot did not make.
+/// Checks that `prune` deletes the snapshots that are older than the newest good snapshot, and
+/// keeps a damaged newer snapshot and a file that firstboot did not make.
 fn pruned(host: &Host) -> Result<()> {
     host.sh(&format!(
         "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
@@ -126,7 +126,7 @@ fn pruned(host: &Host) -> Result<()> {
         .filter(|one| one["good"] == true)
         .filter_map(|one| one["name"].as_str())
         .max();
-    let newest = newest.context("none")?.to_owned();
+    let newest = newest.context("there is no good snapshot")?.to_owned();
     // A newer snapshot that is incomplete does not count as the newest good snapshot.
     let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
     let tear = format!(

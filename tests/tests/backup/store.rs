@@ -1,4 +1,4 @@
-//! Tests an object store, with and without faults.
+//! Tests snapshots in an object store, with and without faults of the store.
 
 use std::time::Duration;
 

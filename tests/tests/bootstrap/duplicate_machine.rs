@@ -189,11 +189,11 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// Boots a copy of a virtual machine that has the same MAC address. The network does not deliver
-/// either machine's answers to the other machine, and each machine receives packets for the other
-/// machine. The copy's disk is empty, or as valid as the first machine's disk. The only evidence is
-/// that the other members receive traffic from this member while etcd on the copy is off, whether
-/// the member is a follower or the leader.
+/// Boots a copy of a virtual machine, which has the same MAC address as the original. The network
+/// does not deliver either machine's answers to the other machine, and each machine receives
+/// packets for the other machine. The copy's disk is empty, or as valid as the first machine's
+/// disk. The only evidence is that the other members receive traffic from this member while etcd on
+/// the copy is off, whether the member is a follower or the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

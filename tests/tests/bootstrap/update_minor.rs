@@ -212,7 +212,7 @@ fn stays() -> Result<()> {
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &[])?;
     }
-    // The program in this image starts etcd only once.
+    // In this image, the program `etcd` is a script that starts the real etcd only once.
     publish(&bed, 3, NEW, |image| {
         kill_after_8_s(image)?;
         let etcd = image.path("usr/local/bin/etcd");

@@ -45,7 +45,7 @@ impl Fixture {
             // No other thread reaches this line, because the harness runs one test after another.
             let _ = GOOD.set(Good { folder, sha256 });
         }
-        let good = GOOD.get().context("the release was set")?;
+        let good = GOOD.get().context("the release was not set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 

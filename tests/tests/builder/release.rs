@@ -149,7 +149,7 @@ fn next() -> Result<()> {
     )?;
     ensure!(
         first.requests_for(TARBALL).len() == 1,
-        "the builder sent a mirror without the file two requests"
+        "the builder did not request the tarball exactly once from a mirror without it"
     );
 
     let workshop = Fixture::new()?;

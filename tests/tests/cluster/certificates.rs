@@ -1,4 +1,5 @@
-//! Tests documents whose certificates do not match the machine, or do not match each other.
+//! Tests a document for another cluster, and documents with a certificate that does not match its
+//! key, lacks a name or has expired.
 
 use std::fs;
 use std::time::Duration;

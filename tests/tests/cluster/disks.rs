@@ -179,7 +179,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
             "FAT32 with few clusters",
             seed,
             // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to small FAT32 disks,
-            // so the disk is shrunk afterwards.
+            // so the test reduces the size in the boot sector afterwards.
             Box::new(|image, tree| {
                 fat(
                     image,

@@ -248,7 +248,7 @@ fn strangers() -> Result<()> {
     let refused = curl(&with(other_ca.path()))?;
     ensure!(
         !refused.success(),
-        "a client of another CA is served: {refused:?}"
+        "a client with a self-signed certificate is served: {refused:?}"
     );
 
     takes_only_peers(&ours, &hosts[1])

@@ -1,4 +1,5 @@
-//! Tests that a power failure at any instant is safe.
+//! Tests that a power failure, a kill of firstboot or the removal of etcd's data at any point is
+//! safe.
 
 mod announced;
 mod disk;

@@ -111,7 +111,7 @@ fn downgrade_power_lost() -> Result<()> {
     run(bed, &settings, &scenarios::MINOR, losses(settings.seed))
 }
 
-/// Returns a function that returns the kind of power cut at the point with this number.
+/// Returns a function from the number of a point to the kind of power cut at that point.
 fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
     let losses = [
         Loss::Unflushed,
@@ -120,8 +120,8 @@ fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
         Loss::Torn(seed),
         Loss::Nothing,
     ];
-    // The two counts have no common divisor, so each kind of loss affects one node in some cases
-    // and all three nodes in other cases.
+    // The number of losses and 3 have no common divisor, so each kind of loss affects one node in
+    // some cases and all three nodes in other cases.
     move |number| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {

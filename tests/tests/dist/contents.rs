@@ -181,7 +181,7 @@ fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
         let name = line
             .split_whitespace()
             .next()
-            .context("a command has a name")?;
+            .context("a command has no name")?;
         if name != "help" {
             found.extend(commands(program, &[above, &[name]].concat())?);
         }

@@ -144,7 +144,7 @@ fn tarball() -> Result<()> {
         .into_owned();
     let root = folder
         .parent()
-        .context("the tarball has a folder")?
+        .context("the folder of the tarball has no parent")?
         .to_path_buf();
     let owners = process::check(
         "tar",

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A stand-in for anaconda on a machine with a real systemd. The script runs the kickstart's scripts,
-# and ends at the stage in /ks/stage in the same way as anaconda 21.48.22.159. /ks/end contains the
-# kickstart's last command.
+# and ends at the stage that /ks/stage names, in the same way as anaconda 21.48.22.159. /ks/end
+# contains the kickstart's last command.
 export PATH=/ks/bin:$PATH
 stage=$(cat /ks/stage)
 echo $$ > /run/anaconda.pid

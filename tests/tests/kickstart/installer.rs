@@ -254,7 +254,7 @@ fn missing_package() -> Result<()> {
     Ok(())
 }
 
-/// Tests a repository of real packages with metadata made by createrepo. The recipe pins the
+/// Tests a repository with a real package and with metadata made by createrepo. The recipe pins the
 /// metadata's digest.
 fn createrepo() -> Result<()> {
     let bed = Bed::new()?;

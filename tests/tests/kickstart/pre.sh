@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 #
-# Runs the %pre script in $1 without a real machine. Everything that the script writes is below the
-# folder $2, its only disk is $3, and every server answers. $4 is a script with further commands for
-# the %pre script. The script touches no other file of the test machine and does not need root.
+# Runs the %pre script in $1 without a real machine. The script writes only below the folder $2,
+# finds only the disk $3, and gets an answer from every server. $4 is a script with further commands
+# for the %pre script. The script touches no other file of the test machine and does not need root.
 folder=$2 disk=$3
 
 curl() {
@@ -30,7 +30,7 @@ if [ -n "${4-}" ]; then
     . "$4"
 fi
 script=$(<"$1")
-# Use the test's folders instead of the machine's, and no console.
+# Use the test's folders instead of the machine's, and files instead of the consoles.
 script=${script//\/tmp\//$folder/}
 script=${script//\/run\//$folder/run/}
 script=${script//\/sys\/block/$folder/sys/block}

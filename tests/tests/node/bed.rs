@@ -21,8 +21,8 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Makes the demo's first node, installed and off, with these lines at the end of `[install]` and
-/// at the end of the recipe.
+/// Makes the demo's first node, installed and off. The recipe's last section is `[install]`, to
+/// which the lines `install` are added. The lines `more` follow.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -40,14 +40,14 @@ fn off(install: &str, more: &str) -> Result<Bed> {
     Ok(Bed { host, provisioning })
 }
 
-/// Makes a node with these lines in its recipe, installed and off.
+/// Makes a node, installed and off, with these lines at the end of its recipe.
 pub(crate) fn installed(more: &str) -> Result<Bed> {
     off("", more)
 }
 
 impl Bed {
-    /// Makes a healthy member with these lines at the end of `[install]` and at the end of the
-    /// recipe.
+    /// Makes a healthy member. The recipe's last section is `[install]`, to which the lines
+    /// `install` are added. The lines `more` follow.
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
         let mut bed = off(install, more)?;
         bed.host.boot()?;

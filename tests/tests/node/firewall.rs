@@ -16,7 +16,8 @@ use tests::network::Link;
 
 use crate::bed::{Bed, REQUIREMENTS};
 
-/// Two peers, a client, an admin, and a stranger in the same network.
+/// Two peers (one is the node itself), two clients (one is the network's bridge) and an admin. The
+/// stranger is in the same network, but in none of these lists.
 const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.102/32\"]\n\
                      clients = [\"10.101.15.103/32\", \"10.101.15.1/32\"]\nadmins = [\"10.101.15.104/32\"]\n";
 /// The callers, in the order in which the network assigns addresses, and the ports that each can
@@ -71,8 +72,8 @@ fn callers() -> Result<()> {
             reaches(&link, host.address(), *port)
                 .with_context(|| format!("the {name} at {}", link.address))?;
         }
-        // The stranger probes every port; the other hosts probe only ports on which a program
-        // listens or might listen.
+        // The stranger probes every port; the other hosts probe only the lowest ports, and the port
+        // of the forgotten program.
         let ports = if open.is_empty() {
             1..=u16::MAX
         } else {

@@ -92,7 +92,7 @@ def another(program):
 
 
 def borrow(program, path):
-    """Reads a file of root with a setuid program, a copy of `cat`."""
+    """Reads a file whose mode gives no one access, with a setuid program, a copy of `cat`."""
     output_of(program, path)
 
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tests::process;
 
-/// Queries for sesearch, each with the only types that its answer may contain.
+/// Queries for sesearch, each with exactly the types that its answer must contain.
 const RULES: &[(&[&str], &[&str])] = &[
     // etcd is a single program and starts no other program: no shell, and nothing in /usr/bin.
     (

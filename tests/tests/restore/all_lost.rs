@@ -1,5 +1,6 @@
-//! Tests nodes whose data is lost on all members. The nodes must not replace their cluster with an
-//! empty one, because clients would not notice the loss. A snapshot brings the data back.
+//! Tests clusters in which all members have lost their data. The nodes must not replace their
+//! cluster with an empty one, because clients would not notice the loss. A snapshot brings the data
+//! back.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

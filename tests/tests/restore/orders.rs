@@ -65,8 +65,8 @@ pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     Ok(came)
 }
 
-/// `/etcd-image/image/` in base64. The nodes record their image checks below this prefix at any
-/// time.
+/// `/etcd-image/image/` in base64. A node can record the result of an image check under this prefix
+/// at any time.
 const IMAGE_CHECKS: &str = "L2V0Y2QtaW1hZ2UvaW1hZ2Uv";
 
 /// Returns every key of this host's own member with its value, lease and revisions, except the

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns how often an event occurs in a host's journal, whether the host is on or off.
+/// Returns the number of times that an event occurs in a host's journal. The host can be on or off.
 fn count(host: &Host, event: &str) -> usize {
     let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
     journal.matches(&format!("\"event\":\"{event}\"")).count()

@@ -50,8 +50,8 @@ fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
 
-/// Writes keys with and without a lease, deleted keys, a history, and users with roles. Returns the
-/// lease's id.
+/// Creates keys with and without a lease, deleted keys, a history, and users with roles. Returns
+/// the lease's id.
 fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
     host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?
@@ -86,7 +86,7 @@ fn remaining_ttl(host: &Host, lease: &str) -> Result<u64> {
     json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
-/// Returns the users with their permissions, and the leases that exist.
+/// Returns the users, the roles with their permissions, and the leases that exist.
 fn accounts(host: &Host) -> Result<Vec<String>> {
     let asked = [
         "user list",

@@ -119,8 +119,7 @@ pub(crate) fn opens_to_certificates(ours: &Provisioning, from: &Link, ca: &str) 
     refused(Some(&expired), "the certificate has expired")
 }
 
-/// Makes a client certificate from another CA, and an expired client certificate from the cluster's
-/// CA.
+/// Makes a self-signed client certificate, and an expired client certificate from the cluster's CA.
 fn strangers(folder: &Path, pki: &str) -> Result<[[String; 2]; 2]> {
     let make = |name: &str, ca: Option<&Issuer<'_, KeyPair>>| -> Result<[String; 2]> {
         let key = KeyPair::generate()?;

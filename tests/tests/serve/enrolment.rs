@@ -47,7 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// MAC addresses, and with this additional line in `[tls]`.
+/// MAC addresses, and with this additional text after the lines of `[tls]`, the recipe's last
+/// section.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -334,7 +335,7 @@ fn renewed_before_an_installation(ours: &Provisioning, node: &Link, request: &Pa
     Ok(())
 }
 
-/// Checks that the log names a recipe that has become invalid, and that a machine still gets its
+/// Checks that the log reports a recipe that has become invalid, and that a machine still gets its
 /// certificates.
 fn changed_recipe(
     server: &Server,

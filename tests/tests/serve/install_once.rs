@@ -249,7 +249,7 @@ fn window() -> Result<()> {
     expect(&one.namespace, &page, 200, "payload")?;
     ensure!(
         !installs(&script(&one)?),
-        "the remedy for the document reinstalls the machine"
+        "`builder allow --document` reinstalls the machine"
     );
     std::thread::sleep(std::time::Duration::from_millis(20));
     expect(&one.namespace, &page, 403, "[document-closed]")?;

@@ -198,7 +198,7 @@ fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result
     )?;
     ensure!(
         !installs(&left),
-        "the remedy for the document reinstalls the machine: {left}"
+        "`builder allow --document` reinstalls the machine: {left}"
     );
     Ok(())
 }

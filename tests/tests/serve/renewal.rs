@@ -237,8 +237,8 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Runs `firstboot update` on one node after another. The nodes that are updated first wait in the
-/// background until all members have their documents.
+/// Runs `firstboot update` on one node after another. After the update of a node, firstboot waits
+/// in the background until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
         ends(&update(host, words)?, 0, &["adopts its node document"], &[])?;

@@ -90,8 +90,8 @@ fn rebuild(ours: &Provisioning, host: &mut Host) -> Result<()> {
     wait_healthy(host, 3, START_TIMEOUT).map(drop)
 }
 
-/// Runs `firstboot update` on each node. The nodes that are updated first wait in the background
-/// until all members have their documents.
+/// Runs `firstboot update` on each node. After the update of a node, firstboot waits in the
+/// background until all members have their documents.
 fn roll(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         ends(&update(host, "")?, 0, &["already has the image"], &[])?;

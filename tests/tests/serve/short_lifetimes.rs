@@ -28,8 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// The interval at which the test reads the certificates of the ports. Every certificate is in use
 /// for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// The pause between two writes of one writer. The test lasts for minutes, and does not measure
-/// gaps between writes.
+/// The pause between two writes of one writer. The test lasts for minutes and sets no limit on the
+/// gaps between writes, so few writes are enough.
 const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";

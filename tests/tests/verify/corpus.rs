@@ -17,7 +17,7 @@ use crate::fixtures::{ours, snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// The number of flipped bits in each region.
+/// The number of cases for each region, each with one flipped bit.
 const FLIPS: usize = 8;
 /// `make test` covers one in this many cases, and `make test-all` covers every case.
 const SHARE: usize = 4;
@@ -89,7 +89,7 @@ fn cases(image: &Image) -> Vec<Case> {
     cases
 }
 
-/// Changes bits in each region of the file.
+/// Adds cases with one changed bit, for each region of the file.
 fn flips(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     let (leaves, branches): (Vec<Used>, Vec<Used>) = used.iter().partition(|page| page.leaf);
@@ -143,7 +143,7 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
     });
 }
 
-/// Makes several copies. In each copy, one bit within a range is changed.
+/// Adds several cases with one changed bit within a range.
 fn flip_bytes(
     image: &Image,
     cases: &mut Vec<Case>,
@@ -176,13 +176,13 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// Returns the range of a page's table. The range ends before the lengths of a leaf's last element,
-/// or before a branch's last element.
+/// Returns the range of a page's table, without the two lengths in the last element of a leaf, or
+/// without the whole last element of a branch.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
 
-/// Truncates the file, makes it longer, and changes its digest.
+/// Adds cases in which the file is truncated or extended, or its digest is changed.
 fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let sealed = image.sealed();
     let pages = image.0.len() / PAGE;

@@ -1,5 +1,5 @@
-//! Tests files that no etcd has sent as a snapshot: the file of a running etcd, copies of that
-//! file, and files that are longer than their contents.
+//! Tests files that no etcd has sent as a snapshot: the database file of a running etcd, copies of
+//! that file, and files that are longer than their contents.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -115,7 +115,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     let (code, answer) = ours(to, &["--skip-hash-check"])?;
     let number = |name: &str| answer[name].as_i64().unwrap_or_default();
     println!(
-        "copy {nth}: {code}, revision {} of {least} and more, {} entries",
+        "copy {nth}: exit code {code}, revision {}, expected {least} or later, {} entries",
         number("revision"),
         number("keys")
     );

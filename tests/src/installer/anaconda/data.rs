@@ -128,8 +128,8 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            // Commands that concern the installer itself, or hardware that the stand-in does not
-            // have.
+            // The other commands concern the installer itself, or hardware that the stand-in does
+            // not have.
             _ => {}
         }
         Ok(())

@@ -71,7 +71,7 @@ fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
                 out.extend(
                     first
                         .get(at..next)
-                        .context("changes out of order")?
+                        .context("the changes are not in ascending order")?
                         .iter()
                         .cloned(),
                 );
@@ -90,7 +90,7 @@ fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     out.extend(
         first
             .get(at..)
-            .context("changes out of order")?
+            .context("the changes are not in ascending order")?
             .iter()
             .cloned(),
     );

@@ -46,7 +46,7 @@ pub enum Effect {
         /// The target of the link.
         to: String,
     },
-    /// The lines that start with `server` in chrony.conf.
+    /// The hosts on the `server` lines in chrony.conf.
     Servers(Vec<String>),
     /// root's password.
     Root {
@@ -134,8 +134,8 @@ pub struct Volume {
     pub label: Option<String>,
     /// The device's options in fstab.
     pub options: Option<String>,
-    /// The names of the devices from which this device is made. For a partition, the name of its
-    /// disk.
+    /// The names of the devices from which this device is made. In place of a partition, the list
+    /// contains the name of its disk.
     pub on: Vec<String>,
 }
 
@@ -144,9 +144,9 @@ pub struct Volume {
 pub struct Plan {
     /// The partition table of each disk.
     pub labels: Vec<(String, &'static str)>,
-    /// The partitions, by mount point.
+    /// The partitions, sorted by mount point.
     pub partitions: Vec<Partition>,
-    /// The other devices, by name.
+    /// The other devices, sorted by name.
     pub volumes: Vec<Volume>,
     /// The boot loader, the disk from which it starts, and the kernel's arguments.
     pub boot_loader: Option<(&'static str, String, Vec<String>)>,
@@ -187,7 +187,7 @@ pub struct Selection {
     /// The packages that anaconda itself needs. If one of these is missing, the installation also
     /// ends.
     pub required: BTreeSet<String>,
-    /// Whether the group core is installed in addition to the selection.
+    /// Whether the group `core` is installed in addition to the selection.
     pub core: bool,
 }
 

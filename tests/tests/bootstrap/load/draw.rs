@@ -8,7 +8,7 @@ use fastrand::Rng;
 /// A round, in which a node is lost and returns.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// The index of the victim's node.
+    /// The index of the node that is lost, the victim.
     pub(crate) victim: usize,
     /// The way in which the victim goes down.
     pub(crate) outage: Outage,

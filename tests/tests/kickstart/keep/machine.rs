@@ -266,7 +266,7 @@ impl Machine {
         self.write(ROOT, path, &(before + text))
     }
 
-    /// Replaces the journal with a journal that has other events.
+    /// Inserts an event at the start of the journal, which is then a different journal.
     pub(super) fn rewrite_journal(&self) -> Result<()> {
         let before = self.read(ROOT, "var/lib/firstboot/journal")?;
         self.remove(ROOT, "var/lib/firstboot/journal")?;

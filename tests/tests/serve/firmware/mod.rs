@@ -223,7 +223,8 @@ fn uefi_ipxe_http() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&machine)
 }
 
-/// The machine runs only programs that Microsoft's and Debian's keys have signed.
+/// Tests a machine with Secure Boot, whose firmware runs only programs that are signed with a
+/// trusted key.
 fn secure_boot() -> Result<()> {
     let machine = Machine::new(Firmware::SecureBoot)?.loading(Loading::GrubHttp);
     Bed::new(built()?, &[])?.install_once(&machine)?;
@@ -335,7 +336,7 @@ fn window() -> Result<()> {
     let said = bed.server.output()?;
     ensure!(
         said.matches("receives the installer").count() == 1,
-        "the remedy for the document reinstalled the machine:\n{said}"
+        "`builder allow --document` reinstalled the machine:\n{said}"
     );
     Ok(())
 }

@@ -165,7 +165,8 @@ impl Bed {
     }
 }
 
-/// Makes a folder with a secret, a tree, a mirror of the tree, and the file with the board's token.
+/// Makes a folder that contains a secret, an installation tree, a mirror of that tree, and a file
+/// with the board's token. Returns their paths.
 fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
     let [secret, tree, mirror, token] =
         ["outside", "tree", "mirror", "token"].map(|name| folder.join(name));

@@ -1,5 +1,5 @@
-//! Writes hostile requests. Each request starts as a request that a machine would send, and is then
-//! changed.
+//! Writes hostile requests. Most of them start as a request that a machine could send, and many of
+//! these requests are then changed.
 
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ pub(super) enum Port {
 pub(super) struct Request {
     pub(super) bytes: Vec<u8>,
     pub(super) port: Port,
-    /// Whether the client closes its sending side immediately.
+    /// Whether the client closes its sending side immediately after the request.
     pub(super) is_cut: bool,
     /// Whether random bytes of the request were changed.
     pub(super) is_mutated: bool,
@@ -102,7 +102,7 @@ impl<'a> Generator<'a> {
         request
     }
 
-    /// Changes some bytes.
+    /// Changes, removes and inserts some bytes.
     fn mutate(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..self.rng.usize(1..5) {
             let at = self.rng.usize(0..=bytes.len());
@@ -273,7 +273,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Adds the headers that state the length of the body.
+    /// Adds the headers that state the length of the body, sometimes wrongly.
     fn framing(&mut self, head: &mut String, length: usize) {
         let stated = match self.rng.u8(0..90) {
             0 => "Content-Length: -1\r\n".to_owned(),

@@ -52,7 +52,7 @@ pub(super) const PIECES: [&str; 16] = [
     "\u{e9}",
     "%0d%0aX:%20y",
 ];
-/// Header lines that change the meaning of a request.
+/// Header lines that change the meaning of a request, or that are invalid.
 pub(super) const HEADERS: [&str; 24] = [
     "Range: bytes=0-9",
     "Range: bytes=5-",

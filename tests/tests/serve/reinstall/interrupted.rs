@@ -112,7 +112,8 @@ fn turn_of_an_absent_node(bed: &mut Machines) -> Result<()> {
     is_free(&bed.hosts[0])
 }
 
-/// Checks that a node waits for this reason, does not stop etcd, and gives up at its deadline.
+/// Checks that a node reports this reason while it waits, does not stop etcd, and gives up at its
+/// deadline.
 fn waits(host: &Host, id: &str) -> Result<()> {
     let ran = host.run(&["firstboot", "update", "--reinstall", "--deadline", "8"])?;
     let said = format!("{}{}", ran.stdout, ran.stderr);

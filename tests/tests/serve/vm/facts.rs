@@ -181,7 +181,8 @@ fn firewall(ours: &Provisioning, node: &Node) -> Result<()> {
     })
 }
 
-/// Checks whether a host with the address `from` can connect to a port of the node.
+/// Checks that a host with the address `from` can connect to a port of the node if `open` is true,
+/// and that it cannot connect if `open` is false.
 fn port_is_open(ours: &Provisioning, node: &Node, from: &str, port: u16, open: bool) -> Result<()> {
     let mut curl = ours.network.world().command("curl");
     curl.args(["--silent", "--verbose", "--max-time", "10"]);

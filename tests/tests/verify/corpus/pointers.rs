@@ -104,7 +104,7 @@ fn branch_pointers(image: &Image, branch: &Used, cases: &mut Vec<Case>) {
     }
 }
 
-/// Changes the root, the freelist and the high-water mark in the meta pages.
+/// Adds cases with a wrong root, freelist or high-water mark in the meta pages.
 fn meta_pointers(image: &Image, branch: &Used, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let (root, pages) = (16, 40);
@@ -130,7 +130,7 @@ fn meta_pointers(image: &Image, branch: &Used, leaf: Used, cases: &mut Vec<Case>
     }
 }
 
-/// Writes a freelist with these ids to a free page.
+/// Writes a freelist with these ids to a free page, and makes the meta pages point to it.
 fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     let at = home * PAGE;
     image.0[at..at + PAGE].fill(0);
@@ -144,8 +144,8 @@ fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     image.set_meta(FREELIST, home);
 }
 
-/// Writes a wrong freelist to a free page: the ids of the other free pages, with one id too many or
-/// too few.
+/// Adds cases with a wrong freelist in a free page: the ids of the other free pages, with one id
+/// too many or too few.
 fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let free = free_pages(image, &image.used());

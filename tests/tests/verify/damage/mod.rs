@@ -42,8 +42,8 @@ const SHARE: [usize; 2] = [144, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
 /// Cases that also occur in intact clusters and are not damage. Some of these clusters have, or
-/// had, no authentication. With the other contents, only an etcd of a different minor version does
-/// not start; `firstboot restore` checks the minor version.
+/// had, no authentication. With the contents of the other clusters, only an etcd of a different
+/// minor version does not start; `firstboot restore` checks the minor version.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",

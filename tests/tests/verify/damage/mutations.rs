@@ -1,5 +1,5 @@
-//! The mutations of the contents, which affect bits, whole keys or whole buckets. The mutations in
-//! [`super::semantic`] are invalid only for etcd.
+//! The mutations that change bits, whole keys or whole buckets without regard to their meaning.
+//! [`super::semantic`] contains the mutations that depend on the meaning of the contents to etcd.
 
 use super::base::base;
 use crate::contents::Contents;
@@ -106,7 +106,8 @@ impl Cases {
         }
     }
 
-    /// Removes keys, and empties, truncates, extends, overwrites and swaps their values.
+    /// Adds cases that remove a key, that empty, truncate, extend or overwrite a value, or that
+    /// swap two values.
     fn keys(&mut self) {
         let entries = Self::entries();
         for (bucket, key, value) in &entries {
@@ -147,7 +148,8 @@ impl Cases {
         }
     }
 
-    /// Removes and empties whole buckets, and adds keys and a bucket that etcd does not have.
+    /// Adds cases that remove or empty a bucket, or that add a key or a bucket that etcd does not
+    /// have.
     fn buckets(&mut self) {
         for name in base().0.keys() {
             self.add(format!("bucket {}: gone", shown(name)), |contents| {

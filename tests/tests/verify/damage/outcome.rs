@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tests::etcd::StandaloneEtcd;
 
-/// The result of using a snapshot with an etcd.
+/// How an etcd behaves with a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     /// etcd's own program does not restore the snapshot.
@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the reason why etcd does not keep working.
+    /// Returns the reason of a failure, or an empty string for the other outcomes.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::NotRestored(why) | Self::NotStarted(why) | Self::Fails(why) => why,
@@ -98,7 +98,8 @@ pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<
     Ok(Outcome::Lives(state))
 }
 
-/// Returns the line with the reason, because the last lines of etcd's output are a stack trace.
+/// Returns the first line that shows a reason. If etcd panics, the last lines of its output are a
+/// stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
