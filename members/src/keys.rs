@@ -274,8 +274,7 @@ impl KeyState<UpdateTurn> {
     /// member's own turn does not prevent the restart, because the member also restarts etcd when
     /// it updates itself.
     ///
-    /// # Errors
-    /// Returns the turn of another member, during which this member must not restart.
+    /// # Errors Returns the turn of another member, during which this member must not restart etcd.
     pub fn restart_condition(&self, node: &Label) -> Result<Vec<(&'static str, i64)>, &UpdateTurn> {
         match &self.value {
             Some(turn) if turn.node != *node => Err(turn),

@@ -348,8 +348,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Returns a fingerprint of the files that configure etcd and firstboot, and of firstboot's state,
-/// to show that a reboot rewrites none of these files.
+/// Returns a fingerprint of the files that configure the host's names, etcd and firstboot, and of
+/// firstboot's state, to show that a reboot rewrites none of these files.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

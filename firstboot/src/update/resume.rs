@@ -48,8 +48,8 @@ pub(super) fn resumption(
         // The update ordered this boot, so the boot does not count.
         UpdatePhase::Rebooting => enter(UpdatePhase::CheckingHealth, false),
         UpdatePhase::RebootingReverted => enter(UpdatePhase::Recovering, false),
-        // Do not roll back an image that has passed its health check: the node may no longer have
-        // the turn, and other members may already run this image.
+        // Do not revert an image that has passed its health check: the node may no longer have the
+        // turn, and other members may already run this image.
         UpdatePhase::CheckingHealth if passed => enter(UpdatePhase::CheckingHealth, false),
         UpdatePhase::CheckingHealth if boots + 1 < BOOTS => enter(UpdatePhase::CheckingHealth, true),
         UpdatePhase::CheckingHealth => Resumption::Revert {

@@ -1,4 +1,4 @@
-//! Releases a turn that this node took before it received a new disk.
+//! Releases a turn that this node took before it was installed again.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Releases a turn that this node took when it had its previous disk. If the node still has this
-/// turn, the node was reinstalled during an update, and its new image is complete. If etcd does not
+/// Releases a turn that this node took before its installation. If the node still has this turn,
+/// the node was reinstalled during an update, and its new image is complete. If etcd does not
 /// answer, the function tries again for five minutes, because no member starts an update until the
 /// turn is released. If all attempts fail, the function only logs the failure, because the operator
 /// can release the turn.
@@ -60,7 +60,7 @@ fn try_release_turn(identity: &Identity) -> Result<()> {
     })
 }
 
-/// Returns whether this node took the turn when it had another disk.
+/// Returns whether this node took the turn before its installation.
 pub(super) fn is_of_previous_disk(
     turn: &KeyState<UpdateTurn>,
     node: &Label,

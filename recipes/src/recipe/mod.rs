@@ -181,7 +181,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// The default date, 2000-01-01. The clock of every node shows a later date, so tar does not warn
+/// The default date, 2000-01-01. A node's clock normally shows a later date, so tar does not warn
 /// about files from the future.
 const DEFAULT_DATE: u64 = 946_684_800;
 

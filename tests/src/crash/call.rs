@@ -139,7 +139,7 @@ impl Process {
         name("tell", format!("{to} {key}"))
     }
 
-    /// Returns the file or folder behind a descriptor if it is persistent.
+    /// Returns the path of the file or folder behind a descriptor, or `None` for a kernel object.
     fn file(&self, fd: i32) -> Option<String> {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
         lasting(target.to_str()?)
