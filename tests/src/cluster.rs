@@ -85,7 +85,7 @@ impl Provisioning {
         Ok(provisioning)
     }
 
-    /// Returns the folder with the builder's output: `image/` and `nodes/`.
+    /// Returns the folder with the builder's output, such as `image/` and `nodes/`.
     pub fn out(&self) -> PathBuf {
         self.folder.join("out")
     }
@@ -218,7 +218,7 @@ impl Provisioning {
         self.run_installer(&host.root(), host)
     }
 
-    /// Runs the kickstart's scripts on a machine with these disks, and returns the result.
+    /// Runs the kickstart's scripts on a machine with this hardware, and returns the result.
     pub fn try_install_on(&self, host: &Host, hardware: Hardware) -> Result<Installation> {
         self.installer(&host.root(), host)?.hardware(hardware).run()
     }
@@ -236,9 +236,9 @@ impl Provisioning {
         Ok(installer)
     }
 
-    /// Installs a machine. In a suite, only the first installation of a new machine from an image
-    /// is carried out. All other new machines with the same image use the disk of this installation
-    /// as a layer.
+    /// Installs a machine. In a suite, only the first new machine is actually installed from an
+    /// image. All other new machines with the same image use the disk of the first machine as a
+    /// layer.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {

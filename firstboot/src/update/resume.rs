@@ -9,7 +9,7 @@ const BOOTS: u32 = 2;
 /// The way in which the updater continues after an interruption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
-    /// Continue with the phase on the disk.
+    /// Continue with the phase that is stored on the disk.
     Continue,
     /// Continue with this phase. If `counts` is set, this boot counts as a boot in which the image
     /// did not pass its health check.

@@ -44,8 +44,7 @@ fn try_release_turn(identity: &Identity) -> Result<()> {
         let update_keys = UpdateKeys::read(&client, 0).await?;
         // A node stores an order before it takes the turn, and deletes the order after it has
         // released the turn. Read the turn before the order. Otherwise, a new order could take the
-        // turn between the two reads, and this turn would seem to be from the time of the previous
-        // disk.
+        // turn between the two reads, and this turn would seem to precede the installation.
         let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
         if is_of_previous_disk(&update_keys.turn, node, has_order)
             && let Some(transaction) = update_keys.release_transaction(node, 0, None)?

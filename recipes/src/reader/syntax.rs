@@ -9,8 +9,8 @@ use crate::diagnostic::Diagnostic;
 /// The maximum number of mistakes to report. A longer list would not help the user.
 const MAX_MISTAKES: usize = 20;
 
-/// Returns the findings for the parser's errors. There is one finding for each line, because a
-/// second error on a line is usually a consequence of the first.
+/// Returns the findings for the parser's errors. There is at most one finding for each line,
+/// because a second error on a line is usually a consequence of the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();

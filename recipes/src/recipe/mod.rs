@@ -80,7 +80,8 @@ pub struct RecipeReport {
     pub findings: Vec<Diagnostic>,
 }
 
-/// Reads a recipe, and reports all its mistakes together.
+/// Reads a recipe, and reports all its mistakes together. If there are syntax errors, reports only
+/// the syntax errors.
 pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
@@ -91,7 +92,7 @@ pub fn read(text: &str) -> RecipeReport {
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
-    // A syntax error can split sections, so further findings would be misleading.
+    // A syntax error can split sections, so further findings could be misleading.
     let recipe = if errors.is_empty() {
         read_sections(&Table::root(document.get_ref(), &findings))
     } else {

@@ -35,7 +35,7 @@ for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; don
 struct Measurement {
     /// The times from power-on until the node is a voter.
     whole: Vec<Duration>,
-    /// The time during which the cluster had only two voters.
+    /// The times during which the cluster had only two voters.
     window: Vec<Duration>,
     /// The longest time without an acknowledged write, from power-on to voter.
     gap: Vec<Duration>,

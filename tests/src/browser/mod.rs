@@ -214,7 +214,7 @@ impl Browser {
         self.ask(Method::POST, "/goog/cdp/execute", &body)
     }
 
-    /// Sends a command of WebDriver, and returns its value.
+    /// Sends a WebDriver command, and returns the value in the answer.
     fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}{path}", self.session);
         let request = self.http.request(method, &url).body(body.to_string());

@@ -99,8 +99,8 @@ impl Bed {
         Self::new(tracer, roll)?.switched_on()
     }
 
-    /// Makes the hosts on disks that lose all unflushed data. etcd's volume keeps directory
-    /// operations in order, as XFS does, because etcd relies on that order. The disk with
+    /// Makes the hosts on disks that lose unflushed data in a power cut. etcd's volume keeps
+    /// directory operations in order, as XFS does, because etcd relies on that order. The disk with
     /// firstboot's own files does not keep the order.
     pub fn lossy(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         let mut bed = Self::new(tracer, roll)?;
@@ -315,7 +315,7 @@ impl Bed {
         Client::new(&self.provisioning)
     }
 
-    /// Returns the last lines of firstboot's journal on each host.
+    /// Returns the last lines that firstboot wrote to the systemd journal on each host.
     pub fn journals(&self) -> String {
         let tails = self
             .hosts

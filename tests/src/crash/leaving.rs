@@ -1,5 +1,5 @@
-//! The scenario of `firstboot leave`. If the command is interrupted, only an operator runs it
-//! again.
+//! The scenario of `firstboot leave`. No program repeats the command after an interruption, so the
+//! scenario repeats it as an operator would.
 
 use std::thread::sleep;
 use std::time::Duration;
