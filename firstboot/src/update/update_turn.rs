@@ -28,7 +28,7 @@ pub(crate) fn release_turn_of_previous_disk(identity: &Identity) {
     let begun = Instant::now();
     while let Err(error) = try_release_turn(identity) {
         say(format!(
-            "cannot release the turn that this node may have had before it received a new disk: {error:#}"
+            "cannot release the turn that this node may have had before it was installed again: {error:#}"
         ));
         if begun.elapsed() > RELEASE_TIMEOUT {
             return;
@@ -51,7 +51,7 @@ fn try_release_turn(identity: &Identity) -> Result<()> {
             && transaction.execute(&client).await?
         {
             say(
-                "this node had the turn to update itself before it received a new disk; releasing \
+                "this node had the turn to update itself before it was installed again; releasing \
                  the turn",
             );
         }

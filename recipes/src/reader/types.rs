@@ -47,11 +47,11 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
         DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
         DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
         DeValue::Table(_) if expected.contains("[[") => Some(format!(
-            "write [[{key}]], with double brackets, for each entry"
+            "write [[{key}]], in double brackets, for each entry"
         )),
-        DeValue::Array(_) if expected == "a table" => Some(format!(
-            "write [{key}], with single brackets, and only once"
-        )),
+        DeValue::Array(_) if expected == "a table" => {
+            Some(format!("write [{key}], in single brackets, only once"))
+        }
         DeValue::Table(inner) if expected.contains("whole number") => {
             let inner = inner.keys().next()?.get_ref();
             Some(format!(
