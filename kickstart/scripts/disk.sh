@@ -100,7 +100,7 @@ append+=' rootflags={{ tuning.root_mount_options }}'
 {% if install.console %}
 append+=' console=tty0 console={{ install.console }}'
 {% endif %}
-# The labels match fstab and are the same on every node. There is no LVM, so there is no layer between etcd's fsync and the disk.
+# The labels match fstab and are the same on every node. There is no LVM, so no device-mapper layer delays etcd's fsync.
 {
     echo "ignoredisk --only-use=$disk"
 {% if install.keep %}
@@ -124,6 +124,6 @@ append+=' console=tty0 console={{ install.console }}'
     fi
 {% endif %}
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # There is no swap, because a member whose pages are on the disk misses heartbeats and loses its leadership. If memory runs out, it is
+    # There is no swap, because a member whose pages are on the disk can miss heartbeats and lose its leadership. If memory runs out, it is
     # better that the kernel kills the member and systemd restarts it.
 } > /tmp/disk.ks

@@ -17,7 +17,7 @@ answers() { # NAME DIGEST URL...: sets `mirror`
             mirror=$candidate
             return
         done
-        say "no server of $name answers (round $round of 5): $*"
+        say "no usable server of $name (round $round of 5): $*"
         sleep "$((round * ${ETCD_IMAGE_PAUSE:-5}))"
     done
     fail "$name is not available from $*"

@@ -1,4 +1,4 @@
-# Writes to the log and to every console.
+# Writes a message to the log, and to the console, tty1 and ttyS0 if they exist.
 say() {
     local console
     echo "etcd-image: $*"

@@ -1,5 +1,6 @@
 //! Compares the data of all healthy voters. The comparison uses etcd's own hash over all keys and
-//! their history, at one revision. etcd itself compares the hashes only with some settings.
+//! their history, at one revision. etcd itself compares the hashes only if certain checks are
+//! enabled.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
 //! holds the lock that a commit needs). For 0.5 GiB, the computation took 1.3 s, and a client's

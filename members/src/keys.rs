@@ -1,7 +1,7 @@
-//! The keys in etcd through which the nodes of a cluster coordinate.
-//! The restart lock is for a restart of etcd during a rotation of the CA, and the turn is for an
-//! update of the image. An update and a restart exclude each other, so that they do not stop two
-//! members at the same time.
+//! The keys in etcd through which the nodes of a cluster coordinate. The restart lock is for a
+//! restart of etcd during a rotation of the CA, and the turn is for an update of the image. An
+//! update and such a restart exclude each other, so that they do not stop two members at the same
+//! time.
 
 use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
@@ -274,8 +274,7 @@ impl KeyState<UpdateTurn> {
     /// member's own turn does not prevent the restart, because the member also restarts etcd when
     /// it updates itself.
     ///
-    /// # Errors
-    /// Returns the turn of another member, during which this member must not restart.
+    /// # Errors Returns the turn of another member, during which this member must not restart etcd.
     pub fn restart_condition(&self, node: &Label) -> Result<Vec<(&'static str, i64)>, &UpdateTurn> {
         match &self.value {
             Some(turn) if turn.node != *node => Err(turn),

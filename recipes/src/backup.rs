@@ -114,7 +114,7 @@ impl FromStr for Destination {
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // The following rules for bucket names are Amazon's. Other stores also follow these rules.
+        // The following rules for bucket names are Amazon's. Other stores have similar rules.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()

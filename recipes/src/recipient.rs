@@ -32,7 +32,7 @@ pub enum RecipientError {
     )]
     Syntax,
     /// The checksum is wrong, for example because a character is mistyped.
-    #[error("its checksum is wrong: a character is mistyped or missing")]
+    #[error("its checksum is wrong: at least one character is mistyped")]
     Checksum,
 }
 

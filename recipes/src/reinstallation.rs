@@ -17,7 +17,7 @@ pub const REQUEST_FIELD: &str = "request";
 /// only the node knows the digest, so the digest proves that the node sent the request.
 pub const DOCUMENT_FIELD: &str = "document";
 
-/// The form field with the digest of the image that the node expects.
+/// The form field with the digest of the image that the node expects the server to install.
 pub const IMAGE_FIELD: &str = "image";
 
 /// What the node asks the server to do.

@@ -224,7 +224,7 @@ pub struct KnownFault {
     pub what: &'static str,
 }
 
-/// All known faults that lose data or make the data of members differ, each with its minor version
+/// The known faults that lose data or make the data of members differ, each with its minor version
 /// and the patch that fixes the fault (etcd's changelogs for 3.4 to 3.7).
 const FAULTS: [(u64, KnownFault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, KnownFault) {
@@ -259,7 +259,7 @@ const FAULTS: [(u64, KnownFault); 10] = {
     ]
 };
 
-/// Returns the known faults of a release that damage data, in the order of the patches that fix the
+/// Returns the known faults that damage data in a release, in the order of the patches that fix the
 /// faults.
 pub fn faults(version: EtcdVersion) -> Vec<KnownFault> {
     let of = FAULTS

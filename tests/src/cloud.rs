@@ -119,7 +119,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn accept(listener: &TcpListener, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
         match listener.accept() {
-            // Errors are ignored, because the client decides how a connection ends.
+            // Errors are ignored, because a client may close its connection at any time.
             Ok((connection, _)) => drop(serve(&connection, shared)),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -183,8 +183,8 @@ fn openstack(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Answers as AWS's page "Use the Instance Metadata Service" describes: the rules for tokens, and
-/// the meaning of the statuses 400, 401 and 403.
+/// Answers as AWS's page "Use the Instance Metadata Service" describes. The page defines the rules
+/// for tokens and the meaning of the statuses 400, 401 and 403.
 fn ec2(state: &mut State, request: &Request) -> Answer {
     if state.is_off || request.header("x-forwarded-for").is_some() {
         return refuse(403);

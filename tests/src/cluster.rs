@@ -85,7 +85,7 @@ impl Provisioning {
         Ok(provisioning)
     }
 
-    /// Returns the folder with the builder's output: `image/` and `nodes/`.
+    /// Returns the folder with the builder's output, such as `image/` and `nodes/`.
     pub fn out(&self) -> PathBuf {
         self.folder.join("out")
     }
@@ -218,7 +218,7 @@ impl Provisioning {
         self.run_installer(&host.root(), host)
     }
 
-    /// Runs the kickstart's scripts on a machine with these disks, and returns the result.
+    /// Runs the kickstart's scripts on a machine with this hardware, and returns the result.
     pub fn try_install_on(&self, host: &Host, hardware: Hardware) -> Result<Installation> {
         self.installer(&host.root(), host)?.hardware(hardware).run()
     }
@@ -236,9 +236,9 @@ impl Provisioning {
         Ok(installer)
     }
 
-    /// Installs a machine. In a suite, only the first installation of a new machine from an image
-    /// is carried out. All other new machines with the same image use the disk of this installation
-    /// as a layer.
+    /// Installs a machine. In a suite, only the first new machine is actually installed from an
+    /// image. All other new machines with the same image use the disk of the first machine as a
+    /// layer.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("cannot install {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
@@ -348,8 +348,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Returns a fingerprint of the files that configure etcd and firstboot, and of firstboot's state,
-/// to show that a reboot rewrites none of these files.
+/// Returns a fingerprint of the files that configure the host's names, etcd and firstboot, and of
+/// firstboot's state, to show that a reboot rewrites none of these files.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

@@ -66,7 +66,8 @@ struct Rules {
     waits_to_revert: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,
-    /// Whether a node withdraws its request for a reinstallation if the server did not install it.
+    /// Whether a node withdraws its request for a reinstallation if the server did not install the
+    /// machine.
     withdraws: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Finds members that cannot connect to this member's peer port, for example because of the
-//! firewall in a new image. etcd does not report this fault, because this member can still send
-//! messages over the connections that it opened itself.
+//! firewall in a new image. etcd does not report this fault, because the members can still exchange
+//! messages over the connections that this member opened itself.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -19,9 +19,9 @@ const ESTABLISHED: &str = "01";
 /// The time limit for a member's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns a running member that has no connection to this member's peer port, if there is one. A
-/// running etcd always keeps connections to the peer ports of all other members (etcd's rafthttp,
-/// streamReader).
+/// Returns a running member that has no connection to this member's peer port, or `None` if there
+/// is no such member. A running etcd keeps connections to the peer ports of all other members that
+/// it can reach (etcd's rafthttp, streamReader).
 pub(super) async fn missing<'a>(
     cluster: &'a ClusterDocument,
     node: &Label,

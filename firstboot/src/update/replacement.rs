@@ -25,7 +25,7 @@ pub(super) struct Replacer {
 }
 
 impl Replacer {
-    /// Returns the folders of this node.
+    /// Returns the replacer for this node's files.
     pub(super) fn of_node() -> Self {
         Self {
             root: PathBuf::from("/"),
@@ -258,7 +258,7 @@ mod tests {
         ("usr/c", "new c"),
     ];
 
-    /// Creates a node with the old image. The base system already has a file that the next image
+    /// Creates a node with the old image. The base system already has a file that the new image
     /// adds.
     fn node(folder: &Path) -> (Replacer, PathBuf) {
         let replacer = Replacer {

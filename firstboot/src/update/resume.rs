@@ -9,7 +9,7 @@ const BOOTS: u32 = 2;
 /// The way in which the updater continues after an interruption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resumption {
-    /// Continue with the phase on the disk.
+    /// Continue with the phase that is stored on the disk.
     Continue,
     /// Continue with this phase. If `counts` is set, this boot counts as a boot in which the image
     /// did not pass its health check.
@@ -48,8 +48,8 @@ pub(super) fn resumption(
         // The update ordered this boot, so the boot does not count.
         UpdatePhase::Rebooting => enter(UpdatePhase::CheckingHealth, false),
         UpdatePhase::RebootingReverted => enter(UpdatePhase::Recovering, false),
-        // Do not roll back an image that has passed its health check: the node may no longer have
-        // the turn, and other members may already run this image.
+        // Do not revert an image that has passed its health check: the node may no longer have the
+        // turn, and other members may already run this image.
         UpdatePhase::CheckingHealth if passed => enter(UpdatePhase::CheckingHealth, false),
         UpdatePhase::CheckingHealth if boots + 1 < BOOTS => enter(UpdatePhase::CheckingHealth, true),
         UpdatePhase::CheckingHealth => Resumption::Revert {

@@ -311,8 +311,7 @@ fn verify(
     Ok(state)
 }
 
-/// Refuses files that the file list does not list. With `flush`, makes all files and folders
-/// durable.
+/// Refuses files that are not in `listed`. With `flush`, makes all files and folders durable.
 fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name

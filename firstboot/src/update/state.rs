@@ -108,7 +108,7 @@ pub(super) enum UpdatePhase {
 impl UpdatePhase {
     /// Returns true if other programs must not stop etcd in this phase. In such a phase, the files
     /// may belong to two images, or the image has not passed its health check. In the other phases,
-    /// the updater does not roll back an image if etcd is down.
+    /// the updater does not revert an image if etcd is down.
     pub(super) const fn needs_etcd(self) -> bool {
         match self {
             Self::Replacing

@@ -195,7 +195,7 @@ impl Local {
             match last.end {
                 UpdateResult::Reverted if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
-                        "this node rolled the image {} back on {}: {}",
+                        "this node reverted the image {} on {}: {}",
                         last.serial,
                         rfc3339(last.at),
                         last.why

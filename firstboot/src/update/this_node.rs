@@ -96,7 +96,8 @@ impl ThisNode {
         })
     }
 
-    /// Returns the node's identity, with the certificates that the node must use now (`tls`).
+    /// Returns the node's identity, whose field `tls` contains the certificates that the node must
+    /// use now.
     pub(super) fn identity(&self) -> Result<Identity> {
         let own = OwnKeys::read()?;
         let document_tls = own.complete(&self.document.tls);

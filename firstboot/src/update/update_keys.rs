@@ -153,8 +153,8 @@ pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
         .map(drop)
 }
 
-/// Writes a key through this member. A quorum has acknowledged the write when this function
-/// returns.
+/// Writes a key through this member. When this function returns `Ok`, a quorum has acknowledged the
+/// write.
 pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) -> Result<()> {
     client
         .transact(

@@ -42,7 +42,7 @@ const SOAK_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time limit for the member to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
 
-/// Executes the order on the disk until the order has ended.
+/// Executes the order that is stored on the disk until the order has ended.
 pub(super) fn run() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = UpdateState::read()? else {
@@ -346,7 +346,7 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. With `patience`,
-/// returns the reason if the member fails or takes longer than this time.
+/// returns the reason if the member fails, or if this wait takes longer than `patience`.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,

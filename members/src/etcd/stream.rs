@@ -52,7 +52,7 @@ impl Client {
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
             Err(_) => bail!(
-                "the member did not start to send within {} s",
+                "the member did not start to send the snapshot within {} s",
                 patience.as_secs()
             ),
         }

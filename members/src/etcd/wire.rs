@@ -341,7 +341,7 @@ pub(crate) struct WatchResponse {
     pub(crate) events: Vec<WatchEvent>,
 }
 
-/// A change of a key. The fields of this message are omitted, because the project only needs to
+/// A change to a key. The fields of this message are omitted, because the project only needs to
 /// know that a key has changed.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct WatchEvent {}

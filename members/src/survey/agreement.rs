@@ -1,5 +1,5 @@
-//! Checks whether the members agree. Each member has its own copy of the member list, and the
-//! versions of etcd on all members must be compatible.
+//! Checks whether the members agree on the member list, of which each member has its own copy, and
+//! whether the versions of etcd on all members are compatible.
 
 use std::collections::BTreeSet;
 

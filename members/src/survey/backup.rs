@@ -18,8 +18,8 @@ pub struct Backup {
     /// answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
-    /// Whether no snapshot is recorded for the current slot, although half of its period has
-    /// passed.
+    /// Whether no snapshot is recorded for the current slot, although half of the schedule's period
+    /// has passed.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,

@@ -10,8 +10,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::timestamp::date;
 
 const DAY: u64 = 86400;
-/// The number of days before the expiry at which the warning appears. By default, the builder
-/// renews certificates 90 days before they expire.
+/// The number of days before the expiry at which the warning appears. By default, a build renews
+/// the certificates that expire within 90 days.
 const WARNING_DAYS: u64 = 30;
 /// The warning appears only if less than one sixth of the lifetime is left. A node that enrols
 /// renews its certificates when a third of the lifetime is left.

@@ -9,7 +9,7 @@ use crate::keys::{ImageCheck, KeyState, image_check_key};
 use crate::reason::ReasonId;
 use crate::timestamp::{duration, now};
 
-/// The age after which a result is too old. A node records a result at least every hour.
+/// The age after which a result is too old. A node records a result about once an hour.
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
 /// Adds the newest image check of each member to the member's row, and the check's fault to the

@@ -33,8 +33,8 @@ pub struct Row {
     /// The expiry time of the certificate that the member presents to its clients.
     pub certificate_until: Option<String>,
     pub certificate_days_left: Option<i64>,
-    /// The expiry time of the certificate that the member presents to its peers. The value is also
-    /// `None` if this machine cannot reach the member's peer port.
+    /// The expiry time of the certificate that the member presents to its peers. The value is
+    /// `None` if the member did not answer, or if this machine cannot reach the member's peer port.
     pub peer_certificate_until: Option<String>,
     pub peer_certificate_days_left: Option<i64>,
     /// Whether the cluster's member list contains the member. The value is true for the recipe's

@@ -9,8 +9,8 @@ use crate::diagnostic::Diagnostic;
 /// The maximum number of mistakes to report. A longer list would not help the user.
 const MAX_MISTAKES: usize = 20;
 
-/// Returns the findings for the parser's errors. There is one finding for each line, because a
-/// second error on a line is usually a consequence of the first.
+/// Returns the findings for the parser's errors. There is at most one finding for each line,
+/// because a second error on a line is usually a consequence of the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();
@@ -21,7 +21,7 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
             continue;
         }
         if out.len() == MAX_MISTAKES {
-            let rest = format!("the file has more than {MAX_MISTAKES} mistakes of this kind");
+            let rest = format!("the file has more than {MAX_MISTAKES} syntax errors");
             out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
             break;
         }
@@ -167,7 +167,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
     }
     let quotes = value.matches('"').count();
     if value.starts_with('"') && quotes == 1 {
-        return Diagnostic::error(line.place(value), "the quotation mark is not closed")
+        return Diagnostic::error(line.place(value), "the string is not closed")
             .help("end the string with \"");
     }
     // The wrong value may be one of several values on the line.
@@ -283,7 +283,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the position in the file of a part of this line.
+    /// Returns the position, within the file, of a part of this line.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()

@@ -47,10 +47,10 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
         DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
         DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
         DeValue::Table(_) if expected.contains("[[") => Some(format!(
-            "write [[{key}]], with two brackets, for each entry"
+            "write [[{key}]], in double brackets, for each entry"
         )),
         DeValue::Array(_) if expected == "a table" => {
-            Some(format!("write [{key}], with one bracket, and only once"))
+            Some(format!("write [{key}], in single brackets, only once"))
         }
         DeValue::Table(inner) if expected.contains("whole number") => {
             let inner = inner.keys().next()?.get_ref();

@@ -134,7 +134,7 @@ fn read_quota(table: &Table<'_>) -> Option<u64> {
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),
-                "etcd is not tested with more than 8 GiB of data",
+                "etcd recommends a quota of at most 8 GiB",
             ));
         }
         if at.value.0 < 16 << 20 {

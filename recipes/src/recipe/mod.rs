@@ -80,7 +80,8 @@ pub struct RecipeReport {
     pub findings: Vec<Diagnostic>,
 }
 
-/// Reads a recipe, and reports all its mistakes together.
+/// Reads a recipe, and reports all its mistakes together. If there are syntax errors, reports only
+/// the syntax errors.
 pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
@@ -91,7 +92,7 @@ pub fn read(text: &str) -> RecipeReport {
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
-    // A syntax error can split sections, so further findings would be misleading.
+    // A syntax error can split sections, so further findings could be misleading.
     let recipe = if errors.is_empty() {
         read_sections(&Table::root(document.get_ref(), &findings))
     } else {
@@ -181,7 +182,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// The default date, 2000-01-01. The clock of every node shows a later date, so tar does not warn
+/// The default date, 2000-01-01. A node's clock normally shows a later date, so tar does not warn
 /// about files from the future.
 const DEFAULT_DATE: u64 = 946_684_800;
 

@@ -20,7 +20,7 @@ pub struct Time {
 pub struct Tuning {
     /// The profile on which the settings are based.
     pub profile: Profile,
-    /// The recipe's own keys, which override the keys of the profile.
+    /// The recipe's own sysctl keys, which override the keys of the profile.
     pub sysctl: Vec<(Word, String)>,
 }
 

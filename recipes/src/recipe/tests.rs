@@ -1,4 +1,4 @@
-//! Tests that each mistake in a recipe is reported, with the text of its finding.
+//! Tests that mistakes in a recipe are reported, each with the text of its finding.
 
 mod accepted;
 mod backup;
@@ -21,7 +21,7 @@ fn said(text: &str) -> Vec<String> {
             finding.message, finding.label
         )
     };
-    // A separate test covers a recipe without a key.
+    // A separate test covers a recipe without an SSH key.
     read(text)
         .findings
         .iter()

@@ -120,8 +120,8 @@ fn check_authority(
     }
 }
 
-/// Checks the keys that concern renewal. Only a node that enrols renews its own certificates, at a
-/// time that the node chooses.
+/// Checks the settings that concern renewal. Only a node that enrols renews its own certificates,
+/// at a time that the node chooses.
 fn check_renewal(table: &Table<'_>, minutes: Option<&Located<i64>>, enrols: bool) {
     if let Some(at) = minutes {
         if table.place("certificate-days").is_some() {

@@ -64,7 +64,7 @@ pub struct Row {
     pub name: String,
     /// The duration of each run.
     pub times: Vec<Duration>,
-    /// The number of bytes that the run produced, if this number is measured.
+    /// The number of bytes that a run reads or produces, if this number is measured.
     pub bytes: Option<u64>,
 }
 

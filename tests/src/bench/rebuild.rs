@@ -35,7 +35,7 @@ for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; don
 struct Measurement {
     /// The times from power-on until the node is a voter.
     whole: Vec<Duration>,
-    /// The time during which the cluster had only two voters.
+    /// The times during which the cluster had only two voters.
     window: Vec<Duration>,
     /// The longest time without an acknowledged write, from power-on to voter.
     gap: Vec<Duration>,
@@ -95,7 +95,7 @@ pub fn run(runs: usize) -> Result<String> {
             theirs.window
         ),
         compare(
-            "longest gap for all writers meanwhile",
+            "the longest time without an acknowledged write",
             ours.gap,
             theirs.gap
         ),
@@ -120,9 +120,9 @@ fn once(
     } else {
         provisioning.give_document(lost, lost.name())?;
     }
-    // The two remaining members have elected their leader by now. For five seconds after an
-    // election, etcd considers a cluster unhealthy (server.go, HealthInterval), which would distort
-    // the comparison.
+    // The two remaining members have elected their leader by now. etcd adds a member only after all
+    // voters have been connected for five seconds (server.go, HealthInterval). Wait here, because
+    // this interval would distort the comparison.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];

@@ -43,7 +43,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Returns the peak memory of a process and its children, in MiB.
+/// Returns the sum of the peak memory of a process and of each of its children, in MiB.
 pub(super) fn peak_mib(pid: u32) -> Result<u64> {
     let mut kib = 0;
     for pid in std::iter::once(pid).chain(children(pid)) {

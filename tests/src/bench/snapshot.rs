@@ -1,5 +1,5 @@
 //! Compares `firstboot snapshot`, which checks the whole snapshot, with `etcdctl snapshot save`,
-//! which checks nothing.
+//! which checks only the length.
 
 use std::process::Command;
 use std::time::Duration;

@@ -87,7 +87,7 @@ pub fn run(runs: usize) -> Result<String> {
         "{}\n{}\n{runs} runs of each, alternating\nfirstboot update --check with nothing new: {:.1} ms of CPU\n",
         compare("an etcd patch on three nodes", ours.whole, theirs.whole),
         compare(
-            "longest gap for all writers meanwhile",
+            "the longest time without an acknowledged write",
             ours.gap,
             theirs.gap
         ),

@@ -109,7 +109,7 @@ const PARTS: [Part; 16] = [
     },
     Part {
         name: "wal",
-        what: "the guide's allocsize under a write-ahead log",
+        what: "the effect of the guide's allocsize on a write-ahead log",
         runs: 5,
         run: bench::wal::run,
     },

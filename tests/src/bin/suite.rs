@@ -1,5 +1,5 @@
-//! Runs every test; see [`tests::suite`]. Reads the output of
-//! `cargo test --no-run --message-format=json`.
+//! Runs every test; see [`tests::suite`]. Reads the output of `cargo test --no-run
+//! --message-format=json` from standard input.
 
 use std::io::read_to_string;
 use std::process::ExitCode;

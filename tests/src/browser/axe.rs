@@ -12,7 +12,7 @@ use super::Browser;
 use crate::{cache, etcd, process};
 
 const VERSION: &str = "4.14.1";
-/// The digest of the package, which the registry also states.
+/// The SHA-256 digest of the package.
 const SHA256: &str = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745";
 /// The name of the script in the package.
 const SCRIPT: &str = "axe.min.js";

@@ -28,7 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_RELOADS: u32 = 2;
 /// The height of a screen, in CSS pixels.
 const HEIGHT: u32 = 900;
-/// The options that let Chromium run as root, and stop it from sending requests of its own.
+/// The options with which Chromium runs as root, without a screen or a GPU, and sends no requests
+/// of its own.
 const OPTIONS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -213,7 +214,7 @@ impl Browser {
         self.ask(Method::POST, "/goog/cdp/execute", &body)
     }
 
-    /// Sends a command of WebDriver, and returns its value.
+    /// Sends a WebDriver command, and returns the value in the answer.
     fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}{path}", self.session);
         let request = self.http.request(method, &url).body(body.to_string());

@@ -20,7 +20,8 @@ use crate::cluster::Provisioning;
 use crate::programs;
 
 /// The time limit for a member's answer. An election takes one to two seconds. A client that waits
-/// much longer for a dead member loses more time than a query to another member would take.
+/// much longer than that for a dead member loses more time than a query to another member would
+/// take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;

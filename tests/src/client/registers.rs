@@ -41,7 +41,7 @@ struct Shared {
     client: Client,
     prefix: String,
     begun: Instant,
-    /// The number of operations started so far, which determines the key.
+    /// The number of operations started so far, which determines the key of the next operation.
     count: AtomicU64,
     /// The most recently assigned value. No value is assigned twice.
     values: AtomicU64,
@@ -87,8 +87,8 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The value of the key that this client has read or written last. If a compare-and-set
-        // expected any other value, it would almost always fail.
+        // The current key, and the value that this client has read or written there last. If a
+        // compare-and-set expected any other value, it would almost always fail.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {

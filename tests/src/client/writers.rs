@@ -35,7 +35,7 @@ struct Acknowledged {
 /// The acknowledged writes.
 #[derive(Debug)]
 pub struct Written {
-    /// The acknowledged writes, in the order in which each writer wrote them.
+    /// The acknowledged writes of each writer, in the order of the writes.
     writers: Vec<Vec<Acknowledged>>,
     /// The number of writes that were not acknowledged. The cluster may have applied some of these
     /// writes.

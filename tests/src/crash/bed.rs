@@ -23,7 +23,8 @@ use crate::host::{Host, POLL_INTERVAL};
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
-/// The time limit for any step. No test measures the duration of a step.
+/// The time limit for any step. The limit is generous, because no test measures the duration of a
+/// step.
 pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Resets a host to the state right after its installation.
@@ -34,7 +35,7 @@ find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
 tar -C / -xpf /crash/installed.tar";
 
-/// The paths on a host that firstboot writes to.
+/// The paths on a host that firstboot writes to and that `installed.tar` contains.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
 /// Three hosts of one cluster, with the orders for their tracers.
@@ -98,8 +99,8 @@ impl Bed {
         Self::new(tracer, roll)?.switched_on()
     }
 
-    /// Makes the hosts on disks that lose all unflushed data. etcd's volume keeps directory
-    /// operations in order, as XFS does, because etcd relies on that order. The disk with
+    /// Makes the hosts on disks that lose unflushed data in a power cut. etcd's volume keeps
+    /// directory operations in order, as XFS does, because etcd relies on that order. The disk with
     /// firstboot's own files does not keep the order.
     pub fn lossy(tracer: &Path, roll: UpdateKind) -> Result<Self> {
         let mut bed = Self::new(tracer, roll)?;
@@ -302,7 +303,7 @@ impl Bed {
             }
             ensure!(
                 Instant::now() < end,
-                "the point was not reached, and no program finished\n{}",
+                "the point was not reached, and the program has not finished\n{}",
                 self.journals()
             );
         }
@@ -314,7 +315,7 @@ impl Bed {
         Client::new(&self.provisioning)
     }
 
-    /// Returns the last lines of firstboot's journal on each host.
+    /// Returns the last lines that firstboot wrote to the systemd journal on each host.
     pub fn journals(&self) -> String {
         let tails = self
             .hosts

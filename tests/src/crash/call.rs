@@ -43,8 +43,8 @@ impl Process {
         Ok(())
     }
 
-    /// Returns the effect of a call as `ACTION OBJECT`, or `None` if the call changes nothing.
-    /// Remembers the peer to which a call connects a socket.
+    /// Returns the effect of a call as `ACTION OBJECT`, or `None` if the call has no effect outside
+    /// the process. Remembers the peer to which a call connects a socket.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
@@ -103,8 +103,8 @@ impl Process {
         }
     }
 
-    /// Handles the return from a call, because a descriptor can refer to another socket after the
-    /// call.
+    /// Handles the return from a call, because the call can assign a descriptor to a different
+    /// socket.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -119,7 +119,7 @@ impl Process {
     }
 
     fn write(&self, fd: i32) -> Option<String> {
-        // Output to the console or the journal does not count as a change.
+        // Output to the console or the systemd journal does not count as a change.
         if fd == 1 || fd == 2 {
             return None;
         }
@@ -129,7 +129,7 @@ impl Process {
         }
     }
 
-    /// Returns the name of a datagram that the program sends to systemd.
+    /// Returns the effect of a call that sends a datagram to systemd.
     fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];
@@ -139,7 +139,7 @@ impl Process {
         name("tell", format!("{to} {key}"))
     }
 
-    /// Returns the file or folder behind a descriptor if it is persistent.
+    /// Returns the path of the file or folder behind a descriptor, or `None` for a kernel object.
     fn file(&self, fd: i32) -> Option<String> {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
         lasting(target.to_str()?)

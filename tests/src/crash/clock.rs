@@ -1,5 +1,5 @@
-//! Sets a wrong clock for a single program, because all hosts share the machine's real-time clock,
-//! and no namespace isolates it.
+//! Sets a wrong clock for a single program, because all hosts share one real-time clock, which no
+//! namespace isolates.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
 //! from a program, its libc makes a system call instead, and the tracer changes the result before
@@ -13,8 +13,8 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The file that makes the program's clock wrong as long as it exists. The file contains the error
-/// of the clock in seconds.
+/// A file that contains the error of the program's clock in seconds. The clock is wrong as long as
+/// the file exists.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,
@@ -45,8 +45,8 @@ impl Clock {
         self.file.exists()
     }
 
-    /// If the clock is wrong, hides the vDSO from a newly loaded program, whose stack contains the
-    /// arguments, the environment and the auxiliary vector.
+    /// If the clock is wrong, hides the vDSO from a newly loaded program. The auxiliary vector,
+    /// which follows the arguments and the environment on the stack, contains the vDSO's address.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {
             return Ok(());

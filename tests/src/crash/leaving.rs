@@ -1,5 +1,5 @@
-//! The scenario of `firstboot leave`. If the command is interrupted, only an operator runs it
-//! again.
+//! The scenario of `firstboot leave`. No program repeats the command after an interruption, so the
+//! scenario repeats it as an operator would.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -22,9 +22,9 @@ pub(super) const LEAVE: Scenario = Scenario {
     traced: Traced::Leave,
     setup: |bed| {
         bed.make_healthy(LEAVE.victim)?;
-        // etcd does not remove a member until all members have been connected for five seconds
-        // (etcdserver, HealthInterval). Wait here for most of that time. Otherwise, the command
-        // would repeat its request, and the sweep does not test repeated requests.
+        // etcd does not remove one of three members until all three have been connected for five
+        // seconds (etcdserver, HealthInterval). Wait here for most of that time. Otherwise, the
+        // command would repeat its request, and the sweep does not test repeated requests.
         sleep(Duration::from_secs(4));
         Ok(())
     },

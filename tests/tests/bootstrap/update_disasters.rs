@@ -174,7 +174,7 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     host.boot()?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     host.wait_for(
-        "journalctl -u firstboot | grep -F 'before it received a new disk; releasing the turn'",
+        "journalctl -u firstboot | grep -F 'before it was installed again; releasing the turn'",
         CONVERGENCE_TIMEOUT,
     )?;
     ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 7"])?;

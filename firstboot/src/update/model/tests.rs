@@ -12,7 +12,8 @@ fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }
 
-/// Returns whether this run explores a scenario. Scenarios with two kinds of faults count as large.
+/// Returns whether this run explores a scenario. A scenario counts as large if its description
+/// joins two faults with "and".
 fn is_explored(what: &str) -> bool {
     is_wide() || !what.contains(" and ")
 }

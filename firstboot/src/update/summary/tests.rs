@@ -104,7 +104,7 @@ fn the_shared_state_of_the_members_is_shown() {
             "the image 7 failed on etcd-2: etcd died",
         ],
     );
-    // This node already has the failed image, for example after --retry.
+    // This node already has the failed image, for example after `--retry`.
     let new = Local {
         updated: Some(Updated {
             serial: 7,

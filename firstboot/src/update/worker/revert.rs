@@ -24,7 +24,7 @@ use crate::systemd::FIRSTBOOT_UNIT;
 /// usually becomes ready within about 10 s. If etcd keeps exiting, systemd starts etcd about ten
 /// times within this limit.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time after which firstboot no longer waits for a member to answer.
+/// The time after which firstboot no longer waits if no member answers.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after which a decision of the leader to change the cluster version is visible. The
 /// leader may have made such a decision while etcd on this node was still running. The leader

@@ -36,8 +36,8 @@ pub(super) async fn acquire_turn(
         return Ok(decision);
     }
     if decision == TurnDecision::Held && !state.turn {
-        // The node took this turn when it had another disk. From now on, the turn belongs to this
-        // order, which releases it regardless of the outcome.
+        // The node took this turn before it was installed again. From now on, the turn belongs to
+        // this order, which releases it regardless of the outcome.
         state.turn = true;
         state.write()?;
     }

@@ -24,7 +24,7 @@ use crate::reader::{Located, Table};
 pub struct Install {
     /// The distribution that the installation trees contain.
     pub family: Family,
-    /// The URLs of the distribution's packages, in the order in which they are tried.
+    /// The URLs of the installation trees, in the order in which they are tried.
     pub trees: Vec<Base>,
     /// The digest of a tree's `repodata/repomd.xml`, which pins all packages. anaconda 7 does not
     /// check package signatures (yumpayload.py sets no gpgcheck).
