@@ -48,7 +48,7 @@ fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason
     if alarm.alarm == NOSPACE {
         let quota = i64::try_from(settings.quota_backend_bytes).unwrap_or(i64::MAX);
         return ReasonId::AlarmNospace.because(format!(
-            "alarm NOSPACE: its database size is {}, the quota is {}, and no member accepts writes. \
+            "alarm NOSPACE: its database size is {}, the quota is {}, and every member refuses to put keys. \
              Compact the cluster, defragment each member, and then run `etcdctl alarm disarm`",
             size(database),
             size(quota)

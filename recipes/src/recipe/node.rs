@@ -75,7 +75,7 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     {
         let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
         let message = format!(
-            "{count} members tolerate the loss of {survives}, as many as {} members do",
+            "{count} members tolerate the loss of {survives}, which is no better than a cluster of {}",
             count - 1
         );
         root.report(

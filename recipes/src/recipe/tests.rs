@@ -307,7 +307,8 @@ fn an_even_number_of_members_is_a_warning_and_not_an_error() {
     let reading = read(&text);
     assert!(reading.recipe.is_some());
     assert!(
-        said(&text)[0].contains("4 members tolerate the loss of 1, as many as 3 members do"),
+        said(&text)[0]
+            .contains("4 members tolerate the loss of 1, which is no better than a cluster of 3"),
         "{:?}",
         said(&text)
     );
