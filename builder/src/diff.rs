@@ -182,7 +182,7 @@ fn lines(old: &str, new: &str) -> Vec<String> {
 }
 
 /// Describes an entry. With `content`, the description includes the size and the digest, for a file
-/// that cannot be shown line by line.
+/// whose content is not shown line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "

@@ -117,7 +117,7 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     );
     if !real.starts_with(&root) {
         return Err(format!(
-            "{} is a link that leads out of the recipe's folder, to {}",
+            "the path {} contains a link that leads out of the recipe's folder, to {}",
             path.display(),
             real.display()
         ));

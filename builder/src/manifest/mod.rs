@@ -1,11 +1,11 @@
 //! The manifest: the digests of an image's inputs, and of the image's files except the manifest,
 //! its signature and `SHA256SUMS`. The manifest contains no time and no path of the build machine,
-//! so that the same recipe produces the same manifest everywhere.
+//! so that the same inputs and the same signing key produce the same manifest on every machine.
 //!
 //! ```text
 //! image/manifest.json       the manifest
 //! image/manifest.json.sig   a signed envelope that contains the same bytes
-//! image/SHA256SUMS          all other files of image/, for `sha256sum -c`
+//! image/SHA256SUMS          the digests of all other files in image/, for `sha256sum -c`
 //! ```
 
 mod error;

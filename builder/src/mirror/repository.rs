@@ -21,7 +21,8 @@ use crate::release::{Fetch, MirrorError};
 /// The maximum size of a decompressed `primary` file. The `primary` file of CentOS 7.9's updates
 /// has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
-/// The first bytes of compressed files, and the names of their formats.
+/// The compression formats that the builder cannot read: the first bytes of a compressed file, and
+/// the name of the format.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
     (b"\xfd7zXZ", "xz"),
     (b"BZh", "bzip2"),

@@ -152,8 +152,8 @@ fn segments(
     Ok(out)
 }
 
-/// Returns the gzip members of all segments, in order. Adds the members of new large files to the
-/// cache, and then removes the cache's unused entries.
+/// Returns the gzip members of all segments, in order. If some large files are not in the cache,
+/// adds their members, and then removes the cache's unused entries.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

@@ -1,6 +1,6 @@
 //! The keys that nodes generated themselves, and their certificates. The keys in the first accepted
-//! request of a node become the node's recorded keys. Requests with other keys for this node are
-//! refused until an operator approves these keys.
+//! request of a node become the node's recorded keys. A request with other keys for this node is
+//! refused until an operator approves those keys.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -123,8 +123,9 @@ impl Pki {
         }))
     }
 
-    /// Keeps a certificate and its key if the builder is about to replace them because of the new
-    /// authority. If the build is killed during this step, the next build repeats the step.
+    /// Keeps a certificate, with its private key if the builder generated the key, when the builder
+    /// is about to replace the certificate because of the new authority. If the build is killed
+    /// during this step, the next build repeats the step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,

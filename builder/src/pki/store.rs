@@ -121,7 +121,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Replaces a file like [`replace`], but moves the existing file `next` into its place.
+/// Replaces a file like [`replace`], but with the existing file `next`, which moves to `path`.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -133,7 +133,8 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Durably creates a second name for a file, and replaces any file that has that name.
+/// Durably creates a second name for a file, and replaces any file that already has the second
+/// name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

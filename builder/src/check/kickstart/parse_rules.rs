@@ -214,7 +214,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         None => None,
     };
     // pykickstart applies its rule for names with the prefix `vlan` after its rule for names with a
-    // dot. The number from the second rule therefore replaces a valid number after the dot.
+    // dot. The number after the prefix therefore replaces a valid number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
