@@ -44,7 +44,7 @@ struct Difference {
     /// `+`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
-    /// A remark about the difference.
+    /// A warning about a change of etcd's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }

@@ -88,8 +88,8 @@ pub(super) struct MissingFiles {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download again the lists that have no pinned digest, even if the mirror already
-    /// contains these lists.
+    /// Whether to download the lists that have no pinned digest even if the mirror already contains
+    /// these lists.
     pub(super) refresh: bool,
 }
 
@@ -170,7 +170,7 @@ impl Reader<'_> {
         if tree.repomd_sha256.is_some_and(|listed| listed != repomd) {
             self.fetch.progress.say(&format!(
                 "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata \
-                 was regenerated after the tree was created",
+                 was probably regenerated after the tree was created",
                 source.name
             ));
         }

@@ -50,8 +50,7 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint of the keys in the last request that lacked an approval, or `None` if no
-/// request lacked one.
+/// Returns the fingerprint, if recorded, of the keys in the last request that lacked an approval.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))

@@ -109,8 +109,8 @@ impl Certificate {
     }
 }
 
-/// Returns whether the extended key usage of a certificate (DER) allows TLS servers. A certificate
-/// without this extension is not for servers.
+/// Returns whether the extended key usage of a certificate (DER) allows TLS servers. Returns false
+/// for a certificate without this extension.
 ///
 /// # Errors
 ///

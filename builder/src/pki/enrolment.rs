@@ -100,8 +100,8 @@ impl Pki {
         Ok(None)
     }
 
-    /// Returns the certificates for the keys of an enrolled node: the existing certificates while
-    /// they are valid, otherwise new certificates. Returns `None` if the node is not enrolled.
+    /// Returns the certificates for the keys of an enrolled node: the existing certificates if they
+    /// need no replacement, otherwise new certificates. Returns `None` if the node is not enrolled.
     pub(crate) fn certificates(
         &mut self,
         subject: &Subject<'_>,

@@ -181,8 +181,9 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// Returns a node's certificates: the existing certificates while they are valid, otherwise new
-    /// certificates. During a rotation, also returns the certificates from the previous authority.
+    /// Returns a node's certificates: the existing certificates if they need no replacement,
+    /// otherwise new certificates. During a rotation, also returns the certificates from the
+    /// previous authority.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,

@@ -36,7 +36,8 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the entries of the section, without comments and surrounding white space.
+/// Returns the entries of the section, without comments, `%include` lines and surrounding white
+/// space.
 pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpan<'a>> {
     lines(section.body)
         .filter(|line| !is_blank_or_comment(*line))

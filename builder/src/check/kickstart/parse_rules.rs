@@ -25,7 +25,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
             stops_anaconda(
                 "kickstart/command",
                 line,
-                "kickstart in CentOS 7 has no command method",
+                "kickstart in CentOS 7 has no command `method`",
                 "write url, nfs, harddrive or cdrom",
             )
             .effect("anaconda crashes, because the command has a name but no parser"),

@@ -81,7 +81,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 place,
                 format!("{key} exists only while the module {module} is loaded"),
             )
-            .effect("systemd silently skips the line if the module is loaded later")
+            .effect("systemd silently skips the line if the module is loaded after systemd-sysctl has run")
             .fix(format!(
                 "load the module earlier: write `{module}` into /etc/modules-load.d/{module}.conf"
             )),

@@ -98,7 +98,8 @@ impl Context {
                 self.priorities = match value {
                     "fifo" | "rr" | "1" | "2" => 1..=99,
                     "other" | "batch" | "idle" | "0" | "3" | "5" => 0..=0,
-                    // sched_get_priority_min and _max both fail for a number that is not a policy.
+                    // sched_get_priority_min and _max both return -1 for a number that is not a
+                    // policy.
                     _ => -1..=-1,
                 };
             }
