@@ -33,7 +33,7 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// The parts of a manifest that [`write`] does not read from the image's files.
+/// The parts of a manifest that `write` does not read from the image's files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
     /// The recipe's file name without folders, its size and its digest.
