@@ -6,17 +6,18 @@
 #                     machine with a power cut, and a cluster of three machines, one of which
 #                     returns with a blank disk. The target needs 8 GiB of memory. The cluster
 #                     alone takes 10 minutes on 2 cores
-# - make test-all     runs the tests on larger samples: more versions, more crash points, more
-#                     firmware, and the board in Chromium
-# - make build        builds both programs in target/dist
-# - make lint         checks the formatting, clippy, import cycles and dependencies
+# - make test-all     runs the tests of make test with more versions, crash points and firmware, and
+#                     tests the board in Chromium
+# - make build        builds builder and firstboot, and installs them in target/dist
+# - make lint         runs rustfmt and clippy, and checks the links in comments, the imports, the
+#                     lengths of the files, and the dependencies
 # - make bench        measures the figures in the README and in docs/guide.md
 # - make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # - make soak         rebuilds members under load, for hours
-# - make crash-sweep  kills firstboot, or cuts the power, at every point, for hours.
+# - make crash-sweep  kills firstboot or cuts the power at every crash point, which takes hours.
 #                     CRASH_SCENARIO=rebuild runs one scenario, and CRASH_PART=1/4 runs a quarter of
 #                     the points. The four parts can run in parallel
-# - make clean        removes everything that was built and cached
+# - make clean        removes target, .cache and out
 #
 # Every target except build, lint and clean installs the missing programs that it needs, and prints
 # the names of their packages. Without root, the target only prints the names.

@@ -44,7 +44,7 @@ struct Difference {
     /// `+`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
-    /// A remark about the difference.
+    /// A warning about a change of etcd's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -182,7 +182,7 @@ fn lines(old: &str, new: &str) -> Vec<String> {
 }
 
 /// Describes an entry. With `content`, the description includes the size and the digest, for a file
-/// that cannot be shown line by line.
+/// whose content is not shown line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "

@@ -50,7 +50,7 @@ pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     }
 }
 
-/// Reads the file header, and checks that CentOS 7 can load the file.
+/// Reads the file header, and checks the format, the machine, the system and the type of the file.
 fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     if bytes.starts_with(b"#!") {
         return Err(NotForCentos7::Script);
@@ -150,8 +150,8 @@ fn segments<'a>(
             });
         }
     }
-    // A shared library has no entry point, and a program without a loadable segment has no code to
-    // run.
+    // A shared library usually has no entry point, and a program without a loadable segment has no
+    // code to run.
     if !segments
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)

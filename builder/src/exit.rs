@@ -9,7 +9,8 @@ pub(crate) enum Exit {
     Recipe = 3,
     /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,
-    /// `status`: the cluster has its quorum, but not every member is healthy.
+    /// `status`: the cluster has its quorum, but not every member is a healthy voter without
+    /// errors.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,

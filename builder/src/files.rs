@@ -20,7 +20,7 @@ pub(crate) struct UserFile {
     /// The path on the node, without a leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
-    /// The numeric id of the file's user and of its group.
+    /// The numeric id of both the file's user and its group.
     pub(crate) owner: u32,
     /// The path from which the builder read the file.
     pub(crate) source: PathBuf,
@@ -117,7 +117,7 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     );
     if !real.starts_with(&root) {
         return Err(format!(
-            "{} is a link that leads out of the recipe's folder, to {}",
+            "the path {} contains a link that leads out of the recipe's folder, to {}",
             path.display(),
             real.display()
         ));

@@ -87,7 +87,8 @@ enum Command {
     Diff(diff::Options),
     /// Verify every digest in a build output again
     Verify(inspect::VerifyOptions),
-    /// List, issue and sign certificates, approve keys, assign a PKI folder, and replace the CA
+    /// List and issue certificates, sign requests, approve keys, assign a PKI folder, and replace
+    /// the CA
     #[command(subcommand)]
     Pki(PkiCommand),
 }

@@ -6,7 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// The mode of a file that everyone can read, because a web server serves the image.
+/// The mode of a public file of an output. Everyone can read such a file, because a web server
+/// serves it.
 pub(crate) const PUBLIC: u32 = 0o644;
 
 /// The mode of a file that only its owner can read.

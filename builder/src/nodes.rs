@@ -1,6 +1,6 @@
 //! The files of one node: the signed document (`node.json`), the same document as NoCloud's
-//! `user-data`, NoCloud's `meta-data`, and a disk image that contains these two NoCloud files for
-//! virtual machines. All these files are secret if the document contains the node's keys. A node
+//! `user-data`, NoCloud's `meta-data`, and, for virtual machines, a disk image that contains these
+//! two NoCloud files. All these files are secret if the document contains the node's keys. A node
 //! that generates its keys itself and is not enrolled yet has only `identity.json`.
 
 mod seed;

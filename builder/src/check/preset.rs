@@ -135,7 +135,7 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Returns the characters of a set up to the closing ], and the rest of the pattern. A ] at the
+/// Returns the characters of a set up to the closing `]`, and the rest of the pattern. A `]` at the
 /// start of the set is one of its characters.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
@@ -165,7 +165,7 @@ pub(super) struct PresetLine<'a> {
     pub(super) pattern: TextSpan<'a>,
     /// The index of the file.
     pub(super) file: usize,
-    /// Whether systemd reads the file after CentOS's presets.
+    /// Whether systemd reads the file after [`STOCK`].
     after_stock: bool,
 }
 
@@ -180,7 +180,8 @@ fn presets(files: &[File<'_>]) -> Vec<usize> {
     presets
 }
 
-/// Returns the valid lines of these presets, in the order in which systemd reads the lines.
+/// Returns the valid lines of the presets that systemd reads before CentOS's last preset, in the
+/// order in which systemd reads the lines.
 pub(super) fn lines<'a>(files: &'a [File<'_>]) -> Vec<PresetLine<'a>> {
     let mut out = Vec::new();
     for file in presets(files) {
@@ -226,7 +227,7 @@ fn is_stock(name: &str) -> bool {
 
 /// Finds lines that contradict CentOS's presets for a unit of a package. A package applies the
 /// presets when it is installed, which is before the overlay exists. The kickstart applies the
-/// presets only to the units in the overlay.
+/// presets only to the units in the overlay and to the units in [`APPLIED`].
 fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let own: Vec<&str> = files.iter().filter_map(unit::startable).collect();

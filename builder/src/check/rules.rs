@@ -139,7 +139,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "script/carriage-return" "A line that ends with a carriage return"
     Effect "script/interpreter" "A script of [files] post that is not a shell script"
     Parser "sysctl/comment-behind" "A comment that becomes part of the value"
-    Parser "sysctl/dash" "A - before a key, which systemd 219 does not support"
+    Parser "sysctl/dash" "A `-` before a key, which systemd 219 does not support"
     Advice "sysctl/dirty" "Dirty ratios that contradict each other"
     Advice "sysctl/etcd-ports" "A local port range that includes etcd ports"
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"

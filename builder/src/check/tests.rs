@@ -188,8 +188,8 @@ fn text_that_works_as_written_on_7_9_has_no_finding() {
                    part / --fstype=ext4 --size=1 --grow\npoweroff\n%packages\n@core\n%end\n\
                    %post --interpreter /bin/bash --log /root/post.log\ntrue\n%end\n";
     let cases = [
-        // lang, keyboard and bootloader have defaults. anaconda passes the words after authconfig
-        // to the program authconfig.
+        // `lang`, `keyboard` and `bootloader` have defaults. anaconda passes the words after
+        // `authconfig` to the program of that name.
         ("a.ks", minimal),
         // The kickstarts of CentOS's own images lock root in this way.
         ("a.ks", "rootpw --lock --iscrypted locked\n"),

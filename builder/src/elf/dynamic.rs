@@ -19,7 +19,7 @@ const LIBRARIES: [&str; 8] = [
     "ld-linux-x86-64.so.2",
 ];
 
-/// The newest symbol versions in the libraries of CentOS 7.
+/// The newest symbol versions of CentOS 7's glibc and libgcc.
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
 /// The maximum number of records to read, so that the check does not hang on a corrupt table that

@@ -65,7 +65,7 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a dynamic linker that CentOS 7 does not have.
     #[error("it requires the dynamic linker {found}, but CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter { found: String },
-    /// The program needs symbols from a newer version of a library.
+    /// The program needs symbols from a version of a library that is newer than CentOS 7's.
     #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
     TooNew {
         /// The symbol versions that CentOS 7 does not have, each with its library.
@@ -74,7 +74,7 @@ pub(crate) enum NotForCentos7 {
     /// The program needs a library that a minimal CentOS 7 does not have.
     #[error("it needs {}, which a minimal CentOS 7 does not have; {STATIC}", .0.join(", "))]
     Libraries(Vec<String>),
-    /// The program needs a newer kernel.
+    /// The program needs a kernel newer than CentOS 7's.
     #[error("it requires Linux {}.{}.{} or later (ABI note), but CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
     /// The file's headers cannot be parsed, or contradict each other.

@@ -1,11 +1,11 @@
 //! The manifest: the digests of an image's inputs, and of the image's files except the manifest,
 //! its signature and `SHA256SUMS`. The manifest contains no time and no path of the build machine,
-//! so that the same recipe produces the same manifest everywhere.
+//! so that the same inputs and the same signing key produce the same manifest on every machine.
 //!
 //! ```text
 //! image/manifest.json       the manifest
 //! image/manifest.json.sig   a signed envelope that contains the same bytes
-//! image/SHA256SUMS          all other files of image/, for `sha256sum -c`
+//! image/SHA256SUMS          the digests of all other files in image/, for `sha256sum -c`
 //! ```
 
 mod error;
@@ -33,7 +33,7 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// The parts of a manifest that cannot be read from the image's files.
+/// The parts of a manifest that `write` does not read from the image's files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
     /// The recipe's file name without folders, its size and its digest.

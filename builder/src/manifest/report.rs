@@ -13,11 +13,11 @@ use crate::console::counted;
 pub(crate) struct Report {
     /// The verified image folder.
     pub image: PathBuf,
-    /// The number of files of the image that were checked.
+    /// The number of checked files in the image.
     pub files: usize,
-    /// The number of entries of the overlay that were compared.
+    /// The number of compared entries of the overlay.
     pub overlay: usize,
-    /// The number of node documents that were checked.
+    /// The number of nodes whose documents were checked.
     pub nodes: usize,
     /// The state of the manifest's signature.
     pub signature: SignatureState,

@@ -247,7 +247,7 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // If the image's own key signed this manifest, the image has not changed since then, and the
+    // If the image's own key signed this manifest, the manifest has not changed since then, and the
     // user must decide whether to trust that key.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope

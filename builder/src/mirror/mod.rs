@@ -165,7 +165,7 @@ fn sources(recipe: &Recipe) -> Result<Vec<Source<'_>>> {
         install.repomd_sha256,
     )?];
     for repo in &install.repos {
-        // A colon has a special meaning in the path of a URL.
+        // A `RelativePath` must not contain a colon.
         let folder = repo.name.to_string().replace(':', "_");
         let area = format!("repos/{folder}");
         ensure!(

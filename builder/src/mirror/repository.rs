@@ -21,7 +21,8 @@ use crate::release::{Fetch, MirrorError};
 /// The maximum size of a decompressed `primary` file. The `primary` file of CentOS 7.9's updates
 /// has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
-/// The first bytes of compressed files, and the names of their formats.
+/// The compression formats that the builder cannot read: the first bytes of a compressed file, and
+/// the name of the format.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
     (b"\xfd7zXZ", "xz"),
     (b"BZh", "bzip2"),
@@ -87,8 +88,8 @@ pub(super) struct MissingFiles {
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download again the lists that have no pinned digest, even if the mirror already
-    /// contains these lists.
+    /// Whether to download the lists that have no pinned digest even if the mirror already contains
+    /// these lists.
     pub(super) refresh: bool,
 }
 
@@ -169,7 +170,7 @@ impl Reader<'_> {
         if tree.repomd_sha256.is_some_and(|listed| listed != repomd) {
             self.fetch.progress.say(&format!(
                 "note: {}: .treeinfo lists another digest for repodata/repomd.xml; the metadata \
-                 was regenerated after the tree was created",
+                 was probably regenerated after the tree was created",
                 source.name
             ));
         }

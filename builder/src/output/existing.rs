@@ -13,7 +13,7 @@ use super::error::{OutputError, io_error};
 
 /// The names at the top level of an output. A folder that contains any other name is not replaced,
 /// because a replacement deletes all files in the folder, and a user may have put other files
-/// there, such as a PKI.
+/// there, such as a PKI folder.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
 /// The earlier outputs that may be replaced.

@@ -191,8 +191,8 @@ fn the_next_build_recovers_from_a_build_killed_between_two_renames() {
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
-    // The test calls the function with two renames directly, because the file systems of the tests
-    // support a swap.
+    // The test calls `replace_in_two` directly, because the file systems of the tests can swap two
+    // folders in one step.
     let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
@@ -320,7 +320,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
 fn a_build_that_nohup_started_continues_after_its_terminal_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("nohup");
-    // nohup replaces itself by this program.
+    // nohup replaces itself with this program.
     command.arg(std::env::current_exe().unwrap());
     let mut child = start(&mut command, &dir.path().join("out"));
     kill(&child, "HUP");

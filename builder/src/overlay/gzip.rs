@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn the_compressors_name_contains_the_locked_version() {
         // If this test fails after an update of zlib-rs, put the new version into COMPRESSOR. The
-        // next build then changes every image.
+        // next build may then change the bytes of every image.
         let lock =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
         let version = lock

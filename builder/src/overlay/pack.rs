@@ -47,8 +47,8 @@ enum Segment {
 /// since 1970). The bytes depend only on the entries and `mtime`. The compressed form of a large
 /// file is kept in `cache`.
 ///
-/// `out` is one file of an output, which the caller completes and then syncs. After an error, `out`
-/// does not exist.
+/// `out` is one file of an output. The caller completes the output, and then syncs it. After an
+/// error, `out` does not exist.
 pub(crate) fn pack(
     entries: Vec<Entry>,
     mtime: u64,
@@ -152,8 +152,8 @@ fn segments(
     Ok(out)
 }
 
-/// Returns the gzip members of all segments, in order. Adds the members of new large files to the
-/// cache, and then removes the cache's unused entries.
+/// Returns the gzip members of all segments, in order. If some large files are not in the cache,
+/// adds their members, and then removes the cache's unused entries.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

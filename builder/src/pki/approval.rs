@@ -18,8 +18,8 @@ pub(crate) enum FirstKeyPolicy {
     Approved,
 }
 
-/// The name of the file, in the node's folder, with the fingerprint of the keys in the last refused
-/// request.
+/// The name of the file, in the node's folder, with the fingerprint of the keys in the last request
+/// that lacked an approval.
 pub(super) const ASKED: &str = "asked-key";
 /// The name of the file, in the node's folder, with the fingerprint of the keys that an operator
 /// approved.
@@ -50,14 +50,14 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint, if any, of the keys in the last refused request.
+/// Returns the fingerprint, if recorded, of the keys in the last request that lacked an approval.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }
 
-/// Returns the fingerprint of the keys in the last refused request, unless an operator has already
-/// approved these keys.
+/// Returns the fingerprint of the keys in the last request that lacked an approval, unless an
+/// operator has already approved these keys.
 pub(crate) fn to_approve(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     let folder = dir.join("nodes").join(name.as_str());
     let (asked, approved) = (asked(dir, name)?, approved(&folder)?);

@@ -287,7 +287,7 @@ pub(super) fn validity(now: OffsetDateTime, life: Duration) -> (OffsetDateTime, 
 }
 
 /// Returns 16 random bytes as a positive serial number of constant length. RFC 5280 (4.1.2.2)
-/// allows at most 20 bytes, and the CA/Browser Forum requires at least 8.
+/// allows at most 20 bytes, and the CA/Browser Forum requires at least 64 random bits.
 pub(super) fn serial_number() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()

@@ -109,7 +109,8 @@ impl Certificate {
     }
 }
 
-/// Returns whether a certificate (DER) is valid for servers.
+/// Returns whether the extended key usage of a certificate (DER) allows TLS servers. Returns false
+/// for a certificate without this extension.
 ///
 /// # Errors
 ///
@@ -166,7 +167,7 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
-/// authorities. The leaf must also be valid for TLS clients, like every certificate of this
+/// authorities. The leaf must also be valid for TLS clients, like every leaf certificate of this
 /// project.
 pub(super) fn chains(
     chain: &[Certificate],

@@ -221,7 +221,7 @@ fn check_certificates(
 }
 
 /// Returns the certificates of the nodes, including replaced certificates. A certificate that
-/// cannot be read or parsed is skipped.
+/// cannot be parsed is skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in store::list(&dir.join("nodes"))? {

@@ -1,6 +1,6 @@
 //! The keys that nodes generated themselves, and their certificates. The keys in the first accepted
-//! request of a node become the node's recorded keys. Requests with other keys for this node are
-//! refused until an operator approves these keys.
+//! request of a node become the node's recorded keys. A request with other keys for this node is
+//! refused until an operator approves those keys.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -100,8 +100,8 @@ impl Pki {
         Ok(None)
     }
 
-    /// Returns the certificates for the keys of an enrolled node: the existing certificates while
-    /// they are valid, otherwise new certificates. Returns `None` if the node is not enrolled.
+    /// Returns the certificates for the keys of an enrolled node: the existing certificates if they
+    /// need no replacement, otherwise new certificates. Returns `None` if the node is not enrolled.
     pub(crate) fn certificates(
         &mut self,
         subject: &Subject<'_>,

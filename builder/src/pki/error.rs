@@ -128,7 +128,8 @@ impl PkiError {
         }
     }
 
-    /// Returns a closure for `map_err` that wraps an error from creating the contents of a path.
+    /// Returns a closure for `map_err` that wraps an error from the creation of a key or a
+    /// certificate.
     pub(super) fn make(path: &Path) -> impl FnOnce(rcgen::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Make { path, source }

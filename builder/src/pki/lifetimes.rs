@@ -9,8 +9,8 @@ pub(crate) struct Lifetimes {
     pub authority: u32,
     /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// If the remaining lifetime of a node's certificate is below this value, the next build
-    /// replaces the certificate. A request of the node also replaces such a certificate.
+    /// The remaining lifetime below which a build, or a request of the node, replaces a node's
+    /// certificate.
     pub renew_before: Duration,
     /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If the
     /// nodes request renewals, a certificate is also replaced when less than half of its own
@@ -21,7 +21,7 @@ pub(crate) struct Lifetimes {
 
 impl From<&Tls> for Lifetimes {
     fn from(tls: &Tls) -> Self {
-        // The conversion succeeds, because the recipe's lifetimes are at most a few years.
+        // The conversion succeeds, because the recipe limits both durations to ten years.
         let of = |life: std::time::Duration| Duration::try_from(life).unwrap_or(Duration::MAX);
         Self {
             authority: tls.authority_days,

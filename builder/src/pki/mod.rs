@@ -1,13 +1,13 @@
-//! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. A build checks existing files, creates missing files, and never
-//! overwrites a node's private key.
+//! The PKI of one cluster: a folder with the authority, each node's certificates, and the signing
+//! key. A build checks existing files, creates missing files, and never overwrites a node's private
+//! key.
 //!
 //! ```text
 //! DIR/                0700
 //!   ca.crt            the authority, or several authorities while one replaces another
 //!   cluster.json      the cluster that the folder belongs to
 //!   ca.key            0600; absent if the authority is the user's
-//!   signing.key       0600; ed25519, signs node documents and the manifest
+//!   signing.key       0600; ed25519; signs node documents, the manifest and the image release
 //!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
@@ -134,7 +134,7 @@ pub(crate) fn open(
 }
 
 impl Pki {
-    /// Returns the key that signs node documents and the manifest.
+    /// Returns the key that signs node documents, the image's manifest and the image release.
     pub(crate) fn signing(&self) -> &SigningKey {
         &self.signing
     }
@@ -181,8 +181,9 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// Returns a node's certificates: the existing certificates while they are valid, otherwise new
-    /// certificates. During a rotation, also returns the certificates from the previous authority.
+    /// Returns a node's certificates: the existing certificates if they need no replacement,
+    /// otherwise new certificates. During a rotation, also returns the certificates from the
+    /// previous authority.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -313,8 +314,9 @@ impl Pki {
         Ok(())
     }
 
-    /// Archives an unusable certificate and its key. If the build is killed between the two steps,
-    /// only the key remains, and the next build issues a new certificate for that key.
+    /// Archives an unusable certificate and its key. If the build is killed after it has archived
+    /// the certificate, only the key remains, and the next build issues a new certificate for that
+    /// key.
     fn archive_pair(
         &mut self,
         cert: Option<&Path>,

@@ -1,6 +1,6 @@
 //! A node's certificates from the authority that is being replaced. The node presents these
-//! certificates until all members trust the new authority. Members that do not trust the new
-//! authority yet accept these certificates, so a node can be reinstalled during the rotation.
+//! certificates until all members trust the new authority. Members that do not yet trust the new
+//! authority accept these certificates, so a node can be reinstalled during the rotation.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const PREVIOUS_FOLDER: &str = "before";
 
 impl Pki {
     /// Returns all three certificates, with their keys, from the previous authority. If one of the
-    /// certificates can no longer be used, archives all three with their keys.
+    /// certificates can no longer be used, archives all three with their keys, and returns `None`.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -36,10 +36,11 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority for a node that generated its keys
-    /// itself. If the node has new keys, the previous authority signs the new keys. Without these
-    /// certificates, a node that is reinstalled during the rotation could not connect to the
-    /// members that do not trust the new authority yet. These members trust it only after a
-    /// restart, and do not restart while a member is missing.
+    /// itself. If there are none for the node's current keys, the previous authority issues them,
+    /// provided that the folder has kept the authority's key. Without these certificates, a node
+    /// that is reinstalled during the rotation could not connect to the members that do not trust
+    /// the new authority yet. These members trust it only after a restart, and do not restart while
+    /// a member is missing.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,
@@ -78,7 +79,7 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority. If one of the certificates cannot be
-    /// used, archives the folder that contains them.
+    /// used, archives the folder that contains them, and returns `None`.
     fn found_certificates(
         &mut self,
         node: &Path,
@@ -123,8 +124,9 @@ impl Pki {
         }))
     }
 
-    /// Keeps a certificate and its key if the builder is about to replace them because of the new
-    /// authority. If the build is killed during this step, the next build repeats the step.
+    /// Keeps a certificate, with its private key if the builder generated the key, when the builder
+    /// is about to replace the certificate because of the new authority. If the build is killed
+    /// during this step, the next build repeats the step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,
@@ -152,7 +154,8 @@ impl Pki {
         store::link(&cert, &second)
     }
 
-    /// Returns whether a certificate would work on a node, with any of the trusted authorities.
+    /// Returns whether a node can use a certificate. Any of the trusted authorities may have signed
+    /// the certificate.
     fn is_trusted(
         &self,
         cert: &str,

@@ -15,7 +15,7 @@ use super::{Event, PkiError, authority, store};
 /// The name of the file with the next authority's key, until this key replaces `ca.key`.
 const NEXT: &str = "next-ca.key";
 
-/// The folder's own authority: its certificate, its key and all trusted certificates.
+/// The folder's own authority: the paths of its certificate and key, and all trusted certificates.
 struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,

@@ -1,4 +1,4 @@
-//! The key that signs node documents and the manifest.
+//! The key that signs node documents, the image's manifest and the image release.
 
 use std::path::Path;
 

@@ -16,17 +16,17 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// The prefix of files that are still being written. The next build removes a file that a killed
-/// build left with this prefix.
+/// The prefix of the names of files that are still being written. The next build removes a file
+/// that a killed build left with this prefix.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The maximum number of bytes to read from a file in a PKI folder.
 const LIMIT: u64 = 1 << 20;
 
-/// The mode of a private key.
+/// The mode of a file that only its owner can read, such as a private key.
 pub(super) const SECRET: u32 = 0o600;
 
-/// The mode of a certificate.
+/// The mode of a file that every user can read, such as a node's certificate.
 pub(super) const PUBLIC: u32 = 0o644;
 
 /// Creates a folder that only its owner can access, if it does not exist. An existing folder keeps
@@ -121,7 +121,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Replaces a file like [`replace`], but moves the existing file `next` into its place.
+/// Replaces a file like [`replace`], but with the existing file `next`, which moves to `path`.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -133,7 +133,8 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Durably creates a second name for a file, and replaces any file that has that name.
+/// Durably creates a second name for a file, and replaces any file that already has the second
+/// name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -151,7 +152,7 @@ fn link_to_archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError
 }
 
 /// Writes and syncs the new contents of a file under a temporary name. If the build is killed, the
-/// next build removes the file.
+/// next build removes the temporary file.
 fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, PkiError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()

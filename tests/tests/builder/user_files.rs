@@ -139,7 +139,7 @@ fn wrong() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         3,
-        &["is a link that leads out of the recipe's folder"],
+        &["contains a link that leads out of the recipe's folder"],
     )
     .map(drop)
 }

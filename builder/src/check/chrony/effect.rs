@@ -60,7 +60,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                     format!("the option maxsources has no effect on {kind}"),
                 )
                 .effect("chronyd uses only one of the name's addresses")
-                .fix("write pool instead of server or peer, or remove maxsources"),
+                .fix("write `pool` instead of `server` or `peer`, or remove `maxsources`"),
             );
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         let finding = Finding::warning(
             "chrony/refclock",
             option,
-            "the option tai requires the directive leapsectz",
+            "the option `tai` requires the directive `leapsectz`",
         )
         .effect(effect::STOPS);
         out.push(finding.fix("add leapsectz right/UTC"));
@@ -288,8 +288,9 @@ fn unknown_option(
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding
-            .fix("chrony 4.0 added NTS; remove the option nts, or write the option key instead"),
+        _ if name == "nts" => finding.fix(
+            "chrony 4.0 added NTS; remove the option `nts`, or write the option `key` instead",
+        ),
         _ if tables::CHRONY_LATER.contains(name) => {
             finding.fix("a later release added this option; remove it")
         }

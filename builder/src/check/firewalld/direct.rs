@@ -11,7 +11,7 @@ use crate::check::python::decimal;
 pub(super) struct Direct {
     begun: bool,
     /// The text of the open rule or passthrough, without its arguments. `None` if no such element
-    /// is open or the rule's priority is invalid.
+    /// is open, or if the rule's priority is invalid.
     open: Option<String>,
     seen: SeenElements,
 }

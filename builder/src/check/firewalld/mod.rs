@@ -213,7 +213,7 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();
-    // expat does not handle namespaces, so xmlns is an attribute like any other.
+    // firewalld's parser does not process namespaces, so xmlns is an attribute like any other.
     let spaces = at.node.namespaces().count();
     let above = at
         .node

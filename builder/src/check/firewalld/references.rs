@@ -1,7 +1,7 @@
 //! Finds the services, ICMP types and ipsets that a zone names but that the node does not have.
-//! firewalld 0.6.3 ignores these names (core/fw_zone.py, __zone_settings). But the kickstart checks
-//! the zones with firewall-offline-cmd, which refuses a zone that names a missing service or ICMP
-//! type outside a rule (core/io/zone.py, _check_config).
+//! firewalld 0.6.3 ignores these names (core/fw_zone.py, __zone_settings). However, the kickstart
+//! checks the zones with firewall-offline-cmd, which refuses a zone that names a missing service or
+//! ICMP type outside a rule (core/io/zone.py, _check_config).
 
 use std::collections::BTreeSet;
 

@@ -114,7 +114,7 @@ pub(super) fn is_interface(text: &str) -> bool {
     (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
 }
 
-/// Returns whether a string is a 32-bit mark.
+/// Returns whether a string is an unsigned 32-bit number.
 pub(super) fn is_uint32(text: &str) -> bool {
     any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
 }

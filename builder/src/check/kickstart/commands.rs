@@ -26,7 +26,7 @@ struct Scanner<'a> {
     found: Vec<TextSpan<'a>>,
     /// The delimiter of the open heredoc.
     heredoc: Option<String>,
-    /// The open quotes and parentheses: `\'` and `"`, `)` for a `$(` or `(`, and [`SKIPPED`].
+    /// The open quotes and parentheses: `'` and `"`, `)` for a `$(` or `(`, and [`SKIPPED`].
     open: Vec<char>,
     /// Whether a command can begin here.
     expecting: bool,

@@ -62,8 +62,8 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     }
 }
 
-/// Checks the effects of the timezone command on chrony (kickstart.py, Timezone.setup and execute,
-/// Services.execute; ntp.py).
+/// Checks the effects of the `timezone` command on chrony (kickstart.py, Timezone.setup and
+/// execute, Services.execute; ntp.py).
 fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     if !files.iter().any(|file| file.path == "/etc/chrony.conf") {
         return;

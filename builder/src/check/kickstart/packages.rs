@@ -36,7 +36,8 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the entries of the section, without comments and surrounding white space.
+/// Returns the entries of the section, without comments, `%include` lines and surrounding white
+/// space.
 pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpan<'a>> {
     lines(section.body)
         .filter(|line| !is_blank_or_comment(*line))
@@ -46,11 +47,11 @@ pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpa
 
 fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     if line.text == "-" {
-        let finding = Finding::error("kickstart/words", line, "no package follows the -");
+        let finding = Finding::error("kickstart/words", line, "no package follows the `-`");
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")
-                .fix("write the name of the package after the -"),
+                .fix("write the name of the package after the `-`"),
         );
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {

@@ -25,7 +25,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
             stops_anaconda(
                 "kickstart/command",
                 line,
-                "kickstart in CentOS 7 has no command method",
+                "kickstart in CentOS 7 has no command `method`",
                 "write url, nfs, harddrive or cdrom",
             )
             .effect("anaconda crashes, because the command has a name but no parser"),
@@ -214,7 +214,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         None => None,
     };
     // pykickstart applies its rule for names with the prefix `vlan` after its rule for names with a
-    // dot. The number from the second rule therefore replaces a valid number after the dot.
+    // dot. The number after the prefix therefore replaces a valid number after the dot.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)

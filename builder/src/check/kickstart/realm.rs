@@ -23,7 +23,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
         return refuse(
-            "the kickstart contains a second realm join",
+            "the kickstart contains a second `realm join`",
             "keep only one",
         );
     }
@@ -44,7 +44,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {
-        None => refuse("realm needs a command", "write realm join REALM"),
+        None => refuse("`realm` needs a command", "write realm join REALM"),
         Some((&"join", rest)) => {
             if let Err(message) = join(rest) {
                 return refuse(&message, "write realm join REALM");
@@ -71,7 +71,7 @@ fn join(mut words: &[&str]) -> Result<(), String> {
         }
         let Some(option) = word.strip_prefix("--") else {
             if word.starts_with('-') && word.len() > 1 {
-                return Err(format!("realm has no option {word}"));
+                return Err(format!("`realm` has no option {word}"));
             }
             break;
         };
@@ -85,7 +85,7 @@ fn join(mut words: &[&str]) -> Result<(), String> {
         let exact = OPTIONS.iter().find(|(known, _)| *known == name);
         let takes = match (exact, &begins[..]) {
             (Some((_, takes)), _) | (None, [(_, takes)]) => *takes,
-            _ => return Err(format!("realm has no option {word}")),
+            _ => return Err(format!("`realm` has no option {word}")),
         };
         words = rest;
         match (takes, value) {
@@ -102,6 +102,6 @@ fn join(mut words: &[&str]) -> Result<(), String> {
     if words.len() == 1 {
         Ok(())
     } else {
-        Err("realm join requires exactly one realm".to_owned())
+        Err("`realm join` requires exactly one realm".to_owned())
     }
 }

@@ -101,7 +101,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             "base64" => "use python -c 'import base64 …'",
             "timeout" => "use curl --max-time, or run the command in the background and kill it",
             "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {
-                "use the commands user, group and rootpw, or a %post in the chroot"
+                "use the commands `user`, `group` and `rootpw`, or a %post in the chroot"
             }
             "perl" => "use awk, sed or python (2.7)",
             "whoami" | "logname" | "who" | "users" => {

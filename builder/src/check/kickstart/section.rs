@@ -135,7 +135,7 @@ fn body<'a>(
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
         }
-        // When pykickstart splits a line of a section, a # does not begin a comment.
+        // When pykickstart splits a line of a section, a `#` does not begin a comment.
         let words = match split(line, false) {
             Ok((words, _)) => words,
             Err(broken) => {

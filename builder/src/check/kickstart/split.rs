@@ -28,7 +28,7 @@ pub(in crate::check) enum SplitError {
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Splits a line into words. Returns the words, and the position of a comment that cuts off a word.
-/// `comments` is true if # begins a comment.
+/// `comments` is true if `#` begins a comment.
 pub(super) fn split(
     line: TextSpan<'_>,
     comments: bool,

@@ -54,10 +54,10 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
             Finding::error(
                 "sysctl/dash",
                 place.slice(0..1),
-                "systemd 219 does not support a - before a key",
+                "systemd 219 does not support a `-` before a key",
             )
-            .effect("systemd reads the - as part of the name, does not find that key, and silently skips the line")
-            .fix("remove the -; a missing key is harmless"),
+            .effect("systemd reads the `-` as part of the name, does not find that key, and silently skips the line")
+            .fix("remove the `-`; a missing key is harmless"),
         );
     }
     if key.contains(['*', '?', '[']) {
@@ -81,7 +81,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 place,
                 format!("{key} exists only while the module {module} is loaded"),
             )
-            .effect("systemd silently skips the line if the module is loaded later")
+            .effect("systemd silently skips the line if the module is loaded after systemd-sysctl has run")
             .fix(format!(
                 "load the module earlier: write `{module}` into /etc/modules-load.d/{module}.conf"
             )),

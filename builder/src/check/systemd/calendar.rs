@@ -46,7 +46,7 @@ fn parse(text: &str) -> Option<()> {
     time(text)
 }
 
-/// Returns the text that follows the days of the week. A range must not wrap around Sunday.
+/// Returns the text that follows the days of the week. A range must not extend past Sunday.
 fn weekdays(text: &str) -> Option<&str> {
     let (mut rest, mut from) = (text, None);
     loop {

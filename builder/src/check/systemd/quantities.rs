@@ -62,7 +62,7 @@ pub(in crate::check) enum Limit {
     Nice,
 }
 
-/// How systemd 219 reads a limit.
+/// The verdict of systemd 219 on a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum LimitValue {
     /// systemd accepts the limit.

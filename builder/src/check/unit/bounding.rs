@@ -26,7 +26,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 .fix("write one line with all capabilities to remove"),
             );
         }
-        // An empty line resets the set, so only the lines after the empty line count.
+        // A line without a value resets the set, so only the lines after it count.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

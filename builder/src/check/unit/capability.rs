@@ -100,7 +100,7 @@ fn is_clause(clause: &str) -> bool {
         }
         rest = &behind[end..];
     }
-    // Only `+FLAGS` and `-FLAGS` can be left. Both require a capability name at the start of the
+    // Only `+FLAGS` and `-FLAGS` can remain. Both require a capability name at the start of the
     // clause.
     (rest.is_empty() && !actions.is_empty())
         || (named

@@ -11,8 +11,8 @@ pub(super) struct Context {
     /// The type of the unit, such as `service`. The type is empty for the configuration of a
     /// daemon.
     pub(super) kind: &'static str,
-    /// The unit itself or, for a template, a few instances, of which at least one must be valid.
-    /// For a daemon, the list is empty.
+    /// The unit itself or, for a template, a few sample instances. A value is accepted if it is
+    /// valid for at least one of them. For a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
@@ -98,7 +98,8 @@ impl Context {
                 self.priorities = match value {
                     "fifo" | "rr" | "1" | "2" => 1..=99,
                     "other" | "batch" | "idle" | "0" | "3" | "5" => 0..=0,
-                    // sched_get_priority_min and _max both fail for a number that is not a policy.
+                    // sched_get_priority_min and _max both return -1 for a number that is not a
+                    // policy.
                     _ => -1..=-1,
                 };
             }

@@ -262,7 +262,7 @@ fn unknown_names(
 
 /// Finds an `Also=` for a unit that does not exist. `systemctl preset` then fails
 /// (src/shared/install.c, unit_file_search). The kickstart runs this command for every unit in the
-/// overlay.
+/// overlay that can be started.
 fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
     let missing = unit
         .words("Install", "Also")

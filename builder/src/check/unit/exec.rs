@@ -75,8 +75,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         return Err(error(
             "unit/exec-path",
             first,
-            "@ uses the next word as the program's name, but no word follows",
-            "write the name after the path, or remove the @".into(),
+            "`@` uses the next word as the program's argv[0], but no word follows",
+            "write the argv[0] after the path, or remove the `@`".into(),
         ));
     }
     if let Some(finding) = wrong_program(program, key) {
@@ -128,7 +128,8 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
             program.slice(0..1),
             "systemd 219 accepts each prefix only once",
         );
-        return finding.fix("write - and @ at most once each, directly before the absolute path");
+        return finding
+            .fix("write `-` and `@` at most once each, directly before the absolute path");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {

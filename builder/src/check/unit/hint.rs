@@ -21,7 +21,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
             "a later release added this type; write Type=notify and ExecReload="
         }
         ("StandardOutput" | "StandardError", _) if to_file() => {
-            "systemd 236 and 240 added output to files; write journal, or let a shell redirect the \
+            "systemd 236 and 240 added output to files; write `journal`, or let a shell redirect the \
              output"
         }
         _ => return None,

@@ -11,7 +11,7 @@ pub(super) struct Refusal<'a> {
     pub(super) fix: &'static str,
 }
 
-/// Returns a refusal under the most common rule.
+/// Returns a refusal under the rule `unit/refused`.
 pub(super) fn refused<'a>(
     at: Option<LocatedSpan<'a>>,
     message: String,

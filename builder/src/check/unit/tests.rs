@@ -205,7 +205,8 @@ fn every_unit_is_checked_as_systemd_219_checks_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns the first line at which systemd 219 stops reading.
+/// Returns the line at which systemd 219 stops reading, or the largest number if systemd reads the
+/// whole file.
 fn first_stop(findings: &[Finding], text: &str) -> usize {
     let stop = findings.iter().filter(|finding| {
         finding

@@ -154,7 +154,8 @@ fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Fi
             "condition-path",
         ]
         .contains(&value_type);
-    // A date format uses the same letters with different meanings.
+    // A value with a `+` can contain a date format, which uses the same letters with different
+    // meanings.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
     }

@@ -6,7 +6,8 @@ use crate::check::finding::Finding;
 /// A reason why systemd 219 does not accept a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// The value does not have the expected syntax. The fields are the rule and the text to write.
+    /// The value does not have the expected syntax. The fields are the rule's id and a description
+    /// of the expected value.
     Syntax(&'static str, String),
     /// systemd cannot resolve the specifier.
     Unresolved(char),

@@ -386,7 +386,7 @@ fn isolating<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     (isolates && units.len() > 1).then(|| {
         refused(
             Some((*file, value)),
-            "OnFailureJobMode=isolate allows only one OnFailure=".into(),
+            "OnFailureJobMode=isolate allows only one unit in OnFailure=".into(),
             "name only one unit",
         )
     })

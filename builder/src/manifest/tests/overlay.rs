@@ -1,4 +1,4 @@
-//! Tests of the comparison of the overlay with the manifest.
+//! Tests how the verification compares the overlay with the manifest.
 
 use super::*;
 

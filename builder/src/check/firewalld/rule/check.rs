@@ -326,7 +326,7 @@ impl Rule {
     }
 }
 
-/// Returns whether iptables accepts a rate.
+/// Returns whether firewalld accepts a rate.
 fn is_limit(text: &str) -> bool {
     let Some((rate, unit)) = text.split_once('/') else {
         return false;

@@ -4,7 +4,7 @@ use crate::check::systemd::address::{self, Family};
 use crate::check::text::TextSpan;
 use crate::check::unit::loaded::{LocatedSpan, Unit};
 
-/// A port of a socket.
+/// An endpoint on which a socket unit listens. systemd's code calls it a port.
 pub(super) struct Port<'a> {
     pub(super) at: LocatedSpan<'a>,
     /// The port's path in the file system, if the port has a path.
