@@ -120,7 +120,7 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
         let learner = learner.title();
         return wait(
             ReasonId::LearnerPending,
-            format!("{learner} is still a learner, and etcd adds one member at a time"),
+            format!("{learner} is still a learner, and etcd accepts only one learner at a time"),
         );
     }
     if sends_uncompacted_log(observed) {
@@ -208,8 +208,9 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
     }
-    // If only one member's clock differs from this node's clock, that member's clock is wrong. If
-    // the clocks of all members differ from this node's clock, this node's clock is wrong.
+    // If this node's clock agrees with the clock of at least one other member, this node's clock
+    // counts as correct. If the clocks of all other members differ from this node's clock, this
+    // node's clock counts as wrong.
     let off = observed
         .peers
         .iter()

@@ -58,8 +58,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) term: u64,
     /// The storage version, which etcd 3.6 and later write.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed, which is the lowest minor version among its
-    /// members.
+    /// The cluster version, which is normally the lowest minor version among the members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,

@@ -189,8 +189,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before the transfer. The check of the revision is necessary because older pages may
-/// still form a consistent database if a page is lost.
+/// reported before the transfer. The check of the revision is necessary because, if the write of a
+/// page was lost, the older pages may still form a consistent database.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,

@@ -118,7 +118,7 @@ impl Target {
         if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
             let text = match suffix {
                 "" => format!(
-                    "{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots"
+                    "{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots, so the name must not end with .age or .zst"
                 ),
                 suffix => {
                     format!(

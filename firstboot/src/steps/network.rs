@@ -41,9 +41,9 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Returns a refusal if the machine has a different address in the same network, because the DHCP
-/// server then has a wrong reservation for this machine. Returns a "not ready" error if no
-/// interface has the address within `DHCP_TIMEOUT`.
+/// Returns a refusal if the machine has a different address in the same network. In this case, the
+/// machine is the wrong one, or the DHCP server has a wrong reservation for it. Returns a "not
+/// ready" error if no interface has the address within `DHCP_TIMEOUT`.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();

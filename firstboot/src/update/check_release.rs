@@ -200,7 +200,8 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        // etcd 3.5.30 is too old for 3.6, 3.7 skips a minor version, and 3.5 cannot be downgraded.
+        // etcd 3.5.30 is too old for an update to 3.6, an update to 3.7 skips a minor version, and
+        // etcd 3.5 does not support a downgrade.
         for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),

@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Wait this many seconds for the turn, and until the cluster can spare this member
+    /// Wait at most this many seconds for the turn and until the cluster can spare this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Try a failed image again. Use this option only if the image was not the cause of the failure

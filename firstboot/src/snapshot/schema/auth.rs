@@ -13,8 +13,8 @@ use super::wire::{Fields, Malformed, Value};
 
 /// The user and the role with this name must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// The maximum number of roles that the reader remembers, each as a hash. If there are more roles,
-/// the reader does not check whether the roles of all users exist.
+/// The maximum number of roles that the reader remembers, each as a hash. If the database has this
+/// many roles or more, the reader does not check whether the users' roles exist.
 const REMEMBERED: usize = 1 << 17;
 
 /// The state of the check. The reader reads `authRoles` before `authUsers`.
