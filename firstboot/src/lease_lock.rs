@@ -71,7 +71,7 @@ impl<'a> LeaseLock<'a> {
             .client
             .revoke(self.lease)
             .await
-            .context("cannot release the lock, which expires in a minute");
+            .context("cannot release the lock, which expires within a minute");
         if let Err(error) = released {
             eprintln!("firstboot: {error:#}");
         }
