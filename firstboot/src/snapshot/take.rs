@@ -29,8 +29,8 @@ use members::timestamp::{now, rfc3339};
 /// data was not compared. Returns an exit code if the data differs.
 ///
 /// # Errors
-/// Returns a refusal if a majority of the members has different data, unless the operator has named
-/// this member (`named`).
+/// Returns a refusal if the data of a majority of the members is the same and differs from the data
+/// of `source`, unless the operator has named that member (`named`).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,
