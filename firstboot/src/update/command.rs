@@ -305,8 +305,8 @@ fn rollback_order(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
-            "this node does not have an earlier image: it was not updated, or was already rolled \
-                 back",
+            "this node does not have an earlier image: no update has installed a new image, or \
+             the last update was already rolled back",
         ))
     })?;
     let settings = own.cluster.update.clone().unwrap_or_default();

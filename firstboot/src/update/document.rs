@@ -86,7 +86,7 @@ impl DocumentSearch {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
             Self::Unusable(why) => {
-                eprintln!("firstboot: cannot use the newer node document: {why}");
+                eprintln!("firstboot: cannot obtain a newer node document: {why}");
                 None
             }
         }

@@ -49,7 +49,8 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
                      status {UPDATE_UNIT}`"
                 )
             } else {
-                "this update has ended, and another update has begun".to_owned()
+                "this update has ended, and the outcome of a later update has replaced its outcome"
+                    .to_owned()
             }));
         }
         std::thread::sleep(POLL_INTERVAL);
