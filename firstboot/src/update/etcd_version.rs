@@ -41,7 +41,7 @@ pub(super) enum NextStep {
 
 /// Returns the reason why a node with this version of etcd must not run alongside the other
 /// members, or `None` if the node may run alongside them. A node calls this function before it
-/// takes its turn.
+/// takes the turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[MemberReport]) -> Option<Reason> {
     let apart = others
         .iter()

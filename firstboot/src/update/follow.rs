@@ -80,7 +80,8 @@ fn tail(seen: u64, quiet: bool) -> Result<u64> {
 }
 
 impl OrderOutcome {
-    /// Returns the exit code of the command. Prints the reason why an image failed.
+    /// Returns the exit code of the command, or an error if the node was not updated. Prints the
+    /// reason why an image failed.
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),

@@ -153,8 +153,8 @@ impl<'a> HealthCheck<'a> {
         again
     }
 
-    /// Queries etcd on this node, and writes a key through it. Returns a fault that waiting does
-    /// not correct, if there is one.
+    /// Queries etcd on this node, and writes a key through it. If there is a permanent fault,
+    /// returns the fault.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         // A linearizable read shows that the member has applied all writes that were acknowledged
