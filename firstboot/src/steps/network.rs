@@ -20,8 +20,8 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// firstboot refuses the node.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the change that assigns the address, or `None` if an interface already has the address,
-/// or if DHCP assigns it.
+/// Returns the change that assigns the address. Returns `None` if an interface already has the
+/// address or if DHCP assigns it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address)

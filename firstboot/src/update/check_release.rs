@@ -34,8 +34,8 @@ pub(super) enum ReleaseCheck {
 /// Compares a release with this node's image.
 ///
 /// # Errors
-/// Returns a refusal if the release is older, has a different base, or has an etcd that may not
-/// replace this node's etcd, or if the base of this node's image is unknown.
+/// Returns a refusal if the base of this node's image is unknown, or if the release is older, has a
+/// different base, or has an etcd that must not replace this node's etcd.
 pub(super) fn check_release(
     release: &ReleaseDocument,
     own: &OwnImage,
@@ -104,7 +104,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Returns how the release changes etcd's version. Refuses a release whose etcd may not replace
+/// Returns how the release changes etcd's version. Refuses a release whose etcd must not replace
 /// this node's etcd.
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     version_change(own.etcd, release.etcd).map_err(|obstacle| {
