@@ -71,7 +71,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) leases: u64,
     /// The number of raised alarms.
     pub(crate) alarms: u64,
-    /// Whether a compaction was in progress. etcd finishes the compaction when it starts.
+    /// Whether a compaction was in progress. etcd finishes the compaction at its next start.
     pub(crate) compacting: bool,
 }
 

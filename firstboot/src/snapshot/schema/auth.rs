@@ -1,8 +1,8 @@
 //! Checks the buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
 //! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
-//! any other content, the cluster runs without authentication. Therefore, this module checks these
-//! buckets against the rules that etcd follows when it writes them.
+//! any other content, the cluster runs without authentication. Therefore, this module checks the
+//! three buckets against the rules that etcd follows when it writes these buckets.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
