@@ -21,7 +21,7 @@ pub(crate) struct Observed {
     /// Whether etcd on this node reports, by a linearizable read, that this node's member is the
     /// only voter.
     pub(crate) alone: bool,
-    /// The other members that answered a linearizable read.
+    /// The reports of the other members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
     /// The reason why another member may stop its etcd at any time: an update or a change of the
     /// CA. If firstboot cannot determine whether another member may stop, the reason describes the

@@ -33,7 +33,7 @@ pub(crate) struct Observed {
     pub(crate) free: u64,
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
-    /// The members that answered a linearizable read.
+    /// The reports of the members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
     /// The clusters of all members that run etcd, whether or not they have a quorum.
     pub(crate) clusters: BTreeSet<u64>,

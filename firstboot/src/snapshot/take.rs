@@ -134,8 +134,8 @@ async fn flush(file: File) -> Result<()> {
     Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
-/// Takes a snapshot and stores it in a bucket. The object appears only after its pages have been
-/// checked.
+/// Takes a snapshot and stores it in a bucket. The object appears only after the snapshot's pages
+/// have been checked.
 async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.ensure_absent(name).await?;

@@ -36,7 +36,7 @@ impl FromStr for GivenTarget {
         let Some(rest) = text.strip_prefix("s3://") else {
             return match text.split_once("://") {
                 Some(_) => {
-                    Err("expected the path of a file or a folder, or s3://BUCKET/OBJECT".to_owned())
+                    Err("expected the path of a file or a folder, s3://BUCKET/OBJECT or s3://BUCKET/PREFIX/".to_owned())
                 }
                 None => Ok(Self::Path(PathBuf::from(text))),
             };

@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// Print the changes that the newest image and node document would make, without making them
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/`; a folder also contains
+    /// The folder or URL that contains `release.json` and `image/`; a folder can also contain
     /// `nodes/NAME/node.json` [default: the recipe's `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,

@@ -66,7 +66,7 @@ pub(super) enum DocumentSearch {
     /// There is no newer document.
     Nothing,
     Newer(Box<NewerDocument>),
-    /// The document cannot be used, or the server refuses to send a document, for this reason.
+    /// No newer document can be obtained or used, for this reason.
     Unusable(Reason),
 }
 

@@ -20,9 +20,9 @@ use crate::reason::{Reason, ReasonId};
 /// The reports of the members.
 #[derive(Debug, Default)]
 pub(super) struct MemberReports {
-    /// This node's member, if it answers a linearizable read.
+    /// The report of this node's member, if the member answers a linearizable read.
     pub(super) own: Option<MemberReport>,
-    /// The other members that answer a linearizable read.
+    /// The reports of the other members that answer a linearizable read.
     pub(super) others: Vec<MemberReport>,
 }
 
