@@ -183,7 +183,7 @@ mod tests {
                 true,
             ),
             (
-                "etcd-3 presents a certificate by the old CA [ca-in-use]",
+                "etcd-3 presents a certificate of the old CA [ca-in-use]",
                 true,
             ),
             ("etcd-3 does not answer [members-unhealthy]", false),
