@@ -1,4 +1,5 @@
-//! Creates the HTTP clients for the URLs in a recipe or an option, and for metadata services.
+//! Creates the HTTP clients for metadata services and for the URLs in a recipe or a command-line
+//! option.
 
 use std::time::Duration;
 

@@ -208,8 +208,8 @@ fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the complete state of the machine: files and folders with kind, mode, owner and content,
-/// the host name, the addresses and the routes.
+/// Returns the state that the effects can change: the files and folders below /etc, /var and /run
+/// with kind, mode, owner and content, the host name, the addresses and the routes.
 fn look() -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     for top in ["/etc", "/var", "/run"] {

@@ -81,7 +81,7 @@ pub(crate) fn verify(
     own: &OwnKeys,
 ) -> Result<Identity> {
     let FoundDocument { origin, envelope } = found;
-    let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
+    let remedy = "Give this machine its own folder nodes/NAME/ from the build that made this image";
     let no = |why: String| {
         let text = format!("the node document from {origin} cannot be used: {why}. {remedy}");
         refused(ReasonId::DocumentRefused.because(text))

@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) json: bool,
     /// Check only the files whose inodes have changed, and record the result in etcd;
-    /// firstboot-image.service runs this
+    /// firstboot-image.service runs this command
     #[arg(long, hide = true, conflicts_with = "json")]
     pub(crate) scheduled: bool,
 }

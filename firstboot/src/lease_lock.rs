@@ -21,7 +21,7 @@ pub(crate) struct LeaseLock<'a> {
 
 impl<'a> LeaseLock<'a> {
     /// Acquires the lock `key` for the holder `name`. Returns `None` if the lock is held, or if a
-    /// key in `seen` has changed since the revision that `seen` contains for that key.
+    /// key in `seen` no longer has the revision that `seen` contains for it.
     pub(crate) async fn try_acquire(
         client: &'a Client,
         key: &str,
@@ -71,7 +71,7 @@ impl<'a> LeaseLock<'a> {
             .client
             .revoke(self.lease)
             .await
-            .context("cannot release the lock, which expires in a minute");
+            .context("cannot release the lock, which expires within a minute");
         if let Err(error) = released {
             eprintln!("firstboot: {error:#}");
         }

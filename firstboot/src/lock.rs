@@ -12,7 +12,7 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// A lock on the node. The kernel releases the lock when the process ends.
+/// A lock on the node or on its updates. The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 

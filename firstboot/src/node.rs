@@ -20,8 +20,8 @@ use crate::reason::{Reason, ReasonId};
 use crate::{certificates, csr, image_integrity, metadata, own_keys, paths, rotation};
 
 /// Checks the image's files, and determines and verifies the identity of this machine. Requests
-/// certificates from the server if no source has a usable document, or if the certificates have
-/// expired. Records the sources' answers in `log`.
+/// certificates from the server if no source has a document, if the documents are for other keys,
+/// or if the certificates have expired. Records the sources' answers in `log`.
 pub(crate) fn obtain_identity(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;

@@ -9,7 +9,7 @@ use crate::paths;
 use crate::systemd::{self, FIRSTBOOT_UNIT};
 use crate::terminal::HeldSignals;
 
-/// Returns the parser of `--deadline`, which accepts at most thirty days in seconds.
+/// Returns the parser of `--deadline`, which accepts a number of seconds up to thirty days.
 pub(crate) fn timeout_parser() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(..=30 * 86_400)
 }

@@ -40,8 +40,8 @@ pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inode states that the overlay's files had when firstboot last compared their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// The folder for updates of the image, which contains the state of an update and, during the
-/// update, both images.
+/// The folder for updates of the image. Among others, this folder contains the state of an update,
+/// the unpacked new image, and the previous versions of the files that differ.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";

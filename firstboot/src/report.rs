@@ -27,7 +27,7 @@ pub(crate) fn report(stage: InstallStage, why: Option<&str>) {
             .transpose()
     }) {
         Ok(_) => {}
-        // Do not call `say`, because the newest status line of `systemctl status` is reserved for
+        // Do not call `say`, because the unit's status line in `systemctl status` is reserved for
         // the state of the node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }

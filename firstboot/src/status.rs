@@ -143,7 +143,7 @@ fn without() -> BTreeSet<Label> {
 }
 
 /// Returns the value that `pick` extracts from the newest matching event in this node's journal.
-/// Ignores a damaged journal, because the damage does not affect the cluster, and `firstboot
+/// Ignores damage to the journal, because the damage does not affect the cluster, and `firstboot
 /// explain` reports it.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL)

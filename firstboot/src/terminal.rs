@@ -1,12 +1,12 @@
-//! Handles the signals with which a terminal ends a command: ^C, SIGTERM, and SIGHUP when the
-//! terminal is closed. While a command has stopped firstboot.service or etcd, such a signal must
-//! not end the command, because then no process would start the units again.
+//! Handles the signals that end a command: SIGINT (^C), SIGTERM, and SIGHUP when the terminal is
+//! closed. While a command has stopped firstboot.service or etcd, such a signal must not end the
+//! command, because then no process would start the units again.
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// A signal with which the terminal ends a command.
+/// A signal that ends a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TerminalEvent {
     Interrupt,

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-/// Returns whether this process is root. If it is not, prints that the test is ignored.
+/// Returns whether this process runs as root. If it does not, prints that the test is ignored.
 pub(crate) fn is_root(test: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {

@@ -99,7 +99,7 @@ pub(crate) struct FileFingerprint {
 }
 
 /// Returns the generation of an inode, or `None` if the file system does not support generations.
-/// The generation distinguishes the inode from an earlier inode with the same number. XFS reuses
+/// The generation distinguishes the inode from an earlier inode with the same number. XFS can reuse
 /// the number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;

@@ -20,8 +20,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, unlinkat};
 
 use super::attributes::{FileAttributes, Kind};
 
-/// The maximum number of links that firstboot follows in one path. The kernel has the same limit
-/// (linux/namei.h, MAXSYMLINKS).
+/// The maximum number of links that firstboot follows in one path. Current kernels have the same
+/// limit (linux/namei.h, MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
 /// An open directory.

@@ -76,8 +76,8 @@ fn the_temporary_file_of_an_interrupted_write_is_removed_and_the_file_is_kept() 
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
 }
 
-/// A user who can write to a folder that firstboot reads can create a sparse file of any length in
-/// it, which takes no space on the disk.
+/// A user who can write to a folder that firstboot reads can create a very long sparse file in the
+/// folder. Such a file takes almost no space on the disk.
 #[test]
 fn a_file_that_is_far_too_large_is_refused_and_not_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,7 +37,7 @@ pub(crate) enum DiskState {
 /// The reason why the data cannot be attributed to this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnrecordedData {
-    /// firstboot has never started etcd on this disk.
+    /// According to the journal, firstboot has never started etcd on this disk.
     NeverStarted,
     OtherVolume,
     /// etcd's first start may have been interrupted, and the volume has no disk id.

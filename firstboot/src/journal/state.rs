@@ -34,7 +34,8 @@ pub(crate) struct NodeState {
     pub(crate) joining_cluster_id: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) created: Option<Inode>,
-    /// The identity of etcd's data, or `None` until etcd has created its WAL.
+    /// The identity of etcd's data, or `None` if the journal does not contain it, for example
+    /// before etcd has created its WAL.
     pub(crate) data: Option<DataIdentity>,
     pub(crate) member_id: Option<u64>,
     pub(crate) cluster_id: Option<u64>,

@@ -295,8 +295,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     })
 }
 
-/// Returns the reason why another member may stop its etcd at any time: the member has the turn to
-/// update or the restart lock. If etcd cannot be read, returns the error.
+/// Returns the reason why another member may stop its etcd at any time: the member has the turn, or
+/// holds the restart lock. If the keys cannot be read from etcd, returns the error.
 async fn other_stops(
     identity: &Identity,
     endpoint: &str,

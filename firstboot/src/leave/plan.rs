@@ -2,7 +2,7 @@
 //! the next step. firstboot observes the cluster again after each step.
 //!
 //! etcd's own check of a removal counts only the members to which etcd is connected. Therefore,
-//! etcd allows a removal even if one of the other members is down, and the cluster may lose its
+//! etcd can allow a removal even if one of the other members is down, and the cluster may lose its
 //! fault tolerance. The rule in this module requires that all other members be healthy.
 
 use crate::membership::{MemberReport, another_cluster, is_listed, same_member_list, unhealthy};
@@ -21,10 +21,11 @@ pub(crate) struct Observed {
     /// Whether etcd on this node reports, by a linearizable read, that this node's member is the
     /// only voter.
     pub(crate) alone: bool,
-    /// The other members that answered a linearizable read.
+    /// The reports of the other members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
     /// The reason why another member may stop its etcd at any time: an update or a change of the
-    /// CA. If firstboot cannot determine whether another member may stop, contains the error.
+    /// CA. If firstboot cannot determine whether another member may stop, the reason describes the
+    /// error.
     pub(crate) other_stops: Option<Reason>,
 }
 

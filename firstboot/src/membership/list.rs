@@ -34,7 +34,8 @@ pub(crate) struct MemberReport {
     pub(crate) database: u64,
     /// The number of seconds by which the member's clock is ahead of this node's clock.
     pub(crate) ahead: i64,
-    /// The members to which the member is connected, each with the number of bytes sent to it.
+    /// The members to which the member is connected, each with the bit pattern of the number of
+    /// bytes sent to it.
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 

@@ -107,7 +107,8 @@ pub(crate) enum Liveness {
     Alive(String),
 }
 
-/// A detector that compares the traffic that the other members have received from one member.
+/// A detector that compares, from one observation to the next, the traffic that the other members
+/// have received from one member.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,

@@ -37,7 +37,8 @@ pub(crate) async fn query_others(
     let (mut peers, mut clusters) =
         ask(recipe_peers(identity), peer_client, credentials, patience).await;
     let extra = if peers.is_empty() {
-        // The recipe may contain only this node, which then was the first member of its cluster.
+        // The recipe may contain only this node. In this case, the node was the first member of its
+        // cluster.
         let own = query_own(identity, peer_client, credentials, patience).await;
         extra_peers(identity, own.as_slice())
     } else {
@@ -142,7 +143,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // Skip the health check, which can only time out because the member has no leader.
+        // Skip the health check, because it would time out while the member has no leader.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

@@ -37,7 +37,8 @@ struct Document {
     without: BTreeSet<Label>,
     #[serde(rename = "task")]
     mode: BootstrapMode,
-    /// The version of the member's etcd. A firstboot of an earlier image does not send the version.
+    /// The version of the member's etcd. The firstboot of some earlier images does not send the
+    /// version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<EtcdVersion>,
 }
@@ -216,7 +217,7 @@ mod tests {
             why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run alongside it"),
             "{why}"
         );
-        // The firstboot of an earlier image does not send a version.
+        // The firstboot of some earlier images does not send a version.
         let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
         earlier.as_object_mut().unwrap().remove("etcd");
         let earlier = serde_json::to_vec(&earlier).unwrap();

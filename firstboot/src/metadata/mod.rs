@@ -136,7 +136,7 @@ fn search(
         .map(|row| row.saw.as_str());
     let saw: Vec<&str> = saw.collect();
     Err(not_ready(format!(
-        "found no node document for this machine ({machine}): {}. Give the machine its nodes/NAME/ from \
+        "found no node document for this machine ({machine}): {}. Give the machine its folder nodes/NAME/ from \
          the build; `firstboot explain --sources` shows all sources",
         saw.join("; ")
     )))

@@ -22,7 +22,7 @@ pub(super) const SOURCE: Source = Source {
     find,
 };
 
-/// The path of a machine's document, below the server's folder.
+/// The path of a machine's document, relative to the URL of the server's folder.
 const DOCUMENT: &str = "node.json";
 
 /// The pauses between attempts, for a network that has just come up or a server that is still
@@ -53,9 +53,8 @@ pub(super) fn address(base: &Url, page: &str, machine: &Machine) -> Result<Url> 
     Ok(url)
 }
 
-/// Sends one request for a document that is newer than the one with the digest `known`. Returns
-/// `None` if the server does not have a newer document, or does not have any document for this
-/// machine.
+/// Requests this machine's document once. Returns `None` if the server's document has the digest
+/// `known`, or if the server does not have a document for this machine.
 pub(crate) fn newer(
     base: &Url,
     machine: &Machine,

@@ -4,9 +4,9 @@
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes equivalent checks before any change.
-//! firstboot removes the old member before it adds the new member, because etcd refuses two members
-//! with the same peer URL, and because the promoted new member would raise the quorum if the member
-//! list still contained the dead member.
+//! firstboot removes the old member before it adds the new member, for two reasons: etcd refuses
+//! two members with the same peer URL, and the promoted new member would raise the quorum if the
+//! member list still contained the dead member.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(crate) struct Observed {
     pub(crate) free: u64,
     /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
-    /// The members that answered a linearizable read.
+    /// The reports of the members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
     /// The clusters of all members that run etcd, whether or not they have a quorum.
     pub(crate) clusters: BTreeSet<u64>,
@@ -120,7 +120,7 @@ pub(crate) fn plan(observed: &Observed) -> RebuildStep {
         let learner = learner.title();
         return wait(
             ReasonId::LearnerPending,
-            format!("{learner} is still a learner, and etcd adds one member at a time"),
+            format!("{learner} is still a learner, and etcd accepts only one learner at a time"),
         );
     }
     if sends_uncompacted_log(observed) {
@@ -208,8 +208,9 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
     }
-    // If only one member's clock differs from this node's clock, that member's clock is wrong. If
-    // the clocks of all members differ from this node's clock, this node's clock is wrong.
+    // If this node's clock agrees with the clock of at least one other member, this node's clock
+    // counts as correct. If the clocks of all other members differ from this node's clock, this
+    // node's clock counts as wrong.
     let off = observed
         .peers
         .iter()

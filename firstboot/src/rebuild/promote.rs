@@ -33,8 +33,9 @@ pub(crate) fn record_promotion(journal: &mut Journal) -> Result<Option<u64>> {
 ///
 /// The function does not wait until etcd on this node serves clients. etcd serves clients only
 /// after it has published itself, and etcd 3.5 waits seven seconds before it retries a publication
-/// that failed during the leader's snapshot. etcd must be running before the promotion, because a
-/// voter that is down weakens the quorum. An answer on etcd's peer port shows that etcd is running.
+/// that failed while etcd received the leader's snapshot. etcd must be running before the
+/// promotion, because a voter that is down weakens the quorum. An answer on etcd's peer port shows
+/// that etcd is running.
 pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,

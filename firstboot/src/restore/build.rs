@@ -27,7 +27,7 @@ pub(super) const MARGIN: u64 = 1_000_000_000;
 /// segments of the WAL, and is rounded up.
 ///
 /// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
-/// etcd deletes its preallocated log segment of 64 MB. firstboot checks the free space while etcd
+/// etcd deletes its preallocated WAL segment of 64 MB. firstboot checks the free space while etcd
 /// is still running, and never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
@@ -39,8 +39,8 @@ pub(super) struct DataDirBuilder {
     pub(super) source: SnapshotFile,
 }
 
-/// Returns whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of
-/// 3.4.27 and 3.5.10).
+/// Returns whether a restore with this version can raise the revision (`--bump-revision`, in
+/// upstream's changelogs of 3.4.27 and 3.5.10).
 pub(super) fn can_raise(version: EtcdVersion) -> bool {
     match version.minor {
         4 => version.patch >= 27,

@@ -41,7 +41,7 @@ pub(super) enum RestoreOutcome {
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // In earlier versions, etcd could replace this folder. If the folder does not belong to root,
-    // its content may not come from firstboot.
+    // its content may come from a program other than firstboot.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
     {

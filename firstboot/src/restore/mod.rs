@@ -93,8 +93,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // After this process has ended, firstboot.service continues, and starts etcd with either the
     // old or the new data.
     let outcome = operator::with_journal(|journal| {
-        // The node may not have generated its disk id yet. etcd does not start without the disk id,
-        // and a node with data does not generate a disk id later.
+        // If the node has no disk id, generate it now, because etcd does not start without a disk
+        // id, and a node with data does not generate a disk id later.
         if NodeState::of(journal).disk_id.is_none() {
             journal::init_disk_id(journal)?;
         }

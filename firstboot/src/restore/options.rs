@@ -58,8 +58,8 @@ pub(crate) struct Options {
     /// After the command has succeeded, print the plan of the restore, or the list, as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Wait this many seconds for the other members, and then abandon the restore. After the data
-    /// is replaced, wait equally long for a quorum
+    /// Abandon the restore if the other members are not ready within this many seconds. After the
+    /// data is replaced, wait at most this many seconds for a quorum
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = crate::operator::timeout_parser())]
     pub(super) deadline: u64,
 }

@@ -14,8 +14,8 @@ use crate::files::{self, DesiredDir, Dir, ROOT};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The number of bytes after which the free space is checked again, because etcd is still running
-/// on the same volume.
+/// The number of written bytes between two checks of the free space. etcd is still running on the
+/// same volume, so the free space can shrink.
 const STEP: u64 = 16 << 20;
 
 /// A file that is being written. Dropping this value deletes the unfinished file.

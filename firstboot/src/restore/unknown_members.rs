@@ -15,8 +15,9 @@ use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::{barrier, paths};
 
-/// Checks the member list of etcd on this node. etcd returns its list even without a quorum. If etcd
-/// does not answer, checks that no other member's etcd connects to the only member in the recipe.
+/// Checks the member list of etcd on this node. etcd returns its list even without a quorum. If
+/// etcd does not answer and the recipe contains only this node, checks that no other member's etcd
+/// connects to this node.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let Ok(members) = block_on(own_member_list()) else {
         return block_on(barrier::refuse_restore_beside_running_cluster(identity));

@@ -37,9 +37,9 @@ use trust_bundle::{TrustBundle, list};
 /// their documents.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Defers those certificates of the document that the other members may not trust yet, if this node
-/// has other certificates that work. In the meantime, a member uses its installed certificates, and
-/// a new node uses the previous CA's certificates from its document.
+/// If this node has other certificates that work, defers those certificates of the document that
+/// the other members might not trust yet. In the meantime, a member uses its installed
+/// certificates, and a new node uses the previous CA's certificates from its document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {

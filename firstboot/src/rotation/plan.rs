@@ -113,9 +113,9 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
 
 /// Returns whether the other members completed the rotation without this node. The CAs in `shown`
 /// signed the certificates that this node presents, and the CAs in `issuers` signed the
-/// certificates in this node's document. The rotation is complete if at least one member that
-/// answers does not trust every CA in `shown`, and all members that answer trust the CAs in
-/// `issuers`.
+/// certificates in this node's document. The rotation counts as complete if every member that
+/// answers trusts all CAs in `issuers`, and at least one of these members no longer trusts one of
+/// the CAs in `shown`.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

@@ -18,8 +18,8 @@ use crate::runtime::block_on;
 /// Checks the ports of etcd on this node. Returns whether etcd listens on both ports.
 ///
 /// # Errors
-/// Returns a "not ready" error if a TLS handshake fails, for example because the presented
-/// certificate is unusable, or if a port presents a certificate other than the installed one.
+/// Returns a "not ready" error if a port presents a certificate other than the installed one, or if
+/// a TLS handshake fails. A handshake fails, for example, if the presented certificate is unusable.
 pub(crate) fn check_presented(identity: &Identity) -> Result<bool> {
     block_on(check(identity)).map_err(|error| {
         not_ready(ReasonId::CertificateNotPresented.because(format!(

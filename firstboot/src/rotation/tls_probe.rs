@@ -1,8 +1,8 @@
 //! Determines from a TLS handshake which CAs a running etcd trusts and which CA signed the
-//! certificate that it presents. A server that requests a client certificate names the CAs that it
-//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has loaded (crypto/tls,
-//! ClientCAs). The handshake is the only reliable evidence, because the files on the member's disk
-//! may have changed since etcd read them.
+//! certificate that it presents. A server that requests a client certificate can name the CAs that
+//! it accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has loaded
+//! (crypto/tls, ClientCAs). The handshake is the only reliable evidence, because the files on the
+//! member's disk may have changed since etcd read them.
 
 use std::collections::BTreeSet;
 use std::io;

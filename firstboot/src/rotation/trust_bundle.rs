@@ -129,8 +129,8 @@ impl TrustBundle {
         text
     }
 
-    /// Returns the CA that signed this certificate, or `None` if none of these CAs signed it or if
-    /// the certificate is not valid now.
+    /// Returns the CA that signed this certificate. Returns `None` if none of these CAs signed it,
+    /// or if the certificate is not valid now.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,
@@ -143,8 +143,8 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// Returns the CA that signed the leaf of a PEM chain, or `None` if none of these CAs signed
-    /// the leaf or if the leaf is not valid now. The chain starts with the leaf.
+    /// Returns the CA that signed the leaf of a PEM chain, which starts with the leaf. Returns
+    /// `None` if none of these CAs signed the leaf, or if the leaf is not valid now.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()

@@ -126,7 +126,7 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    /// Writes the last chunk. Without this chunk, the written bytes cannot be decrypted.
+    /// Writes the last chunk. Without this chunk, a reader cannot decrypt the file to its end.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)

@@ -24,8 +24,8 @@ use crate::output::{say, show};
 )]
 #[group(skip)]
 pub(crate) struct Options {
-    /// The file or s3://BUCKET/OBJECT to create, or the folder in which to create the snapshot
-    /// [default: the recipe's destination]
+    /// The file or s3://BUCKET/OBJECT to create, or the folder or s3://BUCKET/PREFIX/ in which to
+    /// create the snapshot [default: the recipe's destination]
     target: Option<GivenTarget>,
     /// Take the snapshot from the member at this client URL [default: this node's member]
     #[arg(long, value_name = "URL", conflicts_with = "from_any")]

@@ -13,8 +13,8 @@ use crate::exit::{reason_of, refused};
 use crate::files;
 use crate::reason::{Reason, ReasonId};
 
-/// The magic number of a zstd frame, and the magic number of a skippable frame without its first
-/// byte (RFC 8878).
+/// The magic number of a zstd frame, and the last three bytes of the magic number of a skippable
+/// frame (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
 /// The maximum window of the decompressor, as the exponent of a power of two. This limit is the
@@ -109,7 +109,7 @@ impl Format {
         };
         let path = path.display();
         Err(refused(ReasonId::SnapshotFormat.because(format!(
-            "{path} is {what}, but firstboot reads only zstd and the binary format of age: {remedy}"
+            "{path} is {what}, but firstboot decodes only zstd and the binary format of age: {remedy}"
         ))))
     }
 }

@@ -37,8 +37,8 @@ impl DirStore {
                 let manifest =
                     files::read_bounded(&manifest_path(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
-                // Ignore a manifest that names another file: the snapshot was copied or renamed
-                // together with its manifest.
+                // If a snapshot was copied or renamed together with its manifest, the manifest
+                // names another file. Ignore such a manifest.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
                 found.push(ListedSnapshot {
                     name,

@@ -9,7 +9,7 @@ use ring::digest;
 
 use super::age::Encryptor;
 
-/// The fastest level of zstd, which also needs the least memory.
+/// The fastest of zstd's standard levels, which also needs the least memory.
 const LEVEL: i32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

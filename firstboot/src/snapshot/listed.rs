@@ -13,8 +13,8 @@ pub(super) struct ListedSnapshot {
 }
 
 impl ListedSnapshot {
-    /// Returns whether the snapshot has the size that its manifest states. Only `snapshot verify`
-    /// checks the content.
+    /// Returns whether the snapshot has the size that its manifest states. The content is not
+    /// checked; `snapshot verify` checks it.
     pub(super) fn has_stated_size(&self) -> bool {
         self.manifest
             .as_ref()

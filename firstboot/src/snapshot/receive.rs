@@ -80,7 +80,7 @@ impl Count {
             self.empty += 1;
             ensure!(
                 self.empty < MAX_EMPTY,
-                "the member sent only empty pieces although {remaining} bytes are missing"
+                "the member keeps sending empty pieces although {remaining} bytes are missing"
             );
             return Ok(Piece::Nothing);
         }

@@ -3,7 +3,7 @@
 //!
 //! The members coordinate through two keys in etcd itself, which all members can reach. The
 //! destination is not suitable for this purpose, because a folder belongs to one member, and an
-//! object store does not have locks. The key `newest` identifies the newest snapshot and the slot
+//! object store need not offer locks. The key `newest` identifies the newest snapshot and the slot
 //! of the schedule for which it was taken. The member that takes the snapshot holds the key `claim`
 //! with a lease. If that member fails, the lease expires, and another member takes the snapshot.
 //! The sequence of the members changes from slot to slot, so that all disks fill evenly.

@@ -22,7 +22,7 @@ use meta::Meta;
 use record::{Record, Revision};
 
 /// etcd's buckets. etcd creates all of its buckets when it starts. `etcdutl snapshot restore` of
-/// etcd 3.5 does not create the bucket `cluster`.
+/// etcd 3.5 does not create the bucket `cluster`, so the check does not require this bucket.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -58,8 +58,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) term: u64,
     /// The storage version, which etcd 3.6 and later write.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed, which is the lowest minor version among its
-    /// members.
+    /// The cluster version, which is normally the lowest minor version among the members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,
@@ -72,7 +71,7 @@ pub(crate) struct DatabaseContents {
     pub(crate) leases: u64,
     /// The number of raised alarms.
     pub(crate) alarms: u64,
-    /// Whether a compaction was in progress. etcd finishes the compaction when it starts.
+    /// Whether a compaction was in progress. etcd finishes the compaction at its next start.
     pub(crate) compacting: bool,
 }
 

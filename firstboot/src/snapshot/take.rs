@@ -29,8 +29,8 @@ use members::timestamp::{now, rfc3339};
 /// data was not compared. Returns an exit code if the data differs.
 ///
 /// # Errors
-/// Returns a refusal if a majority of the members has different data, unless the operator has named
-/// this member (`named`).
+/// Returns a refusal if the data of a majority of the members is the same and differs from the data
+/// of `source`, unless the operator has named that member (`named`).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,
@@ -134,8 +134,8 @@ async fn flush(file: File) -> Result<()> {
     Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
-/// Takes a snapshot and stores it in a bucket. The object appears only after its pages have been
-/// checked.
+/// Takes a snapshot and stores it in a bucket. The object appears only after the snapshot's pages
+/// have been checked.
 async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.ensure_absent(name).await?;
@@ -189,8 +189,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before the transfer. The check of the revision is necessary because older pages may
-/// still form a consistent database if a page is lost.
+/// reported before the transfer. The check of the revision is necessary because, if the write of a
+/// page was lost, the older pages may still form a consistent database.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,

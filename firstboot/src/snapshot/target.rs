@@ -36,7 +36,7 @@ impl FromStr for GivenTarget {
         let Some(rest) = text.strip_prefix("s3://") else {
             return match text.split_once("://") {
                 Some(_) => {
-                    Err("expected the path of a file or a folder, or s3://BUCKET/OBJECT".to_owned())
+                    Err("expected the path of a file or a folder, s3://BUCKET/OBJECT or s3://BUCKET/PREFIX/".to_owned())
                 }
                 None => Ok(Self::Path(PathBuf::from(text))),
             };
@@ -118,7 +118,7 @@ impl Target {
         if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
             let text = match suffix {
                 "" => format!(
-                    "{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots"
+                    "{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots, so the name must not end with .age or .zst"
                 ),
                 suffix => {
                     format!(

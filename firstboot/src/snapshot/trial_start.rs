@@ -32,7 +32,7 @@ use crate::runtime::block_on;
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
 /// The number of bytes that etcd writes in addition to the database, mainly for two preallocated
-/// log files of 64 MB.
+/// WAL files of 64 MB.
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -65,7 +65,8 @@ impl UploadWriter {
         )
     }
 
-    /// Returns the part that is being filled. Waits for a free part if no part is being filled.
+    /// Returns the part that is being filled. If no part is being filled, takes a free part, or
+    /// waits until a part is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
             // Do not block if a part is free, because the header that precedes the stream is

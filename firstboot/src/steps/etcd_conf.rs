@@ -1,7 +1,7 @@
 //! Writes etcd.conf (the guide's steps 3.3.1 to 3.5.2) with the variables of the etcd version that
 //! will run. etcd ignores an unknown variable and only logs a warning, so each minor version gets
-//! its own variables. The variables are from etcd's server/embed/config.go and
-//! server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14 and v3.7.1.
+//! its own variables. The variables are from etcd's embed/config.go and etcdmain/config.go at
+//! v3.4.45, and from the same files below server/ at v3.5.33, v3.6.14 and v3.7.1.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};

@@ -20,8 +20,8 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// firstboot refuses the node.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the change that assigns the address, or `None` if an interface already has the address,
-/// or if DHCP assigns it.
+/// Returns the change that assigns the address. Returns `None` if an interface already has the
+/// address or if DHCP assigns it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address)
@@ -41,9 +41,9 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Returns a refusal if the machine has a different address in the same network, because the DHCP
-/// server then has a wrong reservation for this machine. Returns a "not ready" error if no
-/// interface has the address within `DHCP_TIMEOUT`.
+/// Returns a refusal if the machine has a different address in the same network. In this case, the
+/// machine is the wrong one, or the DHCP server has a wrong reservation for it. Returns a "not
+/// ready" error if no interface has the address within `DHCP_TIMEOUT`.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();

@@ -19,8 +19,8 @@ pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
 }
 
 /// Returns the names that a server or peer certificate must have. etcdctl on the node uses
-/// 127.0.0.1, and etcd distinguishes peers from clients by a name that only the certificates of
-/// peers contain.
+/// 127.0.0.1, and etcd distinguishes peers from clients by the name in `PEER`, which client
+/// certificates do not contain.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();

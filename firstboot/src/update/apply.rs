@@ -46,8 +46,8 @@ pub(super) fn apply_sysctl_files(say: &mut impl FnMut(String)) {
     log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[]));
 }
 
-/// Sets the SELinux labels of the files, reloads systemd if it reads any of them, and applies every
-/// effect except reboots and the removal of units.
+/// Sets the SELinux labels of the files, reloads systemd if systemd reads any of these files, and
+/// applies every effect except reboots and the removal of units.
 pub(super) fn apply_effects(
     changes: &[FileChange],
     present: Vec<PathBuf>,

@@ -34,8 +34,8 @@ pub(super) enum ReleaseCheck {
 /// Compares a release with this node's image.
 ///
 /// # Errors
-/// Returns a refusal if the release is older, has a different base, or has an etcd that may not
-/// replace this node's etcd, or if the base of this node's image is unknown.
+/// Returns a refusal if the base of this node's image is unknown, or if the release is older, has a
+/// different base, or has an etcd that must not replace this node's etcd.
 pub(super) fn check_release(
     release: &ReleaseDocument,
     own: &OwnImage,
@@ -104,7 +104,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Returns how the release changes etcd's version. Refuses a release whose etcd may not replace
+/// Returns how the release changes etcd's version. Refuses a release whose etcd must not replace
 /// this node's etcd.
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     version_change(own.etcd, release.etcd).map_err(|obstacle| {
@@ -200,7 +200,8 @@ mod tests {
             says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
                 .ends_with("[update-base-unknown]")
         );
-        // etcd 3.5.30 is too old for 3.6, 3.7 skips a minor version, and 3.5 cannot be downgraded.
+        // etcd 3.5.30 is too old for an update to 3.6, an update to 3.7 skips a minor version, and
+        // etcd 3.5 does not support a downgrade.
         for etcd in ["3.6.14", "3.7.1", "3.4.35"] {
             assert!(
                 says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),

@@ -40,14 +40,14 @@ pub(crate) struct Options {
     /// Print the changes that the newest image and node document would make, without making them
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/`; a folder also contains
+    /// The folder or URL that contains `release.json` and `image/`; a folder can also contain
     /// `nodes/NAME/node.json` [default: the recipe's `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Wait this many seconds for the turn, and until the cluster can spare this member
+    /// Wait at most this many seconds for the turn and until the cluster can spare this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Try a failed image again. Use this option only if the image was not the cause of the failure
@@ -305,8 +305,8 @@ fn rollback_order(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
-            "this node does not have an earlier image: it was not updated, or was already rolled \
-                 back",
+            "this node does not have an earlier image: no update has installed a new image, or \
+             the last update was already rolled back",
         ))
     })?;
     let settings = own.cluster.update.clone().unwrap_or_default();

@@ -66,7 +66,7 @@ pub(super) enum DocumentSearch {
     /// There is no newer document.
     Nothing,
     Newer(Box<NewerDocument>),
-    /// The document cannot be used, or the server refuses to send a document, for this reason.
+    /// No newer document can be obtained or used, for this reason.
     Unusable(Reason),
 }
 
@@ -86,7 +86,7 @@ impl DocumentSearch {
             Self::Nothing => None,
             Self::Newer(newer) => Some(*newer),
             Self::Unusable(why) => {
-                eprintln!("firstboot: cannot use the newer node document: {why}");
+                eprintln!("firstboot: cannot obtain a newer node document: {why}");
                 None
             }
         }

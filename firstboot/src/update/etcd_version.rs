@@ -20,9 +20,9 @@ use crate::reason::{Reason, ReasonId};
 /// The reports of the members.
 #[derive(Debug, Default)]
 pub(super) struct MemberReports {
-    /// This node's member, if it answers a linearizable read.
+    /// The report of this node's member, if the member answers a linearizable read.
     pub(super) own: Option<MemberReport>,
-    /// The other members that answer a linearizable read.
+    /// The reports of the other members that answer a linearizable read.
     pub(super) others: Vec<MemberReport>,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum NextStep {
 
 /// Returns the reason why a node with this version of etcd must not run alongside the other
 /// members, or `None` if the node may run alongside them. A node calls this function before it
-/// takes its turn.
+/// takes the turn.
 pub(super) fn obstacle(target: EtcdVersion, others: &[MemberReport]) -> Option<Reason> {
     let apart = others
         .iter()

@@ -49,7 +49,8 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
                      status {UPDATE_UNIT}`"
                 )
             } else {
-                "this update has ended, and another update has begun".to_owned()
+                "this update has ended, and the outcome of a later update has replaced its outcome"
+                    .to_owned()
             }));
         }
         std::thread::sleep(POLL_INTERVAL);
@@ -79,7 +80,8 @@ fn tail(seen: u64, quiet: bool) -> Result<u64> {
 }
 
 impl OrderOutcome {
-    /// Returns the exit code of the command. Prints the reason why an image failed.
+    /// Returns the exit code of the command, or an error if the node was not updated. Prints the
+    /// reason why an image failed.
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),

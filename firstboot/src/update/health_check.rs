@@ -19,7 +19,8 @@ use crate::{paths, systemd};
 
 /// The health check fails if the member is still not healthy when etcd has started this many times.
 const STARTS: u32 = 4;
-/// The health check fails if a running member has had no connection to this member for this time.
+/// The health check fails if, for longer than this time, at least one running member has had no
+/// connection to this member.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of one check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub(super) struct HealthCheck<'a> {
     process: String,
     /// The number of etcd processes that have been observed so far.
     starts: u32,
-    /// The time since which a running member has had no connection to this member.
+    /// The time since which at least one running member has had no connection to this member.
     unreached: Option<Instant>,
 }
 
@@ -141,7 +142,7 @@ impl<'a> HealthCheck<'a> {
     /// Counts the starts of etcd. Returns whether `process` has started since the last observation.
     fn observe(&mut self, process: String, is_running: bool) -> bool {
         let again = process != self.process;
-        // The update has stopped the etcd of the previous image, which does not count.
+        // Do not count the etcd of the previous image, which the update has stopped.
         let is_previous = self.process.is_empty() && !is_running;
         self.starts += u32::from(again && process != "0" && !is_previous);
         if again {
@@ -152,8 +153,8 @@ impl<'a> HealthCheck<'a> {
         again
     }
 
-    /// Queries etcd on this node, and writes a key through it. Returns a fault that waiting does
-    /// not correct, if there is one.
+    /// Queries etcd on this node, and writes a key through it. If there is a permanent fault,
+    /// returns the fault.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         // A linearizable read shows that the member has applied all writes that were acknowledged
@@ -182,7 +183,7 @@ mod tests {
                 true,
             ),
             (
-                "etcd-3 presents a certificate by the old CA [ca-in-use]",
+                "etcd-3 presents a certificate of the old CA [ca-in-use]",
                 true,
             ),
             ("etcd-3 does not answer [members-unhealthy]", false),

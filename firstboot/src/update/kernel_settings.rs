@@ -28,7 +28,8 @@ const PAIRS: [(&str, &str); 3] = [
 pub(super) type KernelSettings = BTreeMap<String, String>;
 
 /// Returns the present values of all settings in the sysctl files that a replacement will add or
-/// replace. The new files are in the folder `new`. Ignores settings that the kernel does not have.
+/// replace, and of the other settings in their [`PAIRS`]. The new files are in the folder `new`.
+/// Ignores settings that the kernel does not have.
 pub(super) fn current(
     proc_sys: &Path,
     changes: &[FileChange],
@@ -71,8 +72,8 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     lost.map(|(key, _)| key.replace('/', ".")).collect()
 }
 
-/// Returns the paths of the settings in a sysctl file, and of the settings that a write to them
-/// sets to 0.
+/// Returns the paths of the settings in a sysctl file, and of the other settings in their
+/// [`PAIRS`].
 fn keys(text: &str) -> Vec<String> {
     let lines = text
         .lines()

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 /// Returns the disks with this label, regardless of case. Reads udev's links first, which takes
-/// little time. Runs blkid, which reads every disk, only if udev has not created any link.
+/// little time. Runs blkid, which reads every disk, only if the folder with udev's links does not
+/// exist.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {

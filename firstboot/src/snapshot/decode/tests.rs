@@ -199,7 +199,7 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_refused() {
 }
 
 /// One file contains a gigabyte of zeros. The other file contains meta pages that state a small
-/// size, followed by a gigabyte of zeros. Each file is compressed to a few KiB.
+/// size, followed by a gigabyte of zeros. Each file is compressed to less than 100 KiB.
 #[test]
 fn a_file_that_expands_to_more_than_it_states_is_not_decoded() {
     struct Counted(usize);
@@ -244,11 +244,11 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // Do not test the first bytes. If they were changed, firstboot may not recognise the file
-        // as encoded, and the check of the pages then refuses the file.
+        // Do not test the first bytes. After a change of these bytes, firstboot does not recognise
+        // the file as encoded, and the check of the pages refuses the file.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // Some bits of a zstd frame have no meaning, so a change of one bit may not cause an
+            // Some bits of a zstd frame have no meaning, so not every change of one bit causes an
             // error.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);

@@ -1,8 +1,8 @@
 //! Checks the buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
 //! etcd enables authentication only if `auth` contains exactly the bytes that etcd expects. With
-//! any other content, the cluster runs without authentication. Therefore, this module checks these
-//! buckets against the rules that etcd follows when it writes them.
+//! any other content, the cluster runs without authentication. Therefore, this module checks the
+//! three buckets against the rules that etcd follows when it writes these buckets.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,8 +13,8 @@ use super::wire::{Fields, Malformed, Value};
 
 /// The user and the role with this name must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// The maximum number of roles that the reader remembers, each as a hash. If there are more roles,
-/// the reader does not check whether the roles of all users exist.
+/// The maximum number of roles that the reader remembers, each as a hash. If the database has this
+/// many roles or more, the reader does not check whether the users' roles exist.
 const REMEMBERED: usize = 1 << 17;
 
 /// The state of the check. The reader reads `authRoles` before `authUsers`.

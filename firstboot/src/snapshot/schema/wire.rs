@@ -1,8 +1,8 @@
 //! Parses protocol buffers, but only in the form in which etcd's encoders write them: fields in
 //! ascending order, no field with its default value, each number in as few bytes as possible
-//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's package in 3.7). Therefore, the parser
-//! detects a changed bit in a tag or a length, even if an ordinary decoder would skip the field as
-//! unknown.
+//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org/protobuf in 3.7). Therefore, the parser
+//! detects most changed bits in tags and lengths, including those that would make an ordinary
+//! decoder skip a field as unknown.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {

@@ -12,8 +12,8 @@ use bolt::{Entry, Faults, FileKind, Visitor};
 use crate::snapshot::examine::{TRAILER, TrailingDigest, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
-/// The number of keys whose digests are in memory at the same time. firstboot reads the file once
-/// for each group of this many keys.
+/// The approximate maximum number of keys whose hashes are in memory at the same time. firstboot
+/// divides the keys into groups of about this size, and reads the file once for each group.
 const AT_ONCE: u64 = 200_000;
 
 #[derive(Debug, Default)]
