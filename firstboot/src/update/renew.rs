@@ -147,8 +147,8 @@ fn continue_service(identity: &Identity) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServiceAction {
     None,
-    /// The service refused the certificates that the node has since renewed. Without this start, a
-    /// node that was off when its certificates expired would not start etcd.
+    /// The service refused the certificates that the node has since renewed. Without this start, the
+    /// service would stay failed, and etcd would not start.
     Start,
     /// The service has finished, but another CA signed the renewed certificates, so they are
     /// deferred. Without this restart, the node would present its old certificates until they

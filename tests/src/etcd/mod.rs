@@ -30,22 +30,17 @@ pub use binary::replace_etcd_binary;
 /// test bed does not compile this release.
 pub const DEMO: &str = "3.5.1";
 
-/// The newest releases that Go can build here, newest first. The builder's table of upstream's
-/// digests does not contain these releases. If the table contained them, the builder would refuse a
-/// release built here, because the digest of a local build is different.
-const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
+/// The newest release that Go can build here. The builder's table of upstream's digests does not
+/// contain this release. If the table contained it, the builder would refuse the release built here,
+/// because the digest of a local build is different.
+const NEWEST: &str = "3.7.3";
 
-/// Returns the newest release that can be made on this machine, and the reason if a newer one
-/// cannot be made.
+/// Returns [`NEWEST`], or, if this machine cannot build that release, [`DEMO`] and the reason.
 pub fn newest() -> (&'static str, Option<String>) {
-    let mut why = None;
-    for version in NEWEST {
-        match need(version).missing() {
-            None => return (version, None),
-            Some(reason) => why = why.or(Some(reason)),
-        }
+    match need(NEWEST).missing() {
+        None => (NEWEST, None),
+        reason => (DEMO, reason),
     }
-    (DEMO, why)
 }
 
 /// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's

@@ -5,8 +5,8 @@ use std::fs;
 /// The file that contains the limit.
 const FILE: &str = "/proc/sys/fs/inotify/max_user_instances";
 
-/// A limit that suffices for the hosts of all lanes. The programs of a host have about 10 instances,
-/// and the kernel's default limit is 128.
+/// A limit that suffices for the hosts of all lanes. The programs of a host have about 10
+/// instances, and the kernel's default limit is 128.
 const ENOUGH: u32 = 1024;
 
 /// Raises the limit if it is too low. The raised limit stays until the machine restarts, because

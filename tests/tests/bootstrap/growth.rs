@@ -123,8 +123,9 @@ fn leave_a_learner(bed: &mut Bed) -> Result<()> {
     Ok(())
 }
 
-/// A cluster grows from one member to three, and the first member is reinstalled from the old image,
-/// which contains only this member. Neither its first boot nor a restore makes a second cluster.
+/// A cluster grows from one member to three. Then the first member is reinstalled from the old
+/// image, which contains only this member. Neither its first boot nor a restore makes a second
+/// cluster.
 fn only_member() -> Result<()> {
     let three = fs::read_to_string(recipe("demo"))?;
     let (first, rest) = three
