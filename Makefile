@@ -32,9 +32,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-unexport MAKEFLAGS
-
-.PHONY: build checked dist demo test test-all test-vm lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which the programs are built. git reads only the
 # .git in this folder, because a source archive may be unpacked inside another repository. If the
@@ -70,16 +68,11 @@ demo: TOOLS := demo
 demo: tools build
 	cargo run --locked -q -p tests --bin demo
 
-# The checks and the build use different profiles, so cargo can run both at the same time. The link-time
-# optimization uses one core for each program.
-checked:
-	$(MAKE) --jobs=2 lint build
-
-test: tools checked
+test: tools lint build
 	tests/run.sh
 
 test-all: TOOLS := all
-test-all: tools checked
+test-all: tools lint build
 	ETCD_IMAGE_ALL=1 tests/run.sh
 
 test-vm: tools build
