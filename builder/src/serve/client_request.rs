@@ -249,7 +249,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let header = first
         .map(|host| {
             host.to_str()
-                .map_err(|_| bad("the request's Host is not text"))
+                .map_err(|_| bad("the request's Host header is not ASCII text"))
         })
         .transpose()?;
     let named = head

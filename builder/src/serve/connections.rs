@@ -140,8 +140,8 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // A source displaces only a source that has at least two more connections. With a smaller
-        // difference, the two sources would only swap their numbers of connections.
+        // A source displaces only a source that has at least two more connections. With a
+        // difference of one, the two sources would only swap their numbers of connections.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
             _ => Admission::Refuse,

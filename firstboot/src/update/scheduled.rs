@@ -73,8 +73,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     };
     seen.write()?;
     let decided = decided?;
-    // While an update waits for its turn, no CA may change, so a later run adopts a document with a
-    // different CA.
+    // An update that begins now must wait for its turn, and no CA may change while it waits. In
+    // this case, a later run adopts a document with a different CA.
     if !matches!(decided, Next::Begin(_))
         && let Some(newer) = newer.filter(|newer| newer.changes_ca)
     {

@@ -67,8 +67,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
         return Err(cause(error, release, own.fetch(source).ok().as_ref()));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // Use the same options as the kickstart. The archive is safe to unpack, because its digest
-    // matches the release.
+    // Use the kickstart's options for owners and permissions. The archive is safe to unpack,
+    // because its digest matches the release.
     let words = [
         "--extract",
         "--gzip",

@@ -1,6 +1,6 @@
-//! Tests obstacles that prevent etcd from becoming a healthy member: a proxy, a route, another
-//! program, a file's owner, a drop-in, an alarm, or an entry in the member list. firstboot reports
-//! the cause and the remedy, or repairs the fault.
+//! Tests faults around a member: a proxy, a route, another program, a file's owner, a drop-in, an
+//! alarm, or an entry in the member list. etcd ignores the proxy. For each other fault, firstboot
+//! reports the cause and the remedy, or repairs the fault.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;

@@ -1,6 +1,6 @@
-//! Tests nodes whose certificates are valid only for minutes. A server signs the nodes' requests
-//! for new certificates under load. No operator is involved, and etcd does not restart. No private
-//! key appears outside the files in which it is stored.
+//! Tests nodes whose certificates are valid only for minutes. While clients write to etcd, a server
+//! signs the nodes' requests for new certificates. No operator is involved, and etcd does not
+//! restart. No private key appears outside the files in which it is stored.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -25,9 +25,9 @@ pub(super) enum Loader {
 }
 
 impl Loader {
-    /// Returns the first script, which makes the machine state its identity and request the next
-    /// script. pxelinux states the identity in its first request. If a request of pxelinux states
-    /// no identity, the returned script boots the machine from its disk.
+    /// Returns the first script, which makes the machine send its identity and request the next
+    /// script. pxelinux sends the identity in its first request. If a request of pxelinux states no
+    /// identity, the returned script boots the machine from its disk.
     pub(super) fn identify_script(self, server: &str) -> String {
         match self {
             Self::Ipxe => ipxe::identify_script(server),
