@@ -33,7 +33,7 @@ pub fn rfc3339(time: u64) -> String {
         .unwrap_or_else(|| time.to_string())
 }
 
-/// Formats a time of a certificate as in RFC 3339.
+/// Formats a time from a certificate in the format of RFC 3339.
 pub fn date(time: UnixTime) -> String {
     rfc3339(time.as_secs())
 }

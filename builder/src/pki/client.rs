@@ -36,7 +36,7 @@ pub(crate) struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// Returns the files in a folder.
+    /// Returns the paths of the client's three files in a folder.
     pub(crate) fn of(folder: &Path) -> Self {
         Self {
             ca: folder.join("ca.crt"),

@@ -1,10 +1,10 @@
-//! Determines the order in which new members start. An etcd that bootstraps a cluster asks its
-//! peers whether the cluster already exists. It asks one peer after the other, in the order of the
-//! peers' URLs, and waits up to a second for each answer (server/etcdserver/cluster_util.go,
-//! getClusterFromRemotePeers). Until the peers have answered or timed out, etcd does not answer its
-//! peers itself, so members that start at the same instant wait until their requests to each other
-//! time out. Therefore, the member that all other members ask first starts first, and the other
-//! members start once that member's port is open.
+//! Determines the order in which new members start. An etcd server that bootstraps a cluster first
+//! asks its peers for their member list, to find out whether it has already been bootstrapped. It
+//! asks one peer after the other, in the order of the peers' URLs, and waits up to a second for
+//! each answer (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). Until the peers have
+//! answered or timed out, etcd does not answer its peers itself, so members that start at the same
+//! instant wait until their requests to each other time out. Therefore, the member that all other
+//! members ask first starts first, and the other members start once that member's port is open.
 
 use std::thread;
 use std::time::Duration;

@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             words(&alone).unwrap(),
             "panic: cannot use none as id",
-            "the reason of a different process must not be reported"
+            "the reason why a different process ended must not be reported"
         );
     }
 

@@ -208,7 +208,10 @@ mod tests {
                 issuer: known.names().pop_first().unwrap()
             }
         );
-        assert!(shown(&other).is_err(), "the certificate of an unknown CA");
+        assert!(
+            shown(&other).is_err(),
+            "a certificate from an unknown CA must be refused"
+        );
     }
 
     #[test]

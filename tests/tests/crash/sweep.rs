@@ -134,7 +134,7 @@ fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
 
 /// The part of the sweep that a run covers, as set in the environment.
 struct Settings {
-    /// `CRASH_POINTS`, the number of points of each scenario, or `all`.
+    /// `CRASH_POINTS`, the number of points to test in each scenario, or `all`.
     points: usize,
     /// `CRASH_SCENARIO`, which selects only scenarios with this text in their names.
     only: String,

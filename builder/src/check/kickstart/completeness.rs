@@ -28,7 +28,7 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
             out.push(
                 Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is created twice"))
                     .effect("anaconda creates the account, fails to create the group, and then neither sets the password nor locks the account")
-                    .fix("remove the command `group`, because `user --gid=` creates the group"),
+                    .fix("remove the command `group`, because `user` also creates the group; `user --gid=` sets the group's id"),
             );
         }
     }

@@ -110,7 +110,7 @@ impl EarlierLines {
         self.seen.contains(&(command, option))
     }
 
-    /// Returns the value that applies for an option, from this line or an earlier line.
+    /// Returns the value of an option that is in effect, from this line or an earlier line.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
         let own = line
             .given

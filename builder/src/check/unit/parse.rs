@@ -233,7 +233,7 @@ fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
         Reader::Unit => Finding::warning(
             "unit/include",
             line,
-            "later releases do not support .include",
+            "later systemd releases do not support .include",
         ),
         _ => Finding::error("unit/include", line, ".include is not allowed here")
             .effect("systemd ignores the line"),

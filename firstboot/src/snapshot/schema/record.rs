@@ -42,7 +42,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Parses a message mvccpb.KeyValue.
+    /// Parses an `mvccpb.KeyValue` message.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         Self::read(bytes).ok()
     }

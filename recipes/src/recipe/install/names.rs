@@ -114,8 +114,8 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
-        // Skip known names that are more than one character shorter than the text, because such a
-        // name can only be similar to the first letters of the text.
+        // Skip known names that are more than one character shorter than the text, because most of
+        // them resemble only the first letters of the text.
         .or_else(|| {
             nearest(
                 text,
