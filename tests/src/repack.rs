@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use recipes::image_release::{RELEASE_TYPE, ReleaseDocument};
 use recipes::{Envelope, ImageFile, ImageFileList, ReleasedFile, Sha256, SigningKey};
@@ -151,7 +151,7 @@ pub fn install(out: &Path, host: &Host) -> Result<()> {
 /// Unpacks an overlay with the owners and modes of its files.
 fn unpack(overlay: &Path, root: &Path) -> Result<()> {
     let file = File::open(overlay).with_context(|| format!("cannot open {}", overlay.display()))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(file));
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
     archive
