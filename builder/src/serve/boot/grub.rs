@@ -1,7 +1,7 @@
 //! The scripts for grub 2 on UEFI.
 //!
-//! All scripts have the same length. The network stack in Red Hat's and CentOS's grub requests the
-//! length with a HEAD request, and then reads that many bytes (rhboot/grub2,
+//! All scripts have the same length. When UEFI firmware loads Red Hat's or CentOS's grub by HTTP,
+//! grub requests the length with a HEAD request, and then reads that many bytes (rhboot/grub2,
 //! grub-core/net/efi/http.c). The server can therefore answer a HEAD request without a decision
 //! about the machine.
 //!
@@ -53,10 +53,10 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .map(|word| format!("'{}'", word.replace('\'', "%27")))
         .collect();
     let words = words.join(" ");
-    // With Secure Boot, CentOS 7's grub has no `linux`, but only `linuxefi` (rhboot/grub2,
-    // grub-core/loader/i386/linux.c). Other builds of grub have no `linuxefi`. grub treats a
-    // command that does not exist as successful (tried with grub 2.06). In that case, the following
-    // `boot` fails, because no kernel is loaded, and the script continues.
+    // CentOS 7's signed grub has no `linux`, but only `linuxefi`. Other builds of grub have no
+    // `linuxefi`. grub treats a command that does not exist as successful (tried with grub 2.06 and
+    // with CentOS 7's grub). In that case, the following `boot` fails, because no kernel is loaded,
+    // and the script continues.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -65,8 +65,9 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
          if linuxefi '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
              if initrdefi '{tree}images/pxeboot/initrd.img'; then boot; fi\n\
          fi\n\
-         exit 1\n",
-        install.message()
+         {}",
+        install.message(),
+        boot_disk()
     );
     if script.len() > SCRIPT_BYTES {
         return boot_disk_script(
@@ -78,29 +79,38 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
 }
 
 /// Returns the script that boots the machine from its disk, after showing `why`.
-///
-/// `exit 1` returns an error to the firmware only in builds of grub with Red Hat's patch. Other
-/// builds of grub return success, after which UEFI firmware stays in its setup menu. Therefore, the
-/// script first tries the disk's own boot loader.
 pub(super) fn boot_disk_script(why: &str) -> String {
-    let files = ON_DISK.join(" ");
     padded(format!(
-        "echo \"etcd-image: {}\"\n\
-         for file in {files}; do\n    \
+        "echo \"etcd-image: {}\"\n{}",
+        one_line(why),
+        boot_disk()
+    ))
+}
+
+/// Returns the commands that end each script, and that boot the machine from its disk.
+///
+/// Not every build of grub returns an error to the firmware at `exit 1`. CentOS 7's grub resets the
+/// machine, which then boots from the network again. Builds without Red Hat's patches return
+/// success, after which UEFI firmware stays in its setup menu. Therefore, the commands first try
+/// the disk's own boot loader.
+fn boot_disk() -> String {
+    let files = ON_DISK.join(" ");
+    format!(
+        "for file in {files}; do\n    \
              if search --no-floppy --file --set=root $file; then\n        \
                  if chainloader $file; then boot; fi\n    \
              fi\n\
          done\n\
-         exit 1\n",
-        one_line(why)
-    ))
+         exit 1\n"
+    )
 }
 
 /// Returns the commands that request a script. The commands repeat the request several times,
 /// because grub uses the same source ports after each start of the machine, and the server may
 /// still have the connections of an earlier start. Builds of grub without `smbios` omit the serial
 /// number and the UUID. The commands omit a serial number with special characters, because grub
-/// does not escape the characters of a path.
+/// does not escape the characters of a path. If the server does not answer, the machine boots from
+/// its disk.
 fn request(server: &str, more: &str) -> String {
     format!(
         "set uuid=\nset serial=\nset plain=\n\
@@ -111,8 +121,9 @@ fn request(server: &str, more: &str) -> String {
              configfile \"{}boot.grub?mac=$net_default_mac&serial=$plain&uuid=$uuid{more}\"\n    \
              sleep 2\n\
          done\n\
-         exit 1\n",
-        on_network(server)
+         {}",
+        on_network(server),
+        boot_disk()
     )
 }
 
@@ -168,7 +179,8 @@ mod tests {
         }
         // Each command is followed by its own `boot`, so the second command also runs if grub
         // counts a missing first command as a success.
-        assert_eq!(script.matches("then boot; fi").count(), 2, "{script}");
+        let (install, _) = script.split_once("for file in ").unwrap();
+        assert_eq!(install.matches("then boot; fi").count(), 2, "{script}");
     }
 
     #[test]
@@ -180,6 +192,22 @@ mod tests {
             boot_disk_script("etcd-1 was installed"),
         ] {
             assert_eq!(script.len(), SCRIPT_BYTES, "{script}");
+        }
+    }
+
+    #[test]
+    fn all_scripts_try_the_disk_before_they_leave_grub() {
+        for script in [
+            identify_script("http://10.0.0.5/"),
+            retry_script("http://10.0.0.5:8080/", 5),
+            installed("console=ttyS0"),
+            boot_disk_script("etcd-1 was installed"),
+        ] {
+            assert_eq!(script.matches("exit").count(), 1, "{script}");
+            assert!(
+                script.trim_end().ends_with(boot_disk().trim_end()),
+                "{script}"
+            );
         }
     }
 

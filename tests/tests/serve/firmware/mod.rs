@@ -15,7 +15,7 @@ use tests::process::KillOnDrop;
 use tests::requirement::Requirement;
 use tests::{run, vm};
 
-use crate::bed::{Server, allow, built, built_with, document_of, expect, get};
+use crate::bed::{SERVER, Server, allow, built, built_with, document_of, expect, get};
 use machine::{Firmware, Loading, Machine, dhcp, loaders};
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -39,6 +39,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("bios_loads_ipxe_by_tftp", REQUIREMENTS, bios_chained),
         long("bios_loads_pxelinux_by_tftp", REQUIREMENTS, bios_pxelinux),
         long("uefi_loads_grub_by_tftp", REQUIREMENTS, uefi_grub_tftp),
+        long(
+            "grub_boots_the_disk_if_the_server_is_down",
+            REQUIREMENTS,
+            uefi_without_server,
+        ),
         long("uefi_loads_ipxe_by_http", REQUIREMENTS, uefi_ipxe_http),
         long(
             "secure_boot_loads_signed_grub_by_http",
@@ -216,6 +221,27 @@ fn bios_pxelinux() -> Result<()> {
 fn uefi_grub_tftp() -> Result<()> {
     let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Tftp);
     Bed::new(built()?, &[])?.install_once(&machine)
+}
+
+/// grub fetches its first script by TFTP. The script requests the next script from a port on which
+/// no server listens. A single request shortens the test by two minutes.
+fn uefi_without_server() -> Result<()> {
+    let bed = Bed::new(built()?, &[])?;
+    let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Tftp);
+    let _dhcp = dhcp(&bed.ours, &bed.loaders, machine.loading)?;
+    let first = bed.loaders.join("grub/grub.cfg");
+    let script = fs::read_to_string(&first)?
+        .replace(SERVER, "10.101.15.1:8082")
+        .replace("in 1 2 3 4 5 6 7 8;", "in 1;");
+    ensure!(
+        script.contains("10.101.15.1:8082") && script.contains("in 1;"),
+        "{script}"
+    );
+    fs::write(&first, script)?;
+    machine.run(&bed.ours, &bed.server, |console, _| {
+        console.contains(disk::BOOTED)
+    })?;
+    Ok(())
 }
 
 fn uefi_ipxe_http() -> Result<()> {
