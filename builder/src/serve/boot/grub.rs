@@ -173,7 +173,7 @@ mod tests {
                 "{command} '(http,10.0.0.5)/tree/images/pxeboot/vmlinuz' 'BOOTIF=01-52-54-00-00-00-01' \
                  'inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1&image=abababababababababababababababababababababababababababababababab' \
                  'etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc' \
-                 'inst.stage2=http://10.0.0.5/tree' 'ip=dhcp' 'inst.nosave=all_ks' 'console=ttyS0'"
+                 'inst.stage2=http://10.0.0.5/tree' 'ip=dhcp' 'inst.nosave=all_ks' 'panic=60' 'console=ttyS0'"
             );
             assert!(script.contains(&line), "{script}");
         }

@@ -6,6 +6,9 @@ use recipes::{Label, Mac, Sha256};
 /// a build may replace the image before the machine requests the kickstart.
 pub(in crate::serve) const IMAGE_PARAMETER: &str = "image";
 
+/// The time after which a kernel that panics restarts the machine, in seconds.
+const PANIC_SECONDS: u32 = 60;
+
 /// One installation.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::serve) struct Install<'a> {
@@ -57,7 +60,9 @@ impl Install<'_> {
     ///
     /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
     /// (dracut/anaconda-netroot.sh). The argument therefore omits the URL's own slash, because not
-    /// every server accepts two slashes.
+    /// every server accepts two slashes. With `panic`, a machine whose kernel panics restarts, and uses
+    /// its next attempt: CentOS 7's grub sometimes starts the kernel without the initrd if a packet is
+    /// lost.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,
@@ -72,7 +77,7 @@ impl Install<'_> {
         let stage2 = tree.trim_end_matches('/');
         let words = format!(
             "inst.ks={server}image/centos7.ks?node={node}{image} \
-             etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks"
+             etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks panic={PANIC_SECONDS}"
         );
         [&words, *append].join(" ").trim_end().to_owned()
     }

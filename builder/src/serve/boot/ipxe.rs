@@ -67,7 +67,7 @@ mod tests {
             "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${netX/mac:hexhyp} \
              inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1&image=abababababababababababababababababababababababababababababababab \
              etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree ip=dhcp \
-             inst.nosave=all_ks console=ttyS0 || exit 1"
+             inst.nosave=all_ks panic=60 console=ttyS0 || exit 1"
         );
         assert!(
             script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"),
