@@ -60,8 +60,8 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`. The default is three lanes for each core, or two if the kernel does not allow the
-/// hosts of this many lanes.
+/// Reads `LANES`. The default is twice the machine's number of cores, and one more lane if the
+/// kernel allows the hosts of this many lanes.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes
@@ -71,7 +71,7 @@ fn lanes() -> Result<usize> {
             .with_context(|| format!("{LANES}={lanes} is not a number")),
         _ => {
             let cores = thread::available_parallelism().map_or(2, usize::from);
-            Ok(cores * if inotify::raise_limit() { 3 } else { 2 })
+            Ok(2 * cores + usize::from(inotify::raise_limit()))
         }
     }
 }
