@@ -52,13 +52,15 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let (overlay, node) = (release.overlay, &own.node);
     if let Some(staged) = staged_before(release, node) {
+        // A power cut may have restored the archive that the earlier command removed.
+        remove_archives(Path::new(paths::UPDATE), None)?;
         return Ok(staged);
     }
     let archive = Path::new(paths::UPDATE).join(format!(
         "overlay-{}.tar.gz",
         &overlay.sha256.to_string()[..16]
     ));
-    remove_others(&archive)?;
+    remove_archives(Path::new(paths::UPDATE), Some(&archive))?;
     let root = PathBuf::from(paths::UPDATE_NEW);
     remove_staged()?;
     check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
@@ -163,10 +165,11 @@ fn marker_of(release: &ReleaseDocument) -> String {
     format!("{}\n", release.overlay.sha256)
 }
 
-fn remove_others(archive: &Path) -> Result<()> {
-    for name in files::install::names(Path::new(paths::UPDATE))? {
-        let path = Path::new(paths::UPDATE).join(&name);
-        if name.to_string_lossy().starts_with("overlay-") && path != archive {
+/// Removes all downloaded overlays in a folder, except the given one.
+fn remove_archives(folder: &Path, except: Option<&Path>) -> Result<()> {
+    for name in files::install::names(folder)? {
+        let path = folder.join(&name);
+        if name.to_string_lossy().starts_with("overlay-") && Some(&*path) != except {
             files::remove(&path)?;
         }
     }
@@ -336,62 +339,4 @@ fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>, flush: bool) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use recipes::{ReleasedFile, Sha256};
-
-    use super::*;
-    use crate::exit::{Exit, code_of};
-
-    fn release(serial: u64) -> ReleaseDocument {
-        let overlay = ReleasedFile {
-            size: 10,
-            sha256: Sha256::of(&[7]),
-        };
-        ReleaseDocument::new(
-            "demo".parse().unwrap(),
-            serial,
-            overlay.sha256,
-            overlay,
-            "3.6.14".parse().unwrap(),
-            ImageBase::default(),
-        )
-    }
-
-    #[test]
-    fn an_overlay_is_altered_only_if_its_release_is_unchanged() {
-        let altered = || refused(ReasonId::UpdateAltered.because("it was altered"));
-        for (now, expected) in [
-            (Some(release(7)), ReasonId::UpdateAltered),
-            (None, ReasonId::UpdateAltered),
-            (Some(release(8)), ReasonId::UpdateReplaced),
-        ] {
-            let error = cause(altered(), &release(7), now.as_ref());
-            assert_eq!(id_of(&error), Some(expected), "{error:#}");
-        }
-    }
-
-    #[test]
-    fn a_search_is_repeated_only_after_a_build_replaced_the_release() {
-        let mut searches = 0;
-        let replaced = || not_ready(ReasonId::UpdateReplaced.because("a build replaced it"));
-        let found = retry_if_replaced(|| {
-            searches += 1;
-            (searches == 2).then_some(searches).ok_or_else(replaced)
-        });
-        assert_eq!(found.unwrap(), 2);
-        searches = 0;
-        let error = retry_if_replaced(|| {
-            searches += 1;
-            Err::<(), _>(replaced())
-        });
-        assert_eq!(code_of(&error.unwrap_err()), Exit::NotReady);
-        assert_eq!(searches, SEARCHES);
-        searches = 0;
-        let error = retry_if_replaced(|| {
-            searches += 1;
-            Err::<(), _>(refused("another reason"))
-        });
-        assert_eq!(code_of(&error.unwrap_err()), Exit::Refused);
-        assert_eq!(searches, 1);
-    }
-}
+mod tests;

@@ -124,16 +124,23 @@ fn roll(bed: &mut Machines) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["sh", "-c", REINSTALL])?;
     }
-    let mut installed = Vec::new();
+    let mut installed: Vec<usize> = Vec::new();
     while installed.len() < bed.hosts.len() {
         let begun = Instant::now();
         let at = wait_restarted(bed)?;
+        // A node may restart as soon as the previous node is a healthy member again.
+        if let Some(previous) = installed.last() {
+            let journal = bed.hosts[*previous].journal("firstboot")?;
+            ensure!(journal.contains("is a healthy member of demo"), "{journal}");
+        }
         let name = bed.hosts[at].name().to_owned();
         ensure!(bed.boot_from_network(at)?, "{name} was not installed");
-        wait_healthy(&bed.hosts[at], 3, START_TIMEOUT)?;
         println!("{name} took {:.1?}", begun.elapsed());
         ensure!(!installed.contains(&at), "{name} was installed twice");
         installed.push(at);
+    }
+    for host in &bed.hosts {
+        wait_healthy(host, 3, START_TIMEOUT)?;
     }
     let free = format!(". /etc/profile.d/etcdctl.sh; test -z \"$(etcdctl {TURN})\"");
     bed.hosts[0].wait_for(&free, START_TIMEOUT)
