@@ -58,11 +58,7 @@ pub fn run(runs: usize) -> Result<String> {
     fs::remove_dir_all(running.stop()?)?;
 
     let provisioning = Provisioning::new()?;
-    let recipe = work.path().join("recipe.toml");
-    fs::write(
-        &recipe,
-        one_member(&fs::read_to_string(programs::recipe("demo"))?)?,
-    )?;
+    let recipe = programs::demo(1, "quota = \"8 GiB\"", "")?;
     provisioning.build(&recipe)?;
     let mut host = provisioning.node("etcd-1")?;
     host.bind(work.path(), "/snapshots");
@@ -113,20 +109,6 @@ pub fn run(runs: usize) -> Result<String> {
         theirs.disk >> 20,
         fs::metadata(&snapshot)?.len() >> 20,
     ))
-}
-
-/// Returns the demo's recipe with only its first node, and with enough space for the database.
-fn one_member(demo: &str) -> Result<String> {
-    let (rest, end) = (
-        demo.find("[[node]]\nname = \"etcd-2\""),
-        demo.find("[network]"),
-    );
-    let (rest, end) = rest
-        .zip(end)
-        .context("the demo's recipe has an unexpected form")?;
-    Ok([&demo[..rest], &demo[end..]]
-        .concat()
-        .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
 }
 
 /// Runs the command once while a client writes continuously. Returns the longest time without a

@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, fingerprint, wait_healthy};
 use tests::harness::{long, trial};
-use tests::programs::recipe;
+use tests::programs::{demo, recipe};
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
@@ -128,14 +128,9 @@ fn leave_a_learner(bed: &mut Bed) -> Result<()> {
 /// cluster.
 fn only_member() -> Result<()> {
     let three = fs::read_to_string(recipe("demo"))?;
-    let (first, rest) = three
-        .split_once("[[node]]\nname = \"etcd-2\"")
-        .context("the demo's recipe has no etcd-2")?;
-    let (_, network) = rest
-        .split_once("[network]")
-        .context("the demo's recipe has no [network]")?;
+    let one = fs::read_to_string(demo(1, "", "")?)?;
     let mut bed = Bed::unbuilt()?;
-    bed.grow_from(&format!("{first}[network]{network}"), 1)?;
+    bed.grow_from(&one, 1)?;
     bed.hosts[0].boot()?;
     wait_healthy(&bed.hosts[0], 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(&bed.hosts[0], "snapshot save /root/today.db")?;

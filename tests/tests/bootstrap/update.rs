@@ -317,11 +317,11 @@ fn fails() -> Result<()> {
     let kept = bed.provisioning.copy_output()?;
     kernel_setting::allow_writes(&bed.hosts[0])?;
     let setting = kernel_setting::read(&bed.hosts[0])?;
-    // Replace etcd with a script that exits immediately.
+    // Replace etcd with a script that prints a part of the kernel setting and exits.
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
         image.path("usr/local/bin/etcd"),
-        "#!/bin/sh\necho 'no way' >&2\nexit 1\n",
+        kernel_setting::PRINT_AND_FAIL,
     )?;
     fs::write(
         image.path("etc/sysctl.d/99-own.conf"),
@@ -336,6 +336,8 @@ fn fails() -> Result<()> {
         8,
         &["the health check of the image 2 failed", "was rolled back"],
     )?;
+    let journal = bed.hosts[0].journal("etcd")?;
+    ensure!(!setting.starts_with('6') && journal.contains("the setting begins with 6"));
     kernel_setting::has_value(&bed.hosts[0], &setting)?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])?;

@@ -1,15 +1,13 @@
 //! A cluster with a single node, which is enough to test a node.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tests::cluster::{Provisioning, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
-use tests::programs::recipe;
+use tests::programs::demo;
 use tests::requirement::{NEEDS_CLUSTER, Requirement};
-use tests::run;
 
 pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
@@ -26,16 +24,7 @@ pub(crate) struct Bed {
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
-    let demo = fs::read_to_string(recipe("demo"))?;
-    let (first, rest) = demo
-        .split_once("[[node]]\nname = \"etcd-2\"")
-        .context("the demo has no etcd-2")?;
-    let (_, rest) = rest
-        .split_once("[network]")
-        .context("the demo has no [network]")?;
-    let path = run::current()?.folder("recipe")?.join("recipe.toml");
-    fs::write(&path, format!("{first}[network]{rest}{install}\n{more}"))?;
-    provisioning.build(&path)?;
+    provisioning.build(&demo(1, "", &format!("{install}\n{more}"))?)?;
     let host = provisioning.node("etcd-1")?;
     Ok(Bed { host, provisioning })
 }

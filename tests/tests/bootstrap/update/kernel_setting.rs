@@ -9,6 +9,14 @@ pub(super) const KEY: &str = "net.ipv4.tcp_keepalive_time";
 pub(super) const SECTION: &str =
     "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
 
+/// A program that prints the first digit of the setting and fails. `read` requests one byte after
+/// the other, and the kernel returns only the first byte of a setting to such requests.
+pub(super) const PRINT_AND_FAIL: &str = "#!/bin/sh
+read -r value < /proc/sys/net/ipv4/tcp_keepalive_time
+echo \"the setting begins with $value\" >&2
+exit 1
+";
+
 /// Makes /proc/sys/net writable. nspawn makes all of /proc/sys read-only, although the settings in
 /// /proc/sys/net belong to the host's own network namespace.
 pub(super) fn allow_writes(host: &Host) -> Result<()> {
