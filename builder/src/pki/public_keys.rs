@@ -42,8 +42,9 @@ pub(crate) enum RequestError {
     /// The request exceeds the size limit.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
-    /// The text is not PEM, or does not contain three requests.
-    #[error("expected three CERTIFICATE REQUEST blocks in PEM, found {0}")]
+    /// The text is not PEM, or does not contain three requests. Requests after the fourth are not
+    /// counted.
+    #[error("expected three CERTIFICATE REQUEST blocks in PEM, found {}", if *.0 > 3 { "more".to_owned() } else { .0.to_string() })]
     Count(usize),
     /// One of the three requests is not of the kind that firstboot creates.
     #[error("its request {number} is not usable: {why}")]

@@ -85,18 +85,28 @@ pub(crate) fn listed_member_id(peers: &[MemberReport], name: &str, url: &str) ->
     }
 }
 
-/// If one of the peers is connected to this member or is this member itself, returns the reason to
+/// If one of the peers answers as this member or is connected to this member, returns the reason to
 /// suspect a duplicate.
 pub(crate) fn find_duplicate(peers: &[MemberReport], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
         .find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
+    let observed = if witness.member_id == member {
+        format!(
+            "the etcd at {} answers as this node's member {member:x}",
+            witness.url
+        )
+    } else {
+        let address = listed.map_or("", peer_url_of);
+        format!(
+            "{} is still connected to this node's member {member:x} at {address}",
+            witness.name
+        )
+    };
     Some(ReasonId::DuplicateSuspected.because(format!(
-        "{} is still connected to this node's member {member:x} at {}, but etcd is stopped here: a second machine with \
-         this identity may be running. Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine",
-        witness.name,
-        listed.map_or("", peer_url_of)
+        "{observed}, but etcd is stopped here: a second machine with this identity may be running. Switch the wrong \
+         machine off, then run `systemctl restart firstboot` on the right machine",
     )))
 }
 

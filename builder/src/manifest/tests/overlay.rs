@@ -46,7 +46,7 @@ fn the_overlay_is_compared_entry_by_entry() {
         complains(&|all| {
             all.pop();
         })
-        .contains("etc/hosts: it is not in the manifest")
+        .contains("etc/hosts: it is not in manifest.json")
     );
     assert!(
         complains(&|all| all.push(OverlayEntry {

@@ -19,7 +19,7 @@ pub(super) fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
         .filter(|file| file.name != SUMS)
         .map(|file| (file.name.clone(), file.sha256));
     compare(
-        &expected,
+        (SUMS, &expected),
         &found.collect(),
         "",
         |name, expected: &Sha256, found| {
@@ -37,7 +37,7 @@ pub(super) fn against_outputs(expected: &[FileDigest], found: &[FileDigest]) -> 
         files.map(|file| (file.name.clone(), file.sha256)).collect()
     };
     compare(
-        &map(expected),
+        (MANIFEST, &map(expected)),
         &map(found),
         "",
         |name, expected: &Sha256, found| {
@@ -56,7 +56,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     };
     let prefix = format!("{OVERLAY}: ");
     compare(
-        &map(expected),
+        (MANIFEST, &map(expected)),
         &map(found),
         &prefix,
         |name, expected: &OverlayEntry, found| {
@@ -102,10 +102,10 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// Compares two lists by name, and returns the problems of files that are missing, unexpected or
-/// different.
+/// Compares the files that the file `list` names with the files found, and returns the problems of
+/// files that are missing, unexpected or different.
 fn compare<T>(
-    expected: &BTreeMap<String, T>,
+    (list, expected): (&str, &BTreeMap<String, T>),
     found: &BTreeMap<String, T>,
     prefix: &str,
     differ: impl Fn(&str, &T, &T) -> Option<Problem>,
@@ -120,7 +120,8 @@ fn compare<T>(
     }
     let unexpected = found.keys().filter(|name| !expected.contains_key(*name));
     out.extend(
-        unexpected.map(|name| Problem::new(format!("{prefix}{name}"), "it is not in the manifest")),
+        unexpected
+            .map(|name| Problem::new(format!("{prefix}{name}"), format!("it is not in {list}"))),
     );
     out
 }

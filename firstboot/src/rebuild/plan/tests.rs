@@ -114,6 +114,7 @@ fn a_node_with_another_address_replaces_its_old_member() {
     now.peers.push(MemberReport {
         member_id: 3,
         name: "etcd-3".into(),
+        url: "https://10.0.0.3:2379".into(),
         ..now.peers[1].clone()
     });
     let RebuildStep::DuplicateMember(why) = plan(&now) else {
@@ -121,7 +122,7 @@ fn a_node_with_another_address_replaces_its_old_member() {
     };
     assert!(
         why.text
-            .contains("this node's member 3 at https://10.0.0.3:2380"),
+            .starts_with("the etcd at https://10.0.0.3:2379 answers as this node's member 3"),
         "{why}"
     );
     now.peers.pop();
