@@ -25,7 +25,7 @@ pub(crate) fn record() -> Result<()> {
             // the other members.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
-                let member = leave::own_member_id(journal)?;
+                let member = leave::own_member_id(&identity, journal)?;
                 if !leave::is_removed(&identity, journal, member)? {
                     return Err(refused(ReasonId::StillAMember.because(format!(
                         "this node is still the member {member:x} of its cluster. To remove it, run `firstboot leave`"

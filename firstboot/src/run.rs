@@ -117,10 +117,11 @@ fn converge(options: &Options) -> Result<()> {
     // The machine accepts its identity only after it has the address that its document names.
     steps::network::wait_for_address(&identity)?;
     check_source_address(&identity, &journal)?;
-    // Do not probe the address if firstboot has already allowed etcd to start in this boot, because
-    // then an earlier run has probed it.
-    let probe =
-        (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
+    // If firstboot has already allowed etcd to start in this boot, an earlier run has made the
+    // checks for a duplicate. While etcd is running, the other members receive its traffic, so these
+    // checks would mistake this machine for the duplicate.
+    let checked = start_permit::was_granted()?;
+    let probe = (!checked).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::first_result)?;
@@ -158,7 +159,7 @@ fn converge(options: &Options) -> Result<()> {
             Err(error) => return Err(error),
         }
     } else {
-        if !start_permit::is_granted() {
+        if !start_permit::was_granted()? {
             duplicate::check_before_start(&identity, &journal)?;
         }
         allow_etcd(&identity, &mut journal, &expected)?;
@@ -204,7 +205,7 @@ fn allow_etcd(
     expected: &data::RecordedData,
 ) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
-    if !start_permit::is_granted() && NodeState::of(journal).etcd_version != Some(etcd) {
+    if !start_permit::was_granted()? && NodeState::of(journal).etcd_version != Some(etcd) {
         journal.add(Event::EtcdVersionRecorded { etcd })?;
     }
     start_permit::grant(expected)

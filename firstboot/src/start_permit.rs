@@ -41,9 +41,16 @@ pub(crate) fn read() -> Result<Option<RecordedData>> {
         .with_context(|| format!("{} cannot be parsed", paths::START_PERMIT))
 }
 
-/// Returns whether etcd is running with firstboot's permission.
+/// Returns whether etcd is running. etcd can only start with a permit, but a refusal may have
+/// revoked the permit since then.
 pub(crate) fn etcd_runs() -> Result<bool> {
-    Ok(is_granted() && systemd::main_process(ETCD_UNIT)?.is_some())
+    Ok(systemd::main_process(ETCD_UNIT)?.is_some())
+}
+
+/// Returns whether firstboot has allowed etcd to start in this boot, and etcd has not been stopped
+/// by firstboot since then.
+pub(crate) fn was_granted() -> Result<bool> {
+    Ok(is_granted() || etcd_runs()?)
 }
 
 pub(crate) fn is_granted() -> bool {
@@ -61,11 +68,11 @@ pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
     systemd::stop(ETCD_UNIT)
 }
 
-/// Revokes the permit and stops etcd, if the permit was granted. An etcd that was allowed to start
+/// Revokes the permit and stops etcd, if firstboot has allowed etcd to start. An etcd that was allowed to start
 /// earlier in this boot but has not created any data may be restarting repeatedly, and must not
 /// restart while firstboot decides how etcd starts.
 pub(crate) fn revoke_if_granted() -> Result<()> {
-    if !is_granted() {
+    if !was_granted()? {
         return Ok(());
     }
     revoke_and_stop_etcd()

@@ -9,6 +9,12 @@ use crate::reason::{Reason, ReasonId};
 
 /// Returns why it is too late to exclude members, or `None` if members can still be excluded.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
+    if state.order.is_some() {
+        return Some(ReasonId::ExclusionTooLate.because(
+            "a restore is in progress on this node, so it does not bootstrap a cluster. To restore without other \
+             members, pass --without to `firstboot restore`",
+        ));
+    }
     let token = &state.initial_cluster.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
         "members can no longer be excluded: this node has already agreed on its cluster (token {token})"
@@ -79,7 +85,8 @@ fn obstacle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{InitialCluster, Nonce, Nonces};
+    use crate::domain::{BootstrapMode, InitialCluster, Nonce, Nonces};
+    use crate::journal::RestoreOrder;
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -137,20 +144,35 @@ mod tests {
     }
 
     #[test]
-    fn members_cannot_be_excluded_after_the_bootstrap() {
+    fn members_cannot_be_excluded_after_the_bootstrap_or_in_a_restore() {
         let begun = Some(InitialCluster {
             state: "new",
             token: "demo-1".into(),
             members: vec![],
         });
-        let state = NodeState {
-            initial_cluster: begun,
-            ..NodeState::default()
+        let order = RestoreOrder {
+            nonce: Nonce::of(1),
+            mode: BootstrapMode::Rollback { cluster: 1 },
+            without: BTreeSet::new(),
+            source: None,
+            until: 0,
         };
-        assert_eq!(
-            too_late(&state).unwrap().id,
-            Some(ReasonId::ExclusionTooLate)
-        );
+        assert_eq!(too_late(&NodeState::default()), None);
+        for state in [
+            NodeState {
+                initial_cluster: begun,
+                ..NodeState::default()
+            },
+            NodeState {
+                order: Some(order),
+                ..NodeState::default()
+            },
+        ] {
+            assert_eq!(
+                too_late(&state).unwrap().id,
+                Some(ReasonId::ExclusionTooLate)
+            );
+        }
     }
 
     #[test]

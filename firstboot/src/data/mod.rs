@@ -57,10 +57,10 @@ pub(crate) fn is_in_place(expected: &RecordedData) -> Result<bool> {
     Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
 }
 
-/// Returns the lowest minor version of etcd that can open this node's data, if the data contains
-/// that information. etcd must not be running.
-pub(crate) fn needed_minor() -> Option<u64> {
-    observe::needed_minor(Path::new(paths::DATA)).ok().flatten()
+/// Returns the lowest minor version of etcd that can open the data in a folder, if the data contains
+/// that information. etcd must not be running on the data.
+pub(crate) fn needed_minor(folder: &Path) -> Option<u64> {
+    observe::needed_minor(folder).ok().flatten()
 }
 
 /// Returns the identity of the data in a folder that firstboot built or archived.

@@ -25,13 +25,13 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of each other member to a query before etcd starts.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between two queries, and the time limit for a connection to another member.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
 /// etcd is not running refuses the connection immediately, so such a machine does not cause a
 /// timeout.
-const SILENCES: u32 = 5;
+const SILENCES: u32 = 2;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if this
 /// node's member was removed while etcd was stopped, or if the member is running on another
@@ -102,7 +102,7 @@ pub(crate) fn wait_until_replaceable(
             identity,
             &peer_client,
             &credentials,
-            ANSWER_TIMEOUT,
+            membership::QUERY_TIMEOUT,
         ));
         if let Some(why) = no_longer_member(&peers, known_ids(state)) {
             return Err(refused(why));
@@ -123,7 +123,7 @@ pub(crate) fn wait_until_replaceable(
             say(line.to_string());
             logged = true;
         }
-        sleep(ANSWER_TIMEOUT);
+        sleep(PAUSE);
     }
 }
 
@@ -164,7 +164,7 @@ fn wait_until_unique(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let quiet = quiet_time(identity);
+    let (quiet, patience) = (quiet_time(identity), answer_timeout(identity));
     let mut streams = ActiveStreams::default();
     let mut detector = LivenessDetector::default();
     let mut timeout = DuplicateTimeout::default();
@@ -181,7 +181,7 @@ fn wait_until_unique(
             identity,
             &client,
             &credentials,
-            ANSWER_TIMEOUT,
+            patience,
         ));
         check_peers(identity, state, &peers)?;
         member = member
@@ -192,7 +192,7 @@ fn wait_until_unique(
             suspected.clone_from(&connected);
         }
         let Some(why) = &suspected else {
-            if !clusters.is_empty() || begun.elapsed() < ANSWER_TIMEOUT || silences == SILENCES {
+            if !clusters.is_empty() || begun.elapsed() < patience || silences == SILENCES {
                 return Ok(());
             }
             silences += 1;
@@ -241,6 +241,14 @@ fn observe(
     }
 }
 
+/// Returns the time limit for the answer of each other member to a query before etcd starts. An
+/// answer takes about 12 round trips, and etcd's tuning guide recommends a heartbeat interval of
+/// about the longest round trip.
+fn answer_timeout(identity: &Identity) -> Duration {
+    let heartbeat = Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
+    Duration::from_millis(500) + 15 * heartbeat
+}
+
 /// Returns the time after which a silent member counts as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
     OBSERVATION_INTERVAL
@@ -280,7 +288,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
         let address = url.trim_start_matches("https://").parse();
-        let tried = address.map(|address| TcpStream::connect_timeout(&address, ANSWER_TIMEOUT));
+        let tried = address.map(|address| TcpStream::connect_timeout(&address, PAUSE));
         !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
     };
     let others = members
@@ -315,9 +323,7 @@ pub(crate) async fn removal_reason(
     credentials: &Credentials,
     patience: Duration,
 ) -> Result<Option<Reason>> {
-    let ids = NodeState::of(journal)
-        .recorded_data(&identity.node.name)
-        .ids;
+    let ids = NodeState::of(journal).ids(&identity.node.name);
     if ids.member.is_none() {
         return Ok(None);
     }
@@ -373,7 +379,7 @@ mod tests {
             }),
             ..NodeState::default()
         };
-        let ids = state.recorded_data(&"etcd-1".parse().unwrap()).ids;
+        let ids = state.ids(&"etcd-1".parse().unwrap());
         let (member, cluster) = (member_id(url, token), cluster_id([url], token));
         assert_eq!(
             no_longer_member(&[peer(cluster, &[member, 2])], ids),

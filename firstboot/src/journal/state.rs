@@ -47,7 +47,8 @@ pub(crate) struct NodeState {
     /// Whether etcd has ever been a healthy member on this node, even if its data has been lost
     /// since then.
     pub(crate) was_member: bool,
-    /// The revision from which the restored data continued, or 0 if the data was not restored.
+    /// The newest revision from which restored data has ever continued on this node, or 0 if no
+    /// data was restored.
     pub(crate) revision: u64,
     /// The operator's order to restore or to roll back, if the order has not been completed or
     /// abandoned yet.
@@ -115,13 +116,7 @@ impl NodeState {
                 self.disk_id = None;
             }
             Event::DiskIdDrawn { disk_id } => {
-                *self = Self {
-                    disk_id: Some(*disk_id),
-                    without: std::mem::take(&mut self.without),
-                    accepted_ever: std::mem::take(&mut self.accepted_ever),
-                    was_member: self.was_member,
-                    ..Self::default()
-                };
+                self.forget_member(Some(*disk_id), MembershipIntent::None);
             }
             Event::ProposalAccepted { nonces, mode } => self.add_accepted(nonces, *mode),
             Event::Bootstrap { token, members } => self.begin("new", token, members),
@@ -153,24 +148,28 @@ impl NodeState {
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
             Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,
             Event::Left { member } => self.leave(*member),
-            Event::Rejoin { .. } => {
-                // Keep the disk id until the data is archived, because firstboot recognises the
-                // volume by this id.
-                *self = Self {
-                    disk_id: self.disk_id,
-                    without: std::mem::take(&mut self.without),
-                    accepted_ever: std::mem::take(&mut self.accepted_ever),
-                    was_member: self.was_member,
-                    intent: MembershipIntent::Rejoining,
-                    ..Self::default()
-                };
-            }
+            // Keep the disk id until the data is archived, because firstboot recognises the volume
+            // by this id.
+            Event::Rejoin { .. } => self.forget_member(self.disk_id, MembershipIntent::Rejoining),
             Event::IdentityAdopted { .. }
             | Event::DataArchived { .. }
             | Event::Remove { .. }
             | Event::Promote { .. }
             | Event::Trust { .. } => {}
         }
+    }
+
+    /// Forgets the member and its data, but keeps what later decisions need to know about it.
+    fn forget_member(&mut self, disk_id: Option<DiskId>, intent: MembershipIntent) {
+        *self = Self {
+            disk_id,
+            without: std::mem::take(&mut self.without),
+            accepted_ever: std::mem::take(&mut self.accepted_ever),
+            was_member: self.was_member,
+            revision: self.revision,
+            intent,
+            ..Self::default()
+        };
     }
 
     /// Ends the membership, and abandons an earlier restore order.
@@ -239,7 +238,10 @@ impl NodeState {
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
-        let old_revision = std::mem::replace(&mut self.revision, revision);
+        // Clients have seen the revisions after an earlier restore, even if its data has been
+        // replaced since then.
+        let old_revision = self.revision;
+        self.revision = old_revision.max(revision);
         // A rollback puts archived data back unchanged. Any other data is newly built, so no
         // version of etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
@@ -263,8 +265,10 @@ impl NodeState {
         };
     }
 
-    /// Returns what the journal records about etcd's data. `name` is the name of this node.
-    pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
+    /// Returns the ids of this node's member and cluster, if they are known. `name` is the name of
+    /// this node. If etcd has not reported the ids yet, computes them from the agreement of the
+    /// members.
+    pub(crate) fn ids(&self, name: &Label) -> Ids {
         let begun = self
             .initial_cluster
             .as_ref()
@@ -277,18 +281,22 @@ impl NodeState {
             own.map(|(_, url)| member_id(url, &start.token))
         };
         let cluster = |start: &InitialCluster| cluster_id(start.urls(), &start.token);
-        let ids = Ids {
+        Ids {
             member: self.member_id.or_else(|| begun.and_then(own)),
             cluster: self
                 .cluster_id
                 .or(self.joining_cluster_id)
                 .or_else(|| begun.map(cluster)),
-        };
+        }
+    }
+
+    /// Returns what the journal records about etcd's data. `name` is the name of this node.
+    pub(crate) fn recorded_data(&self, name: &Label) -> RecordedData {
         RecordedData {
             disk_id: self.disk_id,
             created: self.created,
             identity: self.data,
-            ids,
+            ids: self.ids(name),
         }
     }
 }

@@ -1,16 +1,22 @@
 //! Records the data in which etcd has created its WAL.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::event::Event;
 use super::file::Journal;
 use super::state::NodeState;
-use crate::data::{DataIdentity, WalCheckpoint, WalEnd};
+use crate::data::{self, DataIdentity, WalCheckpoint, WalEnd};
+use crate::paths;
 
 /// Records the end of the WAL next to the data, and then the identity of the data in the journal.
-/// If the function is interrupted in between, the next run records both again.
+/// If the function is interrupted in between, the next run records both again. Flushes the WAL
+/// first: etcd may have written a part that it has not flushed yet, and after a power cut, the
+/// record must not be ahead of the WAL.
 pub(crate) fn record_wal(journal: &mut Journal, known: DataIdentity, wal: WalEnd) -> Result<()> {
     if let Some(disk_id) = NodeState::of(journal).disk_id {
+        data::flush_wal(Path::new(paths::DATA))?;
         WalCheckpoint::starting(disk_id, wal).write()?;
     }
     journal.add(Event::WalCreated(known))

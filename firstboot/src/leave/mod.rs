@@ -84,7 +84,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
                 say(left_reason(member).to_string());
                 return Ok(JsonOutput::left(member));
             }
-            let member = own_member_id(journal)?;
+            let member = own_member_id(&identity, journal)?;
             let patience = Duration::from_secs(options.deadline);
             leave(&identity, journal, patience, true)?;
             Ok(JsonOutput::left(member))
@@ -117,7 +117,7 @@ pub(crate) fn leave(
     patience: Duration,
     at_terminal: bool,
 ) -> Result<()> {
-    let member = own_member_id(journal)?;
+    let member = own_member_id(identity, journal)?;
     block_on(async {
         let mut end = LeaveEnd::after(patience, at_terminal)?;
         remove_own_member(identity, journal, member, &mut end).await
@@ -137,8 +137,9 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
 }
 
 /// Returns the member id of this node.
-pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
-    NodeState::of(journal).member_id.ok_or_else(|| {
+pub(crate) fn own_member_id(identity: &Identity, journal: &Journal) -> Result<u64> {
+    let ids = NodeState::of(journal).ids(&identity.node.name);
+    ids.member.ok_or_else(|| {
         refused(
             ReasonId::NotAMember
                 .because("this node is not a member of its cluster yet: see `firstboot status`"),
@@ -284,7 +285,7 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
     };
     Ok(Observed {
         member,
-        cluster: state.cluster_id,
+        cluster: state.ids(&identity.node.name).cluster,
         leader: own
             .as_ref()
             .map(|(leader, _)| *leader)
@@ -345,7 +346,7 @@ fn plan_only(identity: &Identity) -> Result<JsonOutput> {
         say(left_reason(member).to_string());
         return Ok(JsonOutput::left(member));
     }
-    let member = own_member_id(&journal)?;
+    let member = own_member_id(identity, &journal)?;
     let mut planned = Vec::new();
     match plan(&block_on(observe(
         identity,

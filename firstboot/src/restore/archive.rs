@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use recipes::EtcdVersion;
+use recipes::upgrade::{self, ClusterVersions, EtcdStart};
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -48,6 +50,35 @@ pub(super) fn check(archived: &ArchivedData) -> Result<()> {
         },
         None => Ok(()),
     }
+}
+
+/// Refuses a rollback to data on which this image's version of etcd does not start.
+pub(super) fn check_version(archived: &ArchivedData, own: EtcdVersion) -> Result<()> {
+    let needed = data::needed_minor(&archived.path);
+    version_obstacle(archived.etcd_version, needed, own).map_or(Ok(()), |why| {
+        let path = archived.path.display();
+        Err(refused(
+            ReasonId::EtcdVersion.because(format!("{path}: {why}")),
+        ))
+    })
+}
+
+/// Returns the reason why this version of etcd does not start on archived data, or `None` if it
+/// starts. `used` is the version that last used the data, and `needed` the lowest minor version
+/// that can open the data, if they are known.
+fn version_obstacle(
+    used: Option<EtcdVersion>,
+    needed: Option<u64>,
+    own: EtcdVersion,
+) -> Option<String> {
+    if let Some(needed) = needed.filter(|needed| *needed > own.minor) {
+        return Some(format!(
+            "the cluster of this data has agreed on etcd 3.{needed}, so etcd {own} does not start on the data. Install an \
+             image with etcd 3.{needed}, and then roll back"
+        ));
+    }
+    let versions = ClusterVersions::default();
+    upgrade::obstacle(own, EtcdStart::WithData(used), &versions).map(|why| why.to_string())
 }
 
 fn unusable(path: &Path, why: &str) -> anyhow::Error {
@@ -183,6 +214,24 @@ fn parse(path: PathBuf) -> Option<ArchivedFolder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rollback_needs_a_version_of_etcd_that_starts_on_the_data() {
+        let version = |text: &str| text.parse::<EtcdVersion>().unwrap();
+        let obstacle = |used: &str, needed, own: &str| {
+            version_obstacle(Some(version(used)), needed, version(own)).unwrap_or_default()
+        };
+        assert_eq!(obstacle("3.5.33", Some(5), "3.5.35"), "");
+        assert_eq!(obstacle("3.5.33", Some(5), "3.6.16"), "");
+        assert_eq!(version_obstacle(None, None, version("3.7.3")), None);
+        // A rollback after two upgrades: etcd does not support skipping a minor version.
+        assert!(obstacle("3.5.33", Some(5), "3.7.3").contains("skipping a minor version"));
+        // A rollback to the data of a newer version.
+        let newer = obstacle("3.6.16", Some(6), "3.5.35");
+        assert!(newer.contains("Install an image with etcd 3.6"), "{newer}");
+        let unknown = version_obstacle(None, Some(6), version("3.5.35"));
+        assert!(unknown.is_some_and(|why| why.contains("has agreed on etcd 3.6")));
+    }
 
     #[test]
     fn only_names_that_firstboot_gave_are_recognised() {

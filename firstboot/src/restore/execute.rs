@@ -144,7 +144,7 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> 
     Ok(RestoreOutcome::Abandoned(why))
 }
 
-/// Removes the files of a restore that was interrupted before it wrote its order to the journal.
+/// Removes the files of a restore that ended before it wrote its order to the journal.
 pub(super) fn clear(state: &NodeState) {
     if state.order.is_none()
         && let Ok(_lock) = Lock::take()

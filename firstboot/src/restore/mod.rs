@@ -64,12 +64,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         execute::clear(&state);
     }
     let without = without(options, &identity, &state)?;
-    if !options.solo && !options.rollback {
+    if !options.solo {
         unknown_members::check(&identity, &without)?;
     }
     let patience = Duration::from_secs(options.deadline);
-    let (mode, source) = choose_source(options, &identity, &state, patience)?;
-    let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;
+    let prepared =
+        choose_source(options, &identity, &state, patience).and_then(|(mode, source)| {
+            let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;
+            Ok((mode, source, planned))
+        });
+    if options.dry_run || prepared.is_err() {
+        // A downloaded snapshot must not occupy space on etcd's volume.
+        execute::clear(&state);
+    }
+    let (mode, source, planned) = prepared?;
     if !(options.json && options.dry_run) {
         say(planned.to_string().trim_end());
     }
@@ -147,6 +155,11 @@ fn choose_source(
                 ))
             })?;
         archive::check(archived)?;
+        archive::check_version(archived, identity.cluster.etcd.version)?;
+        say(
+            "the cluster continues at the revision of the archived data. Clients that have seen a later revision miss \
+             changes without an error. Restart these clients",
+        );
         let mode = BootstrapMode::Rollback {
             cluster: archived.cluster_id,
         };

@@ -1,4 +1,4 @@
-//! Refuses a restore that would leave a second cluster behind. A restore waits only for the members
+//! Refuses a restore or a rollback that would leave a second cluster behind. A restore waits only for the members
 //! in the recipe of this node's image. The cluster may have grown since the image was built, so the
 //! members that do not restore may have a quorum without the members that restore.
 

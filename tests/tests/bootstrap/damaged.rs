@@ -211,6 +211,7 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
+    refused_while_etcd_runs(host)?;
     // The unit file is at the path at which `systemctl mask` would create its link, so systemctl
     // refuses.
     let refused = host.sh("systemctl mask etcd")?;
@@ -242,4 +243,24 @@ fn masked() -> Result<()> {
         "mv /root/etcd.service /etc/systemd/system/; systemctl daemon-reload; systemctl restart --no-block firstboot",
     ])?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
+}
+
+/// Checks that the node accepts its own running etcd after a refusal: the other members receive
+/// traffic from this etcd, but no second machine is running.
+fn refused_while_etcd_runs(host: &Host) -> Result<()> {
+    let pid = |host: &Host| host.check(&["systemctl", "show", "--property=MainPID", "etcd"]);
+    let before = pid(host)?.stdout;
+    host.check(&["sh", "-c", "echo >> /etc/sysctl.d/95-etcd.conf"])?;
+    let ran = host.run(&["systemctl", "restart", "firstboot"])?;
+    ensure!(
+        ran.code() != 0,
+        "firstboot accepts an altered file: {ran:?}"
+    );
+    wait_refused(host, &["/etc/sysctl.d/95-etcd.conf", "[image-altered]"])?;
+    host.check(&["sed", "-i", "$ d", "/etc/sysctl.d/95-etcd.conf"])?;
+    host.check(&["systemctl", "restart", "firstboot"])?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    ensure!(pid(host)?.stdout == before, "etcd was restarted");
+    host.check(&["test", "-e", "/run/firstboot/ready"])
+        .map(drop)
 }

@@ -114,6 +114,46 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
     }
 }
 
+/// Clients have seen the revisions after the restore, so a later restore must continue above them.
+#[test]
+fn the_revision_of_a_restore_outlives_its_data() {
+    let mut rolled_back = restored();
+    let back = DataSwap {
+        from: "/aside/1".into(),
+        archive_to: Some("/aside/2".into()),
+        token: "t".to_owned(),
+        members: Vec::new(),
+        cluster: 1,
+        member: Some(10),
+        revision: 0,
+        data: None,
+    };
+    rolled_back.extend([Event::SwapBegun(Box::new(back)), Event::SwapDone]);
+    assert_eq!(state(rolled_back.clone()).archived.unwrap().revision, 9);
+    let disk_id = DiskId::of(3);
+    for event in [Event::DiskIdDrawn { disk_id }, Event::Rejoin { member: 20 }] {
+        for mut events in [restored(), rolled_back.clone()] {
+            assert_eq!(state(events.clone()).revision, 9);
+            events.push(event.clone());
+            assert_eq!(state(events).revision, 9, "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn the_ids_of_a_member_that_was_never_healthy_follow_from_the_agreement() {
+    let begun = restored()[..2].to_vec();
+    let ids = state(begun).ids(&"a".parse().unwrap());
+    let url = "https://a:2380";
+    assert_eq!(
+        (ids.member, ids.cluster),
+        (
+            Some(crate::domain::member_id(url, "t")),
+            Some(cluster_id([url], "t"))
+        )
+    );
+}
+
 #[test]
 fn the_state_changes_only_once_the_swap_is_done() {
     let events = restored();

@@ -95,7 +95,8 @@ pub(super) async fn make_ready(
 /// Returns the reason why this version of etcd cannot open this node's data, or `None` if no reason
 /// is found.
 pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
-    let needed = data::needed_minor().filter(|needed| *needed > target.minor)?;
+    let needed = data::needed_minor(Path::new(paths::DATA));
+    let needed = needed.filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
         "this member's data needs etcd 3.{needed} or later until etcd has migrated the data"
     )))
