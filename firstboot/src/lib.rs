@@ -21,7 +21,8 @@
 //!
 //! All these modules share a few other modules: `journal` records every decision before firstboot
 //! acts on it, `membership` queries the other members, and `domain` defines common types. `files`
-//! writes files durably, `systemd` controls the units, and `etcd` is the client of etcd's API.
+//! writes files durably, `systemd` controls the units, `local_time` computes times in the node's time
+//! zone, and `etcd` is the client of etcd's API.
 
 // To write damaged files, the tests call methods that clippy.toml disallows.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -56,6 +57,7 @@ mod interface;
 mod journal;
 mod lease_lock;
 mod leave;
+mod local_time;
 mod lock;
 mod machine;
 mod membership;

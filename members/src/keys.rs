@@ -24,9 +24,14 @@ pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
 /// The key of the record of the newest good snapshot at the recipe's destination.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
+/// The prefix of the keys about updates.
+pub const UPDATE_PREFIX: &str = "/etcd-image/update/";
+/// The prefix of the keys that mark releases as failed. A release's serial follows the prefix.
+pub const FAILED_PREFIX: &str = "/etcd-image/update/failed/";
+
 /// Returns the key that marks a release as failed.
 pub fn failed_key(serial: u64) -> String {
-    format!("/etcd-image/update/failed/{serial}")
+    format!("{FAILED_PREFIX}{serial}")
 }
 
 /// The turn of the member that may update itself.

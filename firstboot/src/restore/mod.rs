@@ -17,6 +17,7 @@ mod source;
 mod spool;
 mod swap;
 mod unknown_members;
+mod update_marks;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ use crate::{paths, update};
 pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
+use update_marks::{UpdateMarks, warn_of_changes};
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::open_read_only(paths::JOURNAL)?;
@@ -109,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
     })?;
-    finish(outcome, &identity, patience)?;
+    finish(outcome, &identity, patience, planned.update_marks())?;
     if options.json {
         show_json(&planned)?;
     }
@@ -125,12 +127,20 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data. Returns an error if the restore was abandoned.
-fn finish(outcome: RestoreOutcome, identity: &Identity, patience: Duration) -> Result<()> {
+/// Waits until etcd is healthy with the new data, and warns if the marks of updates have changed.
+/// Returns an error if the restore was abandoned.
+fn finish(
+    outcome: RestoreOutcome,
+    identity: &Identity,
+    patience: Duration,
+    marks_before: Option<&UpdateMarks>,
+) -> Result<()> {
     match outcome {
         RestoreOutcome::Swapped(line) => {
             say(line);
-            wait::until_healthy(identity, patience)
+            let healthy = wait::until_healthy(identity, patience);
+            warn_of_changes(marks_before);
+            healthy
         }
         RestoreOutcome::HandedOver => Ok(()),
         RestoreOutcome::Abandoned(why) => {

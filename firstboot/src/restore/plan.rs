@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::build::{self, MARGIN};
+use super::update_marks::{UpdateMarks, describe};
 use crate::domain::{BootstrapMode, short};
 use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
@@ -92,6 +93,17 @@ pub(super) struct RestorePlan {
     members: Vec<Label>,
     /// The members that do not take part.
     without: Vec<Label>,
+    updates: PlannedUpdates,
+}
+
+/// The state of updates that the members share in etcd, before and after the restore.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct PlannedUpdates {
+    /// The current state, or `None` if no member answered.
+    now: Option<UpdateMarks>,
+    /// A description of the state after the restore.
+    then: &'static str,
 }
 
 /// The snapshot that is restored.
@@ -154,7 +166,21 @@ pub(super) fn plan(
         then: describe_result(&cluster.name, state, mode),
         members,
         without: without.iter().cloned().collect(),
+        updates: PlannedUpdates {
+            now: UpdateMarks::of_cluster(cluster)?,
+            then: match mode {
+                BootstrapMode::Rollback { .. } => "as in the archived data",
+                _ => "as in the snapshot",
+            },
+        },
     })
+}
+
+impl RestorePlan {
+    /// Returns the halt and the failed releases before the restore, if a member answered.
+    pub(super) fn update_marks(&self) -> Option<&UpdateMarks> {
+        self.updates.now.as_ref()
+    }
 }
 
 /// Describes the cluster after the restore.
@@ -205,7 +231,13 @@ impl fmt::Display for RestorePlan {
         let now = self.cluster_id.as_deref().unwrap_or("unknown");
         writeln!(f, "  cluster    {now} now; then {}", self.then)?;
         writeln!(f, "  members    {}", names(&self.members))?;
-        writeln!(f, "  without    {}", names(&self.without))
+        writeln!(f, "  without    {}", names(&self.without))?;
+        let PlannedUpdates { now, then } = &self.updates;
+        writeln!(
+            f,
+            "  updates    {} now; then {then}",
+            describe(now.as_ref())
+        )
     }
 }
 

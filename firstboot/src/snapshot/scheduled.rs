@@ -26,6 +26,7 @@ use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
 use crate::lease_lock::LeaseLock;
+use crate::local_time;
 use crate::machine::host;
 use crate::output::say;
 use crate::reason::ReasonId;
@@ -67,7 +68,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         refused(ReasonId::BackupNotConfigured.because(why))
     })?;
     let (begun, credentials) = (now(), installed_credentials()?);
-    let slot = backup.schedule.slot(begun);
+    let slot = local_time::slot(backup.schedule, begun);
     let sequence = sequence(cluster.members.iter().map(|member| &member.name), slot);
     let rank = sequence
         .iter()
@@ -221,7 +222,7 @@ pub(super) async fn record_manual(
     {
         return;
     }
-    let slot = backup.schedule.slot(manifest.time);
+    let slot = local_time::slot(backup.schedule, manifest.time);
     if let Err(error) = record(&source.client, &record_of(slot, place, manifest)).await {
         eprintln!("firstboot: cannot record this snapshot in etcd: {error:#}");
     }

@@ -56,7 +56,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         why: None,
     };
     let source = Source::of(None, settings.from.as_ref())?;
-    let newer = if is_open(auto)? {
+    let newer = if is_open(auto) {
         document::look(&own, &source).usable()
     } else {
         None
@@ -95,9 +95,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
 }
 
 /// Returns whether an update may begin now.
-fn is_open(auto: AutoUpdatePolicy) -> Result<bool> {
-    auto.window
-        .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
+fn is_open(auto: AutoUpdatePolicy) -> bool {
+    window::obstacle(auto.window).is_none()
 }
 
 /// The action that follows from the search for a newer image.
@@ -134,7 +133,7 @@ fn decide(
     }
     let until = match auto.window {
         None => now() + auto.every.period().max(WAIT),
-        Some(window) => match window::closes_at(window)? {
+        Some(window) => match window::closes_at(window) {
             Some(end) => end,
             None => return Ok(Next::Wait(window::closed(window))),
         },

@@ -34,6 +34,21 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
+    /// Reads all keys with this prefix from the member's own data, so the member also answers
+    /// without a quorum. Returns the member's revision and the keys.
+    pub async fn list_local(&self, prefix: &str) -> Result<(i64, Vec<KeyValue>)> {
+        let mut range_end = prefix.as_bytes().to_vec();
+        let last = range_end.last_mut().context("a bug: an empty prefix")?;
+        *last += 1;
+        let request = RangeRequest {
+            key: prefix.as_bytes().to_vec(),
+            range_end,
+            serializable: true,
+        };
+        let answer: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
+        Ok((answer.header.unwrap_or_default().revision, answer.kvs))
+    }
+
     /// Writes a key, provided that each key in `seen` was last changed in the revision given with
     /// it (0 means that the key does not exist). Returns whether the key was written.
     pub async fn put_if(

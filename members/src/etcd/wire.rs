@@ -191,12 +191,17 @@ pub struct AlarmMember {
 pub(crate) struct RangeRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) key: Vec<u8>,
+    /// The key after the last requested key, or nothing for a request of one key.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) range_end: Vec<u8>,
     #[prost(bool, tag = "7")]
     pub(crate) serializable: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RangeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) kvs: Vec<KeyValue>,
     #[prost(int64, tag = "4")]
@@ -221,6 +226,8 @@ pub struct SnapshotResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct KeyValue {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
     #[prost(int64, tag = "3")]
     pub mod_revision: i64,
     #[prost(bytes = "vec", tag = "5")]

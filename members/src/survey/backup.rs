@@ -1,11 +1,11 @@
 //! Reports the newest good snapshot in the status, so that operators notice if the scheduled
 //! snapshots fail.
 
-use recipes::ClusterDocument;
+use recipes::{ClusterDocument, Schedule};
 use serde::Serialize;
 
 use crate::etcd::{Client, Credentials};
-use crate::keys::SnapshotRecord;
+use crate::keys::{SnapshotRecord, is_from_wrong_clock};
 use crate::reason::ReasonId;
 use crate::timestamp::{duration, now};
 
@@ -18,8 +18,7 @@ pub struct Backup {
     /// answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
-    /// Whether no snapshot is recorded for the current slot, although half of the schedule's period
-    /// has passed.
+    /// Whether the newest snapshot is older than one and a half periods of the schedule.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -44,14 +43,7 @@ impl Backup {
         let error = answer.as_ref().err().map(|error| format!("{error:#}"));
         let newest = answer.ok().flatten();
         let now = now();
-        let due = backup.schedule.slot(now);
-        // Allow half of the period, because a member first waits for the members that precede it in
-        // the order of the slot, and the snapshot itself takes time.
-        let late = now > due + backup.schedule.period() / 2;
-        let overdue = late
-            && newest
-                .as_ref()
-                .is_none_or(|record| !record.covers(due, now));
+        let overdue = is_overdue(backup.schedule, newest.as_ref(), now);
         let age_seconds = newest
             .as_ref()
             .map(|record| now.saturating_sub(record.time));
@@ -96,9 +88,65 @@ impl Backup {
     }
 }
 
+/// Returns whether the next scheduled snapshot is overdue. The judgement does not depend on slots,
+/// which the nodes compute in their local time, because this program may run in another time zone.
+fn is_overdue(schedule: Schedule, newest: Option<&SnapshotRecord>, now: u64) -> bool {
+    // Allow half of the period, because a member first waits for the members that precede it in the
+    // order of the slot, and the snapshot itself takes time.
+    let tolerance = schedule.period() / 2;
+    match newest.filter(|record| !is_from_wrong_clock(record.time, now)) {
+        Some(record) => now > record.time.saturating_add(schedule.period() + tolerance),
+        // Without a record, nothing shows the nodes' time zone, so use the slots in UTC. In any
+        // time zone, one run is due in each of these slots.
+        None => now > schedule.slot(now) + tolerance,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use recipes::Sha256;
+
     use super::*;
+
+    const HOUR: u64 = 3600;
+
+    fn taken(slot: u64, time: u64) -> SnapshotRecord {
+        SnapshotRecord {
+            slot,
+            time,
+            host: "etcd-1".to_owned(),
+            location: "/var/backups/etcd".to_owned(),
+            file: "x.db".to_owned(),
+            sha256: Sha256::of(b"x"),
+            revision: 1,
+        }
+    }
+
+    /// The nodes take their daily snapshot at local midnight. Earlier versions recorded a slot in
+    /// UTC.
+    #[test]
+    fn a_missed_snapshot_is_overdue_in_every_time_zone_after_half_a_period() {
+        let daily: Schedule = "daily".parse().unwrap();
+        for begin in (0..24).map(|hour| 1_795_305_600 + hour * HOUR) {
+            for slot in [begin, daily.slot(begin)] {
+                let newest = taken(slot, begin + 60);
+                for late in 1..120 {
+                    let overdue = is_overdue(daily, Some(&newest), begin + late * HOUR);
+                    assert_eq!(overdue, late > 36, "{begin} {slot} {late}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_from_a_wrong_clock_does_not_hide_that_no_snapshot_is_taken() {
+        let hourly: Schedule = "hourly".parse().unwrap();
+        let now = 1_795_305_600 + HOUR * 3 / 4;
+        let ahead = taken(now + 400 * 24 * HOUR, now + 400 * 24 * HOUR);
+        assert!(is_overdue(hourly, Some(&ahead), now));
+        assert!(is_overdue(hourly, None, now));
+        assert!(!is_overdue(hourly, None, now - HOUR / 2));
+    }
 
     #[test]
     fn a_missing_snapshot_is_reported() {

@@ -275,7 +275,8 @@ fn plans(one: &Host) -> Result<()> {
     let json: serde_json::Value = serde_json::from_str(&json)?;
     ensure!(
         json["members"] == serde_json::json!(["etcd-1", "etcd-2", "etcd-3"])
-            && json["snapshot"]["path"] == SNAPSHOT,
+            && json["snapshot"]["path"] == SNAPSHOT
+            && json["updates"]["now"] == serde_json::json!({ "halt": null, "failed": [] }),
         "{json}"
     );
     Ok(())

@@ -56,7 +56,7 @@ pub(super) async fn acquire_turn(
         }
     }
     // Check the window last, because a snapshot may have taken a long time.
-    if let Some(why) = window::obstacle(state.order.window)? {
+    if let Some(why) = window::obstacle(state.order.window) {
         return Ok(TurnDecision::Wait(why));
     }
     if decision == TurnDecision::Take {

@@ -1,0 +1,184 @@
+//! Shows how a restore changes the state of updates that the members share in etcd: the halt, and
+//! the marks of failed releases. A restore replaces all keys, so it also replaces these.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use members::etcd::KeyValue;
+use members::keys::{FAILED_PREFIX, HALT, UPDATE_PREFIX, UpdateHalt};
+use recipes::ClusterDocument;
+use recipes::cluster::Member;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::etcd::{Client, Credentials, installed_credentials};
+use crate::output::say;
+use crate::paths;
+use crate::runtime::block_on;
+
+/// The time limit for one member's answer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The halt, and the marks of failed releases.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct UpdateMarks {
+    halt: Option<UpdateHalt>,
+    /// The serials of the releases that are marked as failed.
+    failed: BTreeSet<u64>,
+}
+
+impl UpdateMarks {
+    /// Reads the marks of the cluster. A member also answers without a quorum, so the answer with
+    /// the newest revision counts. Returns `None` if no member answers.
+    pub(super) fn of_cluster(cluster: &ClusterDocument) -> Result<Option<Self>> {
+        let urls = cluster.members.iter().map(Member::client_url);
+        Self::read(urls.collect())
+    }
+
+    fn read(urls: Vec<String>) -> Result<Option<Self>> {
+        let Ok(credentials) = installed_credentials() else {
+            return Ok(None);
+        };
+        block_on(async {
+            let mut asked = JoinSet::new();
+            for url in urls {
+                let credentials = credentials.clone();
+                asked.spawn(async move {
+                    let answer = tokio::time::timeout(QUERY_TIMEOUT, query(&url, &credentials));
+                    answer.await.ok().and_then(Result::ok)
+                });
+            }
+            let answers = asked.join_all().await.into_iter().flatten();
+            let newest = answers.max_by_key(|(revision, _)| *revision);
+            newest.map(|(_, keys)| Self::parse(&keys)).transpose()
+        })
+    }
+
+    fn parse(keys: &[KeyValue]) -> Result<Self> {
+        let mut marks = Self::default();
+        for KeyValue { key, value, .. } in keys {
+            let key = String::from_utf8_lossy(key);
+            if key == HALT {
+                let halt = serde_json::from_slice(value);
+                marks.halt =
+                    halt.with_context(|| format!("cannot parse the key {HALT} in etcd"))?;
+            } else if let Some(serial) = key.strip_prefix(FAILED_PREFIX) {
+                marks.failed.extend(serial.parse::<u64>());
+            }
+        }
+        Ok(marks)
+    }
+}
+
+async fn query(url: &str, credentials: &Credentials) -> Result<(i64, Vec<KeyValue>)> {
+    let client = Client::connect(url, credentials).await?;
+    client.list_local(UPDATE_PREFIX).await
+}
+
+impl fmt::Display for UpdateMarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.halt {
+            Some(halt) => write!(f, "halted by {} ({})", halt.node, halt.why)?,
+            None => f.write_str("not halted")?,
+        }
+        let failed: Vec<String> = self.failed.iter().map(u64::to_string).collect();
+        match &failed[..] {
+            [] => f.write_str(", no release is marked as failed"),
+            _ => write!(f, ", releases marked as failed: {}", failed.join(", ")),
+        }
+    }
+}
+
+/// Describes the marks, which are `None` if no member answered.
+pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
+    marks.map_or_else(
+        || "unknown, because no member answered".to_owned(),
+        UpdateMarks::to_string,
+    )
+}
+
+/// Warns the operator unless the restored cluster has the same marks as the cluster had before.
+pub(super) fn warn_of_changes(before: Option<&UpdateMarks>) {
+    let after = UpdateMarks::read(vec![paths::OWN_CLIENT_URL.to_owned()]);
+    if let Some(warning) = warning(before, after.ok().flatten().as_ref()) {
+        say(warning);
+    }
+}
+
+fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<String> {
+    if before.is_some() && before == after {
+        return None;
+    }
+    Some(format!(
+        "warning: the restore replaced the halt of updates and the marks of failed releases. Before: {}. Now: {}. \
+         `firstboot update --halt WHY` halts the updates, and `firstboot update --resume` ends the halt",
+        describe(before),
+        describe(after)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use members::keys::failed_key;
+
+    use super::*;
+
+    fn marks(halted: bool, failed: &[u64]) -> UpdateMarks {
+        let halt = r#"{"why":"freeze","node":"etcd-1","since":7}"#;
+        let key = |key: String, value: &str| KeyValue {
+            key: key.into_bytes(),
+            value: value.as_bytes().to_vec(),
+            ..KeyValue::default()
+        };
+        let mut keys: Vec<KeyValue> = failed
+            .iter()
+            .map(|serial| key(failed_key(*serial), "{}"))
+            .collect();
+        keys.extend(halted.then(|| key(HALT.to_owned(), halt)));
+        keys.push(key(format!("{UPDATE_PREFIX}turn"), "{}"));
+        UpdateMarks::parse(&keys).unwrap()
+    }
+
+    #[test]
+    fn the_plan_names_the_halt_and_the_failed_releases() {
+        for (marks, text) in [
+            (
+                marks(true, &[9, 10]),
+                "halted by etcd-1 (freeze), releases marked as failed: 9, 10",
+            ),
+            (
+                marks(false, &[]),
+                "not halted, no release is marked as failed",
+            ),
+        ] {
+            assert_eq!(describe(Some(&marks)), text);
+        }
+        assert!(describe(None).starts_with("unknown"));
+        let json = serde_json::to_value(marks(true, &[9])).unwrap();
+        assert_eq!(
+            (&json["halt"]["why"], &json["failed"][0]),
+            (&"freeze".into(), &9.into())
+        );
+    }
+
+    #[test]
+    fn the_command_warns_if_the_restore_has_changed_the_halt_or_a_mark() {
+        let (halted, free) = (marks(true, &[]), marks(false, &[]));
+        for (before, after) in [
+            (&halted, &free),
+            (&free, &halted),
+            (&marks(false, &[7]), &free),
+        ] {
+            let warning = warning(Some(before), Some(after)).unwrap();
+            let states = format!("Before: {before}. Now: {after}.");
+            assert!(warning.contains(&states), "{warning}");
+            assert_eq!(super::warning(Some(before), Some(before)), None);
+        }
+        let unknown = warning(None, Some(&halted)).unwrap();
+        assert!(unknown.contains("Before: unknown"), "{unknown}");
+        assert!(warning(Some(&halted), None).is_some());
+    }
+}
