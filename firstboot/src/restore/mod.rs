@@ -42,6 +42,7 @@ use crate::{paths, update};
 pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
+use plan::RestorePlan;
 use update_marks::{UpdateMarks, warn_of_changes};
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -69,35 +70,54 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.solo {
         unknown_members::check(&identity, &without)?;
     }
-    let patience = Duration::from_secs(options.deadline);
-    let prepared =
-        choose_source(options, &identity, &state, patience).and_then(|(mode, source)| {
-            let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;
-            Ok((mode, source, planned))
-        });
+    let prepared = prepare(options, &identity, &state, without);
     if options.dry_run || prepared.is_err() {
         // A downloaded snapshot must not occupy space on etcd's volume.
         execute::clear(&state);
     }
-    let (mode, source, planned) = prepared?;
+    let (order, planned) = prepared?;
+    if !options.dry_run {
+        order_restore(options, &identity, &state, order, &planned)?;
+    }
+    if options.json {
+        show_json(&planned)?;
+    }
+    Ok(())
+}
+
+/// Verifies the snapshot or the archived data, and returns the order and the plan of the restore.
+/// Prints the plan, unless a dry run prints it as JSON.
+fn prepare(
+    options: &Options,
+    identity: &Identity,
+    state: &NodeState,
+    without: BTreeSet<Label>,
+) -> Result<(RestoreOrder, RestorePlan)> {
+    let patience = Duration::from_secs(options.deadline);
+    let (mode, source) = choose_source(options, identity, state, patience)?;
+    let planned = plan::plan(identity, state, mode, source.as_ref(), &without)?;
     if !(options.json && options.dry_run) {
         say(planned.to_string().trim_end());
     }
-    if options.dry_run {
-        return if options.json {
-            show_json(&planned)
-        } else {
-            Ok(())
-        };
-    }
-    let mut order = RestoreOrder {
+    let order = RestoreOrder {
         nonce: Nonce::draw()?,
         mode,
         without,
         source,
         until: 0,
     };
-    execute::prebuild(&identity, &state, &order)
+    Ok((order, planned))
+}
+
+/// Writes the order to the journal, executes it, and waits until etcd is healthy.
+fn order_restore(
+    options: &Options,
+    identity: &Identity,
+    state: &NodeState,
+    mut order: RestoreOrder,
+    planned: &RestorePlan,
+) -> Result<()> {
+    execute::prebuild(identity, state, &order)
         .context("nothing was restored, and etcd keeps running")?;
     order.until = now() + options.deadline;
     // After this process has ended, firstboot.service continues, and starts etcd with either the
@@ -109,13 +129,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             journal::init_disk_id(journal)?;
         }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
-        execute(&identity, journal, true)
+        execute(identity, journal, true)
     })?;
-    finish(outcome, &identity, patience, planned.update_marks())?;
-    if options.json {
-        show_json(&planned)?;
-    }
-    Ok(())
+    let patience = Duration::from_secs(options.deadline);
+    finish(outcome, identity, patience, planned.update_marks())
 }
 
 fn list(options: &Options, journal: &Journal) -> Result<()> {
