@@ -166,8 +166,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the minimum kernel version in a glibc program's ABI note, if this note segment contains
-/// an ABI note.
+/// If this note segment contains the ABI note of a glibc program, checks the minimum kernel version
+/// in the note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be parsed");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {

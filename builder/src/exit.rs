@@ -9,8 +9,8 @@ pub(crate) enum Exit {
     Recipe = 3,
     /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,
-    /// `status`: the cluster has its quorum, but not every member is a healthy voter without
-    /// errors.
+    /// `status`: the cluster has its quorum, but at least one member has a fault or is not a
+    /// healthy voter.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,

@@ -92,10 +92,10 @@ fn is_for_other_keys(error: &anyhow::Error) -> bool {
     reason_of(error).id == Some(ReasonId::DocumentOtherKey)
 }
 
-/// Returns the document to use instead of a source's document that is for other keys: the adopted
+/// Returns a replacement for a source's document whose certificates are for other keys: the adopted
 /// copy, or a new document for this node's keys. After the keys have changed, a source on the
-/// node's own disk still contains the old document. If the node has lost its keys, the copy is for
-/// other keys too.
+/// node's own disk still contains the old document. If the node has lost its keys, the adopted copy
+/// is for other keys too.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,

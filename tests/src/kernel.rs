@@ -31,8 +31,8 @@ pub enum Ported {
     Getrandom = 318,
 }
 
-/// The beginning of the first argument with which the program acts as the launcher. The numbers of
-/// the calls that stay available follow.
+/// If the first argument begins with this text, the program acts as the launcher. The numbers of
+/// the calls that stay available follow this text.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
@@ -132,7 +132,7 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 /// without no_new_privs.
 #[expect(
     unsafe_code,
-    reason = "prctl takes a pointer, and no crate offers this without no_new_privs"
+    reason = "prctl takes a pointer, and every crate that loads filters sets no_new_privs"
 )]
 fn install(program: &mut [sock_filter]) -> io::Result<()> {
     let program = sock_fprog {

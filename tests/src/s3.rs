@@ -44,7 +44,7 @@ pub enum Fault {
 
 /// The server, which is stopped on drop.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "its drop ends the server")] KillOnDrop);
+pub struct Server(#[expect(dead_code, reason = "dropping this field stops the server")] KillOnDrop);
 
 impl Server {
     /// Starts the server in a namespace, at one of the namespace's addresses, with an empty bucket.

@@ -269,8 +269,8 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Reports the presets that nothing applies. Also reports each unit that stays disabled although no
-/// preset disables the unit by its full name.
+/// Reports each preset line for a unit to which the installer applies no presets. Also reports each
+/// unit that stays disabled although no preset disables the unit by its full name.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let lines = lines(files);
     let mut own = presets(files).into_iter().map(|index| &files[index]);

@@ -109,8 +109,9 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` inputs, that more than a tenth of them have the verdict
-/// `accepted` and more than a tenth have another verdict, and that there is no disagreement.
+/// Asserts that the checker agrees with the program on every input. Also asserts that there are at
+/// least `least` inputs, that more than a tenth of them have the verdict `accepted`, and that more
+/// than a tenth have another verdict.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all

@@ -20,7 +20,7 @@ use crate::newfile;
 /// files compress better together, and compressing them each time is fast enough.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 
-/// A file's content, in the form in which it is needed.
+/// A file's content, uncompressed or compressed.
 enum LoadedBytes {
     /// The uncompressed bytes.
     Bytes(Vec<u8>),

@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // If firstboot has already refused this node for another reason, the receiver no longer exists,
-    // so `send` fails, and the result is not needed.
+    // `send` fails if the receiver no longer exists, because firstboot has already refused this
+    // node for another reason. The result is then not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -95,8 +95,8 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits like `final_result`, but probes again if the last answer is no longer valid, and
-    /// ignores a mere suspicion.
+    /// Waits for the result of all probes. If the last result is no longer valid, probes again.
+    /// Ignores a mere suspicion.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.

@@ -25,7 +25,8 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The time limit for the answer of each other member to a query before etcd starts.
+/// The time limit for each other member's answer to a query. firstboot sends the query before it
+/// starts etcd.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
@@ -307,8 +308,9 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 /// Queries the other members. If they do not list this node's member, or if they belong to another
 /// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
 /// with status 0, and only its log contains the reason. A member that was never healthy may have
-/// been excluded, and the others may have bootstrapped another cluster. The ids of such a member
-/// follow from the agreement.
+/// been excluded, and the other members may have bootstrapped another cluster. etcd has not
+/// reported this member's ids, so firstboot computes them from the token and the peer URLs on which
+/// the members agreed.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

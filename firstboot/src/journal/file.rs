@@ -298,7 +298,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // In the last case, only the newline of a line was written.
+            // The last tail is a line whose newline was written, but whose other bytes are zeros.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

@@ -130,8 +130,9 @@ pub(crate) fn leave(
 /// Stops etcd and archives the data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     start_permit::revoke_and_stop_etcd()?;
-    // etcd's guard writes the WAL checkpoint when etcd stops. The guard does not run again on a
-    // node that has left, so the guard would never remove a file that a crash left unfinished.
+    // etcd's guard writes the WAL checkpoint when etcd stops. If a crash interrupted that write,
+    // remove the unfinished file here, because the guard does not run again on a node that has
+    // left.
     files::remove_unfinished(Path::new(paths::WAL_CHECKPOINT))?;
     archive_data(ArchiveReason::Left, journal)
 }

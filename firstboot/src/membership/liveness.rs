@@ -99,7 +99,7 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members that would receive traffic if this node's member were running receive none.
+    /// This node's member is not running: the members to which it would send traffic receive none.
     Silent,
     /// Another observation is necessary.
     Unknown,

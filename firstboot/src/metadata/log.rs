@@ -112,8 +112,8 @@ impl SourceLog {
         self.save();
     }
 
-    /// If the log must be stored on the node, writes it, unless the stored log ends with the same
-    /// document. firstboot continues even if the write fails.
+    /// Writes the log, if it must be stored on the node. Does not replace a stored log that ends
+    /// with the same document. firstboot continues even if the write fails.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;

@@ -100,8 +100,8 @@ impl Rebuild {
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
-                // If the second machine is in the same network, the probe detects it immediately,
-                // so firstboot need not wait.
+                // If the second machine is in the same network, the probe detects it immediately.
+                // firstboot then refuses at once, and does not wait for the timeout.
                 self.arp_probe.current_result()?;
                 self.duplicate_timeout.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -112,9 +112,8 @@ impl Rebuild {
             }
             (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
-                // Probe again, because this node may have waited for days. Without the probe, the
-                // only evidence that no other machine runs this node's member would be that the
-                // member's connections are closed.
+                // Probe again, because this node may have waited for days. Closed connections alone
+                // do not prove that no other machine is running this node's member.
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");

@@ -1,5 +1,5 @@
-//! Performs one run of the snapshot schedule. The timer starts a run on every member, but only one
-//! member takes the snapshot, unless the cluster has no quorum.
+//! Performs one run of the snapshot schedule. The timer starts a run on every member. If the
+//! cluster has a quorum, only one member takes the snapshot.
 //!
 //! The members coordinate through two keys in etcd itself, which all members can reach. The
 //! destination is not suitable for this purpose, because a folder belongs to one member, and an
@@ -57,8 +57,8 @@ fn sequence<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a 
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot for the current slot and then deletes old snapshots, unless another member
-/// has taken the snapshot.
+/// Takes the snapshot for the current slot, and then deletes old snapshots. Does nothing if another
+/// member has already taken this snapshot.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();

@@ -29,8 +29,8 @@ use members::timestamp::{now, rfc3339};
 /// data was not compared. Returns an exit code if the data differs.
 ///
 /// # Errors
-/// Returns a refusal if the data of a majority of the members is the same and differs from the data
-/// of `source`, unless the operator has named that member (`named`).
+/// Returns a refusal if the data of `source` differs from the data of a majority of the members,
+/// and the operator did not name the member `source` (`named` is false).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,
@@ -189,8 +189,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before the transfer. The check of the revision is necessary because, if the write of a
-/// page was lost, the older pages may still form a consistent database.
+/// reported before the transfer. The check of the pages is not enough: if the write of a page was
+/// lost, the older pages may still form a consistent database.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,
@@ -215,7 +215,7 @@ async fn walked(
     Ok(verified)
 }
 
-/// The facts that the manifest contains in addition to the facts from the stream and the pages.
+/// The facts for the manifest that neither the received stream nor its pages contain.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

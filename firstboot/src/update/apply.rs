@@ -13,8 +13,9 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Returns all effects of these changes on the system with this root. If a file that overrides
-/// another file of a unit is added or removed, the unit is restarted, because it may be running.
+/// Returns all effects of these changes on the system with this root. If a unit's file is added or
+/// removed, but the system keeps another file of this unit, the unit is restarted, because it may
+/// be running.
 pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
     let on_system = |effect: Effect| match effect {
         Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => [restart(name), None],
@@ -118,7 +119,7 @@ fn is_read_by_systemd(path: &str) -> bool {
         || path == "etc/fstab"
 }
 
-/// Returns the same changes in the opposite direction.
+/// Returns the changes that undo these changes.
 pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
     let reverse = |kind| match kind {
         Kind::Added => Kind::Removed,
@@ -198,7 +199,8 @@ mod tests {
         assert_eq!(of(&[target]), [enables]);
         let other = change("etc/systemd/system/other.service", Kind::Removed);
         assert_eq!(of(&[other]), ["stops and disables other.service"]);
-        // The replacement or its rollback moves the unit's file to the other folder.
+        // The unit's other file does not prevent the removal of the unit if the replacement adds or
+        // removes this other file.
         for kind in [Kind::Added, Kind::Removed] {
             let moved = [
                 change("etc/systemd/system/own.service", Kind::Removed),

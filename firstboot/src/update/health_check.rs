@@ -91,7 +91,8 @@ impl<'a> HealthCheck<'a> {
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // The checks so far do not apply to a process that started after them.
+            // If etcd has started again during the checks, their results are about the earlier
+            // process.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd has just started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),

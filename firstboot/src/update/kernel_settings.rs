@@ -60,8 +60,8 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     for _ in 0..2 {
         for (key, old) in settings.iter().filter(differs) {
             // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting gets its
-            // old value when the other setting of the pair is written. The line break makes the
-            // write of an empty value effective.
+            // old value when the other setting of the pair is written. The line break is needed for
+            // an empty value, because a write of no bytes has no effect.
             let _ = OpenOptions::new()
                 .write(true)
                 .open(proc_sys.join(key))

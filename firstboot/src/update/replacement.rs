@@ -4,7 +4,7 @@
 //! Each file that differs first gets a second name in the folder of the previous image. A single
 //! rename then replaces the file, so at any moment, the file's path refers either to the complete
 //! old file or to the complete new file. After a power cut at any point, firstboot can restore the
-//! old files from the list and the kept files, any number of times.
+//! old files from the stored plan and the kept files, any number of times.
 
 use std::path::{Path, PathBuf};
 

@@ -85,7 +85,7 @@ impl UpdateKeys {
     }
 
     /// Returns the decision on an update to the image with this serial. With `back`, the decision
-    /// is about a rollback from that image, which a failed or newer release does not prevent.
+    /// is about a rollback from that image. A failed or newer release does not prevent a rollback.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> TurnDecision {
         if let (Some(failed), false) = (&self.failed.value, back) {
             return TurnDecision::Refuse(failed.reason(serial));

@@ -98,8 +98,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::Revert { why, failed } => {
             (state.why, state.marks_release_failed) = (state.why.take().or(Some(why)), failed);
             if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
-                // Only the other members can report whether the older etcd may start, and the
-                // updater queries them in this phase.
+                // Do not revert here, because the other members must report whether the older etcd
+                // may start. The updater queries these members in the phase `CheckingHealth`.
                 return state.enter(UpdatePhase::CheckingHealth);
             }
             revert(state)

@@ -45,8 +45,8 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // Allow half of the period, because a member first waits for the members that precede it in
-        // the order of the slot, and the snapshot itself takes time.
+        // Allow half of the period, because a member first waits for the members before it in the
+        // slot's sequence, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late
             && newest

@@ -97,9 +97,9 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a note to a member that is not in the recipe. This case is not an error, because the
-    /// cluster may have grown since this image was built. For a voter that has never started,
-    /// replaces the errors instead.
+    /// Adds a note to a member that is not in the recipe. A member outside the recipe is not an
+    /// error, because the cluster may have grown since this image was built. A voter that has never
+    /// started does not get the note: the function replaces its errors with one error that says so.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         let mut listed = self.0.iter().filter(|listed| is_of(&stranger, listed));
         stranger.learner |= listed.any(|listed| is_silent_learner(&stranger, listed));

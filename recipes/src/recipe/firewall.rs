@@ -26,9 +26,9 @@ const PORTS: [(&str, &str); 3] = [
     ("admins", "ssh, port 22"),
 ];
 
-/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The default also
-/// applies to the list of peers, because a member whose image was built before the cluster grew
-/// must accept the new members.
+/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The list of peers
+/// also contains the whole network, and not only the nodes in the recipe, because a member must
+/// accept nodes that were added after the member's image was built.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,

@@ -37,7 +37,8 @@ struct Measurement {
     whole: Vec<Duration>,
     /// The times during which the cluster had only two voters.
     window: Vec<Duration>,
-    /// The longest time without an acknowledged write, from power-on to voter.
+    /// The longest time without an acknowledged write, between power-on and the time at which the
+    /// node is a voter.
     gap: Vec<Duration>,
 }
 

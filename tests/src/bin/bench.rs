@@ -11,7 +11,7 @@ use tests::run;
 struct Part {
     name: &'static str,
     what: &'static str,
-    /// The default number of runs; odd, so that the median is one of the runs.
+    /// The default number of runs. It is odd, so that the median is the result of one of the runs.
     runs: usize,
     run: fn(usize) -> Result<String>,
 }

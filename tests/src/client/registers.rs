@@ -18,9 +18,9 @@ use crate::linearizability::{Action, Operation, check};
 
 /// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// The number of operations on one key before the clients move on to the next key. An unanswered
-/// operation can still take effect at any later time, so the search for a linearizable order takes
-/// longer with more operations on one key.
+/// The number of operations on one key before the clients move on to the next key. The number is
+/// limited, because an unanswered operation can still take effect at any later time: with more
+/// operations on one key, the search for a linearizable order takes longer.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// The number of clients for each member. With two clients, one can write while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;
@@ -194,7 +194,7 @@ impl Client {
                     value_in(&done["responses"][0]["response_range"])?,
                 ))
             }
-            Action::Refused(..) => bail!("a client cannot request a refusal"),
+            Action::Refused(..) => bail!("a bug: `Refused` is a result, not a request"),
         }
     }
 }

@@ -57,7 +57,7 @@ impl UpdateKind {
         }
     }
 
-    /// Returns the requirements of this bed's versions of etcd.
+    /// Returns what this machine needs to make the releases of etcd for this kind of images.
     #[must_use]
     pub fn requirements(self) -> Vec<Requirement> {
         match self {

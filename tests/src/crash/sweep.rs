@@ -38,9 +38,9 @@ pub struct Report {
     pub all: usize,
     /// The number of points that led to the correct end state.
     pub passed: usize,
-    /// The number of points that exist only because the listing run repeated an action, such as a
-    /// query to a peer that is not up yet, more often than any later run. The last repetition of
-    /// that action is among the points that passed.
+    /// The number of points that later runs did not reach, because the listing run repeated an
+    /// action more often. An example is a query to a peer that is not up yet. Instead of such a
+    /// point, the last occurrence of the action in a later run was tested.
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
@@ -202,10 +202,10 @@ pub fn sweep(
 enum Reached {
     /// The run was disturbed at this point, and reached the correct end state.
     Point(Point),
-    /// The run was not disturbed. This earlier point is the substitute for the listed point, but
-    /// has already been tested.
+    /// The run was not disturbed, because the action occurred fewer times than in the listing run.
+    /// This point is the last occurrence of the action, and has already been tested.
     Done(Point),
-    /// The run was not disturbed, and no other point replaces the listed point.
+    /// No run was disturbed, and no other point replaces the listed point.
     Nothing,
 }
 
@@ -238,9 +238,9 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Runs a scenario once with the disturbance at the point. Returns `None` if the point was reached,
-/// and otherwise how many times the same action occurred. Returns an error if the end state is
-/// wrong.
+/// Runs a scenario once with the disturbance at the point. If the point was reached, returns
+/// `None`. Otherwise, returns how many times the action of the point occurred. Returns an error if
+/// the end state is wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,

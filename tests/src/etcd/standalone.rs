@@ -33,7 +33,7 @@ pub struct StandaloneEtcd {
 
 impl StandaloneEtcd {
     /// Starts etcd in a folder (its data is in the subfolder `data`), and waits until it serves
-    /// clients. The arguments are appended to the usual ones.
+    /// clients. The given arguments follow etcd's usual arguments.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }

@@ -53,7 +53,7 @@ pub(super) fn fetch_with(
         }
     }
     bail!(
-        "no inst.ks= in `{cmdline}` returns a kickstart:\n{}",
+        "no address after `inst.ks=` in `{cmdline}` returned a kickstart:\n{}",
         errors.join("\n")
     )
 }

@@ -40,8 +40,8 @@ impl Namespace {
         PathBuf::from("/run/netns").join(&self.0)
     }
 
-    /// Returns a command that runs in this network namespace, and otherwise in the test program's
-    /// own namespaces.
+    /// Returns a command that runs in this network namespace. All other namespaces of the command
+    /// are those of the test program.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command

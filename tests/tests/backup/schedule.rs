@@ -128,8 +128,8 @@ fn is_made_up_for(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Makes a member wait one second, instead of half a minute, for each member whose turn precedes
-/// its own.
+/// Makes a member wait one second, instead of half a minute, for each member that precedes it in
+/// the order for the slot.
 fn shorten_turns(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot exec --sockets inet \

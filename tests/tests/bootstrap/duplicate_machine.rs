@@ -87,8 +87,8 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // The disk is the same, but does not contain the journal, so the clone has no record of its
-    // machine.
+    // The clone keeps its copy of the disk, but the test removes the journal, so the clone has no
+    // record of its machine.
     process::check(
         "rm",
         &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
@@ -191,9 +191,9 @@ fn echo() -> Result<()> {
 
 /// Boots a copy of a virtual machine, which has the same MAC address as the original. The network
 /// does not deliver either machine's answers to the other machine, and each machine receives
-/// packets for the other machine. The copy's disk is empty, or as valid as the first machine's
-/// disk. The only evidence is that the other members receive traffic from this member while etcd on
-/// the copy is off, whether the member is a follower or the leader.
+/// packets for the other machine. The copy's disk is empty, or contains the same data as the
+/// original's disk. The only evidence is that the other members receive traffic from this member
+/// while etcd on the copy is off. The test covers a follower and the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

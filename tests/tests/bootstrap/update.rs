@@ -228,8 +228,8 @@ fn adds_files(bed: &Bed) -> Result<()> {
     own_unit::is_active(bed, "first")
 }
 
-/// Checks that a node does not download an image again that it has already unpacked, unless a file
-/// has been altered.
+/// Checks that a node does not download an image that it has already unpacked. If a file of the
+/// unpacked image was altered, the node must download the image again.
 fn is_fetched_once(host: &Host) -> Result<()> {
     let fetches = || -> Result<bool> {
         let check = update(host, "--check")?;

@@ -91,7 +91,7 @@ fn overtaken(bed: &Bed) -> Result<()> {
     // If the node left now, its updater would never release the turn.
     let leaves = bed.hosts[1].sh("firstboot leave")?;
     ends(&leaves, 4, &["[update-busy]"])?;
-    // If these commands stopped etcd now, the updater would roll back the image.
+    // If one of the following commands stopped etcd now, the updater would roll back the image.
     for command in ["restore --rollback", "run --accept-data", "run --rejoin"] {
         let ran = bed.hosts[1].sh(&format!("firstboot {command}"))?;
         ends(&ran, 4, &["[update-busy]"])?;
@@ -266,7 +266,7 @@ fn fail_late() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// A unit that stops only after the test has allowed this.
+/// A unit whose stop waits until the test has created a file.
 const UNIT: &str = "[Service]
 ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do sleep 0.1; done'

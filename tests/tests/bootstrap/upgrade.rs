@@ -179,8 +179,8 @@ fn steps() -> Result<()> {
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    // Wait for the message of firstboot, because `firstboot status` lists the alarms, which adds an
-    // entry to etcd's raft log.
+    // Wait for a message from firstboot instead of running `firstboot status`, which lists the
+    // alarms and thus adds an entry to etcd's raft log.
     let healthy = |host: &Host| {
         let said = "journalctl --no-pager -b -u firstboot | grep -q 'is a healthy member of'";
         host.wait_for(said, CONVERGENCE_TIMEOUT)

@@ -27,7 +27,7 @@ const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 
-/// The content of a log as the other programs read it.
+/// The content of a SARIF log, as the programs in [`TOOLS`] read it.
 #[derive(Debug, Deserialize)]
 struct ParsedLog {
     wrong: Vec<String>,
@@ -37,7 +37,7 @@ struct ParsedLog {
     placed: usize,
 }
 
-/// Returns the folder that contains the programs, and next to them the schema as `schema.json`.
+/// Returns a folder that contains the programs in [`TOOLS`] and the schema, `schema.json`.
 fn tools() -> Result<PathBuf> {
     cache::entry("sarif-tools-3.0.5", |folder| {
         let mut pip = Command::new("pip");

@@ -17,14 +17,14 @@ use self::machine::{Machine, ROOT, Rendered, TRUST, VOLUME};
 
 const REQUIREMENTS: &[Requirement] = &[];
 
-/// The lines for a disk whose volume is kept.
+/// The lines that `%pre` writes for the disk if it keeps etcd's volume.
 const KEPT: [&str; 3] = [
     "clearpart --none",
     "part /boot --fstype=xfs --label=boot --onpart=sda1",
     "part / --fstype=xfs --label=root --onpart=sda2",
 ];
 
-/// The event of a restore order.
+/// The fields of a restore order's event in the journal.
 const TOLD: &str =
     r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#;
 
@@ -133,7 +133,7 @@ fn on_upgraded_hardware(rendered: &Rendered) -> Result<()> {
     machine.keeps(&KEPT)
 }
 
-/// A function that changes a machine so that its volume is doubtful.
+/// A function that changes a machine so that `%pre` must not keep the machine's volume.
 type Change = fn(&Machine) -> Result<()>;
 
 /// Returns the id of each refusal that depends on the partitions, with a change that causes the

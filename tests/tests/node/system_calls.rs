@@ -8,7 +8,7 @@ use tests::kernel::LAST_SYSTEM_CALL;
 
 use crate::sandbox::{EXEC, Sandbox};
 
-/// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
+/// The calls that `firstboot exec` forbids to every program. The numbers are those of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
     // Sockets for AF_PACKET, AF_ALG, AF_VSOCK, raw IP, SCTP and DCCP. A socket for SCTP or DCCP
     // would make the kernel load a module.
@@ -34,8 +34,8 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "request=0x5412",
 ];
 
-/// The calls that `firstboot exec` also forbids to the snapshot unit, which are Unix sockets (to
-/// reach systemd and its journal) and netlink sockets for routes.
+/// The calls that `firstboot exec` also forbids to the snapshot unit: Unix sockets (to reach
+/// systemd and its journal) and netlink sockets for routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
 /// System calls that a server needs, and that `firstboot exec` allows.
@@ -160,7 +160,7 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
         .killer_of(host, "/opt/probe/i386")?;
     ensure!(
         killer.is_none(),
-        "without firstboot exec killed by {killer:?}"
+        "without firstboot exec, the program is killed by {killer:?}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Tests that the server enrols nodes that generate their own keys. The server enrols each machine
-//! only as its own node. An operator must approve all keys after a node's first keys, and with
-//! `--approve` also the first keys.
+//! only as its own node. A node's first keys need an operator's approval only with `--approve`.
+//! Later keys of the node always need an approval.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// MAC addresses, and with this additional text after the lines of `[tls]`, the recipe's last
-/// section.
+/// MAC addresses. Appends `lifetime` to the recipe after the lines of `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -261,8 +260,8 @@ fn hostile() -> Result<()> {
     // have been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
     renewed_before_an_installation(&ours, &one, &first)?;
-    // The next requests are an intercepted request of another node, and a request with other keys
-    // for the same node.
+    // The next two requests are etcd-1's request, which etcd-2 sends as if it had intercepted it,
+    // and etcd-1's request for other keys.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
     answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
     ensure!(

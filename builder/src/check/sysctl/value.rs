@@ -44,9 +44,9 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
 }
 
 /// Checks a value of one or more numbers. The kernel reads as many numbers as the key has. If a
-/// blank follows these numbers, the kernel ignores the rest of the line. systemd writes that rest
-/// with a second call, at a position other than 0 (kernel/sysctl.c, __do_proc_dointvec and
-/// proc_first_pos_non_zero_ignore).
+/// blank follows these numbers, the rest of the line has no effect: systemd writes the rest with a
+/// second call, and the kernel ignores a call at a position other than 0 (kernel/sysctl.c,
+/// __do_proc_dointvec and proc_first_pos_non_zero_ignore).
 fn numbers(
     setting: &Setting<'_>,
     value_type: Option<&str>,
@@ -263,8 +263,9 @@ mod tests {
         all.join("\n")
     }
 
-    /// The expected results are those of a kernel with the same functions as 3.10.0-1160. Each
-    /// value was written to this kernel in calls of the same lengths as systemd's calls.
+    /// The expected results come from a kernel whose functions are the same as those of
+    /// 3.10.0-1160. Each value was written to that kernel in the same pieces in which systemd
+    /// writes the value.
     #[test]
     fn a_value_is_checked_as_the_kernel_checks_it() {
         for accepted in [
@@ -273,7 +274,7 @@ mod tests {
             "net.ipv4.ip_local_reserved_ports =",
             "kernel.core_pattern =",
             "vm.swappiness = 0x1",
-            // This is the kernel's own default.
+            // The value in the next line is the kernel's own default.
             "kernel.shmmax = 18446744073692774399",
             "fs.file-max = 18446744073709551615",
             "net.core.somaxconn = 65535",

@@ -36,8 +36,8 @@ fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
-/// Returns the length of a string up to the first stop byte that no backslash escapes, without a
-/// lone backslash at the end.
+/// Returns the length of a string up to the first byte that matches `stop` and that no backslash
+/// escapes. Does not count a lone backslash at the end.
 fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {

@@ -100,8 +100,8 @@ fn is_clause(clause: &str) -> bool {
         }
         rest = &behind[end..];
     }
-    // Only `+FLAGS` and `-FLAGS` can remain. Both require a capability name at the start of the
-    // clause.
+    // The rest of the clause can contain only `+FLAGS` and `-FLAGS`, which require a capability
+    // name at the start of the clause.
     (rest.is_empty() && !actions.is_empty())
         || (named
             && !rest.is_empty()

@@ -12,7 +12,7 @@ pub(super) struct Context {
     /// daemon.
     pub(super) kind: &'static str,
     /// The unit itself or, for a template, a few sample instances. A value is accepted if it is
-    /// valid for at least one of them. For a daemon, the list is empty.
+    /// valid for at least one of these units. For a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
@@ -107,7 +107,8 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers in a string for each subject.
+    /// Resolves the specifiers in a string for the unit or, for a template, for each sample
+    /// instance.
     fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
@@ -152,7 +153,8 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers in a string for the first subject.
+    /// Resolves the specifiers in a string for the unit or, for a template, for the first sample
+    /// instance.
     pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
         self.expand(table, text).swap_remove(0)
     }

@@ -21,8 +21,8 @@ pub(super) struct Unit<'a> {
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) refused_or_masked: bool,
-    /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
-    /// last line because that line ends with the backslash.
+    /// `Some` if systemd 219 drops the last line of the unit's own file, because that line ends
+    /// with a backslash. Contains the index of the file and the position of the backslash.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 

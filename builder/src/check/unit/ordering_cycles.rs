@@ -25,7 +25,7 @@ const BOOT: &[(&str, &[&str])] = &[
         &["local-fs-pre.target", "systemd-remount-fs.service"],
     ),
     ("remote-fs.target", &["remote-fs-pre.target"]),
-    // systemd-tmpfiles-clean.timer causes this ordering.
+    // timers.target waits for sysinit.target because of systemd-tmpfiles-clean.timer.
     ("timers.target", &["sysinit.target"]),
     (
         "sockets.target",

@@ -126,7 +126,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
             file,
             finding
                 .effect("systemd ignores BusName=")
-                .fix("write Type=dbus, or remove it"),
+                .fix("write Type=dbus, or remove BusName="),
         ));
     }
     let hides = unit

@@ -102,8 +102,8 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// Compares two lists by name, and returns the problems of files that are missing, unexpected or
-/// different.
+/// Compares two lists of files with the file names as keys. Returns a problem for each file that is
+/// missing, unexpected or different.
 fn compare<T>(
     expected: &BTreeMap<String, T>,
     found: &BTreeMap<String, T>,

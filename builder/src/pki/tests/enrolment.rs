@@ -114,7 +114,7 @@ fn another_key_is_refused_until_it_is_approved() {
         "{events:?}"
     );
     drop(pki);
-    // An approval covers only one change.
+    // An approval permits only one change of the node's keys.
     let error = folder.enrol("etcd-1", &first).unwrap_err();
     assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
 }
@@ -197,7 +197,7 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     assert_eq!(before.pairs(), old.pairs());
     assert_ne!(new.server, old.server);
     assert_eq!(before.ca, new.ca);
-    // The previous authority also signs the new keys of a node that is reinstalled now.
+    // If a node is reinstalled during the rotation, the previous authority also signs its new keys.
     let other = request();
     approve_key(&folder, &other).unwrap();
     folder.enrol("etcd-1", &other).unwrap();

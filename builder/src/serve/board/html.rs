@@ -108,7 +108,7 @@ fn machines(machines: &[Machine]) -> String {
 }
 
 /// Renders the time at which the machine first fetched its document, and the image that was the
-/// newest when the document was issued. An update of the node's image does not change the two
+/// newest when the document was issued. An update of the node's image does not change these two
 /// values.
 fn document(machine: &Machine) -> String {
     let fetched = match &machine.document {

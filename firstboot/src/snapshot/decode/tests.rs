@@ -244,8 +244,8 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // Do not test the first bytes. After a change of these bytes, firstboot does not recognise
-        // the file as encoded, and the check of the pages refuses the file.
+        // Do not test the first bytes. If these bytes change, firstboot no longer recognises the
+        // file as encoded, and the check of the pages refuses the file.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
             // Some bits of a zstd frame have no meaning, so not every change of one bit causes an

@@ -98,8 +98,8 @@ impl Model {
     }
 
     /// Returns the state after each possible end of a fault of this node, and the state after the
-    /// lease of its restart lock has expired. For the first node, also returns the state after the
-    /// end of the halt.
+    /// lease of its restart lock has expired. The halt belongs to no node, so the state after its
+    /// end is returned only for the first node.
     pub(super) fn returns(&self, world: &World, at: usize) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

@@ -109,7 +109,7 @@ fn second_run() -> Result<()> {
     ensure!(second["present"].as_u64() == Some(expected), "{second:#}");
     ensure!(
         upstream.server().requests().len() == before,
-        "the builder made requests for a complete mirror"
+        "the builder made requests although the mirror was complete"
     );
 
     let curl = package_path("curl");

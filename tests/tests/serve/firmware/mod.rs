@@ -224,7 +224,7 @@ fn uefi_grub_tftp() -> Result<()> {
 }
 
 /// grub fetches its first script by TFTP. The script requests the next script from a port on which
-/// no server listens. A single request shortens the test by two minutes.
+/// no server listens. The test reduces the script's eight attempts to one, which saves two minutes.
 fn uefi_without_server() -> Result<()> {
     let bed = Bed::new(built()?, &[])?;
     let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Tftp);

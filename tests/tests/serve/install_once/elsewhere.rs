@@ -117,7 +117,7 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     );
     ensure!(
         !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
-        "a permission counts as a first build"
+        "`builder allow` created the file first-build"
     );
     Ok(())
 }
