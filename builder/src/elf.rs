@@ -23,8 +23,8 @@ pub(crate) use linkage::{Linkage, NotForCentos7};
 /// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
-/// Checks that a minimal CentOS 7.9 can run the program with these bytes, and returns how the
-/// program is linked.
+/// Checks that a minimal CentOS 7.9 can run a program, and returns how the program is linked.
+/// `bytes` is the content of the program's file.
 pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let header = header(bytes)?;
     let segments = segments(header, bytes)?;

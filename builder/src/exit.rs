@@ -5,7 +5,8 @@
 pub(crate) enum Exit {
     /// The command failed. A failed build leaves the existing output unchanged.
     Failed = 1,
-    /// The recipe or a file that `check` read has errors, or a text file is too large or not UTF-8.
+    /// The recipe or another checked file has errors. A command also exits with this code if a text
+    /// file, such as the recipe, is too large or is not UTF-8.
     Recipe = 3,
     /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,

@@ -125,6 +125,6 @@ append+=' console=tty0 console={{ install.console }}'
     fi
 {% endif %}
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # There is no swap, because a member whose pages are on the disk can miss heartbeats and lose its leadership. If memory runs out, the
-    # kernel should kill the member, and systemd then restarts it.
+    # There is no swap, because a member whose memory has been swapped out can miss heartbeats and lose its leadership. If memory runs out,
+    # the kernel should kill the member, and systemd then restarts it.
 } > /tmp/disk.ks

@@ -1,4 +1,4 @@
-//! When an update may begin: a schedule with a length.
+//! The window of time in which an update may begin: a schedule with a length.
 
 use std::fmt;
 use std::str::FromStr;

@@ -2,9 +2,10 @@
 //! linearizable history, each operation takes effect at one instant between its start and its end,
 //! and the order of these instants explains all answers.
 //!
-//! The search is Wing and Gong's (1993). Only an operation that started before any other operation
-//! had ended can have taken place first. The search tries each of these operations. The search
-//! remembers the states that it has tried (Lowe, 2017), so concurrent operations cost little time.
+//! The search is Wing and Gong's (1993). An operation can be the first to take effect only if it
+//! started before any other operation ended. The search tries each of these operations as the
+//! first, and orders the remaining operations in the same way. The search remembers the states that
+//! it has tried (Lowe, 2017), so concurrent operations cost little time.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -82,9 +83,9 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // Omit unanswered reads. Also omit an unanswered write or compare-and-swap if no answer shows
-    // the value that it writes, and no compare-and-swap expects this value. The omitted operations
-    // cannot explain any answer.
+    // Omit unanswered reads. Also omit an unanswered write or compare-and-swap whose new value
+    // appears in no answer and is expected by no compare-and-swap. The omitted operations cannot
+    // explain any answer.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()

@@ -1,4 +1,4 @@
-//! An S3 server (moto, from PyPI), and in front of it a proxy that injects faults.
+//! An S3 server (moto, from PyPI) behind a proxy that injects faults.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -131,7 +131,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "preset/not-applied" "A preset for a unit to which the installer applies no presets"
     Effect "preset/off" "A unit that stays disabled"
     Effect "preset/pattern" "A line of a preset that does not name exactly one unit"
-    Effect "preset/stops" "A unit or a preset that makes the installation end"
+    Effect "preset/stops" "A unit or a preset that makes the installation fail"
     Effect "preset/too-late" "A preset that is read too late to have an effect"
     Parser "preset/verb" "A word that systemd 219 does not support in presets"
     Parser "recipe" "A mistake in the recipe"

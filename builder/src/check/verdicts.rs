@@ -1,6 +1,6 @@
 //! Compares the verdicts of the checker on several thousand inputs with the verdicts of the real
-//! programs. Each table names its program. The comparison ignores findings of the kinds advice and
-//! effect, because these findings concern inputs that the program accepts.
+//! programs. Each table names the program that gave its verdicts. The comparison ignores findings
+//! of the kinds advice and effect, because these findings concern inputs that the program accepts.
 
 use std::sync::LazyLock;
 

@@ -155,9 +155,9 @@ fn overlay_key(
     Ok(own)
 }
 
-/// Compares the image's files with `SHA256SUMS`. If a file contradicts `SHA256SUMS`, but the
-/// manifest or its signature confirms the file's digest, the problem is reported for `SHA256SUMS`
-/// and not for the file.
+/// Compares the image's files with `SHA256SUMS`. A file can differ from `SHA256SUMS` although the
+/// manifest or its signature confirms the file's digest. For such a file, the returned problem
+/// names `SHA256SUMS` and not the file.
 fn against_listed_sums(
     image: &Path,
     found: &[FileDigest],
@@ -184,8 +184,8 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest's signature is valid and the signature's file is formatted exactly
-/// as the builder formats such a file. The signature does not cover the white space in its own
+/// Returns whether the manifest's signature is valid and its file contains exactly the bytes that
+/// the builder writes for this signature. The signature does not cover the white space in its own
 /// file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {

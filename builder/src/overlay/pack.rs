@@ -153,7 +153,7 @@ fn segments(
 }
 
 /// Returns the gzip members of all segments, in order. If some large files are not in the cache,
-/// adds their members, and then removes the cache's unused entries.
+/// adds the members of these files to the cache, and then removes the cache's unused entries.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

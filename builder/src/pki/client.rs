@@ -231,8 +231,8 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Of the client certificates in the PKI folder, finds the certificate that expires last, and
-/// returns its folder. Returns `None` if the PKI folder has no client certificate.
+/// Returns the folder of the client certificate that expires last among the client certificates in
+/// the PKI folder. Returns `None` if the PKI folder has no client certificate.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     for folder in store::list(&dir.join(CLIENTS))? {

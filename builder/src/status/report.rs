@@ -152,7 +152,7 @@ impl Report {
             .collect()
     }
 
-    /// Returns every member of all lists, by id, with a name from one of the lists.
+    /// Returns the id and the name of each member that any of the lists contains.
     pub(crate) fn listed(&self) -> BTreeMap<&str, &str> {
         let mut names = BTreeMap::new();
         for listed in self

@@ -165,8 +165,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// Compares two valid meta pages of one file. Returns the expected relation if the pages violate
-/// it, and `None` otherwise.
+/// Compares two valid meta pages of one file. If they do not match, returns a description of the
+/// expected second meta page; otherwise, returns `None`.
 fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
     // When bbolt streams a database, it writes the fields of one transaction into both meta pages,
     // but it writes the previous transaction's id into the second meta page.

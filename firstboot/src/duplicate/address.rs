@@ -55,8 +55,8 @@ enum ArpEvent {
 /// Starts a probe for another machine with this address.
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // `send` fails if the receiver no longer exists, because firstboot has already refused this
-    // node for another reason. The result is then not needed.
+    // If firstboot has already refused this node for another reason, the receiver no longer exists,
+    // and `send` fails. The result is then not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -69,7 +69,8 @@ pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for the result of the first probe. Returns the remaining suspicion, if any.
+    /// Waits for the result of the first probe. Returns a suspicion if another machine seems to
+    /// have this machine's hardware address.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -80,7 +81,9 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits for the result of all probes. Returns the remaining suspicion, if any.
+    /// Waits for the result of all probes. Returns a suspicion if another machine seems to have
+    /// this machine's hardware address, but not if an earlier call has already returned the
+    /// suspicion.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.

@@ -7,8 +7,8 @@ use super::file::Journal;
 use super::state::NodeState;
 use crate::data::{DataIdentity, WalCheckpoint, WalEnd};
 
-/// Records the end of the WAL next to the data, and then the identity of the data in the journal.
-/// If the function is interrupted in between, the next run records both again.
+/// Writes the WAL checkpoint, and then records the identity of the data in the journal. If the
+/// function is interrupted in between, the next run writes both again.
 pub(crate) fn record_wal(journal: &mut Journal, known: DataIdentity, wal: WalEnd) -> Result<()> {
     if let Some(disk_id) = NodeState::of(journal).disk_id {
         WalCheckpoint::starting(disk_id, wal).write()?;

@@ -27,8 +27,8 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// cluster ids of all other members whose etcd answers any request. Queries the recipe's members
 /// first, and then any further members in their member lists, because the cluster may have grown
 /// since this image was built. If none of the recipe's members answers, uses the member list of
-/// this node's etcd. A member that takes longer than `patience` counts as silent, and does not
-/// delay the queries of the other members.
+/// this node's etcd. A member that takes longer than `patience` counts as a member that does not
+/// answer, and does not delay the queries of the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,

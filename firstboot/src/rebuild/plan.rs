@@ -4,9 +4,9 @@
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes equivalent checks before any change.
-//! firstboot removes the old member before it adds the new member, for two reasons: etcd refuses
-//! two members with the same peer URL, and the promoted new member would raise the quorum if the
-//! member list still contained the dead member.
+//! firstboot removes the old member before it adds the new member, because etcd refuses two members
+//! with the same peer URL. The removal also keeps the quorum from rising: if the member list still
+//! contained the dead member, the promotion of the new member would raise the quorum.
 
 use std::collections::BTreeSet;
 

@@ -19,8 +19,8 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
-/// recovery guide recommends. If fewer writes than this number followed the newest observed
-/// revision, the restored revision also exceeds every revision that a client has seen.
+/// recovery guide recommends. Clients may have seen revisions that firstboot did not observe. The
+/// restored revision exceeds these revisions too if they come from fewer writes than this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. This number includes two

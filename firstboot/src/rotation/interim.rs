@@ -105,7 +105,7 @@ mod tests {
                 &interim_certificates(&another, &new, &names(&new)).unwrap(),
                 &new
             ),
-            "a different CA was cleared"
+            "the new certificates must wait, because the other members trust a different CA"
         );
     }
 

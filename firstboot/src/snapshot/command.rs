@@ -45,7 +45,8 @@ pub(crate) struct Options {
     /// delete old snapshots. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// Wait this many seconds for each member that precedes this member in the sequence of the slot
+    /// Wait this many seconds for each member that may take this scheduled snapshot before this
+    /// member
     #[arg(
         long,
         requires = "scheduled",

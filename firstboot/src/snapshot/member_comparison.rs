@@ -62,8 +62,8 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether firstboot can rely on the data of at least one member. For this member,
-    /// [`MemberComparison::apart`] returns `None`.
+    /// Returns whether firstboot can rely on the data of at least one member, which is a member for
+    /// which [`MemberComparison::apart`] returns `None`.
     pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()

@@ -155,9 +155,9 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Receives the snapshot into a temporary file, encodes it from that file at the same time, and
-/// then checks the file's pages. Requires room for the temporary file, and the same amount of room
-/// in the folder `also`.
+/// Receives the snapshot into a temporary file, and encodes the snapshot from this file while the
+/// file grows. After the transfer, checks the file's pages. Fails if there is no room for the
+/// temporary file, or for a file of the same size in the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -215,7 +215,8 @@ async fn walked(
     Ok(verified)
 }
 
-/// The facts for the manifest that neither the received stream nor its pages contain.
+/// The facts that the manifest needs in addition to the facts from the received stream and its
+/// pages.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

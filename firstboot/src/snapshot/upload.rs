@@ -96,7 +96,8 @@ impl UploadWriter {
     }
 }
 
-/// Returns the error for a write after the upload has failed. `Upload::run` returns the cause.
+/// Returns the error for a write that begins after the upload has failed. `Upload::run` returns the
+/// cause of the failure.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }

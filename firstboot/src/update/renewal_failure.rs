@@ -15,8 +15,8 @@ use crate::reason::Reason;
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// A pause is at most the remaining time until the expiry divided by this number, but at least
-/// [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
+/// The maximum pause is the certificates' remaining lifetime divided by this number, but not less
+/// than [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.
@@ -41,8 +41,8 @@ impl RenewalFailure {
     }
 
     /// Returns whether it is too early for another attempt. The certificates expire at `until`. If
-    /// the time until `next` is longer than a pause that begins at `now`, the clock was probably
-    /// set back, and the node does not wait.
+    /// the time from `now` until `next` is longer than a whole pause, the clock was probably set
+    /// back, and the node does not wait.
     pub(super) fn waits(&self, now: u64, until: u64) -> bool {
         now < self.next && self.next - now <= pause(self.attempts, now, until)
     }

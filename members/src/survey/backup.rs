@@ -18,8 +18,8 @@ pub struct Backup {
     /// answered.
     newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
-    /// Whether no snapshot is recorded for the current slot, although half of the schedule's period
-    /// has passed.
+    /// Whether the last scheduled snapshot is missing, although half of the schedule's period has
+    /// passed since it was due.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -45,8 +45,8 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // Allow half of the period, because a member first waits for the members before it in the
-        // slot's sequence, and the snapshot itself takes time.
+        // Allow half of the period, because the members attempt the snapshot one after another, and
+        // the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late
             && newest

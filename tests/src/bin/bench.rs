@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // The virtual machine of `bench::dirty` needs no isolation.
+    // `dirty-inside` runs in the virtual machine of `bench::dirty`, so it needs no namespaces.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()

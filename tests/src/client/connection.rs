@@ -147,8 +147,8 @@ impl Client {
         Ok(())
     }
 
-    /// Returns all keys with the prefix from this member, after the member has applied everything
-    /// that has been acknowledged so far.
+    /// Reads all keys with the prefix from this member. Before the read, the member applies every
+    /// write that has been acknowledged so far.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Page {

@@ -18,9 +18,9 @@ use crate::linearizability::{Action, Operation, check};
 
 /// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// The number of operations on one key before the clients move on to the next key. The number is
-/// limited, because an unanswered operation can still take effect at any later time: with more
-/// operations on one key, the search for a linearizable order takes longer.
+/// The number of operations on one key before the clients move on to the next key. An unanswered
+/// operation can still take effect at any later time, so the search for a linearizable order takes
+/// longer with each operation on the key. The limit keeps this search short.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// The number of clients for each member. With two clients, one can write while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;

@@ -243,7 +243,8 @@ impl Bed {
         let healthy =
             seen.len() == 3 && seen.iter().all(|member| member.healthy && !member.learner);
         // After a scenario that replaces the CA, the cluster is healthy, but this client does not
-        // trust its certificates. Therefore, also try a write.
+        // trust the cluster's certificates. Therefore, also require that a write by this client
+        // succeeds.
         if !healthy
             || self
                 .client()?
@@ -288,7 +289,7 @@ impl Bed {
     }
 
     /// Waits until a program reaches the crash point in its order, and returns true. Returns false
-    /// if the program that starts this program finishes first.
+    /// if the program that `Traced::started_by` names finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

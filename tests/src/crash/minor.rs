@@ -55,7 +55,7 @@ fn make_newer(bed: &Bed) -> Result<()> {
 }
 
 /// If the victim does not run the older minor version yet, does the same as [`make_newer`] and then
-/// installs that version on the victim. Removes the traces of earlier updates in both cases.
+/// installs that version on the victim. Always removes the traces of earlier updates.
 fn make_older(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     if has_older(bed).is_err() {

@@ -22,7 +22,7 @@ pub struct Scenario {
     pub traced: Traced,
     /// Brings the hosts to the initial state.
     pub setup: fn(&Bed) -> Result<()>,
-    /// Starts the scenario. The tracer already has its order.
+    /// Starts the scenario. The sweep calls this function after it has given the tracer its order.
     pub begin: fn(&Bed) -> Result<()>,
     /// Checks the conditions that must be true while the traced program is stopped at a point. The
     /// program has been killed or is being held, and has not been started again.
@@ -59,7 +59,7 @@ impl Report {
     }
 
     /// Returns an error that describes the failures if any point failed. Also returns an error if
-    /// no point passed, or if so many points were missed that the runs must have differed.
+    /// no point passed, or if more than one in `POINTS_PER_ALLOWED_MISS` points was missed.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -137,7 +137,7 @@ pub enum Disturbance {
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
 /// The number of consecutive failures after which the test bed counts as broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
-/// At most one in this many points may be missed.
+/// If a sweep misses more than one in this many points, the sweep fails.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
@@ -205,7 +205,7 @@ enum Reached {
     /// The run was not disturbed, because the action occurred fewer times than in the listing run.
     /// This point is the last occurrence of the action, and has already been tested.
     Done(Point),
-    /// No run was disturbed, and no other point replaces the listed point.
+    /// No run was disturbed, because no run reached the listed point or its replacement.
     Nothing,
 }
 

@@ -193,7 +193,8 @@ impl Command {
 }
 
 impl Section {
-    /// Returns a section whose script stops a unit, as systemd does when the installer shuts down.
+    /// Returns a section whose script stops a unit. The script stands in for systemd, which stops
+    /// the unit when the installer shuts down.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),

@@ -88,7 +88,7 @@ DefaultDeviceTimeoutSec=15min
 DefaultTimeoutStartSec=15min
 SLOW
 
-# CentOS's chronyd reads /etc/chrony.conf.
+# Debian's chronyd reads /etc/chrony/chrony.conf, but CentOS's chronyd reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
 
 # Write the installer's own units, as in anaconda's packages. The installation removes these units

@@ -1,6 +1,7 @@
 //! Tests runs that are killed, and runs that start at the same time. A run that is killed in the
-//! middle of a test leaves no processes behind, and the next run removes everything else. Runs that
-//! start at the same time do not remove each other's folders.
+//! middle of a test leaves no processes behind. The next run removes the files, loop devices and
+//! control groups that the killed run left behind. Runs that start at the same time do not remove
+//! each other's folders.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};

@@ -33,15 +33,16 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes the given number of nodes: the demo's three, and more nodes like them if necessary.
-    /// `ETCD_VERSION` sets a different etcd for the whole suite.
+    /// The variable `ETCD_VERSION` sets a different version of etcd for the whole suite.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
     /// Makes a bed whose nodes run this version of etcd instead of the suite's version.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // With a snapshot after every 1000 entries, a joining member soon receives a snapshot of
-        // the database instead of the whole log, as in any cluster in use.
+        // If etcd makes a snapshot after every 1000 entries, it soon discards old log entries, as
+        // in a cluster that has run for a long time. A joining member then receives a snapshot of
+        // the database instead of the whole log.
         Self::compacting(version, count, 1000)
     }
 

@@ -100,8 +100,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
 }
 
 /// Checks that firstboot refuses to take a snapshot of a member whose data differs. With
-/// `--from-any`, firstboot takes the snapshot from another member. If `--endpoint` names the
-/// member, firstboot takes its snapshot and warns.
+/// `--from-any`, firstboot takes the snapshot from another member. If `--endpoint` names the member
+/// whose data differs, firstboot takes the snapshot from this member and warns.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

@@ -25,8 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Writes pause for longer than this only if two members are down at the same time, or do not trust
-/// each other.
+/// The longest pause between writes that the test permits. A longer pause occurs only if two
+/// members are down at the same time, or do not trust each other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {

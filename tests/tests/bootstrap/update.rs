@@ -278,7 +278,8 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// Checks that a node returns to its previous image on the operator's order, and updates it again.
+/// Checks that the operator's order `--rollback` restores the node's previous image, and then
+/// updates the node again with `--retry`.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,

@@ -164,7 +164,7 @@ fn frugal(host: &Host) -> Result<()> {
     let peak: u64 = kib.context("no VmHWM")?;
     let time = host.check(&["ps", "-o", "etimes=,cputimes=", "-p", pid.trim()])?;
     println!(
-        "waiting used at most {peak} KiB; seconds up, seconds of CPU: {}",
+        "firstboot used at most {peak} KiB while it waited; its running time and CPU time in seconds: {}",
         time.trim()
     );
     ensure!(peak <= 16 << 10, "{peak} KiB");

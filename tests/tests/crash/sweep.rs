@@ -179,8 +179,8 @@ impl Settings {
     }
 
     /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`, the
-    /// run covers one in `step` scenarios, starting with the number `first`. firstboot is killed in
-    /// one half of the scenarios, and the power is cut in the other half.
+    /// run covers every `step`-th scenario, starting with the scenario number `first`. firstboot is
+    /// killed in one half of the scenarios, and the power is cut in the other half.
     fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();

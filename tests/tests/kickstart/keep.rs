@@ -375,7 +375,8 @@ fn restored() -> Result<()> {
             })
         };
         let done = rendered.restore(&folder, cut)?;
-        // `%pre` uses the journal on a root if there is one, and otherwise the journal in the copy.
+        // `%pre` uses the journal on the root file system if there is one, and otherwise the copy
+        // of the journal on etcd's volume.
         let used = if state.join("journal").exists() {
             &state
         } else {

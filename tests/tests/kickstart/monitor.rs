@@ -43,7 +43,7 @@ const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecSt
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
-/// A stand-in for curl. The stand-in returns metadata for each mirror, and records reports as a
+/// A stand-in for curl. This stand-in returns metadata for each mirror, and records reports as a
 /// server would. No test reads the content of the metadata.
 const CURL: &str = include_str!("curl.sh");
 const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";

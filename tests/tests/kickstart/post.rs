@@ -63,8 +63,8 @@ fn scripts() -> Result<()> {
         "the installation does not count as finished"
     );
 
-    // With -u, an unset variable is an error. The next script must not run, and the machine must
-    // not count as a finished node.
+    // The script runs with bash's option -u, so an unset variable is an error. The next script must
+    // not run, and the machine must not count as a finished node.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;

@@ -19,8 +19,8 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Makes the demo's first node, installed and off. Adds the lines `install` to the recipe's last
-/// section, which is `[install]`, and the lines `more` after them.
+/// Makes the demo's first node, installed and off. Adds the lines `install` and then the lines
+/// `more` to the end of the recipe, whose last section is `[install]`.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -35,8 +35,8 @@ pub(crate) fn installed(more: &str) -> Result<Bed> {
 }
 
 impl Bed {
-    /// Makes a healthy member. Adds the lines `install` to the recipe's last section, which is
-    /// `[install]`, and the lines `more` after them.
+    /// Makes a healthy member. Adds the lines `install` and then the lines `more` to the end of the
+    /// recipe, whose last section is `[install]`.
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
         let mut bed = off(install, more)?;
         bed.host.boot()?;

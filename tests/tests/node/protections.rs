@@ -101,7 +101,7 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// Both runs omit `firstboot exec`, because it sets the same umask.
+/// Both runs omit `firstboot exec`, because `firstboot exec` sets the same umask as the directive.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],

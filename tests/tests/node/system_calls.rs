@@ -27,7 +27,7 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     // and then executable.
     "memory=7",
     "memory=3=5",
-    // Another process, and a process with its own host name.
+    // A new process, and a new process in a new UTS namespace, which has its own host name.
     "process=0",
     "process=0x4000000",
     // TIOCSTI, which inserts a character as if it had been typed into a terminal.
@@ -44,7 +44,7 @@ const SERVER: [&str; 9] = [
     "opened=2=1=6",
     "opened=2=2=17",
     "opened=10=1=0",
-    // The same sockets with SOCK_NONBLOCK and SOCK_CLOEXEC.
+    // A UDP socket over IPv6 with SOCK_NONBLOCK and SOCK_CLOEXEC.
     "opened=10=0x80802=0",
     "pair=1",
     "memory=3",
@@ -101,8 +101,8 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is refused, and that most of these calls are
-/// refused only by `firstboot exec`.
+/// Checks that each call with the mark `refuse` in calls.txt fails with ENOSYS, and that most of
+/// these calls do not fail this way without `firstboot exec`.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS

@@ -165,7 +165,7 @@ fn states() -> Result<()> {
     Ok(())
 }
 
-/// Connects a separate network, with one machine in it, to the world.
+/// Connects a separate network, which contains one machine, to the server's host.
 fn side(ours: &Provisioning, world_has: &str, machine_has: &str) -> Result<Namespace> {
     let machine = ours.network.add("side")?.namespace;
     let (world, name) = (ours.network.world().name(), machine.name());

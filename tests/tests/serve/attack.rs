@@ -1,5 +1,5 @@
-//! Tests hostile requests. No hostile request reopens the time window in which the server hands out
-//! a document, reads a file that is not public, or hides a second request.
+//! Tests hostile requests. No hostile request reads a file that is not public, hides a second
+//! request, or reopens the time window in which the server hands out a document.
 
 mod log;
 

@@ -188,7 +188,8 @@ fn request(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Posts a file from the machine with this link. The machine claims to have this MAC address.
+/// Posts a file from the machine with this network link. The machine claims to have this MAC
+/// address.
 pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
@@ -260,8 +261,8 @@ fn hostile() -> Result<()> {
     // have been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
     renewed_before_an_installation(&ours, &one, &first)?;
-    // The next two requests are etcd-1's request, which etcd-2 sends as if it had intercepted it,
-    // and etcd-1's request for other keys.
+    // etcd-2 sends the request of etcd-1, as an attacker who intercepted the request would. Then
+    // etcd-1 sends a request for other keys.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
     answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
     ensure!(
@@ -275,7 +276,7 @@ fn hostile() -> Result<()> {
 }
 
 /// Many requests for certificates arrive while another program uses the PKI folder. The server
-/// answers each of them with the certificates, or with the message that the folder is busy and that
+/// answers each request with the certificates, or with the message that the folder is busy and that
 /// the machine must ask again. The server still answers other requests.
 fn during_a_build() -> Result<()> {
     let (ours, recipe) = built_with("")?;

@@ -58,7 +58,7 @@ pub(super) enum KsType {
     Boolean,
     /// One of these words.
     Choice(&'static str),
-    /// One of these words in any case; any other word is ignored.
+    /// One of these words, ignoring case; any other word is ignored.
     Lenient(&'static str),
     /// pykickstart knows the option, but refuses every use of the option.
     Dropped,

@@ -121,7 +121,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Splits a value at every single separator, and keeps empty fields.
+    /// Splits a value at each separator, and also returns empty fields.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -131,8 +131,9 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Returns the remaining text. Returns `None` if no separator followed the last word. After
-    /// [`Self::quoted`], also returns `None` if only separators followed the last word.
+    /// Returns the remaining text, or `None` if no separator followed the last word. If
+    /// [`Self::quoted`] created this value, also returns `None` if only separators followed the
+    /// last word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }

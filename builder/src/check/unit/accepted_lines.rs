@@ -23,7 +23,7 @@ pub(in crate::check) struct AcceptedLines<'a> {
     pub(super) stopped: Option<usize>,
 }
 
-/// Reads a file whose continued lines are joined.
+/// Reads a file whose continued lines have already been joined.
 pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
     let id = name_of(path).unwrap_or_default();
     let own = section_of(id).unwrap_or("Service");

@@ -140,9 +140,10 @@ impl Context {
         }
     }
 
-    /// Returns the name of the unit that a word refers to. If the word is a template, systemd fills
-    /// in the unit's own instance or, without an instance, the prefix of the unit's name
-    /// (`resolve_template` of src/core/unit.c).
+    /// Returns the name of the unit that a word in this unit's file refers to. If the word is a
+    /// template, systemd inserts the instance of this unit into the word. If this unit has no
+    /// instance, systemd inserts the prefix of this unit's name (`resolve_template` of
+    /// src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(

@@ -27,14 +27,14 @@ pub(super) struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
-    /// Returns the lines of a directive since its last reset, if any. A line without a value resets
-    /// the directive.
+    /// Returns the lines of a directive that follow its last reset, or all its lines if none is a
+    /// reset. A line without a value resets the directive.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// Returns the lines of several directives since their last reset, if any. A line without a
-    /// value resets all these directives.
+    /// Returns the lines of several directives that follow their last reset, or all their lines if
+    /// none is a reset. A line without a value resets all these directives.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)

@@ -250,8 +250,8 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
         "{events:?}"
     );
     // The longer the lifetime of a certificate is, the further the builder backdates the
-    // certificate. The third certificate must nevertheless begin later than the second, because a
-    // node treats a document whose certificates begin earlier as older.
+    // certificate. Nevertheless, the third certificate must begin later than the second, because a
+    // node determines the newer of two documents by the dates at which their certificates begin.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime of its certificate.

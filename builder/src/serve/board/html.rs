@@ -130,7 +130,7 @@ fn stage(machine: &Machine) -> String {
     format!("{chip}<br><small>{}</small>", Escaped(&machine.detail))
 }
 
-/// Renders the machine's last message, and the result of the `--power` calls.
+/// Renders the machine's last message, and the result of the newest calls of the `--power` command.
 fn message(machine: &Machine) -> String {
     let Some(power) = &machine.power else {
         return or_dash(machine.message.as_deref());

@@ -44,7 +44,7 @@ pub(super) struct Machine {
     /// The last message of the machine, the next step for the operator, or the reason why the
     /// record cannot be read.
     pub(super) message: Option<String>,
-    /// The result of the newest `--power` calls.
+    /// The result of the newest calls of the `--power` command.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
     /// The time, in the format of RFC 3339, at which the machine first fetched its document after

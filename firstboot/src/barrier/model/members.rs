@@ -27,8 +27,8 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the number of rebuilds in the [`Member`] that is the node's voter, or `None`
-    /// if no voter belongs to the node.
+    /// For each node, the number of rebuilds that identifies the node's voting [`Member`], or
+    /// `None` if the node has no voter.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has been rebuilt.
     members: Vec<u8>,
@@ -98,9 +98,9 @@ impl World {
         self.voters.iter().flatten().count() / 2 + 1
     }
 
-    /// Returns every quorum of running voters that has no more voters than necessary, and also the
-    /// set of all running voters if this set is a larger quorum. Each quorum is returned with its
-    /// leader.
+    /// Returns quorums of running voters, each with its leader. The result contains every quorum of
+    /// the smallest possible size. If the set of all running voters is larger, the result contains
+    /// this set too.
     fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();

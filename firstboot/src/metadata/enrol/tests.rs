@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::*;
 use crate::exit::{Exit, code_of, id_of};
 
-/// Starts a server that answers one connection. The returned thread ends with the request that the
+/// Starts a server that answers one connection. The returned thread returns the request that the
 /// server received.
 fn server(pkcs8: &[u8], answer: &'static str) -> (Url, JoinHandle<String>) {
     let pair = rcgen::KeyPair::try_from(pkcs8).unwrap();

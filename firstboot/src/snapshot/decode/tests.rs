@@ -155,7 +155,7 @@ fn other_formats_are_refused_with_a_remedy() {
             error.to_string().contains(words) && code_of(&error) == Exit::Refused,
             "{error}"
         );
-        // An encrypted file with the same content is also refused.
+        // If the refused bytes are encrypted with age, they are refused after the decryption.
         let error = decoded(&encoded(begin, false, true), Some(&SECRET)).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }

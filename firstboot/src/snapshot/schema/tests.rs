@@ -277,7 +277,7 @@ fn a_fault_of_a_version_or_of_auth_names_its_location() {
     ]);
 }
 
-/// Every bucket except `cluster` must exist, and so must the key that every etcd database contains.
+/// Every bucket except `cluster` must exist, and the bucket `auth` must contain `authRevision`.
 #[test]
 fn the_database_of_another_program_is_refused() {
     let mut progress = |_| ();

@@ -233,8 +233,8 @@ fn interrupted_refresh() -> Result<()> {
     upstream.compare()
 }
 
-/// Tests a tree made by lorax, such as that of CentOS 7, whose .treeinfo does not list every
-/// digest.
+/// Tests a tree whose .treeinfo does not list every digest, as in the trees that lorax makes for
+/// CentOS 7.
 fn unlisted() -> Result<()> {
     let upstream = Upstream::new()?;
     let info = upstream.source(&format!("{TREE}/.treeinfo"));

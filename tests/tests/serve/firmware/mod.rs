@@ -1,5 +1,5 @@
-//! Tests real firmware. A machine boots from its network card into the installer: with iPXE from
-//! the card's ROM, from TFTP or from HTTP, with pxelinux, or with shim and grub. After the
+//! Tests real firmware. A machine boots from its network card into the installer. The boot loader
+//! is iPXE (from the card's ROM, over TFTP or over HTTP), pxelinux, or shim with grub. After the
 //! installation, the machine boots from its disk.
 
 mod disk;

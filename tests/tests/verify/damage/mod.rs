@@ -3,8 +3,8 @@
 //! `verdicts.txt` lists the results of three etcds (3.5, 3.6 and 3.7) with each damaged database.
 //! Each etcd tried to restore the database, to start with it, and to serve requests. If one of the
 //! etcds failed or started without authentication, firstboot must refuse the database. The cases in
-//! `WHOLE` are the only exceptions. The file also shows which databases firstboot refuses although
-//! all three etcds accept them. Each run repeats the experiment for a sample of the cases.
+//! `WHOLE` are the only exceptions. `verdicts.txt` also shows which databases firstboot refuses
+//! although all three etcds accept them. Each run repeats the experiment for a sample of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
 //! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
