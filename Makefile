@@ -45,11 +45,12 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any
 # build machine. --target is required, because RUSTFLAGS would otherwise apply to build scripts and
 # macros too. Packed relocations save a quarter of a megabyte, and the linker script almost a
-# megabyte. The script needs GNU ld, because LLVM's linker cannot select the tables of one object.
-# The libc inside the program reads the packed relocations, so the program runs on any kernel. A
-# program's panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths,
-# so that the messages are the same on every machine. The build fetches the crates first, because
-# RUSTFLAGS lists the folders of the sources, which Cargo creates while it fetches the crates.
+# megabyte. The script needs GNU ld, because LLVM's linker cannot discard the unwind tables of some
+# object files and keep those of others. The libc inside the program reads the packed relocations,
+# so the program runs on any kernel. A program's panic messages contain the paths of the crates'
+# sources. RUSTFLAGS remaps these paths, so that the messages are the same on every machine. The
+# build fetches the crates first, because RUSTFLAGS lists the folders of the sources, which Cargo
+# creates while it fetches the crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

@@ -3,8 +3,8 @@
 # replaces the folder OUT.
 #
 # The same programs and documents produce the same bytes: owners, modes, order and times are fixed.
-# The time is SOURCE_DATE_EPOCH if this variable is set. Otherwise, the time is that of the commit
-# in a Git repository, and 2000-01-01 elsewhere. ETCD_IMAGE_DIST is the path of an already built
+# The time is SOURCE_DATE_EPOCH if this variable is set. Otherwise, the time is that of the newest
+# commit or, outside a Git repository, 2000-01-01. ETCD_IMAGE_DIST is the path of an already built
 # `dist` program.
 set -euo pipefail
 umask 022

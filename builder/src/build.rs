@@ -155,8 +155,8 @@ fn issue_documents(
 ) -> Result<Vec<Node>> {
     // The record of installations must exist before the first document is issued. Issuing a
     // document publishes the public half of the signing key, and from then on the PKI no longer
-    // counts as new. If the build is interrupted before the first document, the next build creates
-    // the record again.
+    // counts as new. If the build is interrupted before it issues the first document, the next
+    // build creates the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {

@@ -23,8 +23,8 @@ pub(crate) use linkage::{Linkage, NotForCentos7};
 /// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
-/// Checks that a minimal CentOS 7.9 can run the program with these bytes, and returns how the
-/// program is linked.
+/// Checks that a minimal CentOS 7.9 can run a program, and returns how the program is linked.
+/// `bytes` is the content of the program's file.
 pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let header = header(bytes)?;
     let segments = segments(header, bytes)?;
@@ -166,8 +166,8 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the minimum kernel version in a glibc program's ABI note, if this note segment contains
-/// an ABI note.
+/// If this note segment contains the ABI note of a glibc program, checks the minimum kernel version
+/// in the note.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be parsed");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {

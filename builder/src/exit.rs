@@ -5,12 +5,13 @@
 pub(crate) enum Exit {
     /// The command failed. A failed build leaves the existing output unchanged.
     Failed = 1,
-    /// The recipe or a file that `check` read has errors, or a text file is too large or not UTF-8.
+    /// The recipe or another checked file has errors. A command also exits with this code if a text
+    /// file, such as the recipe, is too large or is not UTF-8.
     Recipe = 3,
     /// `verify`, `serve` or `pki show` found a problem, or `diff` found a difference.
     Different = 4,
-    /// `status`: the cluster has its quorum, but not every member is a healthy voter without
-    /// errors.
+    /// `status`: the cluster has its quorum, but at least one member has a fault or is not a
+    /// healthy voter.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,

@@ -59,7 +59,8 @@ pub(crate) struct Output {
 
 impl Output {
     /// Begins an output that will replace `target`: checks that `target` may be replaced, removes
-    /// the leftovers of dead builds next to it, and creates the folder to write into.
+    /// the temporary folders that interrupted builds left next to `target`, and creates the folder
+    /// to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
@@ -67,8 +68,8 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // The folder is registered before it exists. If a signal arrives after the registration and
-        // before the creation, there is nothing to remove, which is harmless.
+        // Before the folder exists, register it for removal on a signal. A signal between the
+        // registration and the creation is harmless, because there is nothing to remove.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {

@@ -9,7 +9,7 @@ use recipes::Recipe;
 use crate::check;
 use crate::text_file::{Fingerprint, fingerprint};
 
-/// A recipe and its file. The recipe's nodes generate their keys themselves.
+/// A recipe and its file. In this recipe, the nodes generate their own keys.
 #[derive(Debug)]
 pub(crate) struct RecipeFile {
     path: PathBuf,

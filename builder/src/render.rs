@@ -1,7 +1,7 @@
 //! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
 //! four ways: as a word that never needs quoting, through a filter that quotes or checks the value,
-//! escaped for XML, or as complete lines that the builder has assembled (`|lines`). Any other use
-//! of a value stops the build.
+//! in a form that is escaped for XML, or as complete lines that the builder has assembled
+//! (`|lines`). Any other use of a value stops the build.
 
 mod context;
 mod packages;

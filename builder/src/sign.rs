@@ -93,7 +93,7 @@ pub(crate) struct SignedRequest {
     pub(crate) events: Vec<Event>,
 }
 
-/// A signer of the requests of a cluster's nodes.
+/// Signs the certificate requests of a cluster's nodes.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) recipe: RecipeFile,

@@ -44,13 +44,13 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is a folder, but a file is expected",
         ));
     }
-    // Without O_NONBLOCK, reading waits for the writer of the FIFO.
+    // Clear O_NONBLOCK, so that a read waits for the writer of the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }
 
-/// The attributes of a file, at least one of which changes when the file is written or replaced:
-/// its device, inode, size and modification time.
+/// The device, inode, size and modification time of a file. At least one of these values changes
+/// when the file is written or replaced.
 pub(crate) type Fingerprint = (u64, u64, u64, i64, i64);
 
 pub(crate) fn fingerprint(path: &Path) -> io::Result<Fingerprint> {

@@ -15,8 +15,8 @@ use crate::overlay::{Content, Entry, Kind};
 use crate::release::Binaries;
 use crate::render;
 
-/// Files of the overlay that the node itself changes later, so firstboot does not compare their
-/// content.
+/// Files of the overlay that the node itself changes later. firstboot does not compare the content
+/// of these files.
 const MUTABLE: [&str; 1] = ["etc/hosts"];
 
 /// The contents of the overlay.
@@ -29,7 +29,7 @@ pub(crate) struct OverlayTree {
 }
 
 impl OverlayTree {
-    /// Builds the tree of a recipe, including the user's files and these programs.
+    /// Builds the overlay of a recipe, with the user's files, etcd's programs and firstboot.
     pub(crate) fn new(
         recipe: &Recipe,
         user_files: Vec<UserFile>,
@@ -130,8 +130,8 @@ impl OverlayTree {
         Ok(())
     }
 
-    /// Adds the file list with which the node checks the files that it received, in two forms: JSON
-    /// for firstboot, and text for `sha256sum -c`, which the kickstart runs.
+    /// Adds the file list in two forms: JSON for firstboot, and text for `sha256sum -c`, which the
+    /// kickstart runs. With the file list, the node checks the files of the overlay.
     fn add_file_list(&mut self) -> Result<()> {
         let listed_file = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);

@@ -87,7 +87,8 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// Returns the image's value for a key in a given place.
+/// Returns the value that the image sets for a key. `place` is the file or the list that contains
+/// the key.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
     let found = settings
         .iter()

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// The target of the programs. The crates that are linked depend on the target.
+/// The target of the programs. The target determines which crates are linked.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The prefixes of the names of licence files, in capital letters.

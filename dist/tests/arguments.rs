@@ -1,4 +1,4 @@
-//! Tests of the program's arguments. Cargo builds the program for this kind of test, so the
+//! Tests of the program's arguments. Cargo builds the program for integration tests, so the
 //! packages' tests do not need a separate build; see `ETCD_IMAGE_DIST` in packages.sh.
 
 use std::io;

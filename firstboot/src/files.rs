@@ -184,7 +184,7 @@ impl DesiredDir {
     }
 }
 
-/// Returns the folder that contains a path's last name, and that name. Creates the folder and its
+/// Returns the parent folder of a path, and the path's last name. Creates the folder and its own
 /// parents if they are missing.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {

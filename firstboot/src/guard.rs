@@ -1,8 +1,8 @@
 //! `firstboot guard`: etcd.service runs this command before each start of etcd, even if an operator
 //! or a crash caused the start. The guard allows etcd to start only on the data that firstboot has
-//! checked in this boot. If etcd must not start, the guard restarts firstboot.service unless
-//! firstboot is running. firstboot rebuilds the member if a rebuild is safe. With `--stopped`, the
-//! command runs after each stop of etcd, and records the end of etcd's WAL.
+//! checked in this boot. If etcd must not start and firstboot is not running, the guard restarts
+//! firstboot.service. firstboot then rebuilds the member if a rebuild is safe. With `--stopped`,
+//! the command runs after each stop of etcd, and records the end of etcd's WAL.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without the sandbox's
 //! other restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not
@@ -29,8 +29,8 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command. Without `--stopped`, succeeds if etcd may start. If etcd must not start,
-/// fails, and restarts firstboot.service unless firstboot is running.
+/// Runs the command. Without `--stopped`, the command succeeds if etcd may start, and fails if etcd
+/// must not start. After a failure, restarts firstboot.service if firstboot is not running.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return record_wal_end();

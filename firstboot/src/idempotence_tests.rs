@@ -27,8 +27,8 @@ use crate::system_command::run;
 use crate::test_root::is_root;
 use crate::{paths, start_permit, steps};
 
-/// The folders of the programs that the effects run. Except for /dev, the effects cannot access any
-/// other folder of the machine, and they do not write to these folders.
+/// The folders that contain the programs that the effects run. The effects do not write to these
+/// folders. Of the machine's other folders, the effects can access only /dev.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
@@ -122,8 +122,8 @@ fn a_journal_with_every_line_twice_has_the_same_meaning() {
                     })
                     .collect();
                 let mut state = NodeState::from(&entries);
-                // A repeated event appears twice in these lists. This repetition has no meaning, so
-                // remove it before the comparison.
+                // A repeated event appears twice in these lists. The duplicates have no meaning, so
+                // remove them before the comparison.
                 state.accepted.dedup();
                 state.accepted_ever.dedup();
                 state.accepted_for_order.dedup();
@@ -221,7 +221,7 @@ fn look() -> Result<BTreeMap<String, String>> {
     );
     for what in ["address", "route"] {
         // Read only the IPv4 state, and ignore the carrier state, because the kernel changes the
-        // rest of the state asynchronously.
+        // IPv6 state and the carrier state asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;

@@ -153,7 +153,8 @@ pub(crate) fn newest(
     let Some(bytes) = files::read_if_there(paths::ADOPTED_DOCUMENT)? else {
         return Ok((identity, None));
     };
-    // Ignore a copy that this image cannot parse or verify.
+    // Ignore a stored copy that firstboot cannot parse, or cannot verify for this image and
+    // machine.
     let Ok(copy) = FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
@@ -168,10 +169,10 @@ pub(crate) fn newest(
 }
 
 /// Returns why a document is older than the adopted document, or `None` if it is not older. The
-/// function compares the dates of the documents' newest certificates, and the serials of the images
-/// that were the newest when the documents were built. If both are equal, a document that trusts
-/// additional CAs is older. The builder issues new certificates for each change of keys or names,
-/// so the date also changes.
+/// function compares the dates of the documents' newest certificates. If the dates are equal, the
+/// function compares the serials of the images that were the newest when the documents were built.
+/// If the serials are also equal, a document that trusts additional CAs is older. The builder
+/// issues new certificates for each change of keys or names, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&adopted.tls).ok()?;

@@ -51,7 +51,7 @@ fn scheduled() -> Result<()> {
     why.map_or(Ok(()), |why| Err(refused(why)))
 }
 
-/// Returns the paths of the files that differ, and the reason to refuse them.
+/// Returns the paths of the files that differ and, if there are any, the reason for a refusal.
 fn check() -> Result<(Vec<String>, Option<Reason>)> {
     let file_list = match file_list() {
         Ok(file_list) => file_list,

@@ -16,10 +16,10 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The state of a file's inode at the last comparison of the file's digest. If the inode state is
-/// unchanged, no program has changed the content through the file system, unless an attacker with
-/// root privileges forged the state. By comparing inode states, firstboot avoids reading 75 MB of
-/// files at every boot, which would take longer than all other checks.
+/// The state of a file's inode at the time when firstboot last compared the file's digest. An
+/// unchanged inode state shows that no program has changed the content through the file system.
+/// Only an attacker with root privileges can forge the state. By comparing inode states, firstboot
+/// avoids reading 75 MB of files at every boot, which would take longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InodeState {
     inode: u64,

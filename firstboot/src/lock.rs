@@ -1,5 +1,5 @@
-//! Implements the locks that allow only one firstboot at a time to change the node, and only one
-//! process at a time to update it.
+//! Implements two locks. The first lock allows only one firstboot at a time to change the node, and
+//! the second lock allows only one process at a time to update the node.
 
 use std::fs::File;
 use std::path::Path;

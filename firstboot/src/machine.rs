@@ -105,8 +105,8 @@ impl Machine {
 
     /// Returns the identifiers to record for this machine in place of the earlier record, `before`.
     /// The record follows the hardware, so that the machine is still recognised after its network
-    /// cards have been replaced one after the other. Keeps the recorded identifiers of a kind that
-    /// the machine does not report at the moment.
+    /// cards have been replaced one after the other. If the machine does not report one kind of
+    /// identifier at the moment, the recorded identifiers of this kind are kept.
     pub(crate) fn after(&self, before: &Self) -> Self {
         let macs = if self.macs.is_empty() {
             &before.macs

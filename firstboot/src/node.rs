@@ -92,10 +92,10 @@ fn is_for_other_keys(error: &anyhow::Error) -> bool {
     reason_of(error).id == Some(ReasonId::DocumentOtherKey)
 }
 
-/// Returns the document to use instead of a source's document that is for other keys: the adopted
-/// copy, or a new document for this node's keys. After the keys have changed, a source on the
-/// node's own disk still contains the old document. If the node has lost its keys, the copy is for
-/// other keys too.
+/// Returns the document to use if the certificates in a source's document are for other keys: the
+/// adopted copy, or a new document for this node's keys. After the keys have changed, a source on
+/// the node's own disk still contains the old document. If the node has lost its keys, the adopted
+/// copy is for other keys too.
 fn other_document(
     cluster: &ClusterDocument,
     machine: &Machine,
@@ -184,8 +184,9 @@ pub(crate) fn refuse_other_disk(
     identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
-/// Adopts the identity: writes it to the journal, stores the document for the next boot, and makes
-/// the next keys the current keys if the document's certificates are for the next keys.
+/// Adopts the identity: writes it to the journal, stores the document for the next boot, and, if
+/// the document's certificates are for the keys in next-keys.pem, makes these keys the node's
+/// current keys.
 pub(crate) fn adopt_identity(
     identity: &Identity,
     machine: &Machine,

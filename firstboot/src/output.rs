@@ -57,7 +57,7 @@ pub(crate) fn say(line: impl AsRef<str>) {
     crate::systemd::notify_status(line.as_ref());
 }
 
-/// Prints on standard error the error with which the command ends. Like [`say`], does not end the
+/// Prints a command's final error on standard error. Like [`say`], this function does not end the
 /// program if the line cannot be written.
 pub(crate) fn say_error(line: &str) {
     let _ = std::io::stderr().write_all(format!("firstboot: {line}\n").as_bytes());

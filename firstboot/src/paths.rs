@@ -13,8 +13,8 @@ pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes, with the digest of the overlay that the kickstart
 /// checked and unpacked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
-/// The URL for reports, which contains the machine's token. The installation writes this file with
-/// mode 0600.
+/// The file with the URL to which firstboot reports this node's state. The URL contains the
+/// machine's token. The installation writes this file with mode 0600.
 pub(crate) const REPORT: &str = "/etc/firstboot/report";
 /// A node document that an operator copied to the disk.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
@@ -40,8 +40,8 @@ pub(crate) const KEYS_LOCK: &str = "/run/firstboot/keys.lock";
 /// The inode states that the overlay's files had when firstboot last compared their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// The folder for updates of the image. Among others, this folder contains the state of an update,
-/// the unpacked new image, and the previous versions of the files that differ.
+/// The folder for updates of the image. Among other things, this folder contains the state of an
+/// update, the unpacked new image, and the previous versions of the files that differ.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The unpacked new image.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";

@@ -13,8 +13,8 @@ use crate::reason::ReasonId;
 use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{leave, update};
 
-/// Writes the order to the journal, unless this node is still a member. firstboot.service then
-/// archives the old data and joins like a node with a new disk.
+/// If this node is no longer a member, writes the order to rejoin to the journal. firstboot.service
+/// then archives the old data and joins like a node with a new disk.
 pub(crate) fn record() -> Result<()> {
     let (identity, _) = obtain_identity(&mut SourceLog::default())?;
     update::refuse_during_replacement()?;

@@ -1,6 +1,6 @@
 //! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
-//! installation wrote the server's URL to the disk. A machine that was installed in a different way
-//! does not send reports.
+//! installation wrote the server's URL to the disk. A machine that no server installed has no URL,
+//! and does not send reports.
 //!
 //! A report only informs the operator. If the server does not answer, firstboot continues after a
 //! few seconds.

@@ -133,8 +133,8 @@ fn converge(options: &Options) -> Result<()> {
     duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
 
     restore::resume(&identity, &mut journal)?;
-    // Check again, because the first check accepts a node that has left but has a restore order,
-    // and this order may have been abandoned since then.
+    // The first check accepts a node that has left its cluster but has a restore order. Check
+    // again, because firstboot may have abandoned the order since then.
     refuse_left(&mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
     // If the probe has found a duplicate, report the duplicate instead of the barrier's error.

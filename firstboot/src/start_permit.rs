@@ -68,8 +68,8 @@ pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
     systemd::stop(ETCD_UNIT)
 }
 
-/// Revokes the permit and stops etcd, if firstboot has allowed etcd to start. An etcd that was allowed to start
-/// earlier in this boot but has not created any data may be restarting repeatedly, and must not
+/// Revokes the permit and stops etcd, if firstboot has allowed etcd to start. If etcd has had the
+/// permit in this boot but has not created any data, etcd may be restarting repeatedly. It must not
 /// restart while firstboot decides how etcd starts.
 pub(crate) fn revoke_if_granted() -> Result<()> {
     if !was_granted()? {

@@ -1,5 +1,5 @@
-//! `firstboot status`: shows the state of every member of the cluster (the guide's steps 4.1.1 and
-//! 4.1.2).
+//! `firstboot status`: shows the state of every member of the cluster (steps 4.1.1 and 4.1.2 in
+//! docs/guide.md).
 
 use std::collections::BTreeSet;
 

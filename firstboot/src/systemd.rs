@@ -127,7 +127,8 @@ fn run(arguments: &[&str]) -> Result<String> {
     let output = Command::new("systemctl")
         .args(arguments)
         .stdin(Stdio::null())
-        // In its own process group, systemctl does not receive the signals of the terminal.
+        // Run systemctl in its own process group, so that it does not receive the terminal's
+        // signals.
         .process_group(0)
         .output()
         .with_context(|| format!("cannot run `{}`", words()))?;

@@ -21,8 +21,8 @@ fn all() -> SigSet {
         .collect()
 }
 
-/// Signals that are held back. Dropping this value delivers them, and they then end the process,
-/// unless [`TerminalSignals`] receives them.
+/// Signals that are held back. When this value is dropped, the kernel delivers the signals. Each
+/// signal then ends the process, unless [`TerminalSignals`] receives the signal.
 #[derive(Debug)]
 pub(crate) struct HeldSignals(());
 

@@ -1,13 +1,14 @@
-# Chooses the disk. With data = "keep", the chosen disk is the disk of etcd's volume, if there is
-# one. Otherwise, the chosen disk is the disk that the recipe names. If the recipe names no disk,
-# the chosen disk is the first disk that is fixed, writable, unused and large enough.
+# Chooses the disk. With data = "keep", the script chooses the disk that contains etcd's volume. If
+# data is not "keep", or no disk contains etcd's volume, the script chooses the disk that the recipe
+# names. If the recipe names no disk, the script chooses the first disk that is fixed, writable,
+# unused and large enough.
 {% if install.keep %}
 {% include "keep-volume.sh" %}
 
 {% endif %}
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
-# 4096 MiB is the sum of etcd's default quota, 2 GiB, and another 2 GiB for the WAL, a snapshot and a defragmentation.
+# 4096 MiB is the sum of 2 GiB for etcd's default quota, and 2 GiB for the WAL, a snapshot and a defragmentation.
 etcd_min_mb=$((etcd_mb > 0 ? etcd_mb : 4096))
 need_mb=$((boot_mb + root_mb + etcd_min_mb + 256))
 
@@ -20,7 +21,7 @@ obstacle() {
     if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
     if [ "$(cat "$sys/ro")" != 0 ]; then echo 'is read-only' && return; fi
     if [ -z "$wanted" ] && [ "$(cat "$sys/removable")" != 0 ]; then echo 'is removable' && return; fi
-    # multipathd in the installer has assembled these devices (lorax, runtime-postinstall.tmpl: multipath.conf).
+    # In the installer, multipathd has already combined the paths to each multipath disk (lorax, runtime-postinstall.tmpl: multipath.conf).
     for holder in "$sys"/holders/*; do
         case $(cat "$holder/dm/uuid" 2> /dev/null) in mpath-*) echo 'is one path to a multipath disk' && return ;; esac
     done
@@ -104,8 +105,8 @@ append+=' console=tty0 console={{ install.console }}'
 {
     echo "ignoredisk --only-use=$disk"
 {% if install.keep %}
-    # Without zerombr and clearpart --all, and with --onpart, anaconda changes neither the partition table nor a partition that no line
-    # names.
+    # With clearpart --none and --onpart, and without zerombr, anaconda changes only the partitions that these lines name. It does not
+    # change the partition table.
     if [ -n "$volume" ]; then
         echo "clearpart --none"
         if [ -n "$first" ]; then echo "${first%--ondisk=*}--onpart=$first_part"; fi
@@ -124,6 +125,6 @@ append+=' console=tty0 console={{ install.console }}'
     fi
 {% endif %}
     echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
-    # There is no swap, because a member whose pages are on the disk can miss heartbeats and lose its leadership. If memory runs out, it is
-    # better that the kernel kills the member and systemd restarts it.
+    # There is no swap, because a member whose memory has been swapped out can miss heartbeats and lose its leadership. If memory runs out,
+    # the kernel should kill the member, and systemd then restarts it.
 } > /tmp/disk.ks

@@ -25,7 +25,7 @@ say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was fini
 if [ -z "$why" ]; then
     {
         tmux capture-pane -p -t anaconda:main 2> /dev/null | grep . | tail -n 15
-        # anaconda's logs contain the level in this form (anaconda_log.py).
+        # A line of anaconda's logs contains its level between two spaces (anaconda_log.py).
         grep -hE ' (ERR|CRIT) ' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2> /dev/null | tail -n 5
     } | while read -r line; do say "$line"; done
 fi

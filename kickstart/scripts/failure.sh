@@ -22,11 +22,12 @@ leave() {
     echo "etcd-image: $part failed: $why"
     # Only the first failure is recorded, because it causes the later failures.
     if [ ! -s /run/etcd-image/why ]; then echo "$part failed: $why. Its log is $log." > /run/etcd-image/why; fi
-    # Inside a chroot, systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script stops the monitor.
+    # Inside a chroot, systemctl does nothing and reports success (systemd 219, systemctl.c), so this script leaves the monitor to the next
+    # script, which runs outside the chroot.
     if [ "$place" = chroot ]; then exit "$code"; fi
     systemctl stop etcd-image-monitor.service
-    # The monitor switches the machine off. Do not return, because after a return, anaconda would continue, or print its own error
-    # over the monitor's.
+    # When the monitor stops, it switches the machine off. Do not return, because after a return, anaconda would continue, or print its own
+    # error over the monitor's.
     while sleep 60; do :; done
 }
 

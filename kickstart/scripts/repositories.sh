@@ -1,5 +1,5 @@
-# For the tree and for each repository, chooses the first mirror that answers and has the expected repomd.xml. Tries all mirrors in turn,
-# and does not wait long for any single mirror.
+# For the installation tree and for each repository, chooses the first mirror that answers and has the expected repomd.xml. Tries all
+# mirrors in turn, and does not wait long for any single mirror.
 answers() { # NAME DIGEST URL...: sets `mirror`
     local name=$1 digest=$2 round candidate found
     shift 2

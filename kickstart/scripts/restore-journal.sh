@@ -13,7 +13,7 @@ mount_kept() {
         fail "the data belongs to $(stat -c %u:%g /var/lib/etcd/data), and etcd has the ids $wanted. The data is unchanged [keep-owner]"
 }
 
-# Each file gets its name after it is durable, and the journal gets its name last.
+# Each file gets its final name only after it is durable. The journal gets its final name last.
 restore_journal() {
     local file
     for file in keys.pem next-keys.pem node.json journal; do

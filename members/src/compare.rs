@@ -15,12 +15,12 @@ use anyhow::Result;
 use crate::etcd::{Client, Credentials, HashKv};
 use crate::reason::{Reason, ReasonId};
 
-/// The maximum size of the database in bytes at which members are compared by default.
+/// The size, in bytes, of the largest database that is compared by default.
 const SMALL: i64 = 256 << 20;
 /// The time limit for one member to compute its hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of attempts. One attempt is not enough, because a compaction may happen between two
-/// answers.
+/// The number of attempts to compare the hashes. One attempt is not enough, because a compaction
+/// may happen between the answers of two members.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -111,7 +111,8 @@ pub async fn compare(
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Every member has at least the lowest revision that was just observed.
+        // Each voter has reported its newest revision, so every voter has the lowest of these
+        // revisions.
         let revision = voters
             .iter()
             .map(|voter| voter.revision)

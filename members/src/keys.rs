@@ -21,7 +21,7 @@ pub const TURN: &str = "/etcd-image/update/turn";
 pub const HALT: &str = "/etcd-image/update/halt";
 /// The key of the newest release that any member has started to install.
 pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
-/// The key of the record of the newest good snapshot at the recipe's destination.
+/// The key that records the newest good snapshot at the destination that the recipe names.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
 /// The prefix of the keys about updates.
@@ -74,7 +74,7 @@ pub struct NewestRelease {
     pub serial: u64,
 }
 
-/// The record of the newest good snapshot at the recipe's destination.
+/// The record of the newest good snapshot at the destination that the recipe names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
     /// The snapshot's slot in the schedule, in seconds since 1970.
@@ -105,21 +105,21 @@ pub fn is_from_wrong_clock(time: u64, now: u64) -> bool {
 }
 
 impl SnapshotRecord {
-    /// Returns whether this snapshot is the snapshot of the slot, or of a later slot. A snapshot
-    /// whose time comes from a wrong clock does not count. If it counted, no other snapshot would
-    /// be taken until that time.
+    /// Returns whether this snapshot was taken for this slot of the schedule, or for a later slot.
+    /// A snapshot whose time comes from a wrong clock does not count. If such a snapshot counted,
+    /// no other snapshot would be taken until that time.
     pub fn covers(&self, slot: u64, now: u64) -> bool {
         self.slot >= slot && !is_from_wrong_clock(self.time, now)
     }
 
-    /// Returns whether this record's snapshot is newer than the other snapshot. A snapshot whose
-    /// time comes from a wrong clock does not count as newer.
+    /// Returns whether the snapshot of this record is newer than the snapshot of the record
+    /// `other`. A snapshot whose time comes from a wrong clock does not count as newer.
     pub fn is_newer_than(&self, other: &Self, now: u64) -> bool {
         self.time > other.time && !is_from_wrong_clock(self.time, now)
     }
 
-    /// Reads the record from etcd, if it exists and is valid, and the revision of its last change.
-    /// The revision is 0 if there is no record.
+    /// Reads the record from etcd, and returns it with the revision of its last change. Returns
+    /// `None` instead of a missing or invalid record. The revision is 0 if the record is missing.
     pub async fn read(client: &Client) -> Result<(Option<Self>, i64)> {
         let Some(found) = client.get(NEWEST_SNAPSHOT).await? else {
             return Ok((None, 0));
@@ -164,7 +164,7 @@ impl FailedRelease {
     }
 }
 
-/// Returns the key with the result of the newest check of a node's image.
+/// Returns the key that contains the result of a node's newest image check.
 pub fn image_check_key(node: &str) -> String {
     format!("/etcd-image/image/{node}")
 }
@@ -279,7 +279,8 @@ impl KeyState<UpdateTurn> {
     /// member's own turn does not prevent the restart, because the member also restarts etcd when
     /// it updates itself.
     ///
-    /// # Errors Returns the turn of another member, during which this member must not restart etcd.
+    /// # Errors
+    /// Returns the turn if another member has it, because this member must then not restart etcd.
     pub fn restart_condition(&self, node: &Label) -> Result<Vec<(&'static str, i64)>, &UpdateTurn> {
         match &self.value {
             Some(turn) if turn.node != *node => Err(turn),

@@ -1,5 +1,5 @@
-//! The progress of a machine towards becoming a member, as the machine reports it to the server
-//! that installs it.
+//! The stages in which a machine becomes a member. The machine reports each stage to the server
+//! that installs the machine.
 
 use std::fmt;
 use std::str::FromStr;

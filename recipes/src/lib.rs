@@ -1,4 +1,4 @@
-//! The description of a cluster: the types that the builder and firstboot share, and the reader of
+//! The description of a cluster: the types that the builder and firstboot share, and the parser of
 //! recipes. This crate does no I/O.
 
 pub mod backup;

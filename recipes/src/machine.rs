@@ -135,8 +135,8 @@ impl FirmwareId {
         self == other || self.reversed_fields().is_some_and(|text| text == other.0)
     }
 
-    /// Returns whether a machine whose id is `found` meets the requirement `wanted`. Without a
-    /// requirement, every machine does.
+    /// Returns whether a machine whose id is `found` meets the requirement `wanted`. If `wanted` is
+    /// `None`, every machine meets the requirement.
     pub fn meets(found: Option<&Self>, wanted: Option<&Self>) -> bool {
         wanted.is_none_or(|wanted| found.is_some_and(|found| found.is_same_as(wanted)))
     }

@@ -27,8 +27,8 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// Reads the values by the names of their environment variables. Returns `None` if one of the
-    /// two required values is missing or empty.
+    /// Creates the credentials. `value` returns the value for a name such as `AWS_ACCESS_KEY_ID`.
+    /// Returns `None` if one of the two required values is missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
         Some(Self {

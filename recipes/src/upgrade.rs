@@ -140,11 +140,12 @@ pub fn coexistence_obstacle(
 
 /// Returns why this version of etcd cannot start as a member of a cluster, or `None` if it can.
 ///
-/// The function compares the versions in pairs, including the version that last used the data: if
-/// no member is running, only that version reveals that a minor version was skipped. Until the
-/// cluster agrees on a newer version, the function admits an existing member whose version is lower
-/// than that of the other members. The function does not admit a new member with a lower version,
-/// because the other members may agree on a newer version as soon as the old member is removed.
+/// The function compares `own` with the version of each member, and with the version that last used
+/// the data. If no member is running, only the version that last used the data reveals that a minor
+/// version was skipped. Until the cluster agrees on a newer version, the function admits an
+/// existing member whose version is lower than that of the other members. The function does not
+/// admit a new member with a lower version, because the other members may agree on a newer version
+/// as soon as the member that the new member replaces is removed.
 pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
     if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);

@@ -1,4 +1,4 @@
-//! When an update may begin: a schedule with a length.
+//! The window of time in which an update may begin: a schedule with a length.
 
 use std::fmt;
 use std::str::FromStr;
@@ -71,8 +71,8 @@ impl Window {
         self.length
     }
 
-    /// Returns when the window closes, if it is open at a given time. Both times are in seconds
-    /// since 1970.
+    /// If the window is open at the time `now`, returns when the window closes. Both times are in
+    /// seconds since 1970.
     pub fn closes_at(self, now: u64) -> Option<u64> {
         let end = self.opens.slot(now) + self.length;
         (now < end).then_some(end)

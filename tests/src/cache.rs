@@ -24,8 +24,8 @@ pub fn workspace() -> PathBuf {
 /// Returns the path of the entry `name` (a relative path). If the entry does not exist yet, `build`
 /// makes it.
 ///
-/// `build` gets an empty folder, which becomes the entry by a rename when `build` succeeds, so an
-/// existing entry is always complete. A lock prevents a second process from building the same
+/// `build` gets an empty folder. When `build` succeeds, a rename turns the folder into the entry,
+/// so an existing entry is always complete. A lock prevents a second process from building the same
 /// entry. The second process waits and then finds the finished entry.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_of(&folder(), name, build)

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Cgroup(Vec<PathBuf>);
 
 impl Cgroup {
-    /// Makes the control groups of this run with this number.
+    /// Makes control groups whose name consists of this run's prefix and the given number.
     pub(crate) fn new(number: u32) -> Result<Cgroup> {
         let name = format!("{}{number}", prefix(std::process::id()));
         let cgroup = Cgroup(

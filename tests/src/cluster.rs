@@ -96,7 +96,8 @@ impl Provisioning {
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. In a
-    /// suite, the first builds of all clusters with the same recipe share one output.
+    /// suite, the output of a recipe's first build is saved. The first build of any other cluster
+    /// with the same recipe copies this output.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -349,7 +350,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
 }
 
 /// Returns a fingerprint of the files that configure the host's names, etcd and firstboot, and of
-/// firstboot's state, to show that a reboot rewrites none of these files.
+/// the files in which firstboot keeps its state. If a reboot rewrites one of these files, the
+/// fingerprint changes.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, run};
 
-/// A loop device backed by a file of the run. The device and the file are removed on drop.
+/// A loop device, and the file that contains its data. The device and the file are removed on drop.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,
@@ -40,8 +40,9 @@ impl Disk {
     }
 
     /// Runs a shell script in the root folder of the disk's XFS file system, and returns its
-    /// output. The mount is visible only to the script. Otherwise, a host that boots in the
-    /// meantime would get a copy of the mount, and would keep it.
+    /// output. The mount is visible only to the script. If the mount were visible outside the
+    /// script, a test host that boots at this moment would inherit a copy of the mount, and would
+    /// keep this copy.
     pub fn sh(&self, script: &str) -> Result<String> {
         let mount = "mount -t xfs \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"";
         let arguments = [

@@ -41,7 +41,8 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // With `--ignored`, the test still runs, and fails with that reason.
+        // With `--ignored`, a test whose requirements are not met is also started, and fails with
+        // the reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
@@ -64,8 +65,9 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
 /// A function that makes a test: [`trial`] or [`long`].
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// Makes a test that covers more than another test: a different version, or a larger sample. `make
-/// test-all` runs this test. A filter that matches a part of the test's name also selects it.
+/// Makes a long test, which extends another test to a different version or to a larger sample.
+/// `make test-all` runs the long tests. A filter that matches a part of a long test's name also
+/// selects the test.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
@@ -119,10 +121,10 @@ pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     Ok((test.to_owned(), Duration::from_millis(time)))
 }
 
-/// The `main` of an end-to-end test: enters the run, runs the trials one after another, and cleans
-/// up.
+/// The `main` function of an end-to-end test program: sets up the run (see [`crate::run`]), runs
+/// the trials one after another, and cleans up.
 ///
-/// `trials` is a function because the requirements must be checked inside the run.
+/// `trials` is a function because the requirements must be checked after the run has been set up.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     if let Some(code) = kernel::launch() {
         return code;
@@ -135,8 +137,8 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
             .filter(|trial| all || trial.kind() != LONG)
             .collect()
     };
-    // Hosts and builds share two cores with etcd, which has timeouts. Tests that run side by side
-    // would only disturb each other.
+    // Run one test at a time in this process, because parallel tests could make etcd exceed its
+    // timeouts. `make test` runs tests in parallel by starting several processes.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials()).exit_code();

@@ -19,9 +19,9 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call newer than 3.10 that a host can still have, because Red Hat backported it. Hosts lack the
-/// other calls that Red Hat backported, because a program that works without those calls also works
-/// with them. firstboot/src/exec/calls.txt lists all backported calls, with the sources.
+/// A call newer than 3.10 that a host can still have, because Red Hat backported it. The other
+/// calls that Red Hat backported do not exist on a host, because a program that works without them
+/// also works with them. firstboot/src/exec/calls.txt lists all backported calls, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// The system call with which firstboot loads etcd's filter.
@@ -31,8 +31,8 @@ pub enum Ported {
     Getrandom = 318,
 }
 
-/// The beginning of the first argument with which the program acts as the launcher. The numbers of
-/// the calls that stay available follow.
+/// If the first argument begins with this text, the program acts as the launcher. The numbers of
+/// the calls that stay available follow this text.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
@@ -75,8 +75,8 @@ pub fn launch() -> Option<ExitCode> {
     })
 }
 
-/// Removes the newer calls, except for these, from this process and everything that it starts from
-/// now on.
+/// Removes the newer calls, except for the given calls, from this process and everything that it
+/// starts from now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
     // In struct seccomp_data, the architecture is at offset 4 and the call's number at offset 0.
     let other = [
@@ -132,7 +132,7 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 /// without no_new_privs.
 #[expect(
     unsafe_code,
-    reason = "prctl takes a pointer, and no crate offers this without no_new_privs"
+    reason = "prctl takes a pointer, and every crate that loads filters sets no_new_privs"
 )]
 fn install(program: &mut [sock_filter]) -> io::Result<()> {
     let program = sock_fprog {

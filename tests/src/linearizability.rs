@@ -1,11 +1,11 @@
-//! Checks whether the history of one key is linearizable (Herlihy and Wing, 1990): whether all
-//! operations can have happened in a sequence in which each operation took effect at one instant
-//! while the operation was pending.
+//! Checks whether the history of one key is linearizable (Herlihy and Wing, 1990). In a
+//! linearizable history, each operation takes effect at one instant between its start and its end,
+//! and the order of these instants explains all answers.
 //!
-//! The search is Wing and Gong's (1993). The operation that took place first must have started
-//! before any other operation had ended, and the search tries each operation that fulfils this
-//! condition. The search remembers the states that it has tried (Lowe, 2017), so concurrent
-//! operations cost little time.
+//! The search is Wing and Gong's (1993). An operation can be the first to take effect only if it
+//! started before any other operation ended. The search tries each of these operations as the
+//! first, and orders the remaining operations in the same way. The search remembers the states that
+//! it has tried (Lowe, 2017), so concurrent operations cost little time.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -64,10 +64,10 @@ fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// The error that an action is not possible in this state.
+/// The error for an action that is not possible in a state.
 struct Impossible;
 
-/// Returns the values of the key that the answers show.
+/// Returns the values that the key must have had, according to the answers.
 fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
@@ -83,8 +83,9 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // Omit unanswered reads. Also omit an unanswered write if no answer shows its value and no
-    // compare-and-swap expects it. Neither explains any answer.
+    // Omit unanswered reads. Also omit an unanswered write or compare-and-swap whose new value
+    // appears in no answer and is expected by no compare-and-swap. The omitted operations cannot
+    // explain any answer.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -118,7 +119,7 @@ fn chained(history: &[Operation], value: u64) -> bool {
 struct Done {
     /// All operations before this index, in the order of their start, have taken place.
     before: usize,
-    /// A set bit means that the operation at this distance from the index has also taken place.
+    /// If bit `n` is set, operation `before + n` has also taken place.
     more: Vec<u64>,
     state: Option<u64>,
 }

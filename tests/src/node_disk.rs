@@ -13,8 +13,9 @@ const MIB: u64 = 1 << 20;
 const MOUNT: &str = "[Unit]\nDefaultDependencies=no\nBefore=systemd-tmpfiles-setup.service local-fs.target\n\
                      [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/mount -t xfs DEVICE /var/lib/etcd\n";
 
-/// The disk of one machine. etcd runs on the real volume. The old `/` contains only the files that
-/// `%pre` reads, because the root file system of a host is not on a device.
+/// The disk of one machine. The host's etcd runs on the disk's `volume`. The disk's `/` contains
+/// only copies of the files that `%pre` reads, because the root file system of a host is not on a
+/// device.
 #[derive(Debug)]
 pub struct NodeDisk {
     boot: Disk,

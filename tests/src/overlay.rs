@@ -41,8 +41,8 @@ impl Overlay {
         self.folder.join("root")
     }
 
-    /// Returns the upper folder, which contains the changes to the layers below in overlayfs's own
-    /// format, with whiteouts.
+    /// Returns the upper folder, in which overlayfs stores the changes to the layers below. A
+    /// whiteout in this folder marks a removed file.
     pub fn upper(&self) -> PathBuf {
         self.folder.join("upper")
     }

@@ -83,8 +83,8 @@ pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
 
-/// A long-running child process. The child is killed on drop, or by the kernel if this process dies
-/// before that.
+/// A long-running child process. The child is killed on drop. If this process dies first, the
+/// kernel kills the child.
 #[derive(Debug)]
 pub struct KillOnDrop {
     child: Child,

@@ -50,7 +50,8 @@ impl Repack {
         self.root.join(path)
     }
 
-    /// Replaces the overlay's etcd with the programs of the given release, and records its version.
+    /// Replaces the overlay's etcd with the programs of the given release, and records the
+    /// release's version.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
             let (from, to) = (

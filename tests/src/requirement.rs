@@ -194,8 +194,9 @@ fn program(name: &str, package: &str) -> Option<String> {
     (!found).then(|| format!("it needs {name}: apt-get install {package}"))
 }
 
-/// Checks the same as [`program`], for programs that can exist in the PATH as a shim that does not
-/// work. Python takes half a second to start, so the runs of a suite check this only once.
+/// Checks that a program runs. Use this function instead of [`program`] if the PATH can contain a
+/// shim of the program that does not work. Python takes half a second to start, so the runs of a
+/// suite check this only once.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let mark = run::shared().map(|shared| shared.join(format!("{name}-works")));
     if mark.as_ref().is_some_and(|mark| mark.exists()) {

@@ -99,7 +99,7 @@ pub fn current() -> Result<&'static Run> {
 }
 
 /// Lets the tests of this run share everything that is expensive to make and identical for many
-/// tests. In a suite, the tests of all its runs share the same things.
+/// tests. All runs of a suite use one shared folder.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),

@@ -1,4 +1,4 @@
-//! An S3 server (moto, from PyPI), and in front of it a proxy that injects faults.
+//! An S3 server (moto, from PyPI) behind a proxy that injects faults.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -44,7 +44,7 @@ pub enum Fault {
 
 /// The server, which is stopped on drop.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "its drop ends the server")] KillOnDrop);
+pub struct Server(#[expect(dead_code, reason = "dropping this field stops the server")] KillOnDrop);
 
 impl Server {
     /// Starts the server in a namespace, at one of the namespace's addresses, with an empty bucket.

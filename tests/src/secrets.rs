@@ -82,7 +82,8 @@ impl PrivateKeys {
     }
 }
 
-/// Returns the bytes as they appear inside longer base64, at each of the three possible positions.
+/// Returns the base64 text of the bytes inside a longer base64 text, for each of the three possible
+/// positions and for both alphabets.
 fn in_base64(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for shift in 0..3 {

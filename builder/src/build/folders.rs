@@ -33,7 +33,8 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses the output and the folders inside it, because each build replaces the output completely.
+/// Refuses a folder that is the output or is inside the output, because each build replaces the
+/// output completely.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()

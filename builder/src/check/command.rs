@@ -124,8 +124,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
 }
 
 /// Guesses the path on the node from the file's own path. The guess starts at the last /etc/,
-/// /usr/lib/ or /usr/local/ in that path. Without such a folder, the guess is not an absolute path,
-/// because the file's folder on this machine says nothing about the node.
+/// /usr/lib/ or /usr/local/ in that path. If that path contains none of these folders, the guess is
+/// a relative path, because the file's folder on this machine says nothing about the node.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]

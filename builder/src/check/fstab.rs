@@ -88,8 +88,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             pass: rest.get(3).copied(),
         };
         out.extend(count(line, rest));
-        // systemd generates one unit for all lines with the same path. The path of a swap line is
-        // its source.
+        // systemd generates one unit for all lines with the same path. A swap line has no mount
+        // point, so its source counts as its path.
         let path = if entry.kind.text == "swap" {
             source.text
         } else {

@@ -9,7 +9,7 @@ use super::finding::Finding;
 /// The folders that the programs search, in this order.
 const ROOTS: [&str; 4] = ["/etc/", "/run/", "/usr/local/lib/", "/usr/lib/"];
 
-/// The folders inside each of [`ROOTS`] that are searched in this way.
+/// The folders below each of [`ROOTS`] in which a file can mask another file.
 const FAMILIES: [&str; 8] = [
     "binfmt.d/",
     "firewalld/",

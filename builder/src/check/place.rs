@@ -164,7 +164,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
 }
 
 /// Returns whether udev reads the file as the settings of a network card. udev reads these files
-/// without systemd-networkd (systemd 219, src/udev/net/link-config.c).
+/// even if systemd-networkd does not run (systemd 219, src/udev/net/link-config.c).
 fn is_link_file(path: &str) -> bool {
     let is_link = |suffix: &OsStr| suffix == "link";
     path.starts_with("/etc/systemd/network/") && Path::new(path).extension().is_some_and(is_link)

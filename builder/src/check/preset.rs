@@ -15,12 +15,12 @@ const LAST: &str = "99-default-disable.preset";
 /// The preset file that contains the lines in [`tables::PRESETS`].
 const STOCK: &str = "90-default.preset";
 
-/// The image's own preset file. It also names units of packages.
+/// The image's own preset file. This file also names units of packages.
 pub(super) const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
 
-/// The units to which the kickstart applies the presets, apart from the user's units. If the
-/// image's presets enable one of these units but the unit is not enabled afterwards, the
-/// installation ends.
+/// The units to which the kickstart applies the presets, apart from the user's units. Then the
+/// kickstart checks each of these units that the image's presets enable. If one of them is not
+/// enabled, the installation ends with an error.
 pub(super) const APPLIED: [&str; 8] = [
     "etcd.service",
     "firewalld.service",
@@ -269,8 +269,8 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Reports the presets that nothing applies. Also reports each unit that stays disabled although no
-/// preset disables the unit by its full name.
+/// Reports each preset line for a unit to which the installer applies no presets. Also reports each
+/// unit that stays disabled although no preset disables the unit by its full name.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let lines = lines(files);
     let mut own = presets(files).into_iter().map(|index| &files[index]);
@@ -281,9 +281,9 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             continue;
         };
         let (message, effect, instead) = match deciding(&lines, name) {
-            // A line that names the unit itself disables the unit on purpose.
+            // A `disable` line with the unit's full name is intentional.
             Some(line) if line.enables || line.pattern.text == name => continue,
-            // The module `enabling` reports the line.
+            // The module `enabling` reports a line that disables one of the image's units.
             Some(_) if APPLIED.contains(&name) => continue,
             Some(line) => (
                 format!(

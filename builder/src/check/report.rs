@@ -19,7 +19,7 @@ const MAX_SHOWN: usize = 100;
 /// A file and its findings.
 #[derive(Debug)]
 pub(super) struct CheckedFile {
-    /// The name that findings show.
+    /// The file's name, as findings show it.
     pub(super) shown: String,
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
@@ -83,7 +83,7 @@ impl Report {
             .flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
-    /// Prints the findings on standard error, in a compiler's format.
+    /// Prints the findings on standard error, in the format of a compiler's messages.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (file, finding) in self.shown() {

@@ -1,5 +1,5 @@
-//! Every rule that a finding can name, with its kind and its subject. The corpus has a faulty input
-//! for each rule except `recipe`.
+//! Every rule that a finding can name, with its kind and its subject. The tests' corpus contains a
+//! faulty input for each rule except `recipe`.
 
 use serde::Serialize;
 
@@ -127,11 +127,11 @@ pub(super) const RULES: &[Rule] = rules! {
     Effect "place/sshd" "A file that OpenSSH 7.4 does not read"
     Effect "place/suffix" "A file that is ignored because of its name"
     Effect "place/sysusers" "A sysusers file, which CentOS 7 does not read"
-    Effect "place/volatile" "A file in a folder that is emptied"
+    Effect "place/volatile" "A file in a folder whose files do not persist"
     Effect "preset/not-applied" "A preset for a unit to which the installer applies no presets"
     Effect "preset/off" "A unit that stays disabled"
     Effect "preset/pattern" "A line of a preset that does not name exactly one unit"
-    Effect "preset/stops" "A unit or a preset that makes the installation end"
+    Effect "preset/stops" "A unit or a preset that makes the installation fail"
     Effect "preset/too-late" "A preset that is read too late to have an effect"
     Parser "preset/verb" "A word that systemd 219 does not support in presets"
     Parser "recipe" "A mistake in the recipe"

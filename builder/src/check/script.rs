@@ -35,7 +35,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             out.push(
                 finding
                     .effect("the installer runs every script of `post` with bash, so the script fails and the installation ends")
-                    .fix("write a bash script, which can start this script from the overlay"),
+                    .fix("write the script in bash, or add this script to the overlay and start it from a bash script"),
             );
         }
         _ if !is_shell(text) => {}

@@ -126,7 +126,7 @@ fn later_name(own: &str, other: &str) -> String {
     match later.iter().find(|name| **name > other) {
         Some(later) => format!("rename {own} to {later}, which sorts after {other}"),
         None => format!(
-            "set the key in {other}, because that name sorts after all suitable names for {own}"
+            "set the key in {other} instead, because no suitable new name for {own} sorts after {other}"
         ),
     }
 }

@@ -38,7 +38,8 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // The groups are resolved after the whole table has been read.
+            // The line names groups of directives. After the whole table has been read, the loop
+            // below replaces the line with the directives of these groups.
             current.insert(line, "");
         } else if let Some((name, value_type)) = line.split_once(' ') {
             current.insert(name, value_type);

@@ -118,7 +118,7 @@ fn every_later_directive_is_reported_in_every_file() {
     }
 }
 
-/// Checks the requirements of SARIF 2.1.0 for the parts that this log uses (OASIS, 3.13 to 3.30).
+/// Checks that the builder's SARIF log meets the requirements of SARIF 2.1.0 (OASIS, 3.13 to 3.30).
 #[test]
 fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
@@ -287,7 +287,7 @@ fn all_files_that_the_ready_recipes_render_have_no_finding() {
             .iter()
             .filter(|file| Kind::of(&file.path).is_some())
             .count();
-        assert!(kinds >= 10, "only {kinds} files have a kind");
+        assert!(kinds >= 10, "only {kinds} files have a known kind");
         let findings: Vec<Finding> = check_with_bash(&files, true)
             .into_iter()
             .flatten()

@@ -42,8 +42,8 @@ impl<'a> TextSpan<'a> {
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
-    /// Returns the first line that ends with a carriage return and is not a comment, without
-    /// surrounding white space. A shell ignores a carriage return at the end of a comment.
+    /// Returns the first line that ends with a carriage return, without the white space around the
+    /// line. Skips comments, because a shell ignores a carriage return at the end of a comment.
     pub(super) fn carriage_return(self) -> Option<Self> {
         let is_comment = |line: &Self| line.text.trim_start().starts_with('#');
         self.split('\n')

@@ -169,7 +169,7 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     Some(ignored("tmpfiles/path", line.path, message, instead))
 }
 
-/// The largest mode. The kernel ignores the other bits of a mode.
+/// The largest mode, which has 12 bits. The kernel ignores any bits above these 12.
 const MAX_MODE: u32 = 0o7777;
 
 /// Checks permissions as sscanf reads them with `%o`. sscanf ignores the text after the octal

@@ -1,6 +1,6 @@
 //! Compares the verdicts of the checker on several thousand inputs with the verdicts of the real
-//! programs. Each table names its program. The comparison ignores findings of the kinds advice and
-//! effect, because these findings concern inputs that the program accepts.
+//! programs. Each table names the program that gave its verdicts. The comparison ignores findings
+//! of the kinds advice and effect, because these findings concern inputs that the program accepts.
 
 use std::sync::LazyLock;
 
@@ -109,8 +109,9 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` inputs, that more than a tenth of them have the verdict
-/// `accepted` and more than a tenth have another verdict, and that there is no disagreement.
+/// Asserts that the checker agrees with the program on every input. Also asserts that there are at
+/// least `least` inputs, that more than a tenth of them have the verdict `accepted`, and that more
+/// than a tenth have another verdict.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all

@@ -64,8 +64,8 @@ pub(super) fn check_versions(
                     glibc = glibc.max(Some(version));
                 }
             }
-            // The name is a newer version, a private version (GLIBC_PRIVATE changes with each
-            // build), or a marker such as GLIBC_ABI_DT_RELR (2.36).
+            // The symbol version is too new, is private (GLIBC_PRIVATE changes with each build), or
+            // is a marker such as GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }

@@ -1,4 +1,4 @@
-//! Minimal handmade ELF programs, for the tests of this module and of the release.
+//! Minimal handmade ELF programs, for the tests of the modules `elf` and `release`.
 
 /// A handmade program: the headers that a test needs, followed by zeros.
 #[derive(Debug, Clone)]

@@ -35,7 +35,7 @@ pub(crate) fn base(
                 "transparent_hugepage",
                 &value(&settings, Place::Kernel, "transparent_hugepage")?,
             ),
-            // kickstart/scripts/disk.sh tests the same condition.
+            // kickstart/scripts/disk.sh also tests whether the mount options contain allocsize.
             named(
                 "rootflags",
                 if mount_options.contains("allocsize") {

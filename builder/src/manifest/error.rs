@@ -17,7 +17,7 @@ pub(crate) enum ManifestError {
     #[error("{path}: {found}", path = path.display())]
     Wrong {
         path: PathBuf,
-        /// The fault, with what was expected instead.
+        /// A description of the fault and of the expected content.
         found: String,
     },
     /// The folder contains no image.

@@ -26,7 +26,8 @@ pub(crate) struct Image {
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
 }
 
-/// Returns the image folder of an output. The path may itself be an image folder.
+/// Returns the image folder inside an output folder. If `dir` is itself an image folder, returns
+/// `dir`.
 pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     let image = [dir.join("image"), dir.to_owned()]
         .into_iter()

@@ -31,8 +31,9 @@ pub(crate) struct OverlayContents {
 
 /// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
-/// Refuses an archive that tar would unpack differently, because it contains a duplicate entry (tar
-/// keeps the last copy), a path that leads out of the folder, a device, or a link.
+/// Refuses an archive with a duplicate entry, a path that leads out of the folder, a device or a
+/// link, because tar would unpack such an archive differently. For example, tar keeps the last of
+/// two duplicate entries.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,

@@ -254,7 +254,7 @@ fn each_changed_file_is_named() {
     assert_eq!(
         found,
         [OVERLAY, OVERLAY],
-        "another digest, and not a complete archive"
+        "one problem for the digest, and one for the incomplete archive"
     );
     assert_eq!(
         Image::after(|image| flip(&image.file(MANIFEST), 0)),

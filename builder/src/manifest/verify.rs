@@ -155,8 +155,9 @@ fn overlay_key(
     Ok(own)
 }
 
-/// Compares the image's files with `SHA256SUMS`. If the manifest or its signature confirms a file's
-/// digest, a contradiction is reported as a problem of `SHA256SUMS`.
+/// Compares the image's files with `SHA256SUMS`. A file can differ from `SHA256SUMS` although the
+/// manifest or its signature confirms the file's digest. For such a file, the returned problem
+/// names `SHA256SUMS` and not the file.
 fn against_listed_sums(
     image: &Path,
     found: &[FileDigest],
@@ -183,8 +184,9 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest has a valid signature in a file that is formatted exactly as the
-/// builder formats it. The signature itself does not cover the white space in that file.
+/// Returns whether the manifest's signature is valid and its file contains exactly the bytes that
+/// the builder writes for this signature. The signature does not cover the white space in its own
+/// file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
@@ -196,8 +198,8 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// Removes duplicate problems. Without this step, a file that differs from both `SHA256SUMS` and
-/// the manifest would be reported twice.
+/// Removes duplicate problems, because a file that differs from both `SHA256SUMS` and the manifest
+/// is reported twice.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -207,14 +209,14 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Returns whether a contradiction between `SHA256SUMS` and a file is a fault in `SHA256SUMS`. The
-/// fault is in `SHA256SUMS` if the manifest or its signature confirms the file.
+/// Decides whether a file or its line in `SHA256SUMS` is wrong. Returns true if the line is wrong,
+/// because the manifest or its signature confirms the file.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // The two results are also equal if both the manifest and the image lack the file.
+    // If both the manifest and the image lack the file, both sides are `None` and therefore equal.
     of(&manifest.outputs) == of(found)
 }
 

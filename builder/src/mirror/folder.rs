@@ -83,7 +83,7 @@ impl Folder {
         let above = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
         // Refuse links at the paths of the partial download, because a download opens existing
-        // partial files, and opening a file follows a link.
+        // partial files and would follow a link.
         for ending in [".part", ".part.from"] {
             refuse_link(&with_ending(&path, ending))?;
         }

@@ -9,8 +9,8 @@ use url::Url;
 
 /// The maximum length of a path, in bytes.
 const MAX_PATH_BYTES: usize = 512;
-/// The maximum length of one name in a path, in bytes. The names of a download's temporary files
-/// are a few bytes longer.
+/// The maximum length of one name in a path, in bytes. The limit leaves room for the suffix of a
+/// download's temporary file.
 const MAX_NAME_BYTES: usize = 200;
 
 /// The path of a file below a folder. The path cannot lead out of the folder, and has the same

@@ -71,7 +71,7 @@ impl Record {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Returns the recorded repository in this folder.
+    /// Returns the record of the repository in this folder.
     pub(super) fn repository(&self, path: &str) -> Option<&RecordedRepository> {
         std::iter::once(&self.tree)
             .chain(&self.repos)

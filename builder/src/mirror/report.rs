@@ -20,7 +20,7 @@ pub(super) struct Report {
     pub(super) downloaded: Count,
     /// The number of files that already existed. Each of these files was read and verified.
     pub(super) present: usize,
-    /// The lines for the site's recipe.
+    /// The lines that make the site's recipe use this mirror.
     pub(super) recipe: String,
 }
 
@@ -62,7 +62,7 @@ fn server(recipe: &Recipe) -> String {
         .unwrap_or_else(|| "http://SERVER:8080/".to_owned())
 }
 
-/// Returns the lines for the site's recipe.
+/// Returns the lines that make the site's recipe use this mirror.
 pub(super) fn recipe_lines(recipe: &Recipe, record: &Record) -> String {
     let server = server(recipe);
     let mut text = format!(

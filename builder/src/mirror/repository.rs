@@ -21,8 +21,8 @@ use crate::release::{Fetch, MirrorError};
 /// The maximum size of a decompressed `primary` file. The `primary` file of CentOS 7.9's updates
 /// has 100 MB.
 const MAX_PRIMARY_BYTES: u64 = 2 << 30;
-/// The compression formats that the builder cannot read: the first bytes of a compressed file, and
-/// the name of the format.
+/// The compression formats that the builder cannot read, each with the first bytes of a compressed
+/// file and the name of the format.
 const OTHER_COMPRESSIONS: [(&[u8], &str); 3] = [
     (b"\xfd7zXZ", "xz"),
     (b"BZh", "bzip2"),
@@ -37,8 +37,8 @@ pub(super) struct Repository<'a> {
     pub(super) files: Vec<ListedFile>,
     /// The number of packages among the files, and their total size.
     pub(super) packages: (usize, u64),
-    /// The list of the repository's metadata. Lists are written last, so that they never list a
-    /// missing file.
+    /// The repository's repomd.xml, which lists the metadata files. Lists are written last, so that
+    /// they never list a missing file.
     pub(super) repomd: FileListing,
     /// The tree's `.treeinfo`, if the repository is a tree.
     pub(super) treeinfo: Option<FileListing>,
@@ -76,20 +76,20 @@ impl FileListing {
 #[derive(Debug, Default)]
 pub(super) struct MissingFiles {
     pub(super) wanted: Vec<ListedFile>,
-    /// The number of wanted files that exist with other content.
+    /// The number of wanted files that the mirror contains, but with wrong content.
     pub(super) wrong: usize,
     pub(super) present: usize,
     /// The total size of the wanted files whose size is known.
     pub(super) bytes: u64,
 }
 
-/// The tools for reading repositories.
+/// Reads repositories, and compares them with the mirror.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) fetch: Fetch<'a>,
     pub(super) folder: &'a Folder,
-    /// Whether to download the lists that have no pinned digest even if the mirror already contains
-    /// these lists.
+    /// If this field is true, lists without a pinned digest are downloaded even if the mirror
+    /// already contains them.
     pub(super) refresh: bool,
 }
 

@@ -11,8 +11,8 @@ use recipes::Sha256;
 
 const SECTOR: usize = 512;
 
-/// The number of sectors that FAT12 needs with this geometry in addition to the files, rounded up:
-/// the boot sector, two tables of at most 12 sectors each, and the root directory.
+/// An upper bound for the number of sectors that FAT12 needs in addition to the files: the boot
+/// sector, two tables of at most 12 sectors each, and the root directory.
 const OVERHEAD: usize = 64;
 
 /// The maximum number of clusters of FAT12 (Microsoft's FAT specification, fatgen103). With one

@@ -1,5 +1,5 @@
-//! Handles the temporary folders next to the target: cleans up after dead builds, and moves the new
-//! output into place.
+//! Handles the temporary folders next to the target: removes what interrupted builds left behind,
+//! and moves the new output into place.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::error::{OutputError, io_error};
 
-/// Cleans up after dead builds, and undoes or completes an interrupted replacement.
+/// Removes what interrupted builds left behind, and undoes or completes an interrupted replacement.
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     let folder = parent(target);
     let [new, old] = ["new-", "old-"].map(|suffix| {

@@ -115,7 +115,8 @@ fn an_output_of_another_pki_folder_is_replaced_only_on_request() {
         );
         assert!(error.contains("--replace"), "{error}");
     }
-    // If an output of another PKI appears during a build, the build does not replace this output.
+    // If another PKI folder's output appears at the target during a build, the build does not
+    // replace that output.
     fs::rename(&target, dir.path().join("away")).unwrap();
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);
@@ -261,8 +262,8 @@ fn a_full_disk_leaves_the_old_output() {
     result.unwrap();
 }
 
-/// Starts [`child`] in its own process with a command that runs this program, and waits until the
-/// child has begun an output.
+/// Starts [`child`] in its own process, and waits until the child has begun an output. `command`
+/// must run this program.
 fn start(command: &mut Command, target: &Path) -> Child {
     let child = command
         .args([

@@ -29,9 +29,9 @@ pub(crate) enum OverlayError {
         "{path}: {what} {value:o} (octal) is larger than the maximum in a ustar header ({most:o})"
     )]
     TooBig {
-        /// The entry with the number.
+        /// The entry to which the number belongs.
         path: NodePath,
-        /// The name of the number.
+        /// The kind of number: `mode`, `uid`, `gid`, `size` or `time`.
         what: &'static str,
         /// The value of the number.
         value: u64,

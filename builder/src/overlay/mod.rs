@@ -7,8 +7,8 @@
 //!
 //! The archive is one tar stream, compressed as many concatenated gzip members. According to RFC
 //! 1952 (2.2), the result is a gzip file, and CentOS 7's gzip 1.5 and tar 1.26 read it correctly.
-//! The members have two advantages: the builder compresses a large file in parallel, and compresses
-//! it again only if it changes.
+//! Separate members have two advantages: the builder compresses a large file in parallel, and
+//! compresses it again only if it changes.
 
 mod compressed_cache;
 mod entry;

@@ -20,7 +20,7 @@ use crate::newfile;
 /// files compress better together, and compressing them each time is fast enough.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 
-/// A file's content, in the form in which it is needed.
+/// A file's content, uncompressed or compressed.
 enum LoadedBytes {
     /// The uncompressed bytes.
     Bytes(Vec<u8>),
@@ -153,7 +153,7 @@ fn segments(
 }
 
 /// Returns the gzip members of all segments, in order. If some large files are not in the cache,
-/// adds their members, and then removes the cache's unused entries.
+/// adds the members of these files to the cache, and then removes the cache's unused entries.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],

@@ -347,7 +347,7 @@ proptest! {
             let (path, kind, content) = match entry.kind {
                 Kind::File(Content::Bytes(bytes)) => (path, b'0', bytes),
                 Kind::Dir => (format!("{path}/"), b'5', Vec::new()),
-                Kind::File(_) => unreachable!("the test creates only bytes"),
+                Kind::File(_) => unreachable!("all content is in memory"),
             };
             wanted.insert(path, (kind, entry.mode, entry.uid.into(), entry.gid.into(), mtime, content));
         }

@@ -18,11 +18,11 @@ pub(crate) enum FirstKeyPolicy {
     Approved,
 }
 
-/// The name of the file, in the node's folder, with the fingerprint of the keys in the last request
-/// that lacked an approval.
+/// The name of a file in the node's folder. The file contains the fingerprint of the keys in the
+/// last request that lacked an approval.
 pub(super) const ASKED: &str = "asked-key";
-/// The name of the file, in the node's folder, with the fingerprint of the keys that an operator
-/// approved.
+/// The name of a file in the node's folder. The file contains the fingerprint of the keys that an
+/// operator approved.
 pub(super) const APPROVED: &str = "approved-key";
 
 /// Approves keys by their fingerprint. The next request for keys with this fingerprint is signed,
@@ -50,7 +50,8 @@ pub(crate) fn approve(
     Ok(Event::Made { path })
 }
 
-/// Returns the fingerprint, if recorded, of the keys in the last request that lacked an approval.
+/// Returns the fingerprint of the keys in the last request that lacked an approval, or `None` if no
+/// such fingerprint is recorded.
 pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))

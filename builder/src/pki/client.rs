@@ -45,7 +45,8 @@ impl ClientFiles {
         }
     }
 
-    /// Reads the three files, in the order of the fields.
+    /// Returns the contents of the three files: the CA certificates, the client certificate and its
+    /// key.
     ///
     /// # Errors
     ///
@@ -171,7 +172,8 @@ fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), Pki
     store::put(&files.cert, cert.as_bytes(), store::SECRET)
 }
 
-/// Returns the signing authority: the folder's or the user's.
+/// Returns the authority that signs the client certificate: the user's authority if the recipe
+/// names one, otherwise the authority in the PKI folder.
 fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
     // This command does not warn about the authority's expiry, because a build reports the expiry.
     let lifetimes = Lifetimes {
@@ -229,8 +231,8 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// Of the client certificates in the PKI folder, finds the certificate that expires last, and
-/// returns its folder. Returns `None` if the PKI folder has no client certificate.
+/// Returns the folder of the client certificate that expires last among the client certificates in
+/// the PKI folder. Returns `None` if the PKI folder has no client certificate.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     for folder in store::list(&dir.join(CLIENTS))? {

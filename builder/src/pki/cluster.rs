@@ -78,9 +78,9 @@ impl ClusterRecord {
 pub(crate) enum Opener {
     /// A build, which records the nodes and addresses of its recipe.
     Build,
-    /// A program that answers a request. The program records nothing, because the program's recipe
-    /// may be older than the last build, for example if the program waited until that build had
-    /// ended.
+    /// A program that answers a request. This program records nothing, because its recipe may be
+    /// older than the recipe of the last build. For example, the program may have waited for that
+    /// build to end.
     Signer,
 }
 

@@ -40,10 +40,11 @@ impl Pki {
     ///
     /// # Errors
     ///
-    /// Fails if an operator must first approve these keys, because the node has other keys, because
-    /// an operator approved other keys, or because `first` requires approval. The fingerprint of
-    /// the keys is then recorded for the approval. The function also fails if one of the keys
-    /// belongs to another node, as on a copied disk.
+    /// Fails if these keys need an operator's approval but have none. The keys need an approval if
+    /// the node has other keys, if an operator approved other keys, or if `first` requires an
+    /// approval. Before this failure, the function records the fingerprint of the keys, so that an
+    /// operator can approve them. The function also fails if one of the keys belongs to another
+    /// node, as on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,

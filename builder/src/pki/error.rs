@@ -23,7 +23,7 @@ pub(crate) enum PkiError {
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Wrong {
         path: PathBuf,
-        /// The fault, with what was expected instead.
+        /// A description of the fault and of the expected content.
         found: String,
         remedy: String,
     },

@@ -9,7 +9,7 @@ pub(crate) struct Lifetimes {
     pub authority: u32,
     /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// The remaining lifetime below which a build, or a request of the node, replaces a node's
+    /// If less than this lifetime is left, a build or a request from the node replaces the node's
     /// certificate.
     pub renew_before: Duration,
     /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If the

@@ -110,8 +110,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
     store::remove_partial_files(dir)?;
-    // Check everything before writing anything, because a build accepts the files in the folder,
-    // even if a refused build wrote them.
+    // Check everything before writing anything. Otherwise, this build could write files and then
+    // fail, and the next build would accept those files.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
@@ -327,8 +327,8 @@ impl Pki {
         for path in [cert, key].into_iter().flatten() {
             kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
-        // One event covers the pair, because the key is always replaced together with the
-        // certificate.
+        // Report only one event for the certificate and its key, because they are always replaced
+        // together.
         if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });

@@ -12,7 +12,7 @@ use super::{Event, Lifetimes, PkiError, store};
 /// The planned change to a folder's authority, which has not been written yet.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Create an authority, with this key if a killed build left a key behind.
+    /// Create an authority. If a killed build left a key behind, use this key.
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),

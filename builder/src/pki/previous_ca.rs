@@ -36,11 +36,11 @@ impl Pki {
     }
 
     /// Returns the certificates from the previous authority for a node that generated its keys
-    /// itself. If there are none for the node's current keys, the previous authority issues them,
-    /// provided that the folder has kept the authority's key. Without these certificates, a node
-    /// that is reinstalled during the rotation could not connect to the members that do not trust
-    /// the new authority yet. These members trust it only after a restart, and do not restart while
-    /// a member is missing.
+    /// itself. If there are no such certificates for the node's current keys, and the PKI folder
+    /// still contains the previous authority's key, this function issues the certificates. Without
+    /// these certificates, a node that is reinstalled during the rotation could not connect to the
+    /// members that do not trust the new authority yet. These members trust the new authority only
+    /// after a restart, and do not restart while a member is missing.
     pub(super) fn previous_ca_certificates(
         &mut self,
         node: &Path,
@@ -124,9 +124,9 @@ impl Pki {
         }))
     }
 
-    /// Keeps a certificate, with its private key if the builder generated the key, when the builder
-    /// is about to replace the certificate because of the new authority. If the build is killed
-    /// during this step, the next build repeats the step.
+    /// If the builder is about to replace a certificate because of the new authority, keeps the old
+    /// certificate. If the builder generated the certificate's private key, also keeps the key. If
+    /// the build is killed during this step, the next build repeats the step.
     pub(super) fn keep_previous(
         &self,
         node: &Path,

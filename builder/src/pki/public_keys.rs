@@ -157,8 +157,8 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(key.to_vec())
 }
 
-/// Returns the fault of a certificate without a private key next to it, or `None` if the
-/// certificate is for one of the node's recorded keys.
+/// Checks a certificate that has no private key next to it. Returns `None` if the certificate is
+/// for one of the node's recorded keys, otherwise the fault.
 pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<String>, PkiError> {
     let Some(keys) = cert.parent().map(read).transpose()?.flatten() else {
         return Ok(Some("its private key is missing".to_owned()));

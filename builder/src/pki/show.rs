@@ -109,7 +109,7 @@ fn file(
             }
         }
         (false, Some(_)) => problems.extend(public_keys::problem(path, &chain)?),
-        // An authority's key may be kept elsewhere.
+        // Do not report a missing key of an authority, because the key may be kept elsewhere.
         (false, None) => {}
     }
     if let (Some(trusted), true) = (trusted, problems.is_empty()) {

@@ -9,9 +9,9 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{Event, PkiError, store};
 
-/// The file of the private half in the folder.
+/// The name of the file in the PKI folder that contains the private half.
 const KEY: &str = "signing.key";
-/// The file of the public half, which images trust.
+/// The name of the file with the public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
 /// Returns the public half of a folder's signing key, if the folder has a readable `signing.pub`.

@@ -121,7 +121,8 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// Replaces a file like [`replace`], but with the existing file `next`, which moves to `path`.
+/// Replaces a file like [`replace`], but moves the existing file `next` to `path` instead of
+/// writing a new file.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,

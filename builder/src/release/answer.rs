@@ -88,8 +88,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// Parses `Retry-After` in seconds. The builder ignores the other form, a date, and uses its own
-/// pause, because a date is useful only if two clocks agree.
+/// Parses `Retry-After` in seconds. If `Retry-After` is a date, the builder ignores it and uses its
+/// own pause, because a date is useful only if the clocks of the server and the builder agree.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

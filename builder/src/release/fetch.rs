@@ -84,8 +84,8 @@ impl Fetch<'_> {
     }
 
     /// Downloads the file at `url`, whose digest is not known, to `path`. The download does not
-    /// resume a partial file of an earlier run, because without a digest, the builder could not
-    /// detect that this part belongs to another file. Returns the file's size and digest.
+    /// resume a partial file of an earlier run. Without a digest, the builder could not detect that
+    /// the partial file belongs to a different file. Returns the file's size and digest.
     pub(crate) fn unverified(
         &self,
         url: &Url,

@@ -15,8 +15,8 @@ pub(crate) fn client(
     patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Client, ReleaseError> {
-    // The first caller installs the provider. An error means only that a provider is already
-    // installed.
+    // The first caller installs the cryptography provider of the TLS library. An error means only
+    // that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {
         Client::builder()

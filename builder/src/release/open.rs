@@ -89,9 +89,9 @@ pub(crate) fn open(
 }
 
 /// Returns the programs that an earlier build unpacked. Returns `None` if the list of digests or a
-/// program is missing, or if a program that is not `shelved` does not match the list or does not
-/// run on CentOS 7. The programs are written without fsync, because the digests reveal any damage
-/// after a power failure.
+/// program is missing. A program that is not `shelved` must also match the list and run on CentOS
+/// 7. The programs are written without fsync, because the digests reveal any damage after a power
+/// failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) trait Progress: Sync {
     /// Prints one line of text, such as a note or a retry.
     fn say(&self, line: &str);
-    /// Begins the report of a transfer of `total` bytes, `from` of which already exist.
+    /// Begins the report of a transfer of `total` bytes, of which `from` bytes already exist.
     fn begin(&self, what: &str, from: u64, total: Option<u64>);
     /// Reports the number of bytes that have arrived so far.
     fn at(&self, bytes: u64);

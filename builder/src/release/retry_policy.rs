@@ -54,9 +54,9 @@ impl RetryPolicy {
     /// the count of tries.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
-    /// Returns the pause after the `failures`th failure in a row (counted from 1). `dice` in 0..1
-    /// shortens the pause by up to half, so that many builders do not retry at the same time after
-    /// the same fault.
+    /// Returns the pause after the `failures`th failure in a row (counted from 1). The random
+    /// number `dice`, from 0 to 1, shortens the pause by up to half, so that many builders do not
+    /// retry at the same time after the same fault.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self

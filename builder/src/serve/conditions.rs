@@ -56,7 +56,8 @@ impl Conditions {
     }
 
     /// Evaluates the conditions for a file with this date, in the order of RFC 9110, 13.2.2. A date
-    /// is evaluated only if the request has no entity tags for the same step.
+    /// is ignored if the request also has the corresponding entity tags (`If-Match` or
+    /// `If-None-Match`).
     pub(super) fn decide(&self, modified: Option<SystemTime>) -> Precondition {
         // HTTP dates are in whole seconds.
         let modified = modified.map(|time| OffsetDateTime::from(time).unix_timestamp());

@@ -1,6 +1,6 @@
 //! Limits how many connections are open at the same time, in total and for each source. When all
 //! slots are in use, a new connection from a source with few connections replaces the oldest
-//! connection of the source with the most connections, so that one source cannot lock out the
+//! connection of the source with the most connections. One source therefore cannot lock out the
 //! others.
 
 use std::collections::{HashMap, VecDeque};
@@ -179,8 +179,8 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the source of an address: an IPv4 address itself, or the /64 network of an IPv6 address,
-/// in which a machine can have any number of addresses.
+/// Returns the source of an address: an IPv4 address itself, or the /64 network of an IPv6 address.
+/// A machine can have any number of addresses in its /64 network.
 fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {

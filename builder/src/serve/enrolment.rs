@@ -115,8 +115,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
         Some(PkiError::NotBuilt { name, .. }) => Refusal::unavailable(
             RefusalId::NotBuilt,
             format!(
-                "the recipe of this server gives {name} a different address from that in the \
-                 last build. Ask again"
+                "in the recipe of this server, {name} has a different address than in the last \
+                 build. Ask again"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(

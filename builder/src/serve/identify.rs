@@ -123,7 +123,7 @@ pub(super) fn identify<'a>(
     check_location(node, origin).map(|()| node)
 }
 
-/// Checks that the request of a machine that claims to be a node comes from that node's location.
+/// If a machine claims to be a node, checks that its request comes from that node's location.
 ///
 /// If the request's address is on a network of this host and the recipe states the node's MAC
 /// address, the network card that answers for the address must be the node's card. This condition
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(
             name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)),
             Ok("b"),
-            "a node whose recipe names its machine takes precedence"
+            "a node whose machine the recipe identifies takes precedence"
         );
         assert_eq!(
             name(&nodes, &says(&[]), from(ELSEWHERE, "")),

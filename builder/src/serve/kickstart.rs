@@ -19,8 +19,8 @@ use crate::image_release;
 const SAY: &str = include_str!("../../../kickstart/scripts/say.sh");
 
 /// Records a request for the kickstart, if a node's machine sent it. The kickstart itself is
-/// public. Returns another answer if the machine must not get the kickstart of the output, and
-/// otherwise `None`.
+/// public. Returns `None` if the machine may get the kickstart of the output, and otherwise the
+/// answer to send instead.
 pub(super) fn requested(state: &ServerState, request: &ClientRequest) -> Result<Option<Reply>> {
     if request.verb != Verb::Get {
         return Ok(None);

@@ -28,8 +28,8 @@ impl FromStr for Listen {
                 (Ipv6Addr::LOCALHOST, port).into(),
             ]));
         }
-        // Names are refused. A name's address can change, and a machine can have several addresses,
-        // so the operator must name the address.
+        // Names are refused. The address of a name can change, and a machine can have several
+        // addresses, so the operator must state the address itself.
         Err(format!(
             "`{host}` is not an address or localhost; {expected}"
         ))

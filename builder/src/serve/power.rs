@@ -214,8 +214,9 @@ fn check_program(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Decides whether a machine must boot from the network now. This is the case if its installation
-/// has just been allowed, or if its newest attempt has just failed and another attempt is left.
+/// Decides whether a machine must boot from the network now. The machine must do so if its
+/// installation has just been allowed, or if its newest attempt has just failed and another attempt
+/// is left.
 fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> bool {
     if before.is_some_and(|before| before.0 == now.0) {
         return false;
@@ -255,7 +256,8 @@ fn boot_from_network(
     if !is_current() {
         return Ok(begun.to_owned());
     }
-    // If this call fails, the machine is not cycled, because it would boot from its disk.
+    // If the call for `netboot` fails, do not cycle the machine, because it would boot from its
+    // disk.
     call(Action::Netboot).map_err(failed(Action::Netboot))?;
     if !is_current() {
         return Ok(begun.to_owned());

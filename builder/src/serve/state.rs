@@ -52,8 +52,8 @@ pub(super) struct ServerState {
     pub(super) board: Board,
     /// The command that switches machines on and off.
     pub(super) power: Option<Power>,
-    /// Deliveries that could not be recorded. The pair for a node is the record before the delivery
-    /// and the intended record.
+    /// Deliveries that could not be recorded, by node. Each entry contains the delivery in the
+    /// node's record, if any, and the new delivery that could not be written.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
@@ -67,7 +67,7 @@ impl ServerState {
         ServedCluster::cached(&self.out, &self.record_dir, &self.nodes)
     }
 
-    /// Returns the delivery of a node's document, including deliveries that could not be recorded.
+    /// Returns the last delivery of a node's document, even if the delivery could not be recorded.
     pub(super) fn delivery(
         &self,
         record: &Record,

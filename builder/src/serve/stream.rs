@@ -1,4 +1,4 @@
-//! Two kinds of connection: one with time limits, and one that sends files without reading them.
+//! Two kinds of connection: one with time limits, and one that also sends files with sendfile(2).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,8 +16,8 @@ use super::body::{Outbox, PLACEHOLDER};
 /// The time after which the kernel drops a client that accepts no data (tcp(7), TCP_USER_TIMEOUT).
 /// Only the kernel can detect such a client, because a socket becomes writable again only after the
 /// client has accepted a third of the socket's buffer. The buffer can grow to 4 MiB, and a client
-/// that accepts 60 KB per second needs more than 20 s for a third of it. A small buffer would need
-/// twice the processor time.
+/// that accepts 60 KB per second needs more than 20 s for a third of this buffer. With a small
+/// buffer, the server would need twice the processor time to send a file.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time during which a client may receive an answer at any speed. After this time, the client
 /// must sustain a minimum rate.
@@ -50,7 +50,8 @@ impl StallTimeout {
         }
     }
 
-    /// Counts the bytes sent, or waits for the client for a limited time.
+    /// Counts the bytes of a successful write. If the connection must wait for the client, fails
+    /// once the client has been slower than the minimum rate.
     fn progress(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,10 +136,10 @@ impl AsyncWrite for StallTimeout {
 }
 
 /// An unencrypted connection. In the data that hyper writes, the connection replaces each
-/// placeholder with a file from its outbox. hyper never copies a body's bytes if the connection
-/// accepts several slices at once, so `poll_write` receives the placeholder at its own address. If
-/// hyper copied the placeholder, `poll_write` would send zeros, and the client's digest check would
-/// fail.
+/// placeholder with a file from its outbox. The connection recognizes the placeholder by its
+/// address. hyper keeps the address, because hyper never copies a body's bytes if the connection
+/// accepts several slices at once. If hyper copied the placeholder, `poll_write` would send zeros,
+/// and the client's digest check would fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallTimeout,

@@ -37,9 +37,9 @@ pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> R
 }
 
 /// Builds a TLS acceptor with the key that signs the cluster's documents. Every image of the
-/// cluster trusts this key. The acceptor supports only TLS 1.3, in which the data that a server
-/// signs begins with 64 spaces and names its purpose (RFC 8446, 4.4.3). The signature of a TLS
-/// handshake can therefore never be used as the signature of a document.
+/// cluster trusts this key. The acceptor supports only TLS 1.3. In TLS 1.3, a server signs data
+/// that begins with 64 spaces and a text that names the purpose of the signature (RFC 8446, 4.4.3).
+/// Therefore, the signature of a TLS handshake is never a valid signature of a document.
 pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
     let pair = rcgen::KeyPair::try_from(pkcs8)?;
     let cert = rcgen::CertificateParams::new(vec!["enrol".to_owned()])?.self_signed(&pair)?;

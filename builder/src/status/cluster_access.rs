@@ -58,7 +58,8 @@ impl ClusterAccess {
         Ok(access)
     }
 
-    /// Reads the facts again if the output has a different image.
+    /// Reads the facts again if the output's newest image is no longer the image that was read
+    /// last.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         if self.built == serial(&self.out)? {
             return Ok(());

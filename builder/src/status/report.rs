@@ -130,8 +130,8 @@ impl Report {
         }
     }
 
-    /// Queries all members that the newest image lists, for a caller that repeats the query while
-    /// images are built.
+    /// Reads the newest image again, and then queries all members that it lists. A repeated query
+    /// calls this function, because a build may have replaced the image since the last query.
     pub(crate) async fn ask_again(access: &mut ClusterAccess, comparison: DataComparison) -> Self {
         let refreshed = access.refresh();
         let mut report = Self::ask(access, comparison).await;
@@ -152,7 +152,7 @@ impl Report {
             .collect()
     }
 
-    /// Returns every member of all lists, by id, with a name from one of the lists.
+    /// Returns the id and the name of each member that any of the lists contains.
     pub(crate) fn listed(&self) -> BTreeMap<&str, &str> {
         let mut names = BTreeMap::new();
         for listed in self

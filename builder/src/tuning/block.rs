@@ -1,5 +1,5 @@
-//! Formats settings as the lines of a file. Each group has comments with its reason, its source and
-//! the other profile's values.
+//! Formats settings as the lines of a file. Each group of settings has comments that state the
+//! reason, the source, and the values in the other profile.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use super::setting::{Place, Setting};
 /// The maximum width of a comment.
 const WIDTH: usize = 116;
 
-/// Formats the lines for a place. `line` formats one setting from its key and value. `profile` is
-/// the name of the recipe's profile.
+/// Formats the settings that belong in `place`. `line` formats one setting from its key and value.
+/// `profile` is the name of the recipe's profile.
 pub(crate) fn block(
     settings: &[Setting],
     place: Place,

@@ -9,7 +9,7 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// The maximum number of bytes of the list that one call reads.
+/// The maximum number of bytes of the list that are read at once.
 const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;

@@ -12,7 +12,7 @@ const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// The total length of a meta page's header, fields and checksum.
 const LENGTH: usize = HEADER + 64;
-/// The accepted page sizes, which include those of the systems that Go supports.
+/// The accepted page sizes, which include the page size of every system that Go supports.
 const PAGE_SIZES: [u32; 7] = [
     1 << 10,
     1 << 11,
@@ -165,8 +165,8 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// Compares two valid meta pages of one file. Returns the expected relation if the pages violate
-/// it, and `None` otherwise.
+/// Compares two valid meta pages of one file. If they do not match, returns a description of the
+/// expected second meta page; otherwise, returns `None`.
 fn disagreement(file_kind: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
     // When bbolt streams a database, it writes the fields of one transaction into both meta pages,
     // but it writes the previous transaction's id into the second meta page.
@@ -234,8 +234,8 @@ impl Page {
         }))
     }
 
-    /// Finds the second meta page of a file whose first meta page is damaged. The second meta
-    /// page's offset must match the page size that it states.
+    /// Finds the second meta page of a file whose first meta page is damaged. The second meta page
+    /// must state a page size that is equal to its own offset.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

@@ -239,8 +239,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Converts a position that was already checked. The position is inside a slice, so the conversion
-/// cannot fail.
+/// Converts a position to a `usize`. The position was checked and is inside a slice, so the
+/// conversion cannot fail.
 fn at(position: u64) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

@@ -15,8 +15,8 @@ use crate::types::{Entry, Offset, Path, Visitor};
 /// page has room for dozens of keys, and bbolt splits a full page in half.
 const DEEPEST: usize = 64;
 /// The maximum total length of the pages from the root to the current page. One page can contain
-/// two long records, so the limit allows all records of up to 32 MiB. etcd accepts requests of 1.5
-/// MiB, and warns if it is configured to accept more than 10 MiB.
+/// two long records, so the limit of 64 MiB allows all records of up to 32 MiB. etcd accepts
+/// requests of 1.5 MiB, and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// The maximum length of a buffer that the walk reuses.
 const SPARE: usize = 64 << 10;

@@ -94,8 +94,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Compares the high-water mark with the file's length. Returns the number of pages below the mark
-/// that the file contains.
+/// Compares the high-water mark with the file's length. Returns how many of the pages below the
+/// high-water mark the file contains.
 fn length(meta: &Meta, len: u64, file_kind: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
@@ -109,7 +109,7 @@ fn length(meta: &Meta, len: u64, file_kind: FileKind, faults: &mut Faults) -> u6
         FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
-        // The fault's offset is the smaller of the two lengths.
+        // The fault's offset is the stated length or the file's length, whichever is smaller.
         let said = if file_kind == FileKind::Live {
             format!("{said}, or more whole pages")
         } else {

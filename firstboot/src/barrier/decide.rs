@@ -9,8 +9,8 @@
 //! the same two proposals accepted them in the same order, and no node returns from the later
 //! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
 //! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
-//! every other node starts as a member of that cluster, but only if the node's own disk accepted
-//! the cluster's proposal under the disk's current nonce. Before etcd first starts on a disk that
+//! a second node starts as an initial member of that cluster only if the second node's disk
+//! accepted the cluster's proposal with its current nonce. Before etcd first starts on a disk that
 //! accepted the proposal, this disk has not voted in the proposal's cluster. The clusters of two
 //! proposals could both exist only if a node changed from one proposal to the other proposal and
 //! back.
@@ -173,8 +173,8 @@ fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
     matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// Returns whether a node with this order and an excluded member with the other order would start
-/// two clusters. Two nodes that roll back to the same cluster start only that cluster.
+/// Returns whether a node with the order `own` and an excluded member with the order `excluded`
+/// would start two clusters. Two nodes that roll back to the same cluster start only that cluster.
 pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode) -> bool {
     let same = matches!(own, BootstrapMode::Rollback { .. }) && own == excluded;
     !excluded.is_new() && !same
@@ -225,9 +225,9 @@ fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations)
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // If this node has accepted a proposal in which the other member takes part, the other
-            // member withdrew its agreement. A member that started with the new data was handled
-            // earlier.
+            // The other member runs etcd without the new data, because a member that started with
+            // the new data was handled earlier. If the other member takes part, and this node has
+            // accepted a proposal, the other member has withdrawn its agreement.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

@@ -30,7 +30,7 @@ struct World {
     unexpected_orders: u8,
     /// For each node, the restore order that the operator has not given to the node yet.
     orders: Vec<u8>,
-    /// For each proposal, the nodes that have ever accepted the proposal. The value is the number
+    /// For each proposal, the nodes that have ever accepted the proposal. This field is the number
     /// of an entry in a table, and only the checks use it.
     ever_accepted: u32,
 }

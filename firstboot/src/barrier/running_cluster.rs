@@ -1,7 +1,7 @@
-//! Detects a running cluster that the image's recipe does not show. Such a cluster has grown from
-//! one member, and this first member was then reinstalled from its old image. The node has no other
-//! member to query, but the other members list the node, so their etcd connects to the node's peer
-//! port.
+//! Detects a running cluster whose other members the image's recipe does not list. Such a cluster
+//! has grown from one member, and this first member was then reinstalled from its old image. The
+//! node has no other member to query, but the other members list the node, so their etcd connects
+//! to the node's peer port.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -94,9 +94,9 @@ mod tests {
     use super::*;
     use crate::paths::PEER_PORT;
 
-    /// Returns the result for a cluster with this number of members, after another member has
-    /// requested `path`. The listener uses an address in the loopback network 127.0.0.0/8 at which
-    /// no other program uses port 2380.
+    /// Returns the result of `refuse_running_cluster` for a cluster with this number of members,
+    /// after another member has requested `path`. The listener uses an address in the loopback
+    /// network 127.0.0.0/8 at which no other program uses port 2380.
     async fn result(address: u8, members: usize, path: &str) -> Result<()> {
         let own = Ipv4Addr::new(127, 93, 81, address);
         let identity = crate::steps::test_identity();

@@ -3,8 +3,9 @@
 //! asks one peer after the other, in the order of the peers' URLs, and waits up to a second for
 //! each answer (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). Until the peers have
 //! answered or timed out, etcd does not answer its peers itself, so members that start at the same
-//! instant wait until their requests to each other time out. Therefore, the member that all other
-//! members ask first starts first, and the other members start once that member's port is open.
+//! instant wait until their requests to each other time out. Therefore, one member starts first:
+//! the member that all other members ask first. The other members start once this member's port is
+//! open.
 
 use std::thread;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 //! peer out. A list of allowed addresses is not a solution, because a peer may be behind NAT or
 //! have a new address. Therefore, the server always accepts the newest connection. If there are too
 //! many connections, the server closes the oldest connection of the source that has the most
-//! connections. A peer's handshake takes only milliseconds, so too few connections arrive from the
-//! same address in this time to displace the peer's connection.
+//! connections. A peer's handshake takes only milliseconds. In this time, a flood cannot open
+//! enough connections for the server to close the peer's connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,8 +52,8 @@ impl UnverifiedConnections {
         }
         let id = list.next;
         list.next += 1;
-        // If the task finishes immediately on another thread, the task waits for the lock, so the
-        // connection is removed only after it has been added.
+        // A task that finishes immediately on another thread waits for the lock before it removes
+        // its connection. Therefore, the connection is removed only after it has been added.
         let task = serve(ConnectionSlot {
             id,
             unverified: self.clone(),

@@ -50,7 +50,7 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
     }
 }
 
-/// Recreates the directory, because the origin of an existing empty directory is unknown.
+/// Creates the directory. If the directory exists, removes it first, because its origin is unknown.
 fn make(path: &Path) -> io::Result<Inode> {
     let (volume, name) = (
         path.parent().unwrap_or(path),

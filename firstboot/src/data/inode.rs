@@ -66,8 +66,8 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// Returns the path of the first directory that was replaced, or `None` if all directories are
-    /// the same.
+    /// Returns the path of the first directory that was replaced, or `None` if no directory was
+    /// replaced.
     pub(crate) fn first_replaced(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),

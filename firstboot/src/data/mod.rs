@@ -1,12 +1,11 @@
 //! Decides whether etcd's data directory contains the data that this member left, and whether etcd
 //! may run on that data.
 //!
-//! `check` contains the rule. firstboot uses this rule to decide how etcd starts, and the guard of
-//! etcd.service uses the same rule before each start. `inode` distinguishes a directory from a
-//! copy, `wal` reads the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7
-//! cannot read, `observe` collects all facts about the directory, and `wal_checkpoint` records the
-//! end of the WAL at etcd's last start and stop. `create` creates the directory for the first
-//! start.
+//! `check` contains the rule by which firstboot decides how etcd starts. The guard of etcd.service
+//! applies this rule before each start. `inode` distinguishes a directory from a copy, `wal` reads
+//! the write-ahead log, `v2_requests` finds entries of that log that etcd 3.7 cannot read,
+//! `observe` collects all facts about the directory, and `wal_checkpoint` records the end of the
+//! WAL at etcd's last start and stop. `create` creates the directory for the first start.
 //!
 //! The directory belongs to etcd's user, which can replace any entry in it. Therefore, firstboot
 //! opens the content only relative to directories that are already open.

@@ -1,5 +1,6 @@
-//! Reads the data directory. etcd must not be running unless a function states otherwise, because
-//! firstboot might read a partial write.
+//! Reads the data directory. Most of these functions must not be called while etcd is running,
+//! because they might read a partial write. If a function may be called while etcd is running, its
+//! comment says so.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

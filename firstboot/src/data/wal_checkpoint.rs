@@ -16,8 +16,8 @@ use crate::paths;
 pub(crate) struct WalCheckpoint {
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether the record was written before a start of etcd. In this case, the WAL may have grown
-    /// since then.
+    /// Whether the record was written before a start of etcd. If so, the WAL may have grown since
+    /// the record was written.
     running: bool,
     /// The end of the WAL when the record was written.
     #[serde(rename = "log")]

@@ -11,8 +11,8 @@ use serde_json::Value;
 /// contain a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// The number of entries that firstboot examines after the best entry, in search of a more
-/// informative line of the same process.
+/// The number of older entries that firstboot still examines after it has found an informative
+/// line, because the same process may have written a more informative line earlier.
 const CONTEXT: usize = 50;
 
 /// An entry of the systemd journal.
@@ -87,7 +87,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Search {
     best: Option<(Weight, ExitLog)>,
-    /// The number of entries that were examined after the best entry.
+    /// The number of entries that were examined since `best` was found.
     since: usize,
 }
 
@@ -147,8 +147,8 @@ fn classify_message(message: &str) -> Option<(Weight, String)> {
     }
 }
 
-/// Shortens a line, and escapes its control characters, because text that a client or another
-/// program wrote into etcd's log must not control the operator's terminal.
+/// Shortens a line, and escapes its control characters. Text that a client or another program wrote
+/// into etcd's log must not control the operator's terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {

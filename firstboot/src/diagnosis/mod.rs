@@ -83,7 +83,7 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// Joins all of these reasons on one line. Returns `None` if there are no reasons.
+/// Joins the reasons on one line. Returns `None` if there are no reasons.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))

@@ -11,9 +11,9 @@ use crate::reason::{Reason, ReasonId};
 use crate::systemd;
 use crate::systemd::ETCD_UNIT;
 
-/// The time, in microseconds, for which firstboot reports the exit of an etcd process although etcd
-/// is running again. systemd restarts etcd after 5 s, and the new process may run for a few seconds
-/// before it exits for the same reason.
+/// The time, in microseconds, for which firstboot continues to report the exit of an etcd process
+/// after systemd has restarted etcd. systemd restarts etcd after 5 s, and the new process may run
+/// for a few seconds before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
 /// The text that a message also contains if etcd exited but is running again.

@@ -34,10 +34,10 @@ impl InitialCluster {
     }
 
     /// Creates the settings for a member that already has its WAL. etcd ignores these settings as
-    /// long as the WAL exists. If the WAL is lost, etcd tries to join an existing cluster, but the
-    /// settings do not name any other member, so etcd exits with "cannot fetch cluster info from
-    /// peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4
-    /// to 3.7).
+    /// long as the WAL exists. If the WAL is lost, etcd tries to join an existing cluster. The
+    /// settings do not name any other member, so this attempt fails, and etcd exits with "cannot
+    /// fetch cluster info from peer urls" (server/etcdserver/bootstrap.go,
+    /// bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
     pub(crate) fn for_existing_wal(&self, own: &Member) -> Self {
         Self {
             state: "existing",

@@ -56,7 +56,7 @@ enum ArpEvent {
 pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
     // If firstboot has already refused this node for another reason, the receiver no longer exists,
-    // so `send` fails, and the result is not needed.
+    // and `send` fails. The result is then not needed.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -69,7 +69,8 @@ pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for the result of the first probe. Returns the remaining suspicion, if any.
+    /// Waits for the result of the first probe. Returns a suspicion if another machine seems to
+    /// have this machine's hardware address.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -80,7 +81,9 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits for the result of all probes. Returns the remaining suspicion, if any.
+    /// Waits for the result of all probes. Returns a suspicion if another machine seems to have
+    /// this machine's hardware address, but not if an earlier call has already returned the
+    /// suspicion.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.
@@ -95,8 +98,8 @@ impl DuplicateProbe {
         }
     }
 
-    /// Waits like `final_result`, but probes again if the last answer is no longer valid, and
-    /// ignores a mere suspicion.
+    /// Waits for the result of all probes. If the last result is no longer valid, probes again.
+    /// Ignores a mere suspicion.
     ///
     /// # Errors
     /// Returns a refusal if a machine with another hardware address has this IP address.

@@ -315,8 +315,9 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 /// Queries the other members. If they do not list this node's member, or if they belong to another
 /// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
 /// with status 0, and only its log contains the reason. A member that was never healthy may have
-/// been excluded, and the others may have bootstrapped another cluster. The ids of such a member
-/// follow from the agreement.
+/// been excluded, and the other members may have bootstrapped another cluster. etcd has not
+/// reported this member's ids, so firstboot computes them from the token and the peer URLs on which
+/// the members agreed.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -1,4 +1,4 @@
-//! Tests the sentences for the journal's events.
+//! Tests the sentences that describe the journal's events.
 
 use std::collections::BTreeSet;
 

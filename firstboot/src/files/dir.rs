@@ -1,6 +1,6 @@
-//! Accesses the entries of an open directory by their names, without following links, because
-//! another user who can write to the directory can replace any entry with a link, a FIFO or a
-//! different directory at any time.
+//! Accesses the entries of an open directory by their names, without following links. Another user
+//! who can write to the directory can replace any entry with a link, a FIFO or a different
+//! directory at any time.
 //!
 //! The path to the directory itself may contain links. firstboot follows such a link only if no
 //! user other than root and the current user could have created it. CentOS 7's kernel, 3.10, does

@@ -88,8 +88,8 @@ impl PartialFile {
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // Do not write to the existing file. After a crash between link and unlink, the same file
-        // is also a finished snapshot under its final name.
+        // Do not write to the existing file. If a crash occurred between link and unlink, the
+        // existing file is also the finished file under its final name.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -55,8 +55,8 @@ impl Dir {
     }
 
     /// Gives the directory and its content this owner, and permits the owner to read and write
-    /// them. Returns the number of changed entries. Skips a file with a second name, because the
-    /// second name may be outside the directory.
+    /// them. Returns the number of changed entries. Skips a file with a second name (a hard link),
+    /// because the second name may be outside the directory.
     pub(crate) fn change_owner(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -81,9 +81,9 @@ impl Dir {
     }
 
     /// Gives the directory and its content this owner and private modes, and flushes them. Refuses
-    /// any entry that is neither a file nor a directory. Also refuses a file with a second name,
-    /// because the second name may be outside the directory. The caller ensures that only root has
-    /// access to the directory.
+    /// any entry that is neither a file nor a directory. Also refuses a file with a second name (a
+    /// hard link), because the second name may be outside the directory. The caller ensures that
+    /// only root has access to the directory.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {

@@ -170,7 +170,7 @@ fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
     let from = |year| crate::steps::test_identity_from(year);
     assert_eq!(outdated(&from(2025), &from(2025).node), None);
     assert_eq!(outdated(&from(2026), &from(2025).node), None);
-    // A faulty certificate does not make a document outdated, because other checks report the
-    // fault.
+    // The certificates of `document()` are empty, so this document has no date. Other checks refuse
+    // a document with empty certificates.
     assert_eq!(outdated(&from(2024), &document()), None);
 }

@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Returns the results that the data check can have for these contents.
+    /// Returns the possible results of the data check if etcd's data directory has these contents.
     fn checks(contents: Contents) -> Vec<DataCheck> {
         let replaced = DataCheck::Unusable(UnusableData::Replaced("data"));
         match contents {

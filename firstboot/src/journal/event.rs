@@ -16,7 +16,8 @@ use crate::machine::Machine;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// This machine adopted the identity in a node document, or its hardware has changed since.
+    /// This machine adopted the identity in a node document, or the hardware has changed since the
+    /// machine adopted this identity.
     #[serde(rename = "accepted")]
     IdentityAdopted {
         name: Label,

@@ -113,8 +113,8 @@ fn remove_partial_line(file: &mut File) -> std::io::Result<()> {
 
 impl Journal {
     /// Opens the journal at a path. A missing file counts as an empty journal. Removes a torn last
-    /// line. Flushes the other lines: a firstboot that was killed may not have flushed its last
-    /// line, and this line must be durable before other members rely on it.
+    /// line, and flushes the complete lines: a firstboot that was killed may not have flushed the
+    /// last complete line, and this line must be durable before other members rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -298,7 +298,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // In the last case, only the newline of a line was written.
+            // The last tail is a line whose newline was written, but whose other bytes are zeros.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

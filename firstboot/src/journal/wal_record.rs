@@ -10,10 +10,9 @@ use super::state::NodeState;
 use crate::data::{self, DataIdentity, WalCheckpoint, WalEnd};
 use crate::paths;
 
-/// Records the end of the WAL next to the data, and then the identity of the data in the journal.
-/// If the function is interrupted in between, the next run records both again. Flushes the WAL
-/// first: etcd may have written a part that it has not flushed yet, and after a power cut, the
-/// record must not be ahead of the WAL.
+/// Writes the WAL checkpoint, and then records the identity of the data in the journal. If the
+/// function is interrupted in between, the next run writes both again. Flushes the WAL first, so
+/// that after a power cut, the checkpoint is not ahead of the WAL.
 pub(crate) fn record_wal(journal: &mut Journal, known: DataIdentity, wal: WalEnd) -> Result<()> {
     if let Some(disk_id) = NodeState::of(journal).disk_id {
         data::flush_wal(Path::new(paths::DATA))?;

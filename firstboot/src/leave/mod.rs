@@ -109,8 +109,8 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// the removal.
 ///
 /// # Errors
-/// Returns a refusal or a "not ready" error if the node remains a member, and a refusal if the
-/// member was already removed or if the node was never a member.
+/// Returns a refusal if the member was already removed, or if the node was never a member. If the
+/// node remains a member, returns a refusal or a "not ready" error.
 pub(crate) fn leave(
     identity: &Identity,
     journal: &mut Journal,
@@ -130,8 +130,9 @@ pub(crate) fn leave(
 /// Stops etcd and archives the data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     start_permit::revoke_and_stop_etcd()?;
-    // etcd's guard writes the WAL checkpoint when etcd stops. The guard does not run again on a
-    // node that has left, so the guard would never remove a file that a crash left unfinished.
+    // etcd's guard writes the WAL checkpoint when etcd stops. If a crash interrupted that write,
+    // remove the unfinished file here, because the guard does not run again on a node that has
+    // left.
     files::remove_unfinished(Path::new(paths::WAL_CHECKPOINT))?;
     archive_data(ArchiveReason::Left, journal)
 }
@@ -322,8 +323,8 @@ async fn other_stops(
 /// Returns whether the other members report, by a linearizable read, that the member was removed.
 ///
 /// # Errors
-/// Returns a "not ready" error if no other member answers or if the members disagree, and a refusal
-/// if they belong to a different cluster.
+/// Returns a "not ready" error if no other member answers, or if the members disagree. Returns a
+/// refusal if the other members belong to a different cluster.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let observed = block_on(observe(identity, &NodeState::of(journal), member))?;
     if observed.alone || is_listed(&observed.peers, member) {

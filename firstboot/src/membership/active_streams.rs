@@ -2,10 +2,10 @@
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
 //! leader, for example a rebuilt member, recreates all of its peers but never removes the old peers
-//! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
-//! counts dead members indefinitely. This module therefore also checks the number of bytes sent to
-//! each member. The number of bytes keeps growing for a running member, because each open stream
-//! carries its own heartbeat.
+//! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7). The gauge
+//! therefore counts dead members indefinitely. For this reason, this module also checks the number
+//! of bytes sent to each member. The number of bytes keeps growing for a running member, because
+//! each open stream carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -42,8 +42,8 @@ impl ActiveStreams {
 }
 
 /// Returns the members to which a member has an open stream, according to the member's metrics
-/// (server/etcdserver/api/rafthttp/metrics.go). The value for each of them is the bit pattern of
-/// the number of bytes sent to it.
+/// (server/etcdserver/api/rafthttp/metrics.go). The value for each of these members is the bit
+/// pattern of the number of bytes that were sent to that member.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =

@@ -128,8 +128,8 @@ pub(crate) fn removed_reason(member: u64) -> Reason {
     ))
 }
 
-/// If none of the peers belongs to this node's cluster, returns a message. Returns `None` if there
-/// are no peers, or if the id of this node's cluster is unknown.
+/// If none of the peers belongs to this node's cluster, returns the reason to refuse this node.
+/// Returns `None` if there are no peers, or if the id of this node's cluster is unknown.
 pub(crate) fn another_cluster(peers: &[MemberReport], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {

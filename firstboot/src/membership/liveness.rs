@@ -4,10 +4,11 @@
 //!
 //! A connection to the member does not show that the member is running, because a connection stays
 //! open for a few seconds after a power cut. A missing connection does not show that the member has
-//! stopped, because a copy of a machine, with the same hardware address, attracts the original's
-//! packets whenever the copy sends a packet. The number of bytes that other members *received* from
-//! the member grows only while the member is running. A follower answers each heartbeat, so its
-//! leader receives traffic from the follower. A leader sends traffic to all members.
+//! stopped. If two machines have the same hardware address, each packet that one machine sends
+//! diverts the other machine's traffic, which can break a connection to a running member. The
+//! number of bytes that other members *received* from the member grows only while the member is
+//! running. A follower answers each heartbeat, so its leader receives traffic from the follower. A
+//! leader sends traffic to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -99,7 +100,7 @@ pub(crate) async fn read_traffic(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members that would receive traffic if this node's member were running receive none.
+    /// This node's member is not running: the members to which it would send traffic receive none.
     Silent,
     /// Another observation is necessary.
     Unknown,

@@ -23,11 +23,12 @@ pub(super) const LIMIT: usize = 4 << 20;
 /// The time limit for the query of one member, for callers that do not need a quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Returns the other members that answer a linearizable read, and the clusters of all other members
-/// whose etcd answers. Queries the recipe's members first, and then any further members in their
-/// member lists, because the cluster may have grown since this image was built. If none of the
-/// recipe's members answers, uses the member list of this node's etcd. A member that takes longer
-/// than `patience` counts as silent, and does not delay the queries of the other members.
+/// Returns the reports of the other members that answer a linearizable read. Also returns the
+/// cluster ids of all other members whose etcd answers any request. Queries the recipe's members
+/// first, and then any further members in their member lists, because the cluster may have grown
+/// since this image was built. If none of the recipe's members answers, uses the member list of
+/// this node's etcd. A member that takes longer than `patience` counts as a member that does not
+/// answer, and does not delay the queries of the other members.
 pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,

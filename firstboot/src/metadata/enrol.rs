@@ -23,8 +23,9 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
 
-/// The pauses between attempts, in seconds. An operator may have to approve the key first. After
-/// the last attempt, firstboot exits, and systemd restarts it without a limit.
+/// The pauses between attempts, in seconds. If the server requires approval, an operator approves
+/// the key during these pauses or later. After the last attempt, firstboot exits, and systemd
+/// restarts it without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Sends a request for certificates to the server at the URL `base`, which ends with a slash.

@@ -112,8 +112,8 @@ impl SourceLog {
         self.save();
     }
 
-    /// If the log must be stored on the node, writes it, unless the stored log ends with the same
-    /// document. firstboot continues even if the write fails.
+    /// Writes the log, if it must be stored on the node. Does not replace a stored log of a search
+    /// that chose the same document. firstboot continues even if the write fails.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;
@@ -134,7 +134,8 @@ impl SourceLog {
         }
     }
 
-    /// Returns whether both logs end with the same document, and neither log contains a refusal.
+    /// Returns whether both searches chose the same document, and neither search ended with a
+    /// refusal.
     fn repeats(&self, before: &Self) -> bool {
         let ended = |log: &Self| log.taken.clone().filter(|_| log.refused.is_none());
         ended(self).is_some() && ended(self) == ended(before)

@@ -64,10 +64,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// Returns the document of the first source that has a document, or the adopted document if no
-/// source has one. Fails if a source has an invalid document, because an attacker might control the
-/// next source. Until the node has adopted a document, also fails if a later source has a
-/// different document.
+/// Returns the document of the first source that has a document. If no source has a document,
+/// returns the document that the node has already adopted. Fails if a source has an invalid
+/// document, because an attacker might control the next source. Until the node has adopted a
+/// document, also fails if a later source has a different document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,
@@ -85,8 +85,8 @@ pub(crate) fn find(
 }
 
 /// Turns an error in the content of a source into a refusal, because reading the source again would
-/// return the same content. An error of the operating system remains a failure, after which systemd
-/// starts firstboot again, because the disk may be readable by then.
+/// return the same content. An error of the operating system remains a failure: systemd then starts
+/// firstboot again, and the disk may have become readable.
 fn refuse_content(error: anyhow::Error) -> anyhow::Error {
     let of_system = |cause: &(dyn std::error::Error + 'static)| {
         cause

@@ -25,8 +25,8 @@ const OPENSTACK: [&str; 6] = [
 /// The name of the parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms on which this machine runs, each with the evidence for it. A VMware machine can
-/// also belong to OpenStack.
+/// The platforms on which this machine runs. Each platform has a text that names the evidence. A
+/// machine can run on two platforms, because a VMware machine can also belong to OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 

@@ -64,8 +64,9 @@ impl Endpoint {
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. Repeats the query if the service does not answer. If the service refuses the query,
-/// fails and thereby ends the search. In the mode `Once`, sends one query and does not fail.
+/// platform. Repeats the query if the service does not answer. A refusal by the service is an
+/// error, which ends the search. In the mode `Once`, sends only one query, and treats a service
+/// that refuses as a service without user data.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,

@@ -109,7 +109,7 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         status.success(),
         "`{program} \"{command}\"` failed ({status}): {said}"
     );
-    // cloud-init can replace a value that it has read with `---` (`redact` and
+    // After cloud-init has read a value, it can overwrite the value with `---` (`redact` and
     // `cleanup-guestinfo` in its metadata).
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty {

@@ -7,7 +7,7 @@ fn set() -> KeySet {
     KeySet::generate().unwrap()
 }
 
-/// Returns certificates for the keys of a set, without the keys.
+/// Returns certificates for the keys in a set, but not the keys themselves.
 fn certified(keys: &KeySet) -> NodeTls<DocumentCertificate> {
     test_certificates([0, 1, 2].map(|purpose| keys.pem(purpose)))
 }

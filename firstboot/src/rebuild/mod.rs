@@ -46,7 +46,8 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Starts the rebuild, and probes the network for a second machine in the background.
+    /// Starts the rebuild. In the background, also probes the network for a second machine with
+    /// this node's address.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let arp_probe = duplicate::start_probe(identity.node.address);
         Self {
@@ -100,8 +101,9 @@ impl Rebuild {
         let done = match (step, helper) {
             (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (RebuildStep::DuplicateMember(why), _) => {
-                // If the second machine is in the same network, the probe detects it immediately,
-                // so firstboot need not wait.
+                // If a second machine in the same network uses this node's address, the probe
+                // detects it immediately. firstboot then refuses at once, and does not wait for the
+                // timeout.
                 self.arp_probe.current_result()?;
                 self.duplicate_timeout.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -112,9 +114,8 @@ impl Rebuild {
             }
             (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
-                // Probe again, because this node may have waited for days. Without the probe, the
-                // only evidence that no other machine runs this node's member would be that the
-                // member's connections are closed.
+                // Probe again, because this node may have waited for days. Closed connections alone
+                // do not prove that no other machine is running this node's member.
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");

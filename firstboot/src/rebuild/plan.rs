@@ -4,9 +4,9 @@
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes equivalent checks before any change.
-//! firstboot removes the old member before it adds the new member, for two reasons: etcd refuses
-//! two members with the same peer URL, and the promoted new member would raise the quorum if the
-//! member list still contained the dead member.
+//! firstboot removes the old member before it adds the new member, because etcd refuses two members
+//! with the same peer URL. The removal also keeps the quorum from rising: if the member list still
+//! contained the dead member, the promotion of the new member would raise the quorum.
 
 use std::collections::BTreeSet;
 
@@ -60,10 +60,10 @@ pub(crate) enum RebuildStep {
 /// needs this space for its write-ahead log and for the snapshot that it receives.
 const ROOM: u64 = 256 << 20;
 
-/// The maximum difference, in seconds, between this node's clock and the other members' clocks.
-/// Only the clock that differs the least counts. Leases and certificates depend on the clock. etcd
-/// warns about a difference of one second or more, and the date of an HTTP response has a
-/// resolution of one second.
+/// The maximum difference, in seconds, between this node's clock and the other members' clocks. If
+/// at least one other member's clock is within this difference, firstboot accepts this node's
+/// clock. Leases and certificates depend on the clock. etcd warns about a difference of one second
+/// or more, and the date of an HTTP response has a resolution of one second.
 const CLOCK: i64 = 5;
 
 /// The number of entries after which a member of 3.6 or later has compacted its raft log in memory
@@ -243,10 +243,10 @@ fn unfit(observed: &Observed) -> Option<Reason> {
 
 /// Returns whether a member might send its log from the first entry on. etcd on this node may not
 /// be able to read the first entries. A new member receives the complete log while the leader still
-/// has all entries. Once the leader has compacted its log, a new member receives a snapshot, which
-/// is newer than all requests of the v2 API, because etcd 3.6 does not write such requests. In a
-/// test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new member with etcd 3.7.3
-/// panicked if the log had 69 entries, and ran if the log had 129 entries.
+/// has all entries. Once the leader has compacted its log, a new member receives a snapshot
+/// instead. etcd 3.6 does not write requests of the v2 API, so the snapshot is newer than all of
+/// these requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new
+/// member with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed
         .peers

@@ -32,10 +32,10 @@ pub(crate) fn record_promotion(journal: &mut Journal) -> Result<Option<u64>> {
 /// Promotes this node's learner, and waits until the node is a voter.
 ///
 /// The function does not wait until etcd on this node serves clients. etcd serves clients only
-/// after it has published itself, and etcd 3.5 waits seven seconds before it retries a publication
-/// that failed while etcd received the leader's snapshot. etcd must be running before the
-/// promotion, because a voter that is down weakens the quorum. An answer on etcd's peer port shows
-/// that etcd is running.
+/// after it has published itself. If the publication fails while etcd receives the leader's
+/// snapshot, etcd 3.5 waits seven seconds before it retries the publication. etcd must be running
+/// before the promotion, because a voter that is down weakens the quorum. An answer on etcd's peer
+/// port shows that etcd is running.
 pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,
@@ -64,7 +64,8 @@ pub(crate) async fn promote_learner(
 /// sync. A member that is already a voter counts as promoted.
 ///
 /// # Errors
-/// Returns the error of the last member. After any error, another attempt may succeed.
+/// If no request succeeds, returns the last member's error. After any error, another attempt may
+/// succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity

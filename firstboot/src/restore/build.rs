@@ -1,6 +1,6 @@
-//! Builds etcd's new data from the snapshot, next to the current data, with etcdutl of the etcd
-//! version that will run (in etcd 3.4, with etcdctl). The new data receives its final name only
-//! after all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the current data. The program that builds the
+//! data is etcdutl (etcdctl in etcd 3.4) of the etcd version that will run. The new data receives
+//! its final name only after all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,16 +19,16 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
-/// recovery guide recommends. The restored revision also exceeds every revision that a client has
-/// seen, if fewer writes than this number followed the observed revision.
+/// recovery guide recommends. Clients may have seen revisions that firstboot did not observe. The
+/// restored revision exceeds these revisions too if they come from fewer writes than this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that etcdutl writes in addition to the database. This number includes two
 /// segments of the WAL, and is rounded up.
 ///
-/// A manual restore can need 61 MiB less, because the operator stops etcd first, and a stopping
-/// etcd deletes its preallocated WAL segment of 64 MB. firstboot checks the free space while etcd
-/// is still running, and never deletes a file of a running etcd.
+/// A manual restore can need 61 MiB less: the operator stops etcd first, and etcd deletes its
+/// preallocated WAL segment of 64 MB when it stops. firstboot checks the free space while etcd is
+/// still running, and never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except the proposal.
@@ -180,8 +180,8 @@ impl DataDirBuilder {
             .iter()
             .map(|(name, url)| format!("{name}={url}"))
             .collect();
-        // SIGHUP must not end the program, because firstboot.service continues the restore if the
-        // terminal is closed.
+        // If the terminal is closed, firstboot.service continues the restore, so SIGHUP must not
+        // end the program.
         let mut command = Command::new("/usr/bin/nohup");
         command.arg(self.program());
         // Enable the self-checks of etcd's programs (server/verify, in 3.5 and later).

@@ -62,9 +62,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// If no other member takes part in the restore, builds the new data while etcd is still running,
-/// because the proposal is known in advance. `ensure_data` later uses this data, or builds the data
-/// again if another firstboot has run in the meantime.
+/// If no other member takes part in the restore, the proposal is known in advance. In this case,
+/// builds the new data while etcd is still running. `ensure_data` later uses this data. If another
+/// firstboot process has removed the data in the meantime, `ensure_data` builds it again.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -171,8 +171,8 @@ enum SwapAgreement {
     HandedOver,
 }
 
-/// Waits at the barrier until all members agree on the order, or until the order is abandoned or
-/// handed over.
+/// Waits at the barrier until all members agree on the order, until the order is abandoned, or
+/// until firstboot.service continues the restore.
 fn agree_on_swap(
     identity: &Identity,
     journal: &mut Journal,
@@ -210,8 +210,8 @@ fn agree_on_swap(
             ));
         }
     };
-    // The members may have agreed on a proposal that is older than the newest proposal for which
-    // this node has prepared data.
+    // The members may have agreed on an older proposal than the one for which this node last
+    // prepared data.
     ensure_data(&proposal)?;
     let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path(ArchiveReason::Restore))

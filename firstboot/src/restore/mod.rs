@@ -123,8 +123,8 @@ fn order_restore(
     // After this process has ended, firstboot.service continues, and starts etcd with either the
     // old or the new data.
     let outcome = operator::with_journal(|journal| {
-        // If the node has no disk id, generate it now, because etcd does not start without a disk
-        // id, and a node with data does not generate a disk id later.
+        // etcd does not start without a disk id, and a later run does not generate a disk id for a
+        // node with data. Therefore, generate a missing disk id now.
         if NodeState::of(journal).disk_id.is_none() {
             journal::init_disk_id(journal)?;
         }

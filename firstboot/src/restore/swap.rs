@@ -9,8 +9,8 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::journal::DataSwap;
 use crate::paths;
 
-/// The renames that remain of a swap. A swap first moves etcd's data to the archive, and then moves
-/// the new data to the path of etcd's data.
+/// The renames of a swap that have not been made yet. A swap first moves etcd's data to the
+/// archive, and then moves the new data to the path of etcd's data.
 #[derive(Debug, PartialEq, Eq)]
 enum RemainingRenames {
     Both,

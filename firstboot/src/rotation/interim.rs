@@ -24,7 +24,7 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
 }
 
 /// Returns PEM text with all CAs of the two texts. Returns `document` unchanged if it already
-/// contains all of them.
+/// contains all CAs of `installed`.
 pub(super) fn merge(document: &str, installed: &str) -> Result<String> {
     let (new, old) = (TrustBundle::read(document)?, TrustBundle::read(installed)?);
     let all = new.clone().and(old)?;
@@ -105,7 +105,7 @@ mod tests {
                 &interim_certificates(&another, &new, &names(&new)).unwrap(),
                 &new
             ),
-            "a different CA was cleared"
+            "the new certificates must wait, because the other members trust a different CA"
         );
     }
 

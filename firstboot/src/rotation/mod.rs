@@ -37,9 +37,9 @@ use trust_bundle::{TrustBundle, list};
 /// their documents.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// If this node has other certificates that work, defers those certificates of the document that
-/// the other members might not trust yet. In the meantime, a member uses its installed
-/// certificates, and a new node uses the previous CA's certificates from its document.
+/// Defers the document's certificates that the other members might not trust yet, if this node can
+/// use other certificates in the meantime: a member uses its installed certificates, and a new node
+/// uses the previous CA's certificates from its document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {
@@ -50,7 +50,8 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     defer(identity, installed, &state.trusted_by_all)
 }
 
-/// Does the same as `defer_certificates` for a node on which these certificates are installed.
+/// Does what `defer_certificates` does, for a node on which the certificates `installed` are
+/// installed.
 fn defer(
     identity: &mut Identity,
     installed: Option<NodeTls>,
@@ -77,10 +78,11 @@ fn defer(
     Ok(())
 }
 
-/// Returns whether at least one other member no longer trusts the certificates that this node still
-/// presents, and all other members that answer trust the certificates in this node's document. A
-/// node that is rebuilt during a rotation can be left behind: between its removal and its return,
-/// the node is not a member, so the other members may complete the rotation without it.
+/// Returns whether this node is left behind. Two conditions must be true: at least one other member
+/// no longer trusts the certificates that this node still presents, and all other members that
+/// answer trust the certificates in this node's document. A node that is rebuilt during a rotation
+/// can be left behind: between its removal and its return, the node is not a member, so the other
+/// members may complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.document_tls) {
         return Ok(false);

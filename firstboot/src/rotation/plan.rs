@@ -113,9 +113,9 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
 
 /// Returns whether the other members completed the rotation without this node. The CAs in `shown`
 /// signed the certificates that this node presents, and the CAs in `issuers` signed the
-/// certificates in this node's document. The rotation counts as complete if every member that
-/// answers trusts all CAs in `issuers`, and at least one of these members no longer trusts one of
-/// the CAs in `shown`.
+/// certificates in this node's document. The rotation counts as complete if both conditions are
+/// true: every member that answers trusts all CAs in `issuers`, and at least one of these members
+/// does not trust all CAs in `shown`.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

@@ -23,7 +23,7 @@ pub(super) struct DryRun {
     next: Option<Next>,
 }
 
-/// The step that follows the changes.
+/// What the run would do after it has made the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {

@@ -45,7 +45,8 @@ pub(crate) struct Options {
     /// delete old snapshots. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// For each member that precedes this member in the order for the slot, wait this many seconds
+    /// Wait this many seconds for each member that may take this scheduled snapshot before this
+    /// member
     #[arg(
         long,
         requires = "scheduled",

@@ -259,7 +259,8 @@ struct Digests {
 
 /// The number of bytes that are read at a time.
 const PIECE: usize = 256 << 10;
-/// The number of pieces that the reader and the thread that computes the digest exchange.
+/// The number of pieces that pass back and forth between the reader and the thread that computes
+/// the digest.
 const PIECES: usize = 4;
 
 impl Digests {

@@ -45,8 +45,9 @@ impl MemberComparison {
         }
     }
 
-    /// Returns the reason not to rely on this member's data: it differs from the majority's data,
-    /// or there is no majority. Returns `None` if no difference is known.
+    /// Returns the reason not to rely on this member's data: this data differs from the majority's
+    /// data, or no majority of the members has the same data. Returns `None` if no difference is
+    /// known.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self
@@ -61,8 +62,8 @@ impl MemberComparison {
         )
     }
 
-    /// Returns whether [`MemberComparison::apart`] returns no reason for at least one member.
-    /// firstboot can take the snapshot from such a member.
+    /// Returns whether firstboot can rely on the data of at least one member, which is a member for
+    /// which [`MemberComparison::apart`] returns `None`.
     pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()

@@ -55,8 +55,8 @@ struct Candidate {
 /// newest snapshot. `keep` specifies N for each of these periods. firstboot always keeps the newest
 /// good snapshot and every file that does not have a manifest of this cluster. A damaged snapshot
 /// does not count towards N, and firstboot deletes it once a newer good snapshot exists. firstboot
-/// ignores a snapshot whose time comes from a wrong clock. If such a snapshot counted, it would
-/// take the place of a snapshot with a correct time, which firstboot would then delete.
+/// ignores a snapshot whose time comes from a wrong clock. If such a snapshot counted towards N,
+/// firstboot would delete a snapshot with a correct time instead.
 fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
     let dated = |at: &usize| !is_from_wrong_clock(snapshots[*at].time, now);
     let mut newest_first: Vec<usize> = (0..snapshots.len())

@@ -1,12 +1,12 @@
-//! Performs one run of the snapshot schedule. The timer starts a run on every member, but only one
-//! member takes the snapshot, unless the cluster has no quorum.
+//! Performs one run of the snapshot schedule. The timer starts a run on every member. If the
+//! cluster has a quorum, only one member takes the snapshot.
 //!
-//! The members coordinate through two keys in etcd itself, which all members can reach. The
-//! destination is not suitable for this purpose, because a folder belongs to one member, and an
-//! object store need not offer locks. The key `newest` identifies the newest snapshot and the slot
-//! of the schedule for which it was taken. The member that takes the snapshot holds the key `claim`
-//! with a lease. If that member fails, the lease expires, and another member takes the snapshot.
-//! The sequence of the members changes from slot to slot, so that all disks fill evenly.
+//! The members coordinate through two keys in etcd itself, which all members can reach. They cannot
+//! coordinate through the destination of the snapshots, because a folder belongs to one member, and
+//! an object store need not offer locks. The key `newest` identifies the newest snapshot and the
+//! slot of the schedule for which it was taken. The member that takes the snapshot holds the key
+//! `claim` with a lease. If that member fails, the lease expires, and another member takes the
+//! snapshot. The sequence of the members changes from slot to slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ fn sequence<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a 
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot for the current slot and then deletes old snapshots, unless another member
-/// has taken the snapshot.
+/// Takes the snapshot for the current slot, and then deletes old snapshots. Does nothing if another
+/// member has already taken this snapshot.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
@@ -244,7 +244,7 @@ mod tests {
             let drawn = sequence(members.iter(), slot);
             assert_eq!(drawn, sequence(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // If the first member leaves, the other members keep their order.
+            // If the first member leaves, the sequence of the other members does not change.
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(sequence(rest, slot), drawn[1..]);
         }

@@ -171,7 +171,8 @@ impl<'a> Reader<'a> {
         let contents = &mut self.contents;
         contents.compacted = compacted;
         contents.compacting = self.meta.compacting();
-        // As in etcd, the first revision is 1, and compacted revisions also count.
+        // As in etcd, the revision is at least 1. The revision is never below the compacted
+        // revision, even if no entry with the compacted revision remains.
         contents.revision = self.history.newest().max(compacted).max(1);
         contents.index = self.meta.index.unwrap_or(0);
         contents.term = self.meta.term.unwrap_or(0);

@@ -49,8 +49,8 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Connects to the member at this client URL, or to the local member. Refuses a member whose
-    /// data etcd reports as corrupt.
+    /// Connects to the member at this client URL or, without a URL, to the local member. Refuses a
+    /// member whose data etcd reports as corrupt.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
         let endpoint = endpoint.unwrap_or(LOCAL);
         let opened = async {

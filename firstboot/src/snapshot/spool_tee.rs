@@ -14,7 +14,8 @@ use super::encode::{Sink, StoredFile};
 
 const CHUNK: usize = 128 << 10;
 
-/// The writer of the file. The writer never flushes, because the file is only temporary.
+/// The writer of the file. The writer never syncs the file to the disk, because the file is only
+/// temporary.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     file: File,

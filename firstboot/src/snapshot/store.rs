@@ -32,7 +32,7 @@ impl Store {
         })
     }
 
-    /// Lists all files or objects with the names of snapshots, sorted by name.
+    /// Lists all files or objects whose names have the form of a snapshot's name, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

@@ -29,8 +29,8 @@ use members::timestamp::{now, rfc3339};
 /// data was not compared. Returns an exit code if the data differs.
 ///
 /// # Errors
-/// Returns a refusal if the data of a majority of the members is the same and differs from the data
-/// of `source`, unless the operator has named that member (`named`).
+/// Returns a refusal if the data of `source` differs from the data of a majority of the members,
+/// and the operator did not name the member `source` (`named` is false).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,
@@ -155,9 +155,9 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Receives the snapshot into a temporary file, encodes it from that file at the same time, and
-/// then checks the file's pages. Requires room for the temporary file, and the same amount of room
-/// in the folder `also`.
+/// Receives the snapshot into a temporary file, and encodes the snapshot from this file while the
+/// file grows. After the transfer, checks the file's pages. Fails if there is no room for the
+/// temporary file, or for a file of the same size in the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -189,8 +189,8 @@ async fn by_spool(
 }
 
 /// Checks every page, and checks that the snapshot has at least the revision that the member
-/// reported before the transfer. The check of the revision is necessary because, if the write of a
-/// page was lost, the older pages may still form a consistent database.
+/// reported before the transfer. The check of the pages is not enough: if the write of a page was
+/// lost, the older pages may still form a consistent database.
 async fn walked(
     file: File,
     received: &ReceivedSnapshot,
@@ -215,7 +215,8 @@ async fn walked(
     Ok(verified)
 }
 
-/// The facts that the manifest contains in addition to the facts from the stream and the pages.
+/// The facts that the manifest needs in addition to the facts from the received stream and its
+/// pages.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

@@ -101,8 +101,8 @@ impl Target {
         })
     }
 
-    /// Returns the name of the snapshot. A name on the command line must have the suffix of the
-    /// recipe's encoding.
+    /// Returns the name of the snapshot. A name on the command line must end with the suffix of the
+    /// encoding that the recipe selects.
     pub(super) fn name(
         &self,
         cluster: &Label,

@@ -69,8 +69,8 @@ impl UploadWriter {
     /// waits until a part is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // Do not block if a part is free, because the header that precedes the stream is
-            // written by a thread that must not block.
+            // Do not block if a part is free. The thread that writes the header of the stream into
+            // the first part must not block.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -96,7 +96,8 @@ impl UploadWriter {
     }
 }
 
-/// Returns the error for a write after the upload has failed. `Upload::run` returns the cause.
+/// Returns the error for a write that begins after the upload has failed. `Upload::run` returns the
+/// cause of the failure.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }
@@ -216,7 +217,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Completes the object, and checks what the store contains. Returns the name of the check.
+    /// Completes the object, and checks what the store contains. Returns the name of the check, for
+    /// the manifest.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
         let State::Known(ToAbort::Parts(mut parts)) =
             std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing))
@@ -280,8 +282,8 @@ impl Drop for Upload<'_> {
 mod tests {
     use super::*;
 
-    /// The encryption with age writes its header before the thread that writes the stream has
-    /// started.
+    /// For an encrypted snapshot, age writes its header before the thread that writes the stream
+    /// has started.
     #[test]
     fn parts_are_complete_in_any_order_of_writers() {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -81,7 +81,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> Stri
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // From etcd 3.5 on, both values are the defaults.
+        // From etcd 3.5 on, these values of `LOGGER` and `PRE_VOTE` are the defaults.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }

@@ -11,8 +11,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Checks that certificates work on this node. If they do not, the error contains the reason, which
-/// etcd's own log does not contain.
+/// Checks that certificates work on this node. If a certificate does not work, the error contains
+/// the reason, which etcd's own log would not contain.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     check_at(identity, tls, &names, UnixTime::now())

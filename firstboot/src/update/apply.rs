@@ -13,8 +13,10 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Returns all effects of these changes on the system with this root. If a file that overrides
-/// another file of a unit is added or removed, the unit is restarted, because it may be running.
+/// Returns all effects of these changes on the system with this root. Some units have another file,
+/// which the changes neither add nor remove. If the changes remove a file of such a unit, the unit
+/// is restarted instead of stopped and disabled. If the changes add a file to such a unit, the unit
+/// is also restarted, because it may already be running.
 pub(super) fn effects_on(root: &Path, changes: &[FileChange]) -> BTreeSet<Effect> {
     let on_system = |effect: Effect| match effect {
         Effect::RemoveUnit(name) if has_other_file(root, &name, changes) => [restart(name), None],
@@ -118,7 +120,7 @@ fn is_read_by_systemd(path: &str) -> bool {
         || path == "etc/fstab"
 }
 
-/// Returns the same changes in the opposite direction.
+/// Returns the changes that undo these changes.
 pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
     let reverse = |kind| match kind {
         Kind::Added => Kind::Removed,
@@ -198,7 +200,8 @@ mod tests {
         assert_eq!(of(&[target]), [enables]);
         let other = change("etc/systemd/system/other.service", Kind::Removed);
         assert_eq!(of(&[other]), ["stops and disables other.service"]);
-        // The replacement or its rollback moves the unit's file to the other folder.
+        // If the replacement adds or removes a second file of the unit, this second file does not
+        // prevent the removal of the unit.
         for kind in [Kind::Added, Kind::Removed] {
             let moved = [
                 change("etc/systemd/system/own.service", Kind::Removed),

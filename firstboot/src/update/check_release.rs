@@ -118,7 +118,7 @@ fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Versi
 fn older(serial: u64, why: &str) -> anyhow::Error {
     refused(ReasonId::UpdateOlder.because(format!(
         "the release has the serial {serial}, but {why}: an older image is never installed. \
-         `builder build` gives an earlier recipe a new serial"
+         To return to an earlier recipe, build it again: the build gives the image a new serial"
     )))
 }
 

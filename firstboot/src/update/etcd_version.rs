@@ -1,15 +1,15 @@
 //! Determines the steps that a change of etcd's minor version requires before this node's etcd is
 //! replaced. The next step is a pure function of the members' reports.
 //!
-//! An older etcd opens the data only while the cluster version and the storage version of this
-//! member are not newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
+//! An older etcd opens a member's data only if neither the cluster version nor the storage version
+//! in the data is newer than that etcd (etcd's server/etcdserver/api/membership/cluster.go,
 //! Recover; server/storage/schema/schema.go, Validate, at v3.5.33, v3.6.14 and v3.7.1). The leader
 //! raises the cluster version as soon as every member runs the newer minor version. After
 //! `downgrade enable`, the leader lowers the cluster version if every member answers
 //! (server/etcdserver/version/monitor.go). Each member then migrates its storage. Once one member
-//! runs the older minor version, the leader cannot raise the cluster version. Therefore, once a
-//! member runs the older minor version, firstboot can cancel the downgrade, and the other members
-//! can change to this minor version without another downgrade.
+//! runs the older minor version, the leader cannot raise the cluster version. firstboot can then
+//! cancel the downgrade, and the other members can change to the older minor version without
+//! another downgrade.
 
 use recipes::EtcdVersion;
 use recipes::upgrade::{coexistence_obstacle, is_downgradable};
@@ -97,8 +97,8 @@ pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextSte
     }
 }
 
-/// Returns a member that reports a downgrade to this minor version, if that downgrade is in force.
-/// A downgrade to another minor version is not the downgrade that firstboot enabled.
+/// If a downgrade of the cluster to this minor version is in force, returns a member that reports
+/// the downgrade. A downgrade to another minor version is not the downgrade that firstboot enabled.
 pub(super) fn reports_downgrade(minor: u64, members: &MemberReports) -> Option<&MemberReport> {
     let mut all = members.own.iter().chain(&members.others);
     all.find(|peer| peer.downgrade == Some(minor))

@@ -15,7 +15,7 @@ use crate::{files, paths, systemd};
 
 /// The pause between two reads of the messages.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
-/// The number of reads of the messages for each check of the unit.
+/// The number of times that the messages are read between two checks of the unit.
 const READS: u32 = 20;
 /// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
 /// unit only after a few seconds.

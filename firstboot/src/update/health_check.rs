@@ -19,8 +19,8 @@ use crate::{paths, systemd};
 
 /// The health check fails if the member is still not healthy when etcd has started this many times.
 const STARTS: u32 = 4;
-/// The health check fails if, for longer than this time, at least one running member has had no
-/// connection to this member.
+/// The health check fails if at least one running member has no connection to this member for
+/// longer than this time.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of one check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,12 +48,13 @@ pub(super) struct HealthCheck<'a> {
     process: String,
     /// The number of etcd processes that have been observed so far.
     starts: u32,
-    /// The time since which at least one running member has had no connection to this member.
+    /// The time at which firstboot noticed that a running member has no connection to this member,
+    /// or `None` if all running members are connected.
     unreached: Option<Instant>,
 }
 
-/// Returns whether firstboot has finished with this member and is only waiting until the other
-/// members trust a new CA or no longer use the old CA. An operator may give this node a document
+/// Returns whether firstboot.service, according to its status text, is only waiting for the other
+/// members to trust a new CA or to stop using the old CA. An operator may give this node a document
 /// with a new CA during the node's turn, but the other members receive their documents only after
 /// the turn.
 pub(super) fn waits_for_others(status: &str) -> bool {
@@ -91,7 +92,8 @@ impl<'a> HealthCheck<'a> {
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // The checks so far do not apply to a process that started after them.
+            // If etcd has started again during the checks, the results are about the earlier
+            // process.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd has just started"),
             Ok(Ok(None)) => self.reached_by_peers().await,
             Ok(Ok(Some(why))) => Ok(HealthResult::Failed(why)),

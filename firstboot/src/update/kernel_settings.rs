@@ -28,8 +28,9 @@ const PAIRS: [(&str, &str); 3] = [
 pub(super) type KernelSettings = BTreeMap<String, String>;
 
 /// Returns the present values of all settings in the sysctl files that a replacement will add or
-/// replace, and of the other settings in their [`PAIRS`]. The new files are in the folder `new`.
-/// Ignores settings that the kernel does not have.
+/// replace. If a setting belongs to one of the [`PAIRS`], also returns the value of the pair's
+/// other setting. The new files are in the folder `new`. Ignores settings that the kernel does not
+/// have.
 pub(super) fn current(
     proc_sys: &Path,
     changes: &[FileChange],
@@ -59,9 +60,9 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     // restored yet. In this case, the second attempt succeeds.
     for _ in 0..2 {
         for (key, old) in settings.iter().filter(differs) {
-            // The kernel refuses some values, such as 0 for vm.dirty_bytes. Such a setting gets its
-            // old value when the other setting of the pair is written. The line break makes the
-            // write of an empty value effective.
+            // The kernel refuses some values, such as 0 for vm.dirty_bytes. In a pair of settings,
+            // the refused setting gets its old value when the other setting is written. The line
+            // break is needed for an empty value, because a write of no bytes has no effect.
             let _ = OpenOptions::new()
                 .write(true)
                 .open(proc_sys.join(key))
@@ -72,8 +73,8 @@ pub(super) fn restore(proc_sys: &Path, settings: &KernelSettings) -> Vec<String>
     lost.map(|(key, _)| key.replace('/', ".")).collect()
 }
 
-/// Returns the paths of the settings in a sysctl file, and of the other settings in their
-/// [`PAIRS`].
+/// Returns the paths of the settings in a sysctl file. If a setting belongs to one of the
+/// [`PAIRS`], also returns the path of the pair's other setting.
 fn keys(text: &str) -> Vec<String> {
     let lines = text
         .lines()
@@ -94,8 +95,9 @@ fn keys(text: &str) -> Vec<String> {
     keys
 }
 
-/// Returns the path of a setting. If the first separator in a key is a dot, dots separate the
-/// folders, and a slash stands for a dot in a name (systemd 219, sysctl-util.c, sysctl_normalize).
+/// Returns the path of a setting. If the first separator in the key is a dot, every dot separates
+/// two folders, and a slash stands for a dot in a folder's name (systemd 219, sysctl-util.c,
+/// sysctl_normalize).
 fn path(key: &str) -> String {
     let swapped = |separator| match separator {
         '.' => '/',

@@ -4,9 +4,9 @@
 //! The following modules decide: `update_keys` (which member may take the turn), `transaction`
 //! (which keys etcd compares and changes), `resume` (how an interrupted order continues),
 //! `update_turn` (when a rebuilt node releases its turn) and `members::keys` (when etcd may restart
-//! for a CA). Every action that takes time between two decisions, or that ends with a write to the
-//! disk or to etcd, is an event of the model. A node can be killed or lose its power between any
-//! two events.
+//! for a CA). An action is an event of the model if it takes time between two decisions, or if it
+//! ends with a write to the disk or to etcd. A node can be killed or lose its power between any two
+//! events.
 //!
 //! The model makes three simplifications. Raft is reduced to a quorum of members that are running
 //! and can reach each other. The last check of the cluster and the stop of etcd, which follows a
@@ -41,7 +41,7 @@ enum Image {
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     nodes: usize,
-    /// The images in the order of their serials, which start with 1. All nodes initially have the
+    /// The images in the order of their serials, which start at 1. All nodes initially have the
     /// first image.
     images: &'static [Image],
     /// Whether each update reboots the node.
@@ -81,9 +81,9 @@ const RULES: Rules = Rules {
     withdraws: true,
 };
 
-/// etcd's keys. The revision of a key that exists is 1. If a key has changed since a node observed
-/// it, the observation has the revision [`STALE`]. Therefore, states that differ only in their
-/// revisions are equal in the model.
+/// etcd's keys. In the model, every existing key has the revision 1. If a key has changed since a
+/// node observed it, the observation has the revision [`STALE`]. Therefore, states that differ only
+/// in their revisions are equal in the model.
 type Keys = BTreeMap<String, Vec<u8>>;
 
 const STALE: i64 = 9;

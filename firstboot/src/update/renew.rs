@@ -118,8 +118,8 @@ fn install(identity: &Identity) -> Result<bool> {
         return Ok(false);
     }
     let changes = || steps::certificates(identity);
-    // Take the lock only if a file must change, because firstboot.service and the updater fail
-    // while this command, which runs often, has the lock.
+    // This command runs often, and firstboot.service and the updater fail while it has the lock.
+    // Therefore, take the lock only if a file must change.
     let is_needed = !changes()?.is_empty();
     if is_needed {
         let Ok(_lock) = Lock::take() else {
@@ -132,8 +132,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(is_needed)
 }
 
-/// Starts or restarts firstboot.service if the service would not continue with the certificates of
-/// the document by itself.
+/// Starts or restarts firstboot.service if the service would otherwise not use the certificates of
+/// the document.
 fn continue_service(identity: &Identity) -> Result<()> {
     let names = ["ActiveState", "SubState", "StatusText"];
     let seen = systemd::properties(FIRSTBOOT_UNIT, &names)?;
@@ -147,8 +147,8 @@ fn continue_service(identity: &Identity) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServiceAction {
     None,
-    /// The service refused the certificates that the node has since renewed. Without this start, the
-    /// service would stay failed, and etcd would not start.
+    /// The service refused the certificates, and the node has renewed them since then. Without this
+    /// start, the service would stay failed, and etcd would not start.
     Start,
     /// The service has finished, but another CA signed the renewed certificates, so they are
     /// deferred. Without this restart, the node would present its old certificates until they
@@ -156,8 +156,8 @@ enum ServiceAction {
     Restart,
 }
 
-/// Decides how firstboot.service continues. `is_complete` is set if the node uses the CAs and the
-/// certificates of its document.
+/// Decides whether firstboot.service must be started or restarted. `is_complete` is set if the node
+/// uses the CAs and the certificates of its document.
 fn next_action(seen: &BTreeMap<String, String>, is_complete: bool) -> ServiceAction {
     let has = |name: &str, word: &str| seen.get(name).is_some_and(|value| value.contains(word));
     let refused = [ReasonId::CertificateRefused, ReasonId::EnrolmentRefused];

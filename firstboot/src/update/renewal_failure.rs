@@ -15,8 +15,8 @@ use crate::reason::Reason;
 const SHORTEST: u64 = 5;
 /// The longest pause, in seconds.
 const LONGEST: u64 = 86_400;
-/// A pause is at most the remaining time until the expiry divided by this number, but at least
-/// [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
+/// The maximum pause is the certificates' remaining lifetime divided by this number, but not less
+/// than [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
 const PART: u64 = 10;
 
 /// The failures since the last success.
@@ -40,9 +40,9 @@ impl RenewalFailure {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Returns whether it is too early for another attempt. The certificates expire at `until`. A
-    /// clock that was set back does not delay the next attempt: if the rest of the pause is longer
-    /// than the pause that a failure at the time `now` would cause, the node does not wait.
+    /// Returns whether it is too early for another attempt. The certificates expire at `until`. If
+    /// the time from `now` until `next` is longer than a whole pause, the clock was probably set
+    /// back, and the node does not wait.
     pub(super) fn waits(&self, now: u64, until: u64) -> bool {
         now < self.next && self.next - now <= pause(self.attempts, now, until)
     }
@@ -140,7 +140,7 @@ mod tests {
         let (now, until) = (10_000, 10_600);
         let early = RenewalFailure::after(None, now + 7200, until, &why);
         assert!(early.waits(now + 7200, until) && !early.waits(now, until));
-        // After many failures, the same pause is right for certificates that expire in a month.
+        // After 12 failures, the node waits for two hours if the certificates expire in a month.
         let late = RenewalFailure {
             attempts: 12,
             next: now + 7200,

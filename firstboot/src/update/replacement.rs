@@ -1,10 +1,11 @@
 //! Replaces the files of one image with the files of another image, one by one, and can restore the
 //! old files.
 //!
-//! Each file that differs first gets a second name in the folder of the previous image. A single
-//! rename then replaces the file, so at any moment, the file's path refers either to the complete
-//! old file or to the complete new file. After a power cut at any point, firstboot can restore the
-//! old files from the list and the kept files, any number of times.
+//! Before firstboot replaces or removes a file, the file gets a second name in the folder of the
+//! previous image. A single rename then replaces the file, so at any moment, the file's path refers
+//! either to the complete old file or to the complete new file. After a power cut at any point,
+//! firstboot can restore the old files from the stored plan and the kept files, any number of
+//! times.
 
 use std::path::{Path, PathBuf};
 
@@ -170,7 +171,8 @@ impl Replacer {
     }
 
     /// Returns the paths that need SELinux labels: the files and folders of the replacement that
-    /// exist after the replacement. With `back`, returns those that exist after its rollback.
+    /// exist after the replacement. If `back` is set, returns the paths that exist after the
+    /// rollback of the replacement.
     pub(super) fn present(&self, replacement: &Replacement, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = replacement

@@ -26,8 +26,8 @@ use crate::systemd;
 use crate::systemd::UPDATE_UNIT;
 use members::timestamp::now;
 
-/// If the recipe sets no window, an order expires one check period after its creation, or after
-/// this number of seconds if the period is shorter.
+/// If the recipe sets no window, an order expires one check period after its creation. If the check
+/// period is shorter than this number of seconds, the order expires after this number of seconds.
 const WAIT: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {
@@ -73,8 +73,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     };
     seen.write()?;
     let decided = decided?;
-    // An update that begins now must wait for its turn, and no CA may change while it waits. In
-    // this case, a later run adopts a document with a different CA.
+    // No CA may change while an update waits for its turn. Therefore, if this run orders an update,
+    // only a later run adopts a document with a different CA.
     if !matches!(decided, Next::Begin(_))
         && let Some(newer) = newer.filter(|newer| newer.changes_ca)
     {
@@ -109,8 +109,8 @@ enum Next {
     Begin(Box<UpdateOrder>),
 }
 
-/// Looks for a release, records its serial in `seen`, and stages it if this node may install it
-/// now.
+/// Looks for a release, records its serial in `seen`, and stages the release if this node may
+/// install it now.
 fn decide(
     own: &ThisNode,
     source: &Source,

@@ -111,7 +111,8 @@ impl fmt::Display for Source {
 }
 
 fn fetch<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // Another attempt may succeed, unless the work returned an error with an exit code.
+    // An error with an exit code is returned unchanged. After any other error, another attempt may
+    // succeed.
     block_on(work).map_err(
         |error| match error.downcast_ref::<crate::exit::ExitError>() {
             Some(_) => error,

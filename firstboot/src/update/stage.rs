@@ -52,7 +52,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let (overlay, node) = (release.overlay, &own.node);
     if let Some(staged) = staged_before(release, node) {
-        // A power cut may have restored the archive that the earlier command removed.
+        // A power cut may have restored the downloaded overlay that the earlier command removed.
         remove_archives(Path::new(paths::UPDATE), None)?;
         return Ok(staged);
     }
@@ -69,8 +69,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
         return Err(cause(error, release, own.fetch(source).ok().as_ref()));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // Use the kickstart's options for owners and permissions. The archive is safe to unpack,
-    // because its digest matches the release.
+    // The options for owners and permissions are the same as in the kickstart. The overlay is safe
+    // to unpack, because its digest matches the release.
     let words = [
         "--extract",
         "--gzip",
@@ -262,9 +262,9 @@ fn other_node(new: &ClusterDocument, own: &ClusterDocument, node: &Label) -> Opt
     })
 }
 
-/// Compares all files of a staged image with its file list, and makes them durable. Does not read a
-/// file again if its inode has not changed since an earlier comparison, and does not flush the
-/// files if no inode has changed.
+/// Compares all files of a staged image with its file list, and makes them durable. Reads only
+/// files whose inodes have changed since an earlier comparison, and flushes the files only if an
+/// inode has changed.
 fn compare(root: &Path, file_list: &ImageFileList, listed: &BTreeSet<&str>) -> Result<()> {
     let known = known_files()?;
     let mut staged = VerifiedFiles::new();

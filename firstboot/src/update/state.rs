@@ -275,8 +275,8 @@ impl Updated {
     }
 
     /// Returns the record after the image with this serial has been rolled back, or `None` if no
-    /// update installed the previous image. Does not change a record of another image, because that
-    /// record already shows the rollback, for example after an interruption.
+    /// update installed the previous image. If the record is about another image, an earlier
+    /// attempt has already recorded the rollback, and the function returns the record unchanged.
     pub(super) fn after_rollback(self, serial: u64) -> Option<Self> {
         if self.serial != serial {
             return Some(self);

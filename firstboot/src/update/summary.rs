@@ -69,8 +69,8 @@ struct Local {
 }
 
 impl Summary {
-    /// Reads the state on the disk, and queries a member that answers a linearizable read, if there
-    /// is one.
+    /// Reads the state on the disk and, if `endpoint` is given, the state that the members share in
+    /// etcd. `endpoint` is the client URL of a member that answers a linearizable read.
     pub(crate) async fn ask(
         cluster: &ClusterDocument,
         endpoint: Option<&str>,

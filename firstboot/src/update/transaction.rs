@@ -39,9 +39,9 @@ impl Transaction {
 }
 
 impl UpdateKeys {
-    /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`,
-    /// so that a changed revision of this key shows that another member has taken and released the
-    /// turn since the keys were read.
+    /// Returns the transaction that takes the turn. The transaction always writes `NEWEST_RELEASE`.
+    /// If the revision of this key has changed since the keys were read, another member has taken
+    /// the turn in the meantime.
     pub(super) fn take_transaction(&self, turn: &UpdateTurn) -> Result<Transaction> {
         let newest = NewestRelease {
             serial: turn

@@ -78,14 +78,16 @@ impl UpdateKeys {
         })
     }
 
-    /// Reads the keys for the newest release that any member has started to install.
+    /// Finds the newest release that any member has started to install, and reads the keys for this
+    /// release.
     pub(super) async fn latest(client: &Client) -> Result<Self> {
         let newest: KeyState<NewestRelease> = KeyState::read(client, NEWEST_RELEASE).await?;
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
-    /// Returns the decision on an update to the image with this serial. With `back`, the decision
-    /// is about a rollback from that image, which a failed or newer release does not prevent.
+    /// Returns the decision on an update to the image with this serial. If `back` is set, the
+    /// decision is about a rollback from that image. A failed or newer release does not prevent a
+    /// rollback.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> TurnDecision {
         if let (Some(failed), false) = (&self.failed.value, back) {
             return TurnDecision::Refuse(failed.reason(serial));

@@ -98,8 +98,8 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         Resumption::Revert { why, failed } => {
             (state.why, state.marks_release_failed) = (state.why.take().or(Some(why)), failed);
             if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
-                // Only the other members can report whether the older etcd may start, and the
-                // updater queries them in this phase.
+                // Do not revert here, because the other members must report whether the older etcd
+                // may start. The updater queries these members in the phase `CheckingHealth`.
                 return state.enter(UpdatePhase::CheckingHealth);
             }
             revert(state)
@@ -117,8 +117,8 @@ fn has_passed(state: &UpdateState) -> Result<bool> {
 /// Waits for this node's turn, and then replaces the files, rolls the image back or prepares the
 /// reinstallation. Returns whether the order has ended.
 fn wait(state: &mut UpdateState) -> Result<bool> {
-    // An interrupted run of this unit may have stopped firstboot.service before it replaced any
-    // files.
+    // An earlier run of this unit may have been interrupted after it stopped firstboot.service and
+    // before it replaced any files.
     systemd::start(FIRSTBOOT_UNIT)?;
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
@@ -191,7 +191,8 @@ fn prepare_to_stop(
         give_up_leadership(own).await;
         may_stop(state, own).await
     })?;
-    // Plan last, because the plan deletes the files that the last update kept for its rollback.
+    // Plan the replacement last, because `plan_replacement` deletes the files that the last update
+    // kept for its rollback.
     if decision == TurnDecision::Held && state.order.reinstall.is_none() {
         plan_replacement(state)?;
     }
@@ -345,8 +346,8 @@ fn return_to_old_system(state: &UpdateState) -> Result<bool> {
     end(state, &ThisNode::read()?, UpdateResult::NotUpdated, why)
 }
 
-/// Waits until the member has been healthy for `soak` without interruption. With `patience`,
-/// returns the reason if the member fails, or if this wait takes longer than `patience`.
+/// Waits until the member has been healthy for `soak` without interruption. If `patience` is given,
+/// returns the reason why the member failed or did not stay healthy for `soak` within that time.
 fn until_good(
     state: &UpdateState,
     etcd: Option<recipes::EtcdVersion>,

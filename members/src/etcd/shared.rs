@@ -49,8 +49,9 @@ impl Client {
         Ok((answer.header.unwrap_or_default().revision, answer.kvs))
     }
 
-    /// Writes a key, provided that each key in `seen` was last changed in the revision given with
-    /// it (0 means that the key does not exist). Returns whether the key was written.
+    /// Writes a key if no key in `seen` has changed. `seen` contains keys, each with the revision
+    /// of its last change; the revision 0 means that the key must not exist. Returns whether the
+    /// key was written.
     pub async fn put_if(
         &self,
         key: &str,
@@ -73,9 +74,10 @@ impl Client {
         .await
     }
 
-    /// Writes all of these keys, and deletes the keys without a value, provided that each key in
-    /// `seen` was last changed in the revision given with it (0 means that the key does not exist).
-    /// Otherwise, changes nothing. Returns whether the changes were made.
+    /// Makes all of these changes if no key in `seen` has changed. Otherwise, changes nothing. A
+    /// change writes a key or, if it has no value, deletes the key. `seen` contains keys, each with
+    /// the revision of its last change; the revision 0 means that the key must not exist. Returns
+    /// whether the changes were made.
     pub async fn transact(
         &self,
         seen: &[(&str, i64)],

@@ -64,7 +64,7 @@ pub(crate) struct DowngradeRequest {
     /// The action: 1 enables a downgrade, and 2 cancels it.
     #[prost(int32, tag = "1")]
     pub(crate) action: i32,
-    /// The target version, if the action is to enable.
+    /// The target version, if the action enables a downgrade.
     #[prost(string, tag = "2")]
     pub(crate) version: String,
 }

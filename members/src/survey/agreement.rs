@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A list in which the name of a member is still missing has the same members.
+        // A list that does not contain the name of a member yet does not count as different.
         let unnamed = [
             member(1),
             member(2),

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(
             of(20_010, 60),
             None,
-            "a node that enrols may still renew it"
+            "a node that enrols may still renew the certificate"
         );
         assert!(of(20_009, 60).is_some());
     }

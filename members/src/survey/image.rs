@@ -13,11 +13,11 @@ use crate::timestamp::{duration, now};
 const MAX_AGE_SECONDS: u64 = 3 * 3600;
 
 /// Adds the newest image check of each member to the member's row, and the check's fault to the
-/// member's errors. Reads the checks through a voter that answered the survey through raft. Adds
-/// nothing if there is no such voter.
+/// member's errors. Reads the checks from etcd through a voter that can answer a linearizable read.
+/// If no voter can, adds nothing.
 ///
-/// The survey itself does not add the checks, because altered files must not delay the update of
-/// another member.
+/// The function `survey` does not add the checks, because an update does not begin while the survey
+/// shows errors, and altered files on one member must not delay the update of another member.
 pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     let Some(voter) = rows.iter().find(|row| row.votes) else {
         return;

@@ -32,9 +32,9 @@ impl FirstMemberList {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// Returns the client URL of a member in the recipe. Uses the URL in the member list if the
-    /// list does not contain the recipe's address, because a newer image may have given the member
-    /// a different address.
+    /// Returns the client URL of a member in the recipe. If the member list does not contain the
+    /// recipe's address, returns the URL in the list, because a newer image may have given the
+    /// member a different address.
     pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
             .0
@@ -97,9 +97,10 @@ impl FirstMemberList {
             .collect()
     }
 
-    /// Adds a note to a member that is not in the recipe. This case is not an error, because the
-    /// cluster may have grown since this image was built. For a voter that has never started,
-    /// replaces the errors instead.
+    /// Adds a note to a member that is not in the recipe. A member outside the recipe is not an
+    /// error, because the cluster may have grown since this image was built. If the member is a
+    /// voter that has never started, replaces the member's errors with one error that reports this,
+    /// and adds no note.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         let mut listed = self.0.iter().filter(|listed| is_of(&stranger, listed));
         stranger.learner |= listed.any(|listed| is_silent_learner(&stranger, listed));

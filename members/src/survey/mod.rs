@@ -176,8 +176,8 @@ struct Answers {
     members: Vec<Member>,
 }
 
-/// Returns the faults that the member itself reports and, if its health check failed, this failure.
-/// Omits alarms.
+/// Returns the faults that the member itself reports and, if etcd's health check of the member
+/// failed, the error of this check. Omits alarms.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported

@@ -236,7 +236,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
                 Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
                     let message = format!("line {number} is [{name}], but this line is [[{name}]]");
                     return Diagnostic::error(place, message)
-                        .help(format!("also write [[{name}]] on line {number}"));
+                        .help(format!("change line {number} to [[{name}]]"));
                 }
                 _ => Diagnostic::error(place, format!("the section [{name}] occurs twice")),
             }

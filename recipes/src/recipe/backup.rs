@@ -60,8 +60,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // Do not report a missing bucket if the destination cannot be parsed, because a bucket may have
-    // been intended.
+    // If the destination cannot be parsed, do not also report a missing bucket, because the user
+    // may have meant a bucket.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(

@@ -13,7 +13,7 @@ use crate::{EtcdVersion, Sha256, upgrade};
 /// The pinned release of etcd, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
-    /// The settings, named for their purpose.
+    /// The settings, under names that do not depend on etcd's version.
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,

@@ -106,8 +106,8 @@ pub(super) fn read(root: &Table<'_>) -> Files {
     Files { overlay, post }
 }
 
-/// Checks that a path stays inside the recipe's folder. The builder checks links when it reads the
-/// file.
+/// Checks that a path stays inside the recipe's folder. The builder checks symbolic links later,
+/// when it reads the file.
 pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFile> {
     let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";

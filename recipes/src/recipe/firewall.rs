@@ -19,16 +19,16 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
-/// The lists, each with a description of the service to which it controls access.
+/// The keys of the lists of addresses, each with the service that these addresses may use.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The default also
-/// applies to the list of peers, because a member whose image was built before the cluster grew
-/// must accept the new members.
+/// Reads `[firewall]`. By default, each list contains the nodes' whole network. The list of peers
+/// also contains the whole network, and not only the nodes in the recipe, because a member must
+/// accept nodes that were added after the member's image was built.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,
@@ -91,7 +91,7 @@ fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     if !names.is_empty() {
         let message = format!("`peers` excludes {}", names.join(", "));
         let finding = Diagnostic::error(place, message)
-            .label("the firewalls of the other members reject connections from an excluded node");
+            .label("the firewalls of the other members reject connections from addresses that are not in `peers`");
         table
             .report(finding.help("add every node's address, or the network that the nodes are on"));
     }

@@ -127,8 +127,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // Skip this check if there are errors, because the faulty key or section may be the one that
-    // allows a login.
+    // Skip this check if there are errors, because the faulty key or section may contain the SSH
+    // key or the password.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -182,8 +182,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// The default date, 2000-01-01. A node's clock normally shows a later date, so tar does not warn
-/// about files from the future.
+/// The default date, 2000-01-01. tar warns about a file whose date is in the future, but a node's
+/// clock normally shows a date after 2000.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

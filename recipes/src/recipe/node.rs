@@ -181,7 +181,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     let dns: Vec<Located<Address>> = table
         .and_then(|table| table.list("dns"))
         .unwrap_or_default();
-    // If `mode` has an error, `static` may have been meant.
+    // If the value of `mode` is wrong, the user may have meant `static`, so do not warn about
+    // `dns`.
     let is_known = mode.is_some() || table.is_none_or(|table| table.place("mode").is_none());
     let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
     if let Some(table) = table {
@@ -190,8 +191,8 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: DHCP provides the name servers");
             table.report(finding.help("remove `dns`, or set mode = \"static\""));
         }
-        // An invalid `cidr` has already been reported. Do not report mistakes that may result only
-        // from it.
+        // The invalid `cidr` has already been reported. Do not report mistakes that may be only a
+        // consequence of the invalid `cidr`.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;

@@ -115,8 +115,8 @@ fn graph(map: &CrateMap) -> Graph {
 }
 
 /// Finds the definition to which the path `used` refers in the module `from`. Returns the module
-/// that contains the definition, and the definition's name there. Returns `None` for names from
-/// other crates, and for a module itself, which is only a step in a path.
+/// that contains the definition, and the definition's name there. Returns `None` if the name comes
+/// from another crate, or if `used` names a module and not a definition in a module.
 fn resolve(
     map: &CrateMap,
     from: &ModulePath,

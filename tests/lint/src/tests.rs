@@ -6,7 +6,7 @@ use crate::circles;
 use crate::modules::CrateMap;
 use crate::{LONGEST_FILE, long_files};
 
-/// Returns the cycles of a crate that consists of these files, each as the linter prints it.
+/// Returns the linter's descriptions of all cycles in a crate that consists of these files.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {

@@ -18,8 +18,8 @@ const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --gr
 ///
 /// The builder does more than tar and gzip: it checks the release, writes the kickstart and the
 /// manifest, signs the manifest, makes each node's documents, and flushes everything to disk. The
-/// benchmark also measures a build with a warm cache after a change to the recipe. The builder then
-/// compresses only the small files again.
+/// benchmark also measures a build with a warm cache after a change to the recipe. After such a
+/// change, the builder compresses only the small files again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;

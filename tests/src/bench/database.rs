@@ -10,8 +10,8 @@ use crate::etcd::StandaloneEtcd;
 
 /// The length of every value.
 pub const VALUE: usize = 1000;
-/// The database size, in MiB, that the README's figures are based on. `ETCD_IMAGE_BENCH_MIB`
-/// overrides it.
+/// The database size, in MiB, that the README's figures are based on. The environment variable
+/// `ETCD_IMAGE_BENCH_MIB` overrides this size.
 const MIB: u64 = 2048;
 /// The number of keys in one request.
 const BATCH: u64 = 1000;
@@ -74,7 +74,7 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
     })
 }
 
-/// Returns incompressible bytes, which are always the same for the same number.
+/// Returns incompressible bytes that depend only on the given number.
 fn value(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

@@ -184,8 +184,9 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
 /// Returns the time from each record's due time until the record is on the disk. As in etcd, one
 /// write flushes all records that become due while the disk is busy.
 ///
-/// Records are not written back to back, because one second in which the disk is fast would then
-/// yield more records than ten seconds in which the disk stalls.
+/// Each record has a due time. If each record followed the previous record immediately, a fast disk
+/// would write more records in one second than a stalled disk in ten, and the median would hide the
+/// stalls.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();

@@ -36,7 +36,7 @@ pub fn run(runs: usize) -> Result<String> {
         // Writing into a string cannot fail.
         let _ = writeln!(
             out,
-            "{what}: {:.0} a second; until all machines have it {}; CPU {}",
+            "{what}: {:.0} a second; until all machines have their documents {}; CPU {}",
             rate(&elapsed[nth]),
             spread(&elapsed[nth]),
             spread(&used[nth]),

@@ -21,7 +21,7 @@ use super::server::{cpu, peak_mib};
 use super::{median, spread};
 use crate::tls;
 
-/// The pause after which a machine asks again, as in firstboot.
+/// The pause before a machine repeats its request, as in firstboot.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Measures the first enrolment of all machines.

@@ -51,8 +51,8 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Returns the CPU time and the peak memory (KiB) of a command and of all processes that it waited
-/// for. A process without other children measures this usage, because the kernel adds up the usage
-/// of all children.
+/// for. Runs the command in a separate process that has no other children, because the kernel
+/// reports only the total usage of all children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure

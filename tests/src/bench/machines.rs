@@ -24,7 +24,7 @@ pub(super) const ENROL: SocketAddrV4 = SocketAddrV4::new(SERVER, 8443);
 /// The folders that a server changes.
 const CHANGED: [&str; 2] = ["out.pki", "out.state"];
 
-/// The machines, and the output that their server serves.
+/// The machines, and the builder's output that their server serves.
 pub(super) struct Machines {
     provisioning: Provisioning,
     namespace: Namespace,

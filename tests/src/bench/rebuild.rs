@@ -13,9 +13,9 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// The number of keys. The number exceeds the 10,000 entries after which etcd keeps a snapshot
-/// instead of its log, so that a joining member receives a snapshot, as in a cluster that has been
-/// in use for a while.
+/// The number of keys. After 10,000 entries, etcd makes a raft snapshot and compacts its log. With
+/// more keys than that, a joining member receives a snapshot, as in a cluster that has been in use
+/// for a while.
 const KEYS: usize = 20_000;
 /// The value size with which all keys add up to about 256 MiB.
 const VALUE: usize = 13_400;
@@ -37,7 +37,8 @@ struct Measurement {
     whole: Vec<Duration>,
     /// The times during which the cluster had only two voters.
     window: Vec<Duration>,
-    /// The longest time without an acknowledged write, from power-on to voter.
+    /// The longest time without an acknowledged write, between power-on and the time at which the
+    /// node is a voter.
     gap: Vec<Duration>,
 }
 
@@ -121,8 +122,8 @@ fn once(
         provisioning.give_document(lost, lost.name())?;
     }
     // The two remaining members have elected their leader by now. etcd adds a member only after all
-    // voters have been connected for five seconds (server.go, HealthInterval). Wait here, because
-    // this interval would distort the comparison.
+    // voters have been connected for five seconds (server.go, HealthInterval). Wait here, so that
+    // these five seconds do not distort the comparison.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];

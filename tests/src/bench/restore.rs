@@ -154,8 +154,8 @@ impl Disk {
     }
 }
 
-/// Returns the disk space that a folder's files use, in bytes. A file that disappears in the
-/// meantime counts as zero.
+/// Returns the disk space that a folder's files use, in bytes. A file that is removed before its
+/// size has been read counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

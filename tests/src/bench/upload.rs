@@ -1,5 +1,6 @@
-//! Measures a snapshot that is uploaded to an object store while it is being received, compared
-//! with saving it first and uploading it afterwards.
+//! Compares two ways to upload a snapshot to an object store: firstboot uploads the snapshot while
+//! receiving it, whereas etcdctl first saves the snapshot to a file, and boto3 then uploads the
+//! file.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Runs the tasks of the test bed that a person starts: making an etcd release or the base root,
-//! cleaning up after runs that were killed, and printing what the model of anaconda does with a
-//! kickstart.
+//! Runs the tasks of the test bed that are started by hand: making an etcd release or the base
+//! root, cleaning up after runs that were killed, and printing what the model of anaconda does with
+//! a kickstart.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use tests::run;
 struct Part {
     name: &'static str,
     what: &'static str,
-    /// The default number of runs; odd, so that the median is one of the runs.
+    /// The default number of runs. It is odd, so that the median is the result of one of the runs.
     runs: usize,
     run: fn(usize) -> Result<String>,
 }
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // The virtual machine of `bench::dirty` needs no isolation.
+    // `dirty-inside` runs in the virtual machine of `bench::dirty`, so it needs no namespaces.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()

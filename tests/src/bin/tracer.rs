@@ -1,5 +1,5 @@
-//! `tracer FOLDER PROGRAM ARGUMENT…` runs a program according to the order in the folder (see
-//! `tests::crash::tracer`).
+//! `tracer FOLDER PROGRAM ARGUMENT…` runs a program, and kills or holds it at the point that a file
+//! in the folder names (see `tests::crash::tracer`).
 
 use std::path::Path;
 use std::process::ExitCode;

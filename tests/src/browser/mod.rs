@@ -82,8 +82,8 @@ impl Browser {
     pub fn start(namespace: &Namespace, scripts: bool) -> Result<Self> {
         let folder = run::current()?.folder("browser")?;
         let log = folder.join("log");
-        // All processes of the browser are in a PID namespace of the driver, so they end with the
-        // driver.
+        // The driver is the first process of a new PID namespace, so all processes of the browser
+        // end with the driver.
         let mut command = namespace.command("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["chromedriver", "--port=0"]);

@@ -19,9 +19,8 @@ use serde_json::{Value, json};
 use crate::cluster::Provisioning;
 use crate::programs;
 
-/// The time limit for a member's answer. An election takes one to two seconds. A client that waits
-/// much longer than that for a dead member loses more time than a query to another member would
-/// take.
+/// The time limit for a member's answer. An election takes one to two seconds. The limit is only a
+/// little longer, so that a client soon queries another member if a member is dead.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
@@ -148,8 +147,8 @@ impl Client {
         Ok(())
     }
 
-    /// Returns all keys with the prefix from this member, after the member has applied everything
-    /// that has been acknowledged so far.
+    /// Reads all keys with the prefix from this member. Before the read, the member applies every
+    /// write that has been acknowledged so far.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Page {

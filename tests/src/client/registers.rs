@@ -20,7 +20,7 @@ use crate::linearizability::{Action, Operation, check};
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
 /// The number of operations on one key before the clients move on to the next key. An unanswered
 /// operation can still take effect at any later time, so the search for a linearizable order takes
-/// longer with more operations on one key.
+/// longer with each operation on the key. The limit keeps this search short.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// The number of clients for each member. With two clients, one can write while the other reads.
 const CLIENTS_PER_MEMBER: usize = 2;
@@ -194,7 +194,7 @@ impl Client {
                     value_in(&done["responses"][0]["response_range"])?,
                 ))
             }
-            Action::Refused(..) => bail!("a client cannot request a refusal"),
+            Action::Refused(..) => bail!("a bug: `Refused` is a result, not a request"),
         }
     }
 }

@@ -29,8 +29,8 @@ impl Voters {
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // Poll the list once more after the stop signal, because the change that made the
-                // caller stop may be newer than the last poll.
+                // Poll the list once more after the stop signal, because the list may have changed
+                // between the last poll and the signal.
                 let stopped = stopped.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {

@@ -44,8 +44,8 @@ pub struct Written {
 
 impl Writers {
     /// Starts the writers. Each writer starts with a different member, and moves on to the next
-    /// member when a write fails. No key is written twice, so a failed write reveals nothing about
-    /// any other key.
+    /// member when a write fails. No key is written twice, so a failed write can change the value
+    /// of only its own key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         Self::with_interval(client, members, prefix, WRITE_INTERVAL)
     }
@@ -158,8 +158,8 @@ impl Written {
         self.writers.iter().map(Vec::len).sum()
     }
 
-    /// Returns the longest time without an acknowledgement, first for the writer that waited
-    /// longest, then for all writers together.
+    /// Returns two durations: the longest time that one writer waited for an acknowledgement, and
+    /// the longest time in which no writer got an acknowledgement.
     pub fn longest_gaps(&self) -> (Duration, Duration) {
         let times =
             |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();

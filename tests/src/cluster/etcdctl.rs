@@ -5,9 +5,9 @@ use anyhow::{Context as _, Result};
 use super::status::status;
 use crate::host::Host;
 
-/// Transfers the leadership, with options instead of environment variables. If the variables were
-/// set, `etcdctl move-leader` of 3.5 would read them twice, and report a conflict with the values
-/// that it has set itself.
+/// Runs `etcdctl move-leader` with options instead of environment variables, because the command of
+/// etcd 3.5 reads the variables twice. The first reading sets the options, and the second reading
+/// reports that the variables conflict with the options.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -23,7 +23,8 @@ pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
         .with_context(|| format!("etcdctl {arguments} on {}", host.name()))
 }
 
-/// Transfers the leadership to one of these hosts, unless it is already the leader.
+/// Transfers the leadership to the host with the index `leader`, unless this host is already the
+/// leader.
 pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
     let name = hosts[leader].name();
     let seen = status(&hosts[leader])?;

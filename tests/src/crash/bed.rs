@@ -242,7 +242,9 @@ impl Bed {
         let seen = status(host).unwrap_or_default();
         let healthy =
             seen.len() == 3 && seen.iter().all(|member| member.healthy && !member.learner);
-        // A scenario that replaces the CA leaves a healthy cluster that this client does not trust.
+        // After a scenario that replaces the CA, the cluster is healthy, but this client does not
+        // trust the cluster's certificates. Therefore, also require that a write by this client
+        // succeeds.
         if !healthy
             || self
                 .client()?
@@ -265,7 +267,8 @@ impl Bed {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // etcd's guard may have started firstboot again in the meantime.
+        // While this function waited for the members, etcd's guard may have started firstboot
+        // again.
         for host in &self.hosts {
             wait_finished(host)?;
         }
@@ -286,7 +289,7 @@ impl Bed {
     }
 
     /// Waits until a program reaches the crash point in its order, and returns true. Returns false
-    /// if the program that starts this program finishes first.
+    /// if the program that `Traced::started_by` names finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);
@@ -298,7 +301,7 @@ impl Bed {
             }
             next_look = Instant::now() + POLL_INTERVAL;
             if has_finished(&self.hosts[at], traced.started_by())?.0 {
-                // The program may have reached the point and been restarted since the last poll.
+                // Check again, because the program may have reached the point since the last check.
                 return Ok(TracerOrder::was_reached(&orders));
             }
             ensure!(

@@ -103,8 +103,8 @@ impl Process {
         }
     }
 
-    /// Handles the return from a call, because the call can assign a descriptor to a different
-    /// socket.
+    /// Updates the peers of the sockets when a call returns, because the call can assign a
+    /// descriptor to a different socket.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -204,7 +204,7 @@ fn low_half(argument: u64) -> Option<i32> {
         .map(u32::cast_signed)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the arms of one match")]
+#[expect(clippy::unnecessary_wraps, reason = "the match arms need an Option")]
 fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
     Some(
         format!("{deed} {}", steady(object.as_ref()))

@@ -71,7 +71,8 @@ impl Clock {
         Ok(())
     }
 
-    /// If the clock is wrong and the call has read it, changes the time that the call returns.
+    /// If the clock is wrong and this call has read the clock, changes the time that the call
+    /// returns.
     pub(super) fn returned(&self, pid: Pid, registers: &libc::user_regs_struct) -> Result<()> {
         let realtime = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE].map(i64::from);
         let asked = registers.orig_rax.cast_signed() == libc::SYS_clock_gettime

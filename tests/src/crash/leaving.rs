@@ -40,8 +40,8 @@ pub(super) const LEAVE: Scenario = Scenario {
 /// The other two members, which are enough for a quorum.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Checks that the remaining members acknowledge writes, and that every member that they may need
-/// for a quorum is up. etcd must run on the leaving node as long as that node is a member.
+/// Checks that the remaining members acknowledge writes. As long as the leaving node is a member,
+/// etcd must run on it, because the remaining members may need it for a quorum.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {

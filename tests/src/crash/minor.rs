@@ -47,14 +47,15 @@ fn make_newer(bed: &Bed) -> Result<()> {
         let _ = wait_finished(host);
     }
     bed.make_healthy(OTHERS[0])?;
-    // Ignore an error, because only a failed run leaves a downgrade to cancel.
+    // Cancel the downgrade that a failed run may have left behind. Ignore an error, because usually
+    // no downgrade is pending.
     let _ = etcdctl(host, "downgrade cancel");
     wait_minor(host, NEW_MINOR, CONVERGENCE_TIMEOUT)?;
     clear_keys(host)
 }
 
-/// Does the same as [`make_newer`], and then installs the older minor version on the victim, unless
-/// the victim already has it.
+/// If the victim does not run the older minor version yet, does the same as [`make_newer`] and then
+/// installs that version on the victim. Always removes the traces of earlier updates.
 fn make_older(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[VICTIM];
     if has_older(bed).is_err() {

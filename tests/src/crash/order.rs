@@ -15,8 +15,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 /// A program's call with an effect that other programs can see: the call, its object, and its
-/// ordinal among equal calls. The call can be found again in a different run, even if that run
-/// repeats other actions, such as a query to a peer, more or less often.
+/// ordinal among equal calls. These three parts identify the call in every run, even if another
+/// action, such as a query to a peer, occurs more often or less often in some runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.

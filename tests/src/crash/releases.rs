@@ -25,7 +25,7 @@ pub(super) const OLD_MINOR: &str = "3.5.35";
 /// minor version, because etcd's monitorVersionInterval is 4 s.
 const SLOW: &str = "[Service]\nExecStartPost=/bin/sleep 9\n";
 
-/// The kind of images that the nodes of a bed install.
+/// The kind of images that the nodes of a test bed install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateKind {
     /// Images with different files and the same etcd.
@@ -57,7 +57,7 @@ impl UpdateKind {
         }
     }
 
-    /// Returns the requirements of this bed's versions of etcd.
+    /// Returns the releases of etcd that the test machine must have to make this kind of images.
     #[must_use]
     pub fn requirements(self) -> Vec<Requirement> {
         match self {

@@ -1,4 +1,4 @@
-//! The scenarios to sweep. A new scenario is a new constant.
+//! The scenarios that the sweep runs. Each scenario is a constant.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::sweep::Scenario;
 use super::traced::Traced;
 use super::updating::{ORDER, ROLLBACK, UPDATE};
 
-/// The scenarios of a bed with [`UpdateKind::Minor`](super::UpdateKind::Minor).
+/// The scenarios of a test bed with [`UpdateKind::Minor`](super::UpdateKind::Minor).
 pub const MINOR: [Scenario; 2] = [DOWNGRADE, DOWNGRADE_BACK];
 
-/// All scenarios of a bed with [`UpdateKind::Files`](super::UpdateKind::Files).
+/// All scenarios of a test bed with [`UpdateKind::Files`](super::UpdateKind::Files).
 pub const ALL: [Scenario; 11] = [
     TOGETHER,
     EARLY,
@@ -123,8 +123,8 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// Checks that the first two members acknowledge no write while the third member is down, because
-/// one of the two has lost its data.
+/// Checks that the first two members acknowledge no write while the third member is down. One of
+/// the first two members has lost its data, so they must not form a quorum.
 fn no_write(bed: &Bed) -> Result<()> {
     let client = bed.client()?;
     let down = |at: usize| {

@@ -10,8 +10,8 @@ use crate::base::hex;
 use crate::host::Host;
 
 /// Every file and folder of firstboot with its kind, mode, owner and digest, and etcd's
-/// configuration as text. Leaves out everything that can differ between two correct runs, such as
-/// tokens, times, and archived data.
+/// configuration as text. The state omits everything that can differ between two correct runs, such
+/// as tokens, times, and archived data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     lines: BTreeSet<String>,
@@ -85,7 +85,8 @@ impl State {
         Ok(Self { lines })
     }
 
-    /// Returns how this state differs from the other state, or `None` if they are the same.
+    /// Returns the lines that only one of the two states contains, or `None` if the states are
+    /// equal.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         let more = self
             .lines

@@ -22,7 +22,7 @@ pub struct Scenario {
     pub traced: Traced,
     /// Brings the hosts to the initial state.
     pub setup: fn(&Bed) -> Result<()>,
-    /// Starts the scenario. The tracer already has its order.
+    /// Starts the scenario. The sweep calls this function after it has given the tracer its order.
     pub begin: fn(&Bed) -> Result<()>,
     /// Checks the conditions that must be true while the traced program is stopped at a point. The
     /// program has been killed or is being held, and has not been started again.
@@ -38,9 +38,9 @@ pub struct Report {
     pub all: usize,
     /// The number of points that led to the correct end state.
     pub passed: usize,
-    /// The number of points that exist only because the listing run repeated an action, such as a
-    /// query to a peer that is not up yet, more often than any later run. The last repetition of
-    /// that action is among the points that passed.
+    /// The number of points that later runs did not reach, because the listing run repeated an
+    /// action more often. An example is a query to a peer that is not up yet. Instead of such a
+    /// point, the last occurrence of the action in a later run was tested.
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
@@ -59,7 +59,7 @@ impl Report {
     }
 
     /// Returns an error that describes the failures if any point failed. Also returns an error if
-    /// no point passed, or if so many points were missed that the runs must have differed.
+    /// no point passed, or if more than one in `POINTS_PER_ALLOWED_MISS` points was missed.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -137,7 +137,7 @@ pub enum Disturbance {
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
 /// The number of consecutive failures after which the test bed counts as broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
-/// At most one in this many points may be missed.
+/// If a sweep misses more than one in this many points, the sweep fails.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
@@ -202,10 +202,10 @@ pub fn sweep(
 enum Reached {
     /// The run was disturbed at this point, and reached the correct end state.
     Point(Point),
-    /// The run was not disturbed. This earlier point is the substitute for the listed point, but
-    /// has already been tested.
+    /// The run was not disturbed, because the action occurred fewer times than in the listing run.
+    /// This point is the last occurrence of the action, and has already been tested.
     Done(Point),
-    /// The run was not disturbed, and no other point replaces the listed point.
+    /// No run was disturbed, because no run reached the listed point or its replacement.
     Nothing,
 }
 
@@ -238,9 +238,9 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Runs a scenario once with the disturbance at the point. Returns `None` if the point was reached,
-/// and otherwise how many times the same action occurred. Returns an error if the end state is
-/// wrong.
+/// Runs a scenario once with the disturbance at the point. If the point was reached, returns
+/// `None`. Otherwise, returns how many times the action of the point occurred. Returns an error if
+/// the end state is wrong.
 fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,

@@ -47,8 +47,9 @@ impl Traced {
         }
     }
 
-    /// Returns the program that starts this one. After that program has finished, nothing starts
-    /// this program. firstboot starts etcd, and the command starts the update's unit.
+    /// Returns the program that starts this program. firstboot starts etcd, and `firstboot update`
+    /// starts the update's unit. After the returned program has finished, nothing starts this
+    /// program.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,

@@ -1,9 +1,10 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
 //! point that the order names, the tracer kills or holds the program, and the call never happens.
 //!
-//! strace's own injection is unsuitable, because it counts the calls of one kind, and the number of
-//! firstboot's queries to a peer depends on how long that peer takes to start. The tracer
-//! identifies a point by the action and its object.
+//! strace's fault injection is unsuitable, because it identifies a call by its number among all
+//! calls of one kind. This number differs between runs, because the number of firstboot's queries
+//! to a peer depends on how long that peer takes to start. The tracer identifies a point by the
+//! action and its object.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -43,8 +44,8 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("cannot run sh")?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    // The program dies with the tracer, so that systemd can stop both. The calls of programs that
-    // the traced program starts do not count.
+    // The program dies with the tracer, so that systemd can stop both. If the program starts other
+    // programs, the calls of those programs do not count.
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC

@@ -81,7 +81,7 @@ pub(super) fn clear_keys(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The order on the victim's disk.
+/// The file on the victim's disk that contains the order to update.
 const STATE: &str = "/var/lib/firstboot/update/state.json";
 
 /// Reads an operator's file, if it exists. The file can be on a disk that only the host has

@@ -31,8 +31,8 @@ pub use binary::replace_etcd_binary;
 pub const DEMO: &str = "3.5.1";
 
 /// The newest release that Go can build here. The builder's table of upstream's digests does not
-/// contain this release. If the table contained it, the builder would refuse the release built here,
-/// because the digest of a local build is different.
+/// contain this release. If the table contained it, the builder would refuse the release that is
+/// built here, because the digest of a local build is different.
 const NEWEST: &str = "3.7.3";
 
 /// Returns [`NEWEST`], or, if this machine cannot build that release, [`DEMO`] and the reason.

@@ -19,8 +19,8 @@ use crate::process::{self, KillOnDrop};
 /// etcd's working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// The time limit for etcd's start, for each answer, and for etcd's end. Before etcd serves
-/// requests, it reads a database of up to 2 GB.
+/// The time limit for etcd to start, to send each answer, and to exit. Before etcd serves requests,
+/// it reads a database of up to 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running etcd. The process is killed on drop.
@@ -33,7 +33,7 @@ pub struct StandaloneEtcd {
 
 impl StandaloneEtcd {
     /// Starts etcd in a folder (its data is in the subfolder `data`), and waits until it serves
-    /// clients. The arguments are appended to the usual ones.
+    /// clients. The given arguments follow etcd's usual arguments.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }

@@ -67,11 +67,11 @@ impl Host {
         Ok(())
     }
 
-    /// Returns the unit's journal of all boots. While the host is off, reads the journal from its
-    /// disk.
+    /// Returns the unit's journal of all boots. If the host is off, reads the journal from the
+    /// host's disk.
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
-        // The host may have switched itself off.
+        // Check that the first process still exists, because the host may have switched itself off.
         if self
             .init()
             .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())

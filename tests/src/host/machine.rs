@@ -39,8 +39,8 @@ pub(super) struct Machine {
     _cgroup: Cgroup,
 }
 
-/// A shell script that moves itself into the control groups that precede `--` in its arguments, and
-/// then executes the command that follows.
+/// A shell script. The arguments before `--` are the folders of control groups, and the script
+/// moves itself into each of them. It then executes the command after `--`.
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
@@ -62,9 +62,9 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules, but the namespace still has the rules from
-        // before. If the rules stayed, firewalld would add its rules to them, and after several
-        // power cuts, each packet would have to pass thousands of rules.
+        // A real machine has no firewall rules when it boots, but the namespace still has the rules
+        // from the host's previous boot. If these rules stayed, firewalld would add the same rules
+        // again, and after several power cuts, each packet would have to pass thousands of rules.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
         // Disable nspawn's own filter, because it returns EPERM, whereas an old kernel returns
@@ -93,7 +93,7 @@ impl Machine {
                 "--console=read-only",
                 "--setenv=TERM=dumb",
                 // The systemd of CentOS 7 is built without seccomp. This setting makes the host's
-                // systemd behave the same way (systemd, docs/ENVIRONMENT.md).
+                // systemd behave the same way (docs/ENVIRONMENT.md in systemd's source).
                 "--setenv=SYSTEMD_SECCOMP=0",
             ])
             .arg(format!("--machine={name}"))

@@ -1,7 +1,7 @@
-//! A real systemd host: an overlay on a given root, booted by systemd-nspawn in the host's network
-//! namespace.
-//! As on CentOS 7.9, the host's kernel lacks the system calls newer than 3.10, except two that Red
-//! Hat backported (see [`crate::kernel`]), and its systemd has no seccomp.
+//! A real systemd host. Its root is an overlayfs on a given root, and systemd-nspawn boots it in
+//! the host's network namespace. As on CentOS 7.9, the host's kernel lacks the system calls newer
+//! than 3.10, except two that Red Hat backported (see [`crate::kernel`]), and its systemd has no
+//! seccomp.
 //!
 //! Compared with a real machine, a host lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
 //! /proc/sys outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes
@@ -108,8 +108,8 @@ impl Host {
         self.masks.push(format!("systemd.mask={unit}"));
     }
 
-    /// From the next boot on, removes every system call newer than 3.10 from the host's kernel,
-    /// except the call that firstboot needs.
+    /// From the next boot on, removes every system call newer than Linux 3.10 from the host's
+    /// kernel, except `seccomp`, which firstboot needs.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }

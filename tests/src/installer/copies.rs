@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Stores the kickstart and the scripts' logs on the target, as anaconda does unless `inst.nosave`
-/// or the kickstart forbids this.
+/// Stores the kickstart and the scripts' logs on the target, as anaconda does. `inst.nosave` or the
+/// kickstart can forbid these copies.
 pub(super) fn leave_copies(
     kickstart: &str,
     cmdline: &str,

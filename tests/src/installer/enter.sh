@@ -36,7 +36,7 @@ ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 cp -a "$hardware/dev/." "$root/dev/"
-# The partitions that the test has created for this machine.
+# Bind-mount the partitions that the test has created for this machine into ROOT/dev.
 for device in "$hardware/devices/"*; do
     if [ -e "$device" ]; then
         : > "$root/dev/${device##*/}"

@@ -37,8 +37,8 @@ impl Environment {
         let root = environment.root();
         for folder in FOLDERS {
             let folder = root.join(folder);
-            // On a root with a merged /usr, /bin is a link. The target of the link is handled
-            // separately.
+            // Skip /bin if it is a link to /usr/bin, because `FOLDERS` also contains the target of
+            // the link.
             if folder.is_dir() && !folder.is_symlink() {
                 keep_what_is_present(&folder)?;
             }

@@ -16,8 +16,8 @@ pub struct Machine {
     pub serial: Option<String>,
 }
 
-/// Fetches the kickstart that the kernel command line names. If there are several `inst.ks=`, tries
-/// them in order until one succeeds, as CentOS 7 does.
+/// Fetches the kickstart that the kernel command line names. If the command line contains several
+/// `inst.ks=`, tries them in order until one succeeds, as CentOS 7 does.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     fetch_with(cmdline, machine, &|| namespace.command("curl"))
 }
@@ -53,7 +53,7 @@ pub(super) fn fetch_with(
         }
     }
     bail!(
-        "no inst.ks= in `{cmdline}` returns a kickstart:\n{}",
+        "no address after `inst.ks=` in `{cmdline}` returned a kickstart:\n{}",
         errors.join("\n")
     )
 }

@@ -52,7 +52,7 @@ pub struct DiskPartition {
     pub kind: String,
     /// The label of the file system.
     pub label: Option<String>,
-    /// The device, on the test machine, to which the partition's name refers in the scripts.
+    /// The device on the test machine that scripts open under the partition's name.
     pub device: Option<PathBuf>,
 }
 
@@ -190,7 +190,7 @@ impl Hardware {
                 &folder.join("udev").join(&kernel),
                 &(disk.properties.join("\n") + "\n"),
             )?;
-            // Create a sparse file as the beginning of an empty disk.
+            // Scripts read this sparse file as the beginning of an empty disk.
             let device = folder.join("dev").join(&disk.name);
             make(device.parent().unwrap_or(folder))?;
             fs::File::create(&device)

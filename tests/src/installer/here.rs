@@ -169,8 +169,8 @@ fn this_hardware() -> Result<Hardware> {
     })
 }
 
-/// Copies all packages into the new system, whose file systems are already mounted, and removes the
-/// installer's own files there.
+/// Copies all packages into the new system, whose file systems are already mounted. Then removes
+/// the copies of the installer's own files from the new system.
 fn unpack(target: &Path) -> Result<()> {
     println!("{UNPACKING}");
     fs::create_dir_all(PACKAGES)?;

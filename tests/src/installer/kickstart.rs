@@ -101,7 +101,8 @@ impl fmt::Display for Kind {
 }
 
 /// A function that resolves an `%include`. The function returns the included text, or `None` to
-/// skip the `%include`, as in the first reading before `%pre`.
+/// skip the `%include`. The first pass, which runs before `%pre`, skips files that do not exist
+/// yet.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -192,7 +193,8 @@ impl Command {
 }
 
 impl Section {
-    /// Returns a script that stops a unit, as systemd does when the installer shuts down.
+    /// Returns a section whose script stops a unit. The script stands in for systemd, which stops
+    /// the unit when the installer shuts down.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),

@@ -76,7 +76,7 @@ impl Stage<'_> {
             .with_context(|| {
                 let output = fs::read_to_string(&log_path).unwrap_or_default();
                 format!(
-                    "{}: the script and its stage printed:\n{output}",
+                    "{}: the script and enter.sh printed:\n{output}",
                     section.place
                 )
             })?;
@@ -130,7 +130,7 @@ impl Stage<'_> {
                     Some(Signal::SIGINT) => Ok(Ended::Power("reboot(2): power off".into())),
                     Some(Signal::SIGHUP) => Ok(Ended::Power("reboot(2): restart".into())),
                     _ => bail!(
-                        "{}: the stage for the script could not be prepared: {how}",
+                        "{}: the environment of the script could not be prepared: {how}",
                         section.place
                     ),
                 };
@@ -192,7 +192,7 @@ impl Stage<'_> {
         // The kickstart's monitor waits one minute so that a person can read the reason. The tests
         // do not need this pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
-        // By default, CentOS's tar treats the names of members as patterns
+        // By default, CentOS's tar treats the file names on its command line as patterns
         // (tar-1.17-wildcards.patch of its package).
         command.arg("TAR_OPTIONS=--wildcards --anchored --wildcards-match-slash");
         match section

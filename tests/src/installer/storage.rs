@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::anaconda::{Partition, Plan};
 use crate::process;
 
-/// The boot loader's two files.
+/// The boot loader's two files: the code for the first sector, and grub itself.
 const BOOT_IMAGE: &str = "/usr/lib/installer/boot.img";
 const CORE_IMAGE: &str = "/usr/lib/installer/core.img";
 

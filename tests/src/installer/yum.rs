@@ -35,7 +35,7 @@ pub(super) struct Available {
 /// repository.
 type Metadata = Result<(Vec<String>, Vec<String>), String>;
 
-/// The client that fetches from a network into the installer's root.
+/// yum in an installer: the network that it uses, and the root that contains its cache and log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Yum<'a> {
     pub(super) namespace: Option<&'a Namespace>,

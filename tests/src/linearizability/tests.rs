@@ -121,8 +121,8 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
     let mut free = vec![0; clients];
     for number in 1..=count as u64 {
         let client = random.usize(..clients);
-        // The operation takes place now. The operation starts at a random time before this instant,
-        // and ends at a random time after this instant.
+        // The operation takes effect at the time `now`. The operation starts at a random time
+        // before `now`, and ends at a random time after `now`.
         now += random.u64(1..10);
         let begun = (now - random.u64(1..10).min(now)).max(free[client]);
         let ended = now + random.u64(0..30);

@@ -305,8 +305,8 @@ impl Filesystem for Shared {
             Ok(Body::File { size, .. }) => *size,
             _ => return reply.error(Errno::EISDIR),
         };
-        // FALLOC_FL_KEEP_SIZE (1) has no effect that a program can see. The tests need no mode
-        // other than 0 and 1.
+        // A program cannot see the effect of fallocate(2) with the mode FALLOC_FL_KEEP_SIZE (1).
+        // The programs in the tests use only the modes 0 and 1.
         match mode {
             0 if offset + length > size => reply_empty(tree.resize(at.0, offset + length), reply),
             0 | 1 => reply.ok(),

@@ -3,10 +3,11 @@
 //!
 //! The file system is as strict as POSIX allows, and stricter than the usual file systems: it loses
 //! all data that was not flushed by the file's or the folder's own fsync. The only exception is a
-//! rename between two folders, which is atomic, as on journalling file systems. If names become
-//! durable in order ([`Tree::in_order`]), the file system behaves like XFS and ext4, which write
-//! names to a log, so that any flush includes all earlier names. etcd relies on that order, because
-//! it flushes its files, but only a few of its folders.
+//! rename between two folders, which is atomic, as on journalling file systems.
+//!
+//! If names become durable in order ([`Tree::in_order`]), the file system behaves like XFS and
+//! ext4. These file systems write names to a log, so any flush includes all earlier names. etcd
+//! relies on that order, because it flushes its files, but only a few of its folders.
 
 mod content;
 

@@ -1,9 +1,9 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 #
-# The first program of the tree's initramfs, in place of dracut. With inst.stage2=, this script
-# fetches the installer's root file system and starts the installer. Without this argument, this
-# script mounts and starts the installed system.
+# The first program of the installation tree's initramfs, in place of dracut. With inst.stage2=,
+# this script fetches the installer's root file system and starts the installer. Without this
+# argument, this script mounts and starts the installed system.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mkdir -p /proc /sys /dev /run /image /system

@@ -84,7 +84,7 @@ fn images(anaconda: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A machine, which is off until [`Machine::power_on`], and whose disk is empty at first.
+/// A machine. It is off until [`Machine::power_on`], and its disk is empty at first.
 #[derive(Debug)]
 pub struct Machine {
     folder: PathBuf,
@@ -174,9 +174,10 @@ impl Machine {
 
 /// A machine that is switched on. The machine's power is cut when this value is dropped.
 ///
-/// QEMU ends when the machine reboots, and [`Running::is_on`] starts QEMU again. In a QEMU that
-/// continues, grub needs 20 to 50 s of CPU time to load the kernel, because grub writes to memory
-/// whose earlier content QEMU has translated. In a new QEMU, grub needs 3 s.
+/// QEMU ends when the machine reboots, and [`Running::is_on`] starts a new QEMU process. In a new
+/// process, grub needs 3 s of CPU time to load the kernel. If the old process continued, grub would
+/// need 20 to 50 s, because it would overwrite memory that contains code that QEMU has already
+/// translated.
 #[derive(Debug)]
 pub struct Running {
     qemu: Command,

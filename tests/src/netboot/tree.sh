@@ -43,7 +43,7 @@ find "$root/usr/lib/python3.11/encodings" -type f -not -name '__init__.*' -not -
 for service in "$root"/usr/lib/firewalld/services/*; do
     grep -rqE "service( name)?=\"$(basename "$service" .xml)\"" "$root/usr/lib/firewalld" || rm "$service"
 done
-# Remove the units that CentOS does not have, and the units that have no task in this machine.
+# Remove the units that CentOS does not have, and the units that this machine does not need.
 rm -f "$root"/etc/systemd/system/multi-user.target.wants/e2scrub_reap.service "$root"/etc/systemd/system/timers.target.wants/* \
     "$root"/etc/systemd/system/sysinit.target.wants/systemd-pstore.service \
     "$root"/usr/lib/systemd/system/basic.target.wants/selinux-autorelabel-mark.service \
@@ -88,7 +88,7 @@ DefaultDeviceTimeoutSec=15min
 DefaultTimeoutStartSec=15min
 SLOW
 
-# CentOS's chronyd reads /etc/chrony.conf.
+# Debian's chronyd reads /etc/chrony/chrony.conf, but CentOS's chronyd reads /etc/chrony.conf.
 ln -sf ../chrony.conf "$root/etc/chrony/chrony.conf"
 
 # Write the installer's own units, as in anaconda's packages. The installation removes these units

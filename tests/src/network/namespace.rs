@@ -12,8 +12,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 
 use crate::process;
 
-/// The name of a network namespace. [`Namespace::create`] makes the namespace, and the namespace's
-/// network removes it.
+/// The name of a network namespace. [`Namespace::create`] makes the namespace, and the network that
+/// contains the namespace removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -40,8 +40,8 @@ impl Namespace {
         PathBuf::from("/run/netns").join(&self.0)
     }
 
-    /// Returns a command that runs in this network namespace, and otherwise in the test program's
-    /// own namespaces.
+    /// Returns a command that runs in this network namespace. For every other kind of namespace,
+    /// such as mount and PID namespaces, the command uses the test program's namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command

@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
-/// The maximum number of bytes that are kept of a request's body. A script's report is small.
+/// The maximum number of bytes that the server keeps of a request's body. A script's report is
+/// small.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// A request that the server has seen.
@@ -74,7 +75,7 @@ impl Request {
             .header("content-length")
             .and_then(|value| value.parse().ok())
             .unwrap_or(0);
-        // curl waits up to a second for this response before it sends a large body.
+        // curl waits up to a second for `100 Continue` before it sends a large body.
         if length > 0 && request.header("expect").is_some() {
             use std::io::Write as _;
             let mut connection = connection;

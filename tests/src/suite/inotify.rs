@@ -1,11 +1,12 @@
-//! The kernel's limit on the inotify instances of a user, which all hosts of all lanes share.
+//! The kernel's limit on the inotify instances of a user. The test hosts of all lanes share this
+//! limit.
 
 use std::fs;
 
 /// The file that contains the limit.
 const FILE: &str = "/proc/sys/fs/inotify/max_user_instances";
 
-/// A limit that suffices for the hosts of all lanes. The programs of a host have about 10
+/// A limit that suffices for the test hosts of all lanes. The programs of one host have about 10
 /// instances, and the kernel's default limit is 128.
 const ENOUGH: u32 = 1024;
 

@@ -17,7 +17,7 @@ use crate::{harness, run};
 /// virtual machines, takes 22 minutes if other programs also use the CPUs.
 const JOB_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// The interval at which a lane checks its job.
+/// The interval at which the suite checks whether a job has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Test programs whose tests are short or share the result of the first test. All tests of each of

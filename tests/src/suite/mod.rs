@@ -22,11 +22,10 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The environment variable that sets how many jobs run at the same time.
+/// The environment variable that sets the number of lanes. Each lane runs one job at a time.
 const LANES: &str = "LANES";
 
-/// Runs all tests of these programs in a shared run, and prints the results. Returns whether no
-/// test failed.
+/// Runs all tests of these programs, and prints the results. Returns whether no test failed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");
@@ -60,8 +59,8 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`. The default is twice the machine's number of cores, and one more lane if the
-/// kernel allows the hosts of this many lanes.
+/// Returns the number of lanes from `LANES`. The default is twice the machine's number of cores,
+/// plus one lane if the kernel's inotify limit is high enough.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

@@ -43,8 +43,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Makes a machine whose disk is an XFS file system of this many bytes with a copy of a root.
-    /// `prepare` changes the copy while the disk is mounted.
+    /// Makes a machine with a disk of this many bytes. The disk is an XFS file system with a copy
+    /// of the folder `root`. `prepare` changes the copy while the disk is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {
@@ -163,8 +163,8 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
-/// Writes `vmlinuz` and `initrd.img` to a folder, as for an installer, but with this `init` as the
-/// first program.
+/// Writes a kernel and an initramfs to a folder, with the names that they have in an installation
+/// tree: `vmlinuz` and `initrd.img`. `init` is the text of the initramfs's first program.
 pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let kernel = kernel()?;
     let work = tempfile::tempdir()?;

@@ -360,8 +360,8 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot does not restore a missing or altered snapshot, and that a restore over a
-/// connection that breaks off resumes the download.
+/// Checks that firstboot does not restore a missing or altered snapshot. Also checks that firstboot
+/// resumes the download if the connection breaks off during a restore.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

@@ -1,5 +1,6 @@
-//! Tests a member whose database file loses data that the running member still has: an older page,
-//! which is equally valid, replaces the newest one.
+//! Tests a member whose database file has lost data that the running member still has in memory. To
+//! lose the data, the test replaces the newest version of a page with an older version, which is
+//! also valid.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

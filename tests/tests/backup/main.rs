@@ -1,5 +1,6 @@
-//! Tests `firstboot snapshot` on real hosts with a real etcd. Each snapshot is good, a failure
-//! leaves no files behind, and snapshots are taken on schedule even if any one member is down.
+//! Tests `firstboot snapshot` on real hosts with a real etcd. The tests check that each snapshot is
+//! good, that a failure leaves no files behind, and that snapshots are taken on schedule even if
+//! any one member is down.
 
 mod bed;
 mod encrypted;

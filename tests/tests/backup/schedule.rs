@@ -128,8 +128,8 @@ fn is_made_up_for(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Makes a member wait one second, instead of half a minute, for each member whose turn precedes
-/// its own.
+/// Makes each member wait one second, instead of half a minute, for each member that attempts the
+/// scheduled snapshot before it.
 fn shorten_turns(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot exec --sockets inet \
@@ -144,8 +144,9 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the unit's state and exit code report a disk that cannot be written to. The status
-/// reports that the snapshot is overdue, because no other member has taken it.
+/// Checks that the unit's state and exit code report a disk that cannot be written to. Also checks
+/// that `firstboot status` reports the snapshot as overdue, because no member has taken the
+/// snapshot.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

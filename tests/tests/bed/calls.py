@@ -11,7 +11,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 # any other caller, and no seccomp filter can prevent this (kernel/seccomp.c).
 TRAMPOLINES = {335, 336}
 for number in sorted(set(range(int(sys.argv[1]), int(sys.argv[2]) + 1)) - TRAMPOLINES):
-    # Minus one is not a valid descriptor, address, process or flag.
+    # Pass -1 as each argument, because -1 is not a valid descriptor, address, process or flag.
     answer = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(-1)] * 6)
     if answer >= 0 or ctypes.get_errno() != errno.ENOSYS:
         print(number)

@@ -128,8 +128,8 @@ fn parted() -> Result<()> {
     }
     let connects = |seconds: u8, from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
-        // A refused connection has reached the host. If packets are dropped, `timeout` exits with
-        // 124.
+        // If the host refuses the connection, the network has delivered the request. If packets are
+        // dropped, `timeout` exits with 124.
         ping.args([
             "-c",
             &format!(

@@ -38,8 +38,8 @@ fn kernel() -> Result<()> {
     host.boot()?;
     host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
-    // The calls that 3.10 has also work on a host. The calls tried here are harmless, and every
-    // kernel has them.
+    // The system calls of Linux 3.10 also work on a host. The system calls tried here are harmless,
+    // and every kernel has them.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(
@@ -71,7 +71,8 @@ fn kernel() -> Result<()> {
     newer(&host, &[Ported::Seccomp])
 }
 
-/// Checks that these are the only newer calls that a service or a command on a host can make.
+/// Checks that the calls in `left` are the only system calls newer than Linux 3.10 that a service
+/// or a command on a host can make.
 fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     let left: Vec<u32> = left.iter().map(|call| *call as u32).collect();
     for through in [SERVICE, &[]] {
@@ -85,7 +86,8 @@ fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     Ok(())
 }
 
-/// Returns which of these calls the kernel offers to a service or a command on a host.
+/// Returns which of the system calls from `first` to `last` the kernel offers to a service or a
+/// command on a host.
 fn present(host: &Host, through: &[&str], first: u32, last: u32) -> Result<Vec<u32>> {
     let (first, last) = (first.to_string(), last.to_string());
     let probe = ["python3", "/usr/local/lib/calls.py", &first, &last];

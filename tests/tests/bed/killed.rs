@@ -1,6 +1,7 @@
-//! Tests that a run that is killed in the middle of a test leaves no processes behind, that the
-//! next run removes everything else, and that runs that start at the same time do not remove each
-//! other's folders.
+//! Tests runs that are killed, and runs that start at the same time. A run that is killed in the
+//! middle of a test leaves no processes behind. The next run removes the files, loop devices and
+//! control groups that the killed run left behind. Runs that start at the same time do not remove
+//! each other's folders.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -27,9 +28,9 @@ const REQUIREMENTS: &[Requirement] = &[
 /// the trial `victim`, which tests nothing by itself.
 const VICTIM: &str = "BED_VICTIM";
 
-/// The number of times that several runs start at the same time.
+/// The number of rounds. In each round, several runs start at the same time.
 const ROUNDS_AT_ONCE: u32 = 20;
-/// The number of runs that start at the same time.
+/// The number of runs in each round.
 const RUNS_AT_ONCE: u32 = 12;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -88,8 +89,8 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// Starts several runs at the same time, without a test. Each run looks for dead runs while other
-/// runs make and remove their folders.
+/// Starts several runs at the same time. No run executes a test: each run only looks for dead runs
+/// while other runs make and remove their folders.
 fn at_once() -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let start = || {
@@ -111,7 +112,7 @@ fn at_once() -> Result<()> {
     Ok(())
 }
 
-/// Returns the command lines of the processes whose arguments contain the folder.
+/// Returns the command lines of the processes that have a path in this folder as an argument.
 fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

@@ -19,7 +19,8 @@ pub(crate) const REQUIREMENTS: &[Requirement] = NEEDS_CLUSTER;
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A cluster that has not been started yet. The machines are installed, have their node documents
-/// and are off. If the image is built with the bed, firewalld does not run on the machines.
+/// and are off. firewalld does not run on the machines, except in a bed that [`Bed::unbuilt`]
+/// makes.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -32,15 +33,16 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes the given number of nodes: the demo's three, and more nodes like them if necessary.
-    /// `ETCD_VERSION` sets a different etcd for the whole suite.
+    /// The variable `ETCD_VERSION` sets a different version of etcd for the whole suite.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
     /// Makes a bed whose nodes run this version of etcd instead of the suite's version.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // With this setting, a joining member soon receives a snapshot of the database instead of
-        // the whole log, as in any cluster in use.
+        // If etcd makes a snapshot after every 1000 entries, it soon discards old log entries, as
+        // in a cluster that has run for a long time. A joining member then receives a snapshot of
+        // the database instead of the whole log.
         Self::compacting(version, count, 1000)
     }
 
@@ -149,8 +151,8 @@ impl Bed {
         self.reinstall(at)
     }
 
-    /// Puts a new disk into a machine that is off. On this disk, plain etcd has been set up by hand
-    /// as a member of a new cluster.
+    /// Puts a new disk into a machine that is off, and sets up plain etcd on this disk as an
+    /// operator would by hand, as a member of a new cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")

@@ -133,7 +133,8 @@ fn shows_an_altered_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Returns the first line of `builder status --watch`. The command ends when its reader has ended.
+/// Returns the first line of `builder status --watch`. `head` exits after this line, and `builder`
+/// then ends too.
 fn first_watched(bed: &Bed) -> Result<String> {
     let [out, pki] = [bed.provisioning.out(), bed.provisioning.pki()];
     let mut shell = bed.hosts[0].network().world().command("sh");

@@ -52,21 +52,21 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
 /// data, and /root/other is a copy of another member's data. After each loss, the script or systemd
 /// starts etcd again.
 const WAYS: [(&str, &str); 11] = [
-    ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
-    ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
-    ("emptied, and killed", "rm -rf data/*; systemctl kill --signal=KILL etcd"),
+    ("removed while etcd is stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
+    ("removed, and etcd killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
+    ("emptied, and etcd killed", "rm -rf data/*; systemctl kill --signal=KILL etcd"),
     ("the log removed", "systemctl stop etcd; rm -rf data/member/wal; systemctl restart --no-block etcd"),
-    ("the log emptied, and killed", "rm -rf data/member/wal/*; systemctl kill --signal=KILL etcd"),
+    ("the log emptied, and etcd killed", "rm -rf data/member/wal/*; systemctl kill --signal=KILL etcd"),
     ("the database removed", "systemctl stop etcd; rm data/member/snap/db; systemctl start --no-block etcd"),
-    ("the database emptied, and killed", "truncate -s 0 data/member/snap/db; systemctl kill --signal=KILL etcd"),
+    ("the database emptied, and etcd killed", "truncate -s 0 data/member/snap/db; systemctl kill --signal=KILL etcd"),
     ("the snapshots removed", "systemctl stop etcd; rm -rf data/member/snap; systemctl start --no-block etcd"),
-    ("exchanged for an older copy", "systemctl stop etcd; rm -rf data; cp -a /root/copy data; systemctl start --no-block etcd"),
+    ("replaced with an older copy", "systemctl stop etcd; rm -rf data; cp -a /root/copy data; systemctl start --no-block etcd"),
     (
         "an older copy in the same directories",
         "systemctl stop etcd; for d in wal snap; do rm -f data/member/$d/*; cp -a /root/copy/member/$d/. data/member/$d; done
          systemctl start --no-block etcd",
     ),
-    ("exchanged for another's", "systemctl stop etcd; rm -rf data; cp -a /root/other data; systemctl start --no-block etcd"),
+    ("replaced with another member's data", "systemctl stop etcd; rm -rf data; cp -a /root/other data; systemctl start --no-block etcd"),
 ];
 
 fn emptied(version: &str) -> Result<()> {

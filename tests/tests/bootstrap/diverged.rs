@@ -65,7 +65,7 @@ fn apart() -> Result<()> {
     snapshots_warn(three)?;
 
     // If only two members run and their data differs, firstboot cannot determine which member is
-    // right. It takes the snapshot, and warns.
+    // right. firstboot takes a snapshot on request, but warns.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(
@@ -99,9 +99,9 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot takes no snapshot of a member whose data differs, unless `--endpoint`
-/// names that member. In this case, firstboot warns. With `--from-any`, firstboot takes the
-/// snapshot from another member.
+/// Checks that firstboot refuses to take a snapshot of a member whose data differs. With
+/// `--from-any`, firstboot takes the snapshot from another member. If `--endpoint` names the member
+/// whose data differs, firstboot takes the snapshot from this member and warns.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(

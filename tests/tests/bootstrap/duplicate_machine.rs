@@ -87,8 +87,8 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // The disk is the same, but does not contain the journal, so the clone has no record of its
-    // machine.
+    // The twin keeps its copy of the disk, but the test removes the journal, so the twin has no
+    // record of its machine.
     process::check(
         "rm",
         &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
@@ -96,8 +96,8 @@ fn twin() -> Result<()> {
     twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_refused(&twin, &["another machine", &mac])?;
     twin.cut_power()?;
-    // The clone shares the test bed's kernel, which answers for the address as long as the cable is
-    // plugged in.
+    // The twin's network namespace still exists, and the kernel answers ARP requests for the twin's
+    // address until the twin is unplugged.
     bed.provisioning.network.unplug(twin.name())?;
 
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
@@ -175,7 +175,8 @@ fn question_lost() -> Result<()> {
     Ok(())
 }
 
-/// Reflects the node's own probe back to the node, so that its own kernel answers the probe.
+/// Reflects the node's own probe back to the node. The node's own kernel answers this probe, which
+/// must not look like an answer of another machine.
 fn echo() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -189,11 +190,11 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// Boots a copy of a virtual machine, which has the same MAC address as the original. The network
-/// does not deliver either machine's answers to the other machine, and each machine receives
-/// packets for the other machine. The copy's disk is empty, or as valid as the first machine's
-/// disk. The only evidence is that the other members receive traffic from this member while etcd on
-/// the copy is off, whether the member is a follower or the leader.
+/// Boots a copy of a virtual machine, which has the same MAC address as the original. Because of
+/// the equal MAC addresses, each machine also receives packets for the other machine, and neither
+/// machine receives answers from the other machine. The copy's disk is empty, or contains the same
+/// data as the original's disk. The only evidence is that the other members receive traffic from
+/// this member while etcd on the copy is off. The test covers a follower and the leader.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;

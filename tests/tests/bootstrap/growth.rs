@@ -1,5 +1,5 @@
-//! Tests extending a cluster by changing the recipe. The image gets more nodes, and the old members
-//! remain unchanged.
+//! Tests extending a cluster by changing the recipe. The new image contains more nodes, and the old
+//! members keep the old image.
 
 use std::fs;
 

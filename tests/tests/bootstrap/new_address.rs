@@ -39,7 +39,8 @@ fn moved() -> Result<()> {
         "at https://10.101.15.103:2380",
     ];
     wait_said(&new, &rival)?;
-    // A late answer restarts the wait of 60 s, so the time limit is doubled.
+    // If a member answers late, firstboot's wait of 60 s begins again, so this time limit is
+    // doubled.
     new.wait_for(
         "systemctl is-failed --quiet firstboot.service",
         2 * CONVERGENCE_TIMEOUT,

@@ -31,9 +31,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer port of etcd-3.
 const PORT: &str = "10.101.15.103:2380";
 
-/// Only etcd-3 has the data, and another program answers at its address. Plain etcd mistakes that
-/// program for a member that does not list the other two members. These two members start with the
-/// initial cluster state `new`, form a quorum, and elect a leader that has no data.
+/// Only etcd-3 has the data, and another program answers at its address. If etcd-1 and etcd-2 run
+/// plain etcd without firstboot, they mistake that program for a member that does not list them.
+/// They then start with the initial cluster state `new`, form a quorum, and elect a leader that has
+/// no data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;

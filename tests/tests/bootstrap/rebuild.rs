@@ -44,8 +44,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A script that writes through the host's own member until it is stopped, and records which writes
-/// were acknowledged.
+/// A script that writes through the host's own member until the file /root/stop exists, and records
+/// which writes were acknowledged.
 const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                       etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";
 
@@ -70,8 +70,8 @@ fn one_of_three() -> Result<()> {
         begun.elapsed()
     );
 
-    // Wait until there are enough writes for the comparison, because their number so far depends on
-    // the leader and on the machine.
+    // Wait until there are enough writes for the comparison, because the rate of the writes depends
+    // on the leader and on the machine.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -199,8 +199,8 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only after it has published itself in the cluster. With etcd 3.5, this took
-/// seven seconds in half of the rebuilds. etcd serves its peers from the start.
+/// etcd serves clients only after it has published itself in the cluster. With etcd 3.5, the
+/// publication took seven seconds in half of the rebuilds. etcd serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -221,8 +221,8 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // The rules drop only the node's own connections. On another member, `endpoint status` succeeds
-    // as soon as etcd serves clients.
+    // The rules drop only the node's own connections. `endpoint status`, run on another member,
+    // succeeds as soon as this node's etcd serves clients.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

@@ -1,6 +1,6 @@
 //! Tests a member that an operator removed by hand, and a member that returns after its replacement
-//! has joined. On both nodes, firstboot reports the reason and stops before etcd starts. With
-//! `firstboot run --rejoin`, the node joins again.
+//! has joined. In both cases, firstboot reports the reason and stops before etcd starts. After
+//! `firstboot run --rejoin`, the node joins the cluster again.
 
 use std::path::Path;
 

@@ -25,8 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Writes pause for longer than this only if two members are down at the same time, or do not trust
-/// each other.
+/// The longest pause between writes that the test permits. A longer pause occurs only if two
+/// members are down at the same time, or do not trust each other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {
@@ -60,8 +60,8 @@ fn replaced() -> Result<()> {
         !presents(&bed, 0, &new)?,
         "etcd-1 presents a certificate that the other members do not trust"
     );
-    // A node that is reinstalled in the meantime has only the new document. Member etcd-2 does not
-    // trust the CA in that document yet, but the cluster still admits the node.
+    // A node that is reinstalled during the rotation has only the new document. Member etcd-2 does
+    // not trust the CA in that document yet, but the cluster still admits the node.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;

@@ -228,8 +228,8 @@ fn adds_files(bed: &Bed) -> Result<()> {
     own_unit::is_active(bed, "first")
 }
 
-/// Checks that a node does not download an image again that it has already unpacked, unless a file
-/// has been altered.
+/// Checks that a node does not download an image that it has already unpacked. If a file of the
+/// unpacked image was altered, the node must download the image again.
 fn is_fetched_once(host: &Host) -> Result<()> {
     let fetches = || -> Result<bool> {
         let check = update(host, "--check")?;
@@ -278,7 +278,8 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// Checks that a node returns to its previous image on the operator's order, and updates it again.
+/// Checks that the operator's order `--rollback` restores the node's previous image, and then
+/// updates the node again with `--retry`.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,

@@ -60,8 +60,8 @@ fn goes_on() -> Result<()> {
     member_goes_down(&mut bed)?;
     holder_is_cut_off(&bed)?;
     let written = writers.stop()?;
-    // The writers of a disconnected member wait for their timeouts, so the test does not check the
-    // longest gap.
+    // Writers that use a disconnected member wait for their timeouts, so the test does not check
+    // the longest gap between writes.
     for address in &addresses {
         written.kept_in(&tests::client::insist(|| client.all(*address, "roll/"))?)?;
     }
@@ -88,10 +88,10 @@ fn overtaken(bed: &Bed) -> Result<()> {
     publish(bed, 3)?;
     order(&bed.hosts[1])?;
     wait_phase(&bed.hosts[1], "proving")?;
-    // If the node left now, its updater would never release the turn.
+    // If the node left the cluster now, its updater would never release the turn.
     let leaves = bed.hosts[1].sh("firstboot leave")?;
     ends(&leaves, 4, &["[update-busy]"])?;
-    // If these commands stopped etcd now, the updater would roll back the image.
+    // If one of the following commands stopped etcd now, the updater would roll back the image.
     for command in ["restore --rollback", "run --accept-data", "run --rejoin"] {
         let ran = bed.hosts[1].sh(&format!("firstboot {command}"))?;
         ends(&ran, 4, &["[update-busy]"])?;
@@ -184,8 +184,8 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks, in the systemd journals of all nodes, that no node's etcd was stopped while another node
-/// had not yet passed its health check.
+/// Checks in the systemd journals of all nodes that the updates did not overlap: each node passed
+/// its health check before the next node stopped its etcd.
 fn none_overlap(bed: &Bed) -> Result<()> {
     let mut spans = Vec::new();
     for host in &bed.hosts {
@@ -266,7 +266,7 @@ fn fail_late() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// A unit that stops only after the test has allowed this.
+/// A unit whose stop waits until the test has created a file.
 const UNIT: &str = "[Service]
 ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do sleep 0.1; done'
@@ -275,8 +275,9 @@ ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do s
 WantedBy=multi-user.target
 ";
 
-/// Kills the updater while it stops a unit that the previous image does not have, and halts all
-/// updates. The node must not keep the newer image without its unit.
+/// The test halts all updates, and kills the updater during a rollback, while the updater stops a
+/// unit that the previous image does not have. The node must not keep the newer image without this
+/// unit.
 fn interrupted_rollback() -> Result<()> {
     let bed = bed()?;
     let host = &bed.hosts[0];

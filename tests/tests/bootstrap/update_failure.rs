@@ -64,7 +64,7 @@ fn refused() -> Result<()> {
     base.add("packages", ["@core".to_owned(), "vim".to_owned()]);
     repack::write(&out, &with("demo", 2, base)?, &key)?;
     refused("[update-base]")?;
-    // The node has not changed. The release itself is valid.
+    // The refused releases have not changed the node. The node then installs the valid release.
     ensure!(
         tests::cluster::fingerprint(&bed.hosts[0])? == before,
         "a refused release changed files"

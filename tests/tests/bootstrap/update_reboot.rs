@@ -44,7 +44,8 @@ fn reboots() -> Result<()> {
     bed.hosts[0].boot()?;
     ends(&bed, "\"end\":\"updated\",\"why\":\"\"", "# 2")?;
 
-    // The next image's etcd exits immediately, after a boot has already applied that image's fstab.
+    // In the next image, etcd exits immediately. By the time etcd fails, the node has already
+    // booted with that image's fstab, so the rollback reboots the node again.
     bed.provisioning.restore_output(&kept)?;
     release(&bed, 3, Some("#!/bin/sh\nexit 1\n"))?;
     order(&bed)?;

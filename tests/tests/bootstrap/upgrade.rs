@@ -110,13 +110,13 @@ fn upgrade() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The number of writes between two steps. There are more writes than entries that the log keeps,
-/// so that each new member starts from a snapshot.
+/// The number of writes between two steps. The writes outnumber the entries that the raft log
+/// keeps, so each new member starts from a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
-/// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
-/// the quorum: the second new node mistakes a member for a learner, and no third node can be added
-/// (etcd-io/etcd#19557). With plain etcd, this happened in every run.
+/// With plain etcd, the cluster lost its quorum in every run in which nodes with 3.6.16 replaced
+/// nodes with 3.5.1 after a compaction of the raft log (etcd-io/etcd#19557). The second new node
+/// mistook a member for a learner, and no third node could be added.
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -179,8 +179,8 @@ fn steps() -> Result<()> {
 fn young() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    // Wait for the message of firstboot, because `firstboot status` lists the alarms, which adds an
-    // entry to etcd's raft log.
+    // Wait for a message from firstboot instead of running `firstboot status`, which lists the
+    // alarms and thus adds an entry to etcd's raft log.
     let healthy = |host: &Host| {
         let said = "journalctl --no-pager -b -u firstboot | grep -q 'is a healthy member of'";
         host.wait_for(said, CONVERGENCE_TIMEOUT)

@@ -164,7 +164,7 @@ fn frugal(host: &Host) -> Result<()> {
     let peak: u64 = kib.context("no VmHWM")?;
     let time = host.check(&["ps", "-o", "etimes=,cputimes=", "-p", pid.trim()])?;
     println!(
-        "waiting used at most {peak} KiB; seconds up, seconds of CPU: {}",
+        "firstboot used at most {peak} KiB while it waited; its running time and CPU time in seconds: {}",
         time.trim()
     );
     ensure!(peak <= 16 << 10, "{peak} KiB");
@@ -173,8 +173,8 @@ fn frugal(host: &Host) -> Result<()> {
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // The times range from before firstboot starts to after etcd has its data. A host boots in one
-    // second, and agrees with the other hosts in another second.
+    // The power is cut at different times, from before firstboot starts to after etcd has its data.
+    // A host boots in about one second, and the hosts agree on a proposal about one second later.
     for round in 0..6_u32 {
         let victim = round as usize % 3;
         for host in &mut bed.hosts {

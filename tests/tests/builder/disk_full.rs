@@ -99,8 +99,8 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // Whether the build succeeds or fails, the output is complete and unchanged, and the build
-        // leaves no other file behind.
+        // After a build that succeeds and after a build that fails, the output is complete and
+        // unchanged, and no other file remains.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"
@@ -193,24 +193,28 @@ fn under_pki() -> Result<()> {
         let ran = workshop.build(&[])?;
         if !ran.success() {
             failed += 1;
-            names_the_place(&ran, &folder).with_context(|| format!("room for {room}"))?;
+            names_the_place(&ran, &folder).with_context(|| format!("with {room} inodes"))?;
         }
         let before = snapshot(&folder).unwrap_or_default();
         let half = before.keys().find(|name| name.contains(".unfinished"));
-        ensure!(half.is_none(), "room for {room}: {half:?} is left");
+        ensure!(half.is_none(), "with {room} inodes: {half:?} is left");
         small.resize("size=4m,nr_inodes=1000")?;
         workshop
             .built()
-            .with_context(|| format!("with room again, after there was room for {room}"))?;
+            .with_context(|| format!("with 1000 inodes, after a build with {room} inodes"))?;
         let after = snapshot(&folder)?;
         // Existing files are kept: no key is generated a second time, and no key is archived.
         for (name, about) in &before {
             ensure!(
                 after.get(name) == Some(about),
-                "room for {room}: {name} was made again"
+                "with {room} inodes: {name} was changed or removed"
             );
         }
-        ensure!(after.len() == files, "room for {room}: {:?}", after.keys());
+        ensure!(
+            after.len() == files,
+            "with {room} inodes: {:?}",
+            after.keys()
+        );
         check_output(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;
     }
     ensure!(

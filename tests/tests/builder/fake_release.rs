@@ -54,7 +54,7 @@ pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     parts
         .iter_mut()
         .find(|part| part.path.ends_with(&end))
-        .expect("the release contains the part")
+        .expect("the release contains an entry with this name")
 }
 
 /// Returns the header of a static x86-64 program with a single segment, followed by noise that
@@ -116,7 +116,8 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_size(part.bytes.len() as u64);
-        // Do not use set_path, because it also refuses the paths that the builder must refuse.
+        // Do not use set_path, because some tests need a tarball with invalid paths, which set_path
+        // refuses.
         header.as_old_mut().name[..part.path.len()].copy_from_slice(part.path.as_bytes());
         header.set_cksum();
         tar.append(&header, &part.bytes[..])?;

@@ -190,7 +190,7 @@ fn each_kind() -> Result<()> {
             .map_or("", |(_, line)| line);
         ensure!(
             !quoted.is_empty() && text.contains(quoted),
-            "{quoted:?} is not a line of the recipe, for {to:?}"
+            "the error for {to:?} quotes {quoted:?}, which is not a line of the recipe"
         );
         for folder in ["out", "pki", "cache"] {
             ensure!(
@@ -218,7 +218,7 @@ fn at_once() -> Result<()> {
     let order: Vec<_> = places.iter().map(|place| ran.stderr.find(place)).collect();
     ensure!(
         order.is_sorted(),
-        "not in the file's order:\n{}",
+        "the errors are not in the order of their lines:\n{}",
         ran.stderr
     );
     let count = ran.stderr.matches("error: ").count();
@@ -340,7 +340,7 @@ fn init() -> Result<()> {
         1,
         &["cannot read /no/key"],
     )?;
-    ensure!(!path.exists(), "a refused key left a recipe");
+    ensure!(!path.exists(), "a refused `init` wrote a recipe");
     let ran = init(&["--ssh-key", &public, "--ssh-key", &public])?;
     ensure!(ran.stderr.is_empty(), "{ran:#?}");
     check_output(&ran, 0, &["new.toml: written"])?;

@@ -149,7 +149,7 @@ fn next() -> Result<()> {
     )?;
     ensure!(
         first.requests_for(TARBALL).len() == 1,
-        "the builder did not request the tarball exactly once from a mirror without it"
+        "the builder must request the tarball once from the first mirror, which does not have it"
     );
 
     let workshop = Fixture::new()?;

@@ -22,12 +22,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
-/// The manifest of a crate that depends on serde-sarif, which contains the schema. The test only
-/// downloads serde-sarif, and does not compile it.
+/// The manifest of a crate that depends on serde-sarif. The source of serde-sarif contains the
+/// schema. The test only downloads serde-sarif, and does not compile it.
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 
-/// The content of a log as the other programs read it.
+/// The content of a SARIF log, as the programs in [`TOOLS`] read it.
 #[derive(Debug, Deserialize)]
 struct ParsedLog {
     wrong: Vec<String>,
@@ -37,7 +37,7 @@ struct ParsedLog {
     placed: usize,
 }
 
-/// Returns the folder that contains the programs, and next to them the schema as `schema.json`.
+/// Returns a folder that contains the programs in [`TOOLS`] and the schema, `schema.json`.
 fn tools() -> Result<PathBuf> {
     cache::entry("sarif-tools-3.0.5", |folder| {
         let mut pip = Command::new("pip");
@@ -105,7 +105,7 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
                     .next()
                     .unwrap_or_default()
                     .trim_start_matches('/');
-                // The name contains characters that must be escaped in a URI.
+                // The path contains a blank and `é`, which must be escaped in a URI.
                 let name = format!("{} é{number}", input.with_extension("").display());
                 let path = folder.join(name.trim_start_matches('/')).join(place);
                 fs::create_dir_all(path.parent().unwrap_or(folder))?;

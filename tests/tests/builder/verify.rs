@@ -229,7 +229,7 @@ fn signature() -> Result<()> {
     needs_the_key(&workshop)
 }
 
-/// Checks that an image whose file and digests were changed without the key is not verified.
+/// Checks that `builder verify` rejects an image after an attacker changed a file and its digests.
 fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {
@@ -258,7 +258,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
         4,
         &[&faults[..], &["NOT verified: 2 problems"]].concat(),
     )?;
-    // An operator who has the key notices that the signature was removed.
+    // With `--key`, `builder verify` also detects that the signature was removed.
     let sig = digest("manifest.json.sig")?;
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
@@ -342,8 +342,8 @@ fn pki() -> Result<()> {
     next_build_renews(&workshop, &cert, &key)
 }
 
-/// Checks that the next build replaces an expired certificate and archives it, and that a build
-/// stops if other users can read a key.
+/// Checks that the next build archives and replaces an expired certificate, and that a build stops
+/// if other users can read a key.
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;

@@ -194,8 +194,8 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Checks that no file of the builder, the operator or the nodes contains a private key of a node,
-/// except for the two locations on the node itself.
+/// Checks that the builder's and the operator's files contain no private key of a node. On a node,
+/// only firstboot's key file and the files in /etc/etcd/tls may contain private keys.
 fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()> {
     let own = ["var/lib/firstboot/keys.pem", "etc/etcd/tls/"];
     let mut folders = vec![

@@ -96,7 +96,8 @@ fn documents() -> Result<()> {
     replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "but this image trusts")?;
 
-    // The refusals have left no state behind. With its own document, the machine becomes the node.
+    // The refusals have left no state behind. With the document of etcd-1, the machine becomes
+    // etcd-1.
     replace_document(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -115,7 +116,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on, the machine is this node, and a different document does not change its identity.
+    // From now on, the machine is etcd-1, and a different document does not change its identity.
     host.cut_power()?;
     replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(

@@ -45,7 +45,7 @@ fn half_born() -> Result<()> {
     (TOGETHER.begin)(&bed)?;
     ensure!(
         bed.reaches_point(victim, Traced::Etcd)?,
-        "etcd created its data without reaching the point"
+        "etcd never reached the rename of its log"
     );
     bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");

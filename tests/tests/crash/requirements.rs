@@ -1,4 +1,4 @@
-//! The requirements of the trials with a cluster, and the path of the tracer.
+//! What the test machine needs for the tests that run a cluster, and the path of the tracer.
 
 use std::path::Path;
 

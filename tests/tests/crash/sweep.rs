@@ -1,5 +1,6 @@
-//! Tests that firstboot finishes the same job after a disturbance at any point: firstboot is
-//! killed, etcd's data is removed, or the power fails and the disk loses unflushed data.
+//! Tests that firstboot still completes its work after a disturbance at any point. In each
+//! disturbance, firstboot is killed, etcd's data is removed, or the power fails and the disk loses
+//! unflushed data.
 
 use std::collections::BTreeSet;
 
@@ -120,8 +121,8 @@ fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
         Loss::Torn(seed),
         Loss::Nothing,
     ];
-    // The number of losses and 3 have no common divisor, so each kind of loss affects one node in
-    // some cases and all three nodes in other cases.
+    // The length of `losses` is not a multiple of 3, so each kind of loss affects one node at some
+    // points and all three nodes at other points.
     move |number| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
@@ -178,8 +179,8 @@ impl Settings {
     }
 
     /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`, the
-    /// run covers one in `step` scenarios, starting with the number `first`. A kill and a power cut
-    /// each cover every second scenario, so each scenario is disturbed in one of these two ways.
+    /// run covers every `step`-th scenario, starting with the scenario number `first`. firstboot is
+    /// killed in one half of the scenarios, and the power is cut in the other half.
     fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();
@@ -203,7 +204,8 @@ impl Settings {
     }
 }
 
-/// Runs the given scenarios that `CRASH_SCENARIO` selects, if any.
+/// Runs the given scenarios whose names contain the text in `CRASH_SCENARIO`, or all of them if
+/// that variable is not set.
 fn run(
     bed: impl FnOnce() -> Result<Bed>,
     settings: &Settings,
@@ -244,7 +246,7 @@ fn run(
     total.ok()
 }
 
-/// Returns a sample of the wanted size. Divides the points into that many equal ranges, and draws
+/// Returns a sample of `wanted` points. Divides all points into `wanted` equal ranges, and draws
 /// one point from each range with a linear congruential generator (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());

@@ -100,7 +100,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Checks bash's completions for the Tab key after `PROGRAM TYPED`.
+    /// Checks that bash completes `PROGRAM TYPED` to the word `whole` when the user presses Tab.
     fn completes(&self, program: &str, typed: &str, whole: &str) -> Result<()> {
         let script = "source \"$1\"; complete -p \"$2\" > /dev/null || exit; COMP_WORDS=(\"$2\" \"$3\"); COMP_CWORD=1
             \"_$2\" \"$2\" \"$3\" \"$2\"; printf '%s\\n' \"${COMPREPLY[@]}\"";

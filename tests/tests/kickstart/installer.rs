@@ -1,5 +1,5 @@
 //! Tests the rendered kickstart with the model of anaconda: which disk and which repositories the
-//! kickstart chooses, and what remains if the installation cannot continue.
+//! kickstart chooses, and in which state the machine is after an installation that cannot continue.
 
 mod bed;
 mod disks;
@@ -172,7 +172,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // No package of the second tree was installed: the installation ended before `%post`.
+    // The installation ended before `%post`, and installed no package of the different tree.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
@@ -216,7 +216,7 @@ fn left_out() -> Result<()> {
     );
 
     // If anaconda cannot fetch a repository that curl could fetch in `%pre`, `%pre-install` reports
-    // this before any package is installed.
+    // the repository before any package is installed.
     bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
@@ -294,7 +294,7 @@ fn createrepo() -> Result<()> {
         repos == [format!("--name=els --baseurl={SERVER}/els")],
         "{repos:?}"
     );
-    // Without that repository, its package is missing.
+    // Without the repository in the recipe, anaconda does not find the repository's package.
     let without = bed.install(&install("packages = [\"own\"]"), &Hardware::default())?;
     ensure!(
         without.log().contains("Missing package: own"),

@@ -17,14 +17,14 @@ use self::machine::{Machine, ROOT, Rendered, TRUST, VOLUME};
 
 const REQUIREMENTS: &[Requirement] = &[];
 
-/// The lines for a disk whose volume is kept.
+/// The lines that `%pre` writes for the disk if it keeps etcd's volume.
 const KEPT: [&str; 3] = [
     "clearpart --none",
     "part /boot --fstype=xfs --label=boot --onpart=sda1",
     "part / --fstype=xfs --label=root --onpart=sda2",
 ];
 
-/// The event of a restore order.
+/// The fields of a restore order's event in the journal.
 const TOLD: &str =
     r#""event":"told","nonce":"1","task":"new","without":[],"source":null,"until":9"#;
 
@@ -133,7 +133,7 @@ fn on_upgraded_hardware(rendered: &Rendered) -> Result<()> {
     machine.keeps(&KEPT)
 }
 
-/// A function that changes a machine so that its volume is doubtful.
+/// A function that changes a machine so that `%pre` must not keep the machine's volume.
 type Change = fn(&Machine) -> Result<()>;
 
 /// Returns the id of each refusal that depends on the partitions, with a change that causes the
@@ -375,7 +375,8 @@ fn restored() -> Result<()> {
             })
         };
         let done = rendered.restore(&folder, cut)?;
-        // `%pre` uses the journal on a root if there is one, and otherwise the journal in the copy.
+        // `%pre` uses the journal on the root file system if there is one, and otherwise the copy
+        // of the journal on etcd's volume.
         let used = if state.join("journal").exists() {
             &state
         } else {

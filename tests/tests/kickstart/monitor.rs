@@ -38,11 +38,12 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// A unit that prevents the monitor's report if the monitor stops later than this unit.
+/// A unit that stands for NetworkManager. If systemd stops this unit before the monitor, the
+/// monitor cannot send its report.
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
-/// A stand-in for curl. The stand-in returns metadata for each mirror, and records reports as a
+/// A stand-in for curl. This stand-in returns metadata for each mirror, and records reports as a
 /// server would. No test reads the content of the metadata.
 const CURL: &str = include_str!("curl.sh");
 const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";
@@ -63,8 +64,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The stages, each with the way in which the machine is switched off or restarted, the text on the
-/// consoles, and the reports.
+/// The stages at which an installation can end. Each entry contains the stage, whether the machine
+/// then switches off or restarts, the text on the consoles, and the reports.
 const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
     (
         "unmonitored",

@@ -17,7 +17,8 @@ const PYKICKSTART: &str = "pykickstart==3.78";
 /// The builder's exit code for a recipe with errors.
 const REFUSED: i32 = 3;
 
-/// The content that pykickstart and an XML parser read.
+/// The settings that pykickstart finds in a kickstart, and the firewall rules that an XML parser
+/// finds in the overlay.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ParsedKickstart {
@@ -111,7 +112,7 @@ impl Planned {
     }
 }
 
-/// Returns the content that pykickstart reads in each kickstart. A single process reads all
+/// Returns the settings that pykickstart finds in each kickstart. A single process reads all
 /// kickstarts.
 pub(crate) fn read_with_pykickstart<'a>(
     planned: impl Iterator<Item = &'a Planned>,

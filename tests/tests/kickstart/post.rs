@@ -63,8 +63,8 @@ fn scripts() -> Result<()> {
         "the installation does not count as finished"
     );
 
-    // With -u, an unset variable is an error. The next script must not run, and the machine must
-    // not count as a finished node.
+    // The script runs with bash's option -u, so an unset variable is an error. The next script must
+    // not run, and the machine must not count as a finished node.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;
@@ -92,8 +92,9 @@ fn scripts() -> Result<()> {
     Ok(())
 }
 
-/// anaconda only logs that a kernel, an initramfs or a boot loader is missing, and Oracle Linux
-/// installs a different kernel. On CentOS and its family, `%post` refuses each of these cases.
+/// If a kernel, an initramfs or a boot loader is missing, anaconda only logs this. Oracle Linux
+/// installs a different kernel by default. `%post` must refuse a system that lacks one of these
+/// parts, and a system with a kernel other than 3.10.0.
 fn not_bootable() -> Result<()> {
     const KERNEL: &str = "3.10.0-1160.el7.x86_64";
     const WORK: &str = "/var/tmp/etcd-image";

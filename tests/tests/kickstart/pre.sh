@@ -14,7 +14,7 @@ readlink() {
 }
 udevadm() { :; }
 systemctl() { :; }
-# A failure must be visible immediately, without a pause.
+# Do not pause, so that a failure is visible immediately.
 sleep() { :; }
 poweroff() { kill $$; }
 

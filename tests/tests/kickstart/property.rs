@@ -46,8 +46,8 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // The test does not run the builder for a recipe that the parser refuses, because the
-        // builder would refuse the recipe too. Without these runs, the test takes much less time.
+        // If the parser refuses a recipe, the builder would refuse it too, so the test does not run
+        // the builder. This saves much time.
         let planned = recipe
             .as_ref()
             .map(&mut render)

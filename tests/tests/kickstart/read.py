@@ -23,8 +23,8 @@ warnings.simplefilter("ignore")
 
 def read(folder):
     handler = makeVersion("RHEL7")
-    # 7.9's own handler has sshkey and firewall --use-system-defaults. The RHEL7 handler of this version has neither
-    # (pykickstart, branch rhel7-branch, handlers/control.py and commands/firewall.py).
+    # The pykickstart of CentOS 7.9 supports sshkey and firewall --use-system-defaults (branch rhel7-branch,
+    # handlers/control.py and commands/firewall.py). The RHEL7 handler of the installed pykickstart supports neither.
     handler.registerCommand("firewall", F28_Firewall)
     handler.registerCommand("sshkey", F22_SshKey)
     handler.SshKeyData = F22_SshKeyData

@@ -60,8 +60,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // A recipe does not contain all lines, because most arbitrary text is refused, and the
-        // parser refuses the whole recipe for a single refused string.
+        // Write only some of the lines. The parser refuses most arbitrary text, and refuses the
+        // whole recipe for one refused string.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -120,7 +120,7 @@ fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Generates a key with an arbitrary comment.
+/// Generates an SSH key with an arbitrary comment.
 fn ssh_key() -> impl Strategy<Value = String> {
     // The key consists of the type with its length, the length of the key, and the key itself: 51
     // bytes as 68 characters of base64.
@@ -146,8 +146,8 @@ fn quoted(text: &str) -> String {
         .replace('\u{7f}', "\\u007F")
 }
 
-/// Returns the disk that the recipe names. If the recipe names no disk, returns a disk that no
-/// machine has, because disks that are mounted on the test machine would be skipped.
+/// Returns the disk that the recipe names. If the recipe names no disk, returns a name that no real
+/// disk has. If a mounted disk of the test machine had this name, `%pre` would skip the disk.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

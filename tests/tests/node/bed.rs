@@ -19,8 +19,8 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Makes the demo's first node, installed and off. The recipe's last section is `[install]`, to
-/// which the lines `install` are added. The lines `more` follow.
+/// Makes the demo's first node, installed and off. Adds the lines `install` and then the lines
+/// `more` to the end of the recipe, whose last section is `[install]`.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -35,8 +35,8 @@ pub(crate) fn installed(more: &str) -> Result<Bed> {
 }
 
 impl Bed {
-    /// Makes a healthy member. The recipe's last section is `[install]`, to which the lines
-    /// `install` are added. The lines `more` follow.
+    /// Makes a healthy member. Adds the lines `install` and then the lines `more` to the end of the
+    /// recipe, whose last section is `[install]`.
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
         let mut bed = off(install, more)?;
         bed.host.boot()?;

@@ -82,7 +82,7 @@ fn callers() -> Result<()> {
         let answered = answering(&link, host.address(), ports.chain([8000]))?;
         ensure!(
             answered == open,
-            "to the {name} at {} these ports answer: {answered:?}",
+            "the {name} at {} gets answers from these ports: {answered:?}",
             link.address
         );
         let ping = link

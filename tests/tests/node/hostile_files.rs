@@ -72,7 +72,8 @@ const PATHS: [&str; 12] = [
 ];
 
 /// A script that replaces a path with a hostile object, on a volume from an earlier version, and
-/// runs everything that firstboot does there. `timeout` exits with 124 if a command hangs.
+/// then runs the commands of firstboot that use the path. `timeout` exits with 124 if a command
+/// hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept

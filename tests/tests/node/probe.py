@@ -38,7 +38,7 @@ def memory(protection, later=None):
 
 
 def process(flags):
-    """Starts another process with clone, with these flags and this exit signal."""
+    """Starts another process with clone, with these flags and the exit signal SIGCHLD."""
     pid = libc.syscall(ctypes.c_long(56), ctypes.c_long(int(flags, 0) | signal.SIGCHLD), *[ctypes.c_long(0)] * 4)
     if pid == 0:
         os._exit(0)

@@ -101,7 +101,7 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// `firstboot exec` sets the same umask, so it is removed in both runs.
+/// Both runs omit `firstboot exec`, because `firstboot exec` sets the same umask as the directive.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],
@@ -109,7 +109,7 @@ const UMASK: Case = Case {
     answer: "refused EACCES",
 };
 
-/// ReadOnlyDirectories=/ also forbids these attempts, so it is removed in both runs.
+/// Both runs omit ReadOnlyDirectories=/, because it also forbids these attempts.
 const PROTECT_SYSTEM: Case = Case {
     directive: "ProtectSystem",
     beside: &["ReadOnlyDirectories"],
@@ -127,7 +127,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// The filter of `firstboot exec` also blocks two of these attempts, so it is removed in both runs.
+/// Both runs omit `firstboot exec`, because its filter also blocks two of these attempts.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],
@@ -150,8 +150,8 @@ const FIRSTBOOT: [Case; 4] = [
     ),
 ];
 
-/// The cases of the snapshot unit. The unit runs as root and can list any folder, so a hidden
-/// folder does not exist for the unit.
+/// The cases of the snapshot unit. systemd hides a folder under an empty folder. The unit runs as
+/// root and can search the empty folder, so an attempt to read a hidden file fails with ENOENT.
 const SNAPSHOT: [Case; 10] = [
     Case {
         attempts: &["shared=/var/backups/etcd"],
@@ -291,8 +291,8 @@ fn running_member(host: &Host) -> Result<()> {
     has_limits(host, pid.trim())
 }
 
-/// Checks that etcd cannot dump core, and that etcd may open 65536 files, or as many as the host's
-/// first process may open if this limit is lower.
+/// Checks that etcd cannot dump core, and that etcd may open 65536 files. If the limit of the
+/// host's first process is lower, checks that etcd has the lower limit.
 fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
@@ -361,7 +361,7 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
         ensure!(
             same,
-            "{unit}.service, {directive}=: expected `{attempt}` to be {answer}, it was {found}"
+            "{unit}.service, {directive}=: expected `{attempt}` to be {answer}, but it was {found}"
         );
     }
     for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
@@ -369,8 +369,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is also {found} without {directive}=, so the attempt proves nothing"
         );
-        // Without the directive, the attempt must succeed, except for attempts of these kinds,
-        // whose result must only differ.
+        // Without the directive, an attempt must succeed. An attempt of one of the following kinds
+        // may also fail, but with a different result.
         let hidden = [
             "opened",
             "pair",

@@ -103,7 +103,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_t"],
     ),
-    // Without this query, empty answers would prove nothing.
+    // This query must find a rule; otherwise the empty answers above would prove nothing.
     (
         &[
             "-s", "passwd_t", "-t", "shadow_t", "-c", "file", "-p", "write",

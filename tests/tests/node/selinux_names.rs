@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement with this permission is in an optional block of its own, which semodule omits
-    // if a name in the block does not exist.
+    // The statements with the permission `map` are in an optional block of their own. If a name in
+    // an optional block does not exist, semodule omits the block.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"
@@ -67,7 +67,8 @@ fn strange() -> Result<()> {
     Ok(())
 }
 
-/// The missing names, outside `(optional …)` and inside it.
+/// The names in the module that CentOS 7's policy does not contain. `optional` contains the names
+/// from `(optional …)` blocks, and `needed` contains all other missing names.
 #[derive(Debug, Default)]
 struct Absent {
     needed: BTreeSet<String>,

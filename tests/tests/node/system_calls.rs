@@ -8,7 +8,7 @@ use tests::kernel::LAST_SYSTEM_CALL;
 
 use crate::sandbox::{EXEC, Sandbox};
 
-/// The calls that `firstboot exec` forbids to every program, with numbers of x86-64 Linux.
+/// The calls that `firstboot exec` forbids to every program. The numbers are those of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
     // Sockets for AF_PACKET, AF_ALG, AF_VSOCK, raw IP, SCTP and DCCP. A socket for SCTP or DCCP
     // would make the kernel load a module.
@@ -27,15 +27,15 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     // and then executable.
     "memory=7",
     "memory=3=5",
-    // Another process, and a process with its own host name.
+    // A new process, and a new process in a new UTS namespace, which has its own host name.
     "process=0",
     "process=0x4000000",
     // TIOCSTI, which inserts a character as if it had been typed into a terminal.
     "request=0x5412",
 ];
 
-/// The calls that `firstboot exec` also forbids to the snapshot unit, which are Unix sockets (to
-/// reach systemd and its journal) and netlink sockets for routes.
+/// The calls that `firstboot exec` also forbids to the snapshot unit: Unix sockets (to reach
+/// systemd and its journal) and netlink sockets for routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
 /// System calls that a server needs, and that `firstboot exec` allows.
@@ -44,7 +44,7 @@ const SERVER: [&str; 9] = [
     "opened=2=1=6",
     "opened=2=2=17",
     "opened=10=1=0",
-    // The same sockets with SOCK_NONBLOCK and SOCK_CLOEXEC.
+    // A UDP socket over IPv6 with SOCK_NONBLOCK and SOCK_CLOEXEC.
     "opened=10=0x80802=0",
     "pair=1",
     "memory=3",
@@ -101,8 +101,8 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is refused, and that most of these calls are
-/// refused only by `firstboot exec`.
+/// Checks that each call with the mark `refuse` in calls.txt fails with ENOSYS, and that most of
+/// these calls do not fail this way without `firstboot exec`.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS
@@ -160,7 +160,7 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
         .killer_of(host, "/opt/probe/i386")?;
     ensure!(
         killer.is_none(),
-        "without firstboot exec killed by {killer:?}"
+        "without firstboot exec, the program is killed by {killer:?}"
     );
     Ok(())
 }

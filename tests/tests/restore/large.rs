@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns the number of the snapshot's keys on a host's member, and the member's hash of all keys
+/// Returns how many of the snapshot's keys a host's member has, and the member's hash of all keys
 /// at a revision.
 fn keys_and_hash(host: &Host, revision: i64) -> Result<(u64, u64)> {
     // After a linearizable read, the member has caught up to the latest revision.

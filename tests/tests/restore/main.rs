@@ -5,7 +5,7 @@ mod all_lost;
 #[path = "../bootstrap/bed.rs"]
 #[expect(
     dead_code,
-    reason = "the bootstrap tests use this module too, and these tests need only a part"
+    reason = "the bootstrap tests also use this module; the restore tests need only a part"
 )]
 mod bed;
 mod cancelled;

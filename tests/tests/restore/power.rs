@@ -80,7 +80,7 @@ fn pulled() -> Result<()> {
 }
 
 /// Restores three nodes, and cuts the power of the third node as soon as its journal contains the
-/// step. Unless `all` is true, boots this node before the other orders end.
+/// step. If `all` is false, boots the third node again before the orders on the other nodes end.
 fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> {
     let last = count(victim, step);
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];

@@ -29,9 +29,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // `make test` covers one version of etcd with which a restore can raise the revision, and one
-    // version with which a restore cannot. For the other versions, the life-cycle test already
-    // includes a restore.
+    // `make test` covers two versions of etcd: with one version, a restore can raise the revision;
+    // with the other version, a restore cannot. For all remaining versions, the life-cycle test
+    // already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),

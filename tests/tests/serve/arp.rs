@@ -76,7 +76,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
         .nth(2)
         .unwrap_or_default()
         .to_owned();
-    // The order matters, because changing the link empties the machine's ARP table.
+    // Change the link before the ARP table, because the change of the link empties the table.
     ip(&format!("-n {name} link set eth0 arp off"))?;
     ip(&format!(
         "-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"
@@ -165,7 +165,7 @@ fn states() -> Result<()> {
     Ok(())
 }
 
-/// Connects a separate network, with one machine in it, to the world.
+/// Connects a separate network, which contains one machine, to the server's host.
 fn side(ours: &Provisioning, world_has: &str, machine_has: &str) -> Result<Namespace> {
     let machine = ours.network.add("side")?.namespace;
     let (world, name) = (ours.network.world().name(), machine.name());
@@ -182,15 +182,15 @@ fn networks() -> Result<()> {
     let (one, evil) = evil(&ours)?;
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // Add an ARP entry with the node's IP address and MAC address, in a network that leads to a
-    // different machine.
+    // Add an ARP entry with the node's IP address and MAC address on the link to the separate
+    // network, which contains a different machine.
     ip(&format!(
         "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
         one.mac
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    // A machine in this network has an address from a different network, and a route over the link
-    // leads to this address. The server also checks the MAC address of this machine.
+    // The machine `stranger` is on the server's own link, but sends its request from an address in
+    // a different network. The server also checks the MAC address of such a machine.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
     ip(&format!(
@@ -237,8 +237,8 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // At 10.9.0.2, the machine does not have the node's address, regardless of the MAC address that
-    // the machine claims.
+    // The machine sends the request from 10.9.0.2, which is not the node's address. The server
+    // refuses the request, although the machine claims the node's MAC address.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;

@@ -1,5 +1,5 @@
-//! Tests hostile requests. No hostile request reopens the time window of a document, reads a file
-//! that is not public, or hides a second request.
+//! Tests hostile requests. No hostile request reads a file that is not public, hides a second
+//! request, or reopens the time window in which the server hands out a document.
 
 mod log;
 
@@ -83,7 +83,7 @@ fn head() -> Result<()> {
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
     ensure!(
         !state.join("document.json").exists(),
-        "a HEAD request opens the window"
+        "a HEAD request counts as a delivery of the document"
     );
     let installation = fs::read_to_string(state.join("install.json"))?;
     ensure!(

@@ -65,7 +65,7 @@ pub(crate) fn by_card(last: u8) -> String {
 }
 
 /// Builds the demo's cluster with these recipe lines for each node's machine, and allows all
-/// installations. `machine` gets the last byte of the node's address.
+/// installations. `machine` makes the lines from the last byte of the node's address.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -74,8 +74,8 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
     Ok(provisioning)
 }
 
-/// Writes the demo's recipe with these lines for each node's machine. `machine` gets the last byte
-/// of the node's address.
+/// Writes the demo's recipe with these lines for each node's machine. `machine` makes the lines
+/// from the last byte of the node's address.
 pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
         "servers = [\"http://10.101.15.1:8080/image/\"]",

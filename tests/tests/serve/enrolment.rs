@@ -1,6 +1,6 @@
 //! Tests that the server enrols nodes that generate their own keys. The server enrols each machine
-//! only as its own node. An operator must approve all keys after a node's first keys, and with
-//! `--approve` also the first keys.
+//! only as its own node. A node's first keys need an operator's approval only with `--approve`.
+//! Later keys of the node always need an approval.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Builds the demo's cluster with nodes that generate their own keys and are identified by their
-/// MAC addresses, and with this additional text after the lines of `[tls]`, the recipe's last
-/// section.
+/// MAC addresses. Appends `lifetime` to the recipe after the lines of `[tls]`.
 pub(crate) fn built_with(lifetime: &str) -> Result<(Provisioning, PathBuf)> {
     etcd::release(etcd::DEMO)?;
     let mut text = fs::read_to_string(recipe("demo"))?;
@@ -189,7 +188,8 @@ fn request(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Posts a file from the machine with this link. The machine claims to have this MAC address.
+/// Posts a file from the machine with this network link. The machine claims to have this MAC
+/// address.
 pub(crate) fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
     let data = format!("@{}", body.display());
     let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
@@ -261,8 +261,8 @@ fn hostile() -> Result<()> {
     // have been lost.
     answers(post(&one, &one.mac, &first)?, 200, "payload")?;
     renewed_before_an_installation(&ours, &one, &first)?;
-    // The next requests are an intercepted request of another node, and a request with other keys
-    // for the same node.
+    // etcd-2 sends the request of etcd-1, as an attacker who intercepted the request would. Then
+    // etcd-1 sends a request for other keys.
     answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
     answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
     ensure!(
@@ -276,7 +276,7 @@ fn hostile() -> Result<()> {
 }
 
 /// Many requests for certificates arrive while another program uses the PKI folder. The server
-/// answers each of them with the certificates, or with the message that the folder is busy and that
+/// answers each request with the certificates, or with the message that the folder is busy and that
 /// the machine must ask again. The server still answers other requests.
 fn during_a_build() -> Result<()> {
     let (ours, recipe) = built_with("")?;

@@ -180,7 +180,7 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // After a restart, the server still has this record.
+    // The server still holds the machine after a restart of the server.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(

@@ -371,7 +371,7 @@ fn https() -> Result<()> {
     let names_node = "\"node\":\"etcd-1\"";
     server.wait_for_output(names_node)?;
     let said = server.output()?;
-    // A log line about the plain request may follow.
+    // Search for the line, because the log may also contain a line about the plain HTTP request.
     let line = said
         .lines()
         .find(|line| line.contains(names_node))

@@ -78,7 +78,7 @@ fn crowd() -> Result<()> {
         ("550 clients that do not read", &addresses[..1], 550, get),
         ("2000 clients that send nothing", &addresses[..1], 2000, ""),
         (
-            "2000 clients with ten addresses that do not read",
+            "2000 clients that share ten addresses and do not read",
             &addresses[..],
             200,
             get,

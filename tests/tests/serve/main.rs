@@ -1,6 +1,6 @@
-//! Tests `builder serve`. After an operator has allowed its installation, a machine that is
-//! switched on becomes the node that the recipe assigns to it. No other machine can become that
-//! node.
+//! Tests `builder serve`. When an operator has allowed the installation of a machine and the
+//! machine is switched on, it becomes the node that the recipe assigns to it. No other machine can
+//! become that node.
 
 mod arp;
 mod attack;

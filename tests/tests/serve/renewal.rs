@@ -20,7 +20,8 @@ use tests::requirement::NEEDS_SERVER_AND_HOSTS;
 
 use crate::bed::{SERVER, START_TIMEOUT, Server, by_card, curl, document_of, expect, recipe_with};
 
-/// Writes pause for longer than this only if two members are down at the same time.
+/// The maximum pause between two writes. A longer pause occurs only if two members are down at the
+/// same time.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -90,8 +91,8 @@ fn renewal() -> Result<()> {
     Ok(())
 }
 
-/// Installs and starts three machines. The second machine gets its document from a seed, and the
-/// other machines get their documents from the server.
+/// Installs and starts three machines. The second machine gets its document from the NoCloud seed
+/// folder on its disk, and the other machines get their documents from the server.
 fn start(ours: &Provisioning) -> Result<Vec<Host>> {
     let mut hosts = ["etcd-1", "etcd-2", "etcd-3"]
         .map(|name| ours.machine(name))
@@ -182,8 +183,8 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a boot keeps the newer document, although the seed still has the document that the
-/// update replaced.
+/// Checks that a boot keeps the newer document, although the seed folder still contains the
+/// document that the update replaced.
 fn keeps_after_a_boot(host: &mut Host) -> Result<()> {
     let before = host.read("/etc/etcd/tls/server.crt")?;
     host.shutdown()?;
@@ -265,7 +266,8 @@ fn refuses_an_older_document(ours: &Provisioning, host: &Host, old: &Path) -> Re
     installed(ours, host)
 }
 
-/// Checks, with four files, that a node has the certificates and keys of the last build.
+/// Compares a CA, two certificates and a key on a node with the node's document from the last
+/// build.
 fn installed(ours: &Provisioning, host: &Host) -> Result<()> {
     let wanted = ours.document(host.name())?;
     for (file, value) in [

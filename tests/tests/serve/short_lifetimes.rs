@@ -25,8 +25,8 @@ use crate::enrolment::{built_with, served};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// The interval at which the test reads the certificates of the ports. Every certificate is in use
-/// for longer than this interval.
+/// The interval at which the test reads the certificates that etcd's ports present. Every
+/// certificate is in use for longer than this interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause between two writes of one writer. The test lasts for minutes and sets no limit on the
 /// gaps between writes, so few writes are enough.

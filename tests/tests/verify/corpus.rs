@@ -176,8 +176,8 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// Returns the range of a page's table, without the two lengths in the last element of a leaf, or
-/// without the whole last element of a branch.
+/// Returns the range of a page's table. In a leaf, the range ends before the two lengths of the
+/// last element. In a branch, the range ends before the last element.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
@@ -200,7 +200,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
         sealed.len() - 1,
     ] {
         cases.push(Case {
-            kind: "cut short",
+            kind: "truncated",
             what: format!("cut to {length} bytes"),
             bytes: sealed[..length].to_vec(),
         });
@@ -208,7 +208,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     for kept in [pages - 1, pages - 2, pages / 2, 5] {
         let cut = Image(image.0[..kept * PAGE].to_vec());
         cases.push(Case {
-            kind: "cut short, then sealed",
+            kind: "truncated, with a corrected digest",
             what: format!("{kept} pages kept"),
             bytes: cut.sealed(),
         });
@@ -224,7 +224,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let mut longer = image.clone();
     longer.0.extend([0; 3 * PAGE]);
     cases.push(Case {
-        kind: "pages after the end, then sealed",
+        kind: "pages after the end, with a corrected digest",
         what: "3 pages more".into(),
         bytes: longer.sealed(),
     });

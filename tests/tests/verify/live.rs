@@ -147,8 +147,8 @@ fn sparse() -> Result<()> {
             &u32::try_from(span - 1)?.to_le_bytes(),
         ]
         .concat();
-        // The leaf contains a bucket whose root is the next leaf, and a value that makes the page
-        // long.
+        // Each leaf contains two elements: a bucket whose root is the next leaf, and a key with a
+        // value that makes the page long.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, LONG - 48 - 18 - 1] {
             page.extend(word.to_le_bytes());
         }

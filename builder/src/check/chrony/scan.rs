@@ -67,13 +67,13 @@ impl Scan {
         let taken = match self {
             Self::Int(least, most) => {
                 let length = integer(rest)?;
-                // The C library calls strtol and keeps the lower half of the result.
+                // The C library calls strtol and keeps the lower 32 bits of the result.
                 let number = rest[..length].trim_start_matches('+').parse::<i64>();
                 let negative = rest.starts_with('-');
                 let number = number.unwrap_or(if negative { i64::MIN } else { i64::MAX });
                 #[allow(
                     clippy::cast_possible_truncation,
-                    reason = "the C library also truncates"
+                    reason = "the C library also truncates the number"
                 )]
                 let number = number as i32;
                 (least..=most).contains(&number).then_some(length)?

@@ -9,7 +9,8 @@ use crate::check::tables;
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DirectiveSyntax {
-    /// Words that match one of these lists, which contain one conversion for each word.
+    /// Words that match one of these lists. Each list contains one conversion of sscanf for each
+    /// word.
     Words(Vec<Vec<Scan>>),
     /// A fixed number of words, and then options from a group.
     Options(usize, &'static str),

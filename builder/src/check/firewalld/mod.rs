@@ -131,8 +131,8 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes the start and the end of each element in a file to a reader. Skips the start of a faulty
-/// element, and of an element that the reader ignores.
+/// Passes the start and the end of each element in a file to a reader. Does not pass the start of a
+/// faulty element, or of an element that the reader ignores.
 fn walk(
     text: &str,
     root: Node<'_, '_>,

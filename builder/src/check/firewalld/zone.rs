@@ -13,7 +13,7 @@ use crate::check::finding::Finding;
 const RULE: &str = "firewalld ignores the rule";
 const REST: &str = "firewalld ignores this element and everything up to the end of the next rule";
 
-/// The part of a rule to which the next limit applies.
+/// The open element of a rule, to which a `<limit>` inside this element applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitTarget {
     Log,

@@ -43,7 +43,7 @@ pub(super) fn read<'a>(
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         let name = option.names[0];
-        // If a rule of the table covers the option, that rule reports the missing option.
+        // If a rule of the table already requires this option, that rule reports the fault.
         let is_ruled = |rule: &KsRule| matches!(rule, KsRule::Any(names) if names[..] == [name]);
         if line.has(name) || line.command.rules.iter().any(is_ruled) {
             continue;

@@ -326,7 +326,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
                 line.span(),
                 "--grow is used without --size=",
             )
-            .effect("anaconda starts with 500 MiB, and fails only if the disk has less free space")
+            .effect("anaconda requires 500 MiB, and fails only if the disk has less free space")
             .fix("write --size= in MiB; with --grow, the size is the minimum"),
         );
     }

@@ -32,12 +32,14 @@ struct Scanner<'a> {
     expecting: bool,
     /// Whether the next line belongs to the same command.
     continued: bool,
-    /// The number of commands that were found before the words that can be a `case` pattern.
+    /// The number of commands that were found before the current statement. If the statement begins
+    /// with a `case` pattern, the scanner removes the words of the pattern from `found` again.
     before_pattern: usize,
 }
 
 impl<'a> Scanner<'a> {
-    /// Returns whether the words at this position are not commands.
+    /// Returns whether this position is inside quotes, an array or arithmetic, where words are not
+    /// commands.
     fn skips(&self) -> bool {
         self.open.last().is_some_and(|c| *c != ')')
     }

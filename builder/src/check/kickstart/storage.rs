@@ -1,5 +1,5 @@
-//! Reports the settings that anaconda's storage commands refuse in a kickstart that pykickstart
-//! accepts (anaconda 21.48.22.159, kickstart.py: the `execute` of each command, in the order of
+//! Reports the settings that pykickstart accepts but that anaconda's storage commands refuse
+//! (anaconda 21.48.22.159, kickstart.py: the `execute` of each command, in the order of
 //! doKickstartStorage). The checks cover only devices that the kickstart itself creates, because
 //! other devices can exist on the disks.
 

@@ -58,9 +58,9 @@ pub(super) enum KsType {
     Boolean,
     /// One of these words.
     Choice(&'static str),
-    /// One of these words in any case; any other word is ignored.
+    /// One of these words, ignoring case; any other word is ignored.
     Lenient(&'static str),
-    /// pykickstart refuses the option itself.
+    /// pykickstart knows the option, but refuses every use of the option.
     Dropped,
 }
 
@@ -73,7 +73,7 @@ pub(super) enum KsRule {
     One(Vec<&'static str>),
     /// These two options must not be given together.
     Apart(&'static str, &'static str),
-    /// The first option must not be given without one of the others.
+    /// The first option must not be given without at least one of the listed options.
     Needs(&'static str, Vec<&'static str>),
     /// The command must not follow one of these commands.
     After(Vec<&'static str>),

@@ -43,10 +43,10 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     numbers(setting, value_type, comment)
 }
 
-/// Checks a value of one or more numbers. The kernel reads as many numbers as the key has. If a
-/// blank follows these numbers, the kernel ignores the rest of the line. systemd writes that rest
-/// with a second call, at a position other than 0 (kernel/sysctl.c, __do_proc_dointvec and
-/// proc_first_pos_non_zero_ignore).
+/// Checks a value of one or more numbers. For each key, the kernel reads a fixed count of numbers.
+/// If a blank follows these numbers, the rest of the line has no effect. The reason is that systemd
+/// writes the rest with a second call, and the kernel ignores a call at a position other than 0
+/// (kernel/sysctl.c, __do_proc_dointvec and proc_first_pos_non_zero_ignore).
 fn numbers(
     setting: &Setting<'_>,
     value_type: Option<&str>,
@@ -110,7 +110,7 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "number" } else { "numbers" }
 }
 
-/// Returns how many numbers a key of this type has.
+/// Returns how many numbers the kernel reads for a key of this type.
 fn count(value_type: &str) -> Option<usize> {
     match value_type {
         "range" => Some(2),
@@ -151,8 +151,8 @@ fn ignored_comment(place: TextSpan<'_>) -> Finding {
         .fix(OWN_LINE)
 }
 
-/// Checks numbers of a type that has bounds (`range`, `rising COUNT` or `LOW:HIGH`). `numbers`
-/// contains at most as many numbers as the type allows.
+/// Checks numbers of a type that has bounds (`range`, `rising COUNT` or `LOW:HIGH`). `numbers` must
+/// not contain more numbers than the type allows.
 fn check_numbers(setting: &Setting<'_>, value_type: &str, numbers: &[i128]) -> Option<Finding> {
     let value = setting.value;
     let count = count(value_type)?;
@@ -263,8 +263,9 @@ mod tests {
         all.join("\n")
     }
 
-    /// The expected results are those of a kernel with the same functions as 3.10.0-1160. Each
-    /// value was written to this kernel in calls of the same lengths as systemd's calls.
+    /// The expected results come from a kernel whose sysctl functions are the same as those of
+    /// kernel 3.10.0-1160. Each value was written to that kernel with the same calls that systemd
+    /// makes.
     #[test]
     fn a_value_is_checked_as_the_kernel_checks_it() {
         for accepted in [
@@ -273,7 +274,7 @@ mod tests {
             "net.ipv4.ip_local_reserved_ports =",
             "kernel.core_pattern =",
             "vm.swappiness = 0x1",
-            // This is the kernel's own default.
+            // The value in the next line is the kernel's own default.
             "kernel.shmmax = 18446744073692774399",
             "fs.file-max = 18446744073709551615",
             "net.core.somaxconn = 65535",

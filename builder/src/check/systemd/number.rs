@@ -127,7 +127,8 @@ pub(in crate::check) fn is_signal(text: &str) -> bool {
         let (number, first) = text
             .strip_prefix("RTMIN+")
             .map_or((text, 0), |number| (number, 34));
-        // systemd adds the numbers as C ints, and accepts the sum if the sum is a signal number.
+        // For `RTMIN+N`, systemd adds N to 34, the number of SIGRTMIN. The sum is a C int, which
+        // can overflow. systemd accepts the sum if it is a signal number.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
     };

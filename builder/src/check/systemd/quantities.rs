@@ -58,7 +58,7 @@ pub(in crate::check) enum Limit {
     Bytes,
     Seconds,
     Microseconds,
-    /// A nice level, with its sign, or the raw limit.
+    /// A nice level, which has a sign, or the kernel's own limit, which has no sign.
     Nice,
 }
 

@@ -18,7 +18,7 @@ pub(in crate::check) enum User {
     Root,
     /// Another user, given by name or number.
     Other(String),
-    /// An unknown user. A drop-in does not show its unit's user.
+    /// An unknown user, because a drop-in does not show the user of its unit.
     Unknown,
 }
 
@@ -70,8 +70,8 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // When systemd reads the line, the unit has no slice yet. The cgroup root of PID 1 is
-            // the root cgroup.
+            // While systemd reads a unit file, the unit has no slice yet, so both specifiers expand
+            // to the cgroup root of PID 1. The path of this root is empty.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),

@@ -36,8 +36,8 @@ fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
-/// Returns the length of a string up to the first stop byte that no backslash escapes, without a
-/// lone backslash at the end.
+/// Returns the length of a string up to the first byte that matches `stop` and that no backslash
+/// escapes. Does not count a lone backslash at the end.
 fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -121,7 +121,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Splits a value at every single separator, and keeps empty fields.
+    /// Splits a value at each separator, and also returns empty fields.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -131,8 +131,9 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Returns the remaining text. Returns `None` if no separator followed the last word. After
-    /// [`Self::quoted`], also returns `None` if only separators followed the last word.
+    /// Returns the remaining text, or `None` if no separator followed the last word. If
+    /// [`Self::quoted`] created this value, also returns `None` if only separators followed the
+    /// last word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }

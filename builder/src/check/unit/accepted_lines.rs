@@ -23,7 +23,7 @@ pub(in crate::check) struct AcceptedLines<'a> {
     pub(super) stopped: Option<usize>,
 }
 
-/// Reads a file whose continued lines are joined.
+/// Reads a file whose continued lines have already been joined.
 pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
     let id = name_of(path).unwrap_or_default();
     let own = section_of(id).unwrap_or("Service");
@@ -87,7 +87,8 @@ pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
     out
 }
 
-/// Checks the sections of a unit whose own section is `own`.
+/// Checks the sections of a unit file. `own` is the section that is specific to the unit's type,
+/// such as `Service`.
 fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool) -> Vec<Finding> {
     let known = |section: &str| ["Unit", "Install", own].contains(&section);
     let mut findings = Vec::new();

@@ -1,5 +1,5 @@
-//! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 combines the lines with OR,
-//! including the lines with a `~` (src/core/load-fragment.c, config_parse_capability_set). For
+//! Checks the lines of CapabilityBoundingSet= together. RHEL's systemd 219 combines the lines with
+//! OR, including the lines with a `~` (src/core/load-fragment.c, config_parse_capability_set). For
 //! example, all capabilities except A, combined with all capabilities except B, are all
 //! capabilities.
 

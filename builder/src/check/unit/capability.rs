@@ -26,7 +26,7 @@ fn is_name(text: &str) -> bool {
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
-    // A set without names is also valid.
+    // systemd always accepts the line, because even an empty set is valid.
     let accepted_count = 1;
     loop {
         let (name, place) = match words.next() {
@@ -100,8 +100,8 @@ fn is_clause(clause: &str) -> bool {
         }
         rest = &behind[end..];
     }
-    // Only `+FLAGS` and `-FLAGS` can remain. Both require a capability name at the start of the
-    // clause.
+    // The rest of the clause can contain only `+FLAGS` and `-FLAGS`. These are valid only if the
+    // clause begins with the name of a capability.
     (rest.is_empty() && !actions.is_empty())
         || (named
             && !rest.is_empty()

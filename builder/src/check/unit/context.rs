@@ -12,7 +12,7 @@ pub(super) struct Context {
     /// daemon.
     pub(super) kind: &'static str,
     /// The unit itself or, for a template, a few sample instances. A value is accepted if it is
-    /// valid for at least one of them. For a daemon, the list is empty.
+    /// valid for at least one of these units. For a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
@@ -107,7 +107,8 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers in a string for each subject.
+    /// Resolves the specifiers in a string for the unit or, for a template, for each sample
+    /// instance.
     fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
@@ -139,9 +140,10 @@ impl Context {
         }
     }
 
-    /// Returns the name of the unit that a word refers to. If the word is a template, systemd fills
-    /// in the unit's own instance or, without an instance, the prefix of the unit's name
-    /// (`resolve_template` of src/core/unit.c).
+    /// Returns the name of the unit that a word in this unit's file refers to. If the word is a
+    /// template, systemd inserts the instance of this unit into the word. If this unit has no
+    /// instance, systemd inserts the prefix of this unit's name (`resolve_template` of
+    /// src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(
@@ -152,7 +154,8 @@ impl Context {
         }
     }
 
-    /// Resolves the specifiers in a string for the first subject.
+    /// Resolves the specifiers in a string for the unit or, for a template, for the first sample
+    /// instance.
     pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
         self.expand(table, text).swap_remove(0)
     }

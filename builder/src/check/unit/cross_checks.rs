@@ -298,7 +298,7 @@ fn blocked_links(name: &str, unit: &Unit<'_>, files: &[File<'_>]) -> Vec<(usize,
             }
             let message = format!("a file already exists at {link}");
             let finding = Finding::error("unit/enables-nothing", word, message)
-                .effect("systemctl preset cannot create this link, and the installation can end")
+                .effect("systemctl preset cannot create this link, and the installation can fail")
                 .fix(if key == "Alias" && word.text == name {
                     "remove the alias, because it is the unit's own name"
                 } else {

@@ -21,20 +21,20 @@ pub(super) struct Unit<'a> {
     pub(super) complete: bool,
     /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) refused_or_masked: bool,
-    /// The unit's own file and the position of the file's last backslash, if systemd 219 drops the
-    /// last line because that line ends with the backslash.
+    /// `Some` if systemd 219 drops the last line of the unit's own file, because that line ends
+    /// with a backslash. Contains the index of the file and the position of the backslash.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 
 impl<'a> Unit<'a> {
-    /// Returns the lines of a directive since its last reset, if any. A line without a value resets
-    /// the directive.
+    /// Returns the lines of a directive that follow its last reset, or all its lines if none is a
+    /// reset. A line without a value resets the directive.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// Returns the lines of several directives since their last reset, if any. A line without a
-    /// value resets all these directives.
+    /// Returns the lines of several directives that follow their last reset, or all their lines if
+    /// none is a reset. A line without a value resets all these directives.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)

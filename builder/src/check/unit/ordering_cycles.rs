@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::loaded::{Unit, Units};
 use crate::check::finding::Finding;
 
-/// The order of a boot, from systemd 219's own units (units/*.in). Each entry is a unit, and the
-/// units that it waits for.
+/// The order in which systemd 219's own units start at boot (units/*.in). Each entry is a unit, and
+/// the units that it waits for.
 const BOOT: &[(&str, &[&str])] = &[
     (
         "basic.target",
@@ -25,7 +25,7 @@ const BOOT: &[(&str, &[&str])] = &[
         &["local-fs-pre.target", "systemd-remount-fs.service"],
     ),
     ("remote-fs.target", &["remote-fs-pre.target"]),
-    // systemd-tmpfiles-clean.timer causes this ordering.
+    // timers.target waits for sysinit.target because of systemd-tmpfiles-clean.timer.
     ("timers.target", &["sysinit.target"]),
     (
         "sockets.target",
@@ -101,8 +101,8 @@ const BARE: [&str; 17] = [
     "umount.target",
 ];
 
-/// The file and the position of the text that states an ordering, or `None` for an ordering without
-/// such text.
+/// The file and the position of the text that states an ordering, or `None` if no checked file
+/// states the ordering.
 type Origin = Option<(usize, Range<usize>)>;
 
 /// The units that each unit waits for, each with the origin of the ordering.
@@ -230,7 +230,8 @@ fn add_targets<'a>(units: &Units<'a>, graph: &mut OrderingGraph<'a>) {
     }
 }
 
-/// Returns a finding for the shortest cycle through each of these units.
+/// Finds, for each of these units, the shortest cycle that contains the unit. Reports each cycle
+/// once.
 pub(super) fn find(units: &Units<'_>) -> Vec<(usize, Finding)> {
     let graph = ordering_graph(units);
     let mut out = Vec::new();

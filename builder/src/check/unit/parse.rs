@@ -1,7 +1,6 @@
 //! Parses a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
-//! sections and assignments. A line can be longer than 2047 bytes, because Red Hat's systemd, from
-//! 219-48 on, does not read lines in pieces of that length (#1503106; changelog of its
-//! systemd.spec).
+//! sections and assignments. A line can be longer than 2047 bytes. Before 219-48, Red Hat's systemd
+//! read a longer line in pieces of that length (#1503106; changelog of its systemd.spec).
 
 use std::ops::Range;
 

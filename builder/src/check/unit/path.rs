@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 12] = [
     ("busname", "BusName"),
 ];
 
-/// Returns the name of the unit that a file defines, or to which a drop-in belongs.
+/// Returns the name of the unit that a unit file defines or that a drop-in changes.
 pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     let mut names = path.rsplit('/');
     let name = names.next()?;

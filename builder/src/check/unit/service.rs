@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// Returns the commands of a directive, each as the position of the value that contains it.
+/// For each command of a directive, returns the value that contains the command.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
         std::iter::repeat_n((file, line.assignment.value), line.accepted_count)
@@ -126,7 +126,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
             file,
             finding
                 .effect("systemd ignores BusName=")
-                .fix("write Type=dbus, or remove it"),
+                .fix("write Type=dbus, or remove BusName="),
         ));
     }
     let hides = unit

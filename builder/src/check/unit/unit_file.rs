@@ -19,7 +19,7 @@ pub(in crate::check) fn join(file: &File<'_>) -> Option<JoinedLines> {
     name_of(&file.path).map(|_| parse::join(file.text))
 }
 
-/// Reads a unit file whose continued lines are joined.
+/// Reads a unit file whose continued lines have already been joined.
 pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a JoinedLines) -> UnitFile<'a> {
     UnitFile {
         joined,

@@ -154,8 +154,8 @@ fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Fi
             "condition-path",
         ]
         .contains(&value_type);
-    // A value with a `+` can contain a date format, which uses the same letters with different
-    // meanings.
+    // A value with a `+` can contain a format of date(1), in which `%` and a letter have a
+    // different meaning.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
     }

@@ -25,7 +25,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
     }
 }
 
-/// The effect of a specifier that systemd 219 cannot resolve and keeps.
+/// The effect of a specifier that systemd 219 cannot resolve and therefore keeps as text.
 pub(super) const KEPT: &str = "systemd logs a message and keeps the two characters";
 
 /// Returns the finding for a specifier that systemd 219 cannot resolve. systemd ignores the line.

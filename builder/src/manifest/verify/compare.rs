@@ -102,8 +102,8 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// Compares the files that the file `list` names with the files found, and returns the problems of
-/// files that are missing, unexpected or different.
+/// Compares the files that the file `list` names with the files that were found. Returns a problem
+/// for each file that is missing, unexpected or different.
 fn compare<T>(
     (list, expected): (&str, &BTreeMap<String, T>),
     found: &BTreeMap<String, T>,

@@ -121,7 +121,7 @@ fn a_package_has_its_path_digest_and_size() {
             size: Some(866_564),
         }]
     );
-    // Two identical entries are one file.
+    // Two identical entries count as one file.
     let twice = primary(&package(HREF).repeat(2));
     assert_eq!(read_primary(twice.as_bytes(), 1 << 20).unwrap(), found);
 }

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 
 use super::*;
 
-/// Returns a request for these keys that contains these names.
+/// Returns a request for certificates with these keys and these names.
 fn request(keys: &[&KeyPair], names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let one = |key: &&KeyPair| {

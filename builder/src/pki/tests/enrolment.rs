@@ -114,7 +114,7 @@ fn another_key_is_refused_until_it_is_approved() {
         "{events:?}"
     );
     drop(pki);
-    // An approval covers only one change.
+    // An approval permits only one change of the node's keys.
     let error = folder.enrol("etcd-1", &first).unwrap_err();
     assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
 }
@@ -197,7 +197,7 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     assert_eq!(before.pairs(), old.pairs());
     assert_ne!(new.server, old.server);
     assert_eq!(before.ca, new.ca);
-    // The previous authority also signs the new keys of a node that is reinstalled now.
+    // If a node is reinstalled during the rotation, the previous authority also signs its new keys.
     let other = request();
     approve_key(&folder, &other).unwrap();
     folder.enrol("etcd-1", &other).unwrap();
@@ -250,8 +250,8 @@ fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
         "{events:?}"
     );
     // The longer the lifetime of a certificate is, the further the builder backdates the
-    // certificate. The third certificate must nevertheless begin later than the second, because a
-    // node treats a document whose certificates begin earlier as older.
+    // certificate. Nevertheless, the third certificate must begin later than the second, because a
+    // node determines the newer of two documents by the dates at which their certificates begin.
     let (third, _) = at(12 * minute, Duration::days(365));
     assert!(third.not_before > second.not_before);
     // The node was off for longer than the lifetime of its certificate.

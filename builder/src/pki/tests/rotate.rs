@@ -1,5 +1,5 @@
-//! Tests the replacement of an authority, during which no build may fail and no node may be without
-//! a trusted authority.
+//! Tests the replacement of an authority. During the replacement, every build must succeed, and
+//! each node must trust the certificates that the other nodes present.
 
 use super::openssl::openssl;
 use super::*;

@@ -293,8 +293,8 @@ fn an_unreachable_server_is_named_with_its_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // The first server redirects to a storage host, like github.com, which signs a new URL for each
-    // request.
+    // Like github.com, the first server redirects each request to a new signed URL on a storage
+    // host.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Behavior::Cut(100_000), Behavior::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();

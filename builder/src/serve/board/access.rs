@@ -39,7 +39,8 @@ pub(super) struct Denied {
 }
 
 impl Access {
-    /// Reads the authorities, and the token from a file that only its owner can read.
+    /// Reads the authorities from their file, and the token from a file that only its owner can
+    /// read.
     pub(super) fn read(token: Option<&Path>, ca: Option<&Path>) -> Result<Self> {
         let ca = ca.map(ClientCa::read).transpose()?;
         let Some(path) = token else {

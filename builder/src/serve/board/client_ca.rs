@@ -1,8 +1,8 @@
 //! Checks the client certificate with which an operator requests the board.
 //!
 //! The TLS handshake proves only that the client has the certificate's key. The server checks the
-//! certificate at each request, so that a client with a bad certificate receives the reason, and so
-//! that an open connection cannot be used after the certificate has expired.
+//! certificate at each request. A client with a bad certificate therefore receives the reason, and
+//! an open connection cannot be used after the certificate has expired.
 
 use std::path::Path;
 use std::sync::Arc;

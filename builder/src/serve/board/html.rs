@@ -108,7 +108,7 @@ fn machines(machines: &[Machine]) -> String {
 }
 
 /// Renders the time at which the machine first fetched its document, and the image that was the
-/// newest when the document was issued. An update of the node's image does not change the two
+/// newest when the document was issued. An update of the node's image does not change these two
 /// values.
 fn document(machine: &Machine) -> String {
     let fetched = match &machine.document {
@@ -130,7 +130,7 @@ fn stage(machine: &Machine) -> String {
     format!("{chip}<br><small>{}</small>", Escaped(&machine.detail))
 }
 
-/// Renders the machine's last message, and the result of the `--power` calls.
+/// Renders the machine's last message, and the result of the newest calls of the `--power` command.
 fn message(machine: &Machine) -> String {
     let Some(power) = &machine.power else {
         return or_dash(machine.message.as_deref());

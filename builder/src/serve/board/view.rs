@@ -44,11 +44,12 @@ pub(super) struct Machine {
     /// The last message of the machine, the next step for the operator, or the reason why the
     /// record cannot be read.
     pub(super) message: Option<String>,
-    /// The result of the newest `--power` calls.
+    /// The result of the newest calls of the `--power` command.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
-    /// The time at which the machine first fetched its document since its newest installation, or
-    /// since the operator last allowed the delivery, in the format of RFC 3339.
+    /// The time, in the format of RFC 3339, at which the machine first fetched its document after
+    /// the operator last allowed the delivery. The first delivery after a new installation replaces
+    /// this time.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,

@@ -53,10 +53,10 @@ pub(super) fn install_script(install: Install<'_>, machine: &Machine) -> String 
         .map(|word| format!("'{}'", word.replace('\'', "%27")))
         .collect();
     let words = words.join(" ");
-    // CentOS 7's signed grub has no `linux`, but only `linuxefi`. Other builds of grub have no
-    // `linuxefi`. grub treats a command that does not exist as successful (tried with grub 2.06 and
-    // with CentOS 7's grub). In that case, the following `boot` fails, because no kernel is loaded,
-    // and the script continues.
+    // CentOS 7's signed grub has the command `linuxefi`, but no `linux`. Other builds of grub have
+    // no `linuxefi`. grub treats a command that does not exist as successful (tried with grub 2.06
+    // and with CentOS 7's grub). In that case, the following `boot` fails, because no kernel is
+    // loaded, and the script continues.
     let script = format!(
         "echo \"{}\"\n\
          if linux '{tree}images/pxeboot/vmlinuz' {words}; then\n    \
@@ -105,12 +105,12 @@ fn boot_disk() -> String {
     )
 }
 
-/// Returns the commands that request a script. The commands repeat the request several times,
-/// because grub uses the same source ports after each start of the machine, and the server may
-/// still have the connections of an earlier start. Builds of grub without `smbios` omit the serial
-/// number and the UUID. The commands omit a serial number with special characters, because grub
-/// does not escape the characters of a path. If the server does not answer, the machine boots from
-/// its disk.
+/// Returns the commands that request a script. The commands repeat the request several times. grub
+/// uses the same source ports after each start of the machine, so a request can fail while the
+/// server still has the connections of an earlier start. Builds of grub without `smbios` omit the
+/// serial number and the UUID. The commands omit a serial number with special characters, because
+/// grub does not escape the characters of a path. If the server does not answer, the machine boots
+/// from its disk.
 fn request(server: &str, more: &str) -> String {
     format!(
         "set uuid=\nset serial=\nset plain=\n\
@@ -177,8 +177,8 @@ mod tests {
             );
             assert!(script.contains(&line), "{script}");
         }
-        // Each command is followed by its own `boot`, so the second command also runs if grub
-        // counts a missing first command as a success.
+        // `linux` and `linuxefi` are each followed by their own `boot`. If grub treats a missing
+        // `linux` as successful, the script therefore still runs `linuxefi`.
         let (install, _) = script.split_once("for file in ").unwrap();
         assert_eq!(install.matches("then boot; fi").count(), 2, "{script}");
     }

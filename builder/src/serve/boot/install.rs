@@ -60,9 +60,9 @@ impl Install<'_> {
     ///
     /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
     /// (dracut/anaconda-netroot.sh). The argument therefore omits the URL's own slash, because not
-    /// every server accepts two slashes. With `panic`, a machine whose kernel panics restarts, and uses
-    /// its next attempt: CentOS 7's grub sometimes starts the kernel without the initrd if a packet is
-    /// lost.
+    /// every server accepts two slashes. With `panic`, the kernel restarts the machine if it
+    /// panics, and the machine uses its next attempt. CentOS 7's grub sometimes starts the kernel
+    /// without the initrd if a packet is lost.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,

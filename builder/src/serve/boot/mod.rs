@@ -72,7 +72,7 @@ impl Loader {
     }
 }
 
-/// Returns the machine that the name of a file in `pxelinux.cfg/` identifies.
+/// Returns the machine that a file name in `pxelinux.cfg/` identifies.
 pub(super) use pxelinux::machine as pxelinux_machine;
 
 #[cfg(test)]

@@ -42,8 +42,8 @@ pub(super) fn boot_disk_script(why: &str) -> String {
     )
 }
 
-/// Returns the machine that the name of a file in `pxelinux.cfg/` identifies. Names that contain
-/// neither an Ethernet address nor a UUID do not identify a machine.
+/// Returns the machine that a file name in `pxelinux.cfg/` identifies. Names that contain neither
+/// an Ethernet address nor a UUID do not identify a machine.
 pub(in crate::serve) fn machine(name: &str) -> Option<Machine> {
     let is_uuid = |name: &str| {
         let lengths: Vec<usize> = name.split('-').map(str::len).collect();

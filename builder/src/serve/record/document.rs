@@ -32,8 +32,8 @@ impl DocumentDelivery {
 
     /// Returns whether the document may be handed out. The document may be handed out for the whole
     /// `window` after the first delivery, because the answer may be lost, or the machine may lose
-    /// power. A machine whose newest installation `began` after the first delivery has lost its
-    /// document, so a new window begins.
+    /// power. If the machine's newest installation `began` after the first delivery, the machine
+    /// has lost its document, so a new window begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,

@@ -14,8 +14,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// The number of times that the machine has received the installer since the operator last
-    /// allowed an installation, or the node last asked for one.
+    /// The number of times that the machine has received the installer. The count restarts when the
+    /// operator allows an installation, or when the node asks for one.
     pub(crate) attempts: u32,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,8 @@ impl Installation {
             None => Self::installed_elsewhere(now),
         };
         before.renewed(now);
-        // The record would otherwise grow with each installation that the node asks for.
+        // Drop the older record. Otherwise, the record would grow with each installation that the
+        // node asks for.
         before.before = None;
         Self {
             before: Some(Box::new(before)),
@@ -155,8 +156,8 @@ impl Installation {
     /// Accepts the report of a stage.
     ///
     /// # Errors
-    /// Fails if the token does not belong to the newest attempt, or if the installation is complete
-    /// and the stage does not follow an installation.
+    /// Fails if the token does not belong to the newest attempt. Also fails if the installation is
+    /// complete, but the report is about a failure or an earlier stage.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -180,8 +181,8 @@ impl Installation {
     }
 
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
-    /// attempt, something else is installing the machine and will not report, so the record must
-    /// prevent a boot loader from overwriting that installation.
+    /// attempt, something else is installing the machine, and this server will not receive reports.
+    /// The record must then prevent a boot loader from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -202,9 +203,9 @@ impl Installation {
         }
     }
 
-    /// Records that a system whose keys were enrolled earlier received its certificates. Until the
-    /// machine begins an allowed installation, such a request can also come from the old system,
-    /// which renews its certificates.
+    /// Records that the node received certificates for keys that were enrolled earlier. Until the
+    /// machine begins an allowed installation, the request can also come from the old system, which
+    /// renews its certificates.
     pub(crate) fn renewed(&mut self, now: SystemTime) {
         if self.attempts > 0 {
             self.document(now);

@@ -11,12 +11,13 @@
 //! STATE/CLUSTER/NODE/served.json     digests of the documents in the outputs that were served
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output, because another output, a new build, or
-//! a copy on another host must not cause a reinstallation of a running cluster's machines. The
-//! server installs a machine only if `builder allow` has permitted the installation or, with
-//! `--reinstall`, the node itself has requested it, because no build can determine what is on a
-//! machine's disk. The first delivery of a document does not need a permission, because the first
-//! build generates the document's keys, so no machine can have received the document before.
+//! The folder belongs to the cluster and not to one output. A server that serves another output, a
+//! new build, or a copy of the output on another host must not reinstall the machines of a running
+//! cluster. No build can determine what is on a machine's disk. Therefore, the server installs a
+//! machine only if `builder allow` has permitted the installation. With `--reinstall`, the server
+//! also installs a machine whose node has requested its own reinstallation. The first delivery of a
+//! document needs no permission: the first build generates the document's keys, so no machine can
+//! have received the document before.
 
 mod document;
 mod install;
@@ -101,8 +102,8 @@ impl Record {
         &self.folder
     }
 
-    /// Returns whether the record is complete, which means that a document without a record has
-    /// never been handed out.
+    /// Returns whether the record is complete. If the record is complete, a document that it does
+    /// not mention has never been handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }

@@ -33,7 +33,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         .map_err(de::Error::custom)
 }
 
-/// The same format for an optional time.
+/// Converts an optional time to and from the same format, for serde.
 pub(crate) mod option {
     use super::{Deserializer, Serializer, SystemTime};
 

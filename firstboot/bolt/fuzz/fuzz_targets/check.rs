@@ -1,4 +1,5 @@
-//! Fuzzes the walk, which must terminate and must not panic for any input bytes.
+//! Fuzzes the walk through the pages of a bolt file. For any input bytes, the walk must terminate
+//! and must not panic.
 
 #![no_main]
 

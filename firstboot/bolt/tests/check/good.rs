@@ -29,7 +29,7 @@ fn every_key_of_every_bucket_is_shown_in_order() {
         assert_eq!(
             report.used,
             meta.pages - 1,
-            "all pages except the unused one"
+            "all pages except one are in use"
         );
     }
 }
@@ -64,7 +64,7 @@ fn a_live_file_may_be_longer_and_have_a_torn_meta_page() {
     assert_eq!(
         look(&odd, FileKind::Live).0.faults.count(),
         1,
-        "the rest consists of whole pages"
+        "the length of a live file must be a whole number of pages"
     );
     // Page 1 is the older meta page, which is in force if the newer meta page is torn. In this
     // file, both meta pages lead to the same content.
@@ -158,7 +158,8 @@ fn leaf_data_contains_all_keys_and_values_in_order() {
 fn the_meta_pages_of_a_live_file_are_from_adjacent_transactions() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
-    // In a streamed file, the meta page that bbolt replaces next may be the newer meta page.
+    // If a file was streamed and then used as a database, bbolt may have replaced the newer meta
+    // page first, so the transaction ids may differ by two.
     for (txid, pages, good) in [
         (6, pages, true),
         (8, pages, true),

@@ -104,8 +104,8 @@ fn reading_a_sparse_freelist_stops_early() {
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
     let mut bytes = writer.finish(root, freelist);
     let at = usize::try_from(freelist).unwrap() * PAGE;
-    // The list states that it contains 2^39 free pages, and that it occupies as many pages as a
-    // list of that length needs.
+    // The freelist states that it contains 2^39 free pages, and that it occupies as many pages as a
+    // freelist of that length needs.
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
@@ -117,8 +117,8 @@ fn reading_a_sparse_freelist_stops_early() {
     );
 }
 
-/// Each page in this test has the form that bbolt writes. Each page contains one value that makes
-/// the page long.
+/// Each page in this test has the form that bbolt writes. Each page contains one value of almost 40
+/// MiB, so the page has a long overflow.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);
@@ -132,7 +132,8 @@ fn long_pages_within_long_pages_are_refused() {
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(u32::try_from(span - 1).unwrap().to_le_bytes());
-        // The page is a leaf with a bucket and with a value that makes the page long.
+        // The page is a leaf with two elements: a bucket, whose root is the next page, and a value
+        // of almost 40 MiB.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, long - 48 - 18 - 1] {
             bytes.extend(word.to_le_bytes());
         }

@@ -51,7 +51,8 @@ impl Writer {
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
-            // Exclude the bucket flag, because a bucket whose flag is missing is an ordinary key.
+            // Exclude the bucket flag from the ranges, because a bucket whose flag is missing is an
+            // ordinary key.
             self.structure
                 .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();

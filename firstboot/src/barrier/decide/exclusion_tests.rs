@@ -61,15 +61,15 @@ fn two_operators_who_restore_two_machines_alone_start_no_two_clusters() {
         assert!(!accepts(own, excluded, true), "{own} and {excluded}");
         assert!(
             accepts(own, excluded, false),
-            "a machine that was switched off is not waited for: {own} and {excluded}"
+            "the node waits for an excluded machine that is off: {own} and {excluded}"
         );
     }
     assert!(
         accepts(back(3), back(3), true),
-        "both machines return to one cluster"
+        "the node waits, although both machines roll back to the same cluster"
     );
     assert!(
         accepts(restore(1), BootstrapMode::New, true),
-        "the excluded machine has no order"
+        "the node waits, although the excluded machine has no order"
     );
 }

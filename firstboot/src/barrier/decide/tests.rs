@@ -97,8 +97,8 @@ fn clusters(observations: &PeerObservations) -> BTreeSet<u64> {
     observations.values().filter_map(id).collect()
 }
 
-/// Returns the nonce and the phase that an initial member reported, if firstboot is running on that
-/// member, and if the member excludes the same members and has a compatible order.
+/// Returns the nonce and the phase that a member reported. Returns `None` if firstboot is not
+/// running there, or if the member's order or excluded members do not match this node's.
 fn agreed<'a>(
     local: &LocalState,
     peer: &'a PeerObservation,

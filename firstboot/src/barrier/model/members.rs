@@ -3,10 +3,10 @@
 //! down. The checker shows that no elected leader ever lacks an acknowledged write.
 //!
 //! The model includes only the relevant parts of raft. A log is a list of writes. If a majority of
-//! the voters is running, these voters can elect the voter with the newest log among them. The
-//! leader adds a write to its log. The write is acknowledged after a majority has stored it. A new
-//! member receives the leader's log and then becomes a voter. The nodes follow the real rules:
-//! `check_data` decides whether etcd may start, and `classify_disk` decides how firstboot
+//! the voters is running, these voters can elect a leader: the voter among them with the newest
+//! log. The leader adds a write to its log. The write is acknowledged after a majority has stored
+//! it. A new member receives the leader's log and then becomes a voter. The nodes follow the real
+//! rules: `check_data` decides whether etcd may start, and `classify_disk` decides how firstboot
 //! continues.
 //!
 //! The model makes one simplification. In reality, a few milliseconds pass between the creation of
@@ -27,8 +27,8 @@ type Member = (u8, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// For each node, the second number of the [`Member`] that is the node's voter, or `None` if
-    /// the node is not a voter.
+    /// For each node, the number of rebuilds that identifies the node's voting [`Member`], or
+    /// `None` if the node has no voter.
     voters: Vec<Option<u8>>,
     /// For each node, the number of times that it has been rebuilt.
     members: Vec<u8>,
@@ -98,8 +98,9 @@ impl World {
         self.voters.iter().flatten().count() / 2 + 1
     }
 
-    /// Returns every smallest quorum of running voters, and the quorum that all running voters
-    /// form, each with its leader.
+    /// Returns quorums of running voters, each with its leader. The result contains every quorum of
+    /// the smallest possible size. If the set of all running voters is larger, the result contains
+    /// this set too.
     fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();

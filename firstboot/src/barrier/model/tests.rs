@@ -78,7 +78,7 @@ fn excluded_members_that_are_only_slow_form_no_second_quorum() {
 #[test]
 fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
     let explored = safe(
-        "5 nodes at random, events",
+        "5 nodes, random orders, events instead of states",
         some(
             5,
             InitialState::Empty,
@@ -99,7 +99,7 @@ fn five_nodes_in_random_orders_of_events_form_no_second_cluster() {
         ..NONE
     };
     safe(
-        "5 nodes at random, exclusions, events",
+        "5 nodes, exclusions, random orders, events instead of states",
         some(5, InitialState::Empty, 400, faults, RULE),
     );
 }

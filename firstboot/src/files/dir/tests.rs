@@ -204,8 +204,8 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 fn no_planted_entry_changes_anything_outside_or_blocks() {
     for (what, deed) in DEEDS {
         for planted in ALL {
-            // Plant the entry at the path itself, at its temporary name, or at a folder on the
-            // path.
+            // Plant the entry at the path itself, at the file's temporary name, or in place of a
+            // folder on the path.
             for (place, at) in [
                 ("x", "x"),
                 (".x.new", "x"),

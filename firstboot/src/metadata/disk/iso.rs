@@ -12,8 +12,8 @@ const FIRST_DESCRIPTOR: u64 = 16;
 const MAX_DESCRIPTORS: u64 = 64;
 /// The maximum size of a folder in bytes. A folder of 1 MiB has room for thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The maximum number of areas, including the record itself, from which the Rock Ridge fields of
-/// one entry are read. No real entry needs more areas.
+/// The maximum number of areas with Rock Ridge fields that are read for one entry. The record
+/// itself counts as the first area. No real entry needs more areas.
 const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
@@ -187,8 +187,8 @@ impl Tree<'_> {
         })
     }
 
-    /// Returns the name in the Rock Ridge fields (IEEE P1282, 4.1.4), which may continue elsewhere
-    /// on the disk (P1281, 5.1).
+    /// Returns the name in the Rock Ridge fields (IEEE P1282, 4.1.4). The list of fields may
+    /// continue elsewhere on the disk (P1281, 5.1).
     fn rock_ridge_name(&self, fields: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut name: Option<Vec<u8>> = None;
         let mut area = fields.to_vec();

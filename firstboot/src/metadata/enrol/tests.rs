@@ -12,7 +12,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::*;
 use crate::exit::{Exit, code_of, id_of};
 
-/// Starts a server that answers one connection and returns the request that it received.
+/// Starts a server that answers one connection. The returned thread returns the request that the
+/// server received.
 fn server(pkcs8: &[u8], answer: &'static str) -> (Url, JoinHandle<String>) {
     let pair = rcgen::KeyPair::try_from(pkcs8).unwrap();
     let params = rcgen::CertificateParams::new(vec!["any".to_owned()]).unwrap();

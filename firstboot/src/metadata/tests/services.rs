@@ -33,8 +33,8 @@ fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Source
     })
 }
 
-/// Installs a crypto provider. Without a provider, reqwest does not create a client, even for plain
-/// HTTP. Another test may have installed the provider already.
+/// Installs a crypto provider. Without a crypto provider, reqwest does not create a client, even
+/// for plain HTTP. Another test may have installed the provider already.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -295,7 +295,7 @@ fn a_log_that_may_have_v2_requests_is_compacted_before_3_7_joins() {
         ("3.7.3", "3.6.16", [101, 100], &compact),
         ("3.7.3", "3.6.16", [101, 101], &goes_on),
         ("3.6.16", "3.6.16", [9, 9], &goes_on),
-        // These members run etcd 3.7, so they have already read the log.
+        // A member with etcd 3.7 has read the log, so this node's etcd 3.7 can also read the log.
         ("3.7.3", "3.7.3", [9, 9], &goes_on),
     ] {
         assert_eq!(

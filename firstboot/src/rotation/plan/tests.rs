@@ -251,10 +251,13 @@ mod explore {
         while let Some(nodes) = open.pop() {
             for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
                 let (one, other) = (&nodes[one], &nodes[other]);
-                assert!(other.loaded.contains(&one.issuer), "locked out: {nodes:?}");
+                assert!(
+                    other.loaded.contains(&one.issuer),
+                    "a member refuses another member: {nodes:?}"
+                );
                 assert!(
                     other.installed.contains(&one.issuer),
-                    "locked out after its next start: {nodes:?}"
+                    "a member that restarts would refuse another member: {nodes:?}"
                 );
             }
             let successors: Vec<_> = (0..3)

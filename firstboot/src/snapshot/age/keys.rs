@@ -80,7 +80,7 @@ impl Identities {
 pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
-    // HKDF fails only if more than 255 digest lengths are requested.
+    // HKDF fails only if the requested key is longer than 255 digests.
     let _ = salt
         .extract(secret)
         .expand(&[info], hkdf::HKDF_SHA256)
@@ -94,8 +94,8 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
         .map_err(|_| Error::other("the key does not have 32 bytes"))
 }
 
-/// Returns the key that encrypts the file key for one recipient, or `None` if the shared secret of
-/// the two keys is zero, which only a malicious key can cause.
+/// Returns the key that encrypts the file key for one recipient. Returns `None` if the shared
+/// secret of the keys `own` and `theirs` is zero. Only a malicious key produces a zero secret.
 pub(super) fn wrapping(
     own: [u8; 32],
     theirs: [u8; 32],

@@ -155,7 +155,7 @@ fn other_formats_are_refused_with_a_remedy() {
             error.to_string().contains(words) && code_of(&error) == Exit::Refused,
             "{error}"
         );
-        // An encrypted file with the same content is also refused.
+        // If the refused bytes are encrypted with age, they are refused after the decryption.
         let error = decoded(&encoded(begin, false, true), Some(&SECRET)).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -244,8 +244,8 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // Do not test the first bytes. After a change of these bytes, firstboot does not recognise
-        // the file as encoded, and the check of the pages refuses the file.
+        // Do not test the first bytes. If these bytes change, firstboot no longer recognises the
+        // file as encoded, and the check of the pages refuses the file.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
             // Some bits of a zstd frame have no meaning, so not every change of one bit causes an

@@ -44,8 +44,8 @@ impl History {
         self.last.map_or(0, |last| last.main)
     }
 
-    /// Reports two faults above the compacted revision: a gap in the revisions, and a revision
-    /// without content.
+    /// Reports two kinds of faults above the compacted revision: a gap in the revisions, and a
+    /// revision without content.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
         // The first transaction of a cluster has revision 2.
         let first = compacted.max(1).saturating_add(1);

@@ -82,8 +82,8 @@ impl Meta {
         })
     }
 
-    /// Returns the revision up to which the history was compacted, or is being compacted, or 0 if
-    /// there was no compaction.
+    /// Returns the revision up to which the newest compaction removes the history, or 0 if there
+    /// was no compaction. The compaction may still be in progress.
     pub(super) fn compacted(&self) -> i64 {
         self.scheduled.max(self.finished).unwrap_or(0)
     }

@@ -277,7 +277,7 @@ fn a_fault_of_a_version_or_of_auth_names_its_location() {
     ]);
 }
 
-/// Every bucket except `cluster` must exist, and so must the key that every etcd database contains.
+/// Every bucket except `cluster` must exist, and the bucket `auth` must contain `authRevision`.
 #[test]
 fn the_database_of_another_program_is_refused() {
     let mut progress = |_| ();
@@ -291,12 +291,12 @@ fn the_database_of_another_program_is_refused() {
     );
     assert!(
         !faults.iter().any(|fault| fault.contains("`cluster`")),
-        "a restore by 3.5 omits the bucket: {faults:?}"
+        "a restore by etcd 3.5 omits the bucket: {faults:?}"
     );
 }
 
 /// The expected results come from real starts of etcd 3.4.23, 3.4.45, 3.5.1, 3.5.35, 3.6.16 and
-/// 3.7.3, each with the data of every other version.
+/// 3.7.3. Each version was started with the data of every other version.
 #[test]
 fn an_etcd_that_does_not_start_from_the_data_is_reported() {
     let wrote = |storage: u64, cluster: u64| DatabaseContents {

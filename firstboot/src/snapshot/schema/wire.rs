@@ -1,8 +1,9 @@
-//! Parses protocol buffers, but only in the form in which etcd's encoders write them: fields in
-//! ascending order, no field with its default value, each number in as few bytes as possible
-//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org/protobuf in 3.7). Therefore, the parser
-//! detects most changed bits in tags and lengths, including those that would make an ordinary
-//! decoder skip a field as unknown.
+//! Parses protocol buffers, but only in the form in which etcd's encoders write them: the fields
+//! are in ascending order, no field has its default value, and each number is encoded in as few
+//! bytes as possible. The encoder is gogo/protobuf in etcd 3.4 to 3.6, and
+//! google.golang.org/protobuf in 3.7. Because the parser refuses all other forms, it detects most
+//! changed bits in tags and lengths, including those that would make an ordinary decoder skip a
+//! field as unknown.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
@@ -98,7 +99,7 @@ fn number(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for (index, byte) in (0..10).zip(rest.iter()) {
         let bits = u64::from(byte & 0x7F);
-        // The tenth byte has room for only one bit.
+        // Nine bytes contain 63 bits of the number, so the tenth byte may contain only one bit.
         if index == 9 && bits > 1 {
             break;
         }

@@ -101,11 +101,11 @@ struct Pass<'a> {
     share: u64,
     shares: u64,
     hasher: &'a RandomState,
-    /// The live keys. Each value is the number of the key's newest record, or `None` if that record
-    /// is above the compacted revision.
+    /// The live keys. Each value is the position of the key's newest record among all records, or
+    /// `None` if the revision of that record is above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
     history: &'a mut History,
-    /// The number of the next record.
+    /// The position of the next record among all records.
     record: usize,
 }
 

@@ -62,7 +62,8 @@ fn cert_for(
     params.signed_by(key, ca).unwrap().pem()
 }
 
-/// Returns certificates for these keys without the keys, as in a document.
+/// Returns certificates for these keys. The result omits the keys, like the document of a node that
+/// makes its own keys.
 pub(crate) fn test_certificates(keys: [String; 3]) -> NodeTls<DocumentCertificate> {
     let ca = ca();
     let [server, peer, client] = keys.map(|key| {

@@ -69,8 +69,8 @@ pub(super) fn every(scenario: Scenario, rules: Rules) -> Explored {
     found
 }
 
-/// Explores many random orders of events, each until no event is possible. The seed is fixed, so
-/// every run explores the same orders.
+/// Explores many random orders of events. Each order ends when no event is possible. The seed is
+/// fixed, so every run explores the same orders.
 pub(super) fn some(scenario: Scenario, walks: u32, rules: Rules) -> Explored {
     let mut model = Model::new(scenario, rules);
     let mut found = Explored::default();

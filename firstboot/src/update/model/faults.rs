@@ -29,7 +29,8 @@ pub(super) struct Budget {
     /// The number of times that a machine boots its old system although the server is ready to
     /// install the machine.
     pub(super) missed: u8,
-    /// The number of requests to the server, or of restarts after a request, that fail.
+    /// The number of failures of a request to the server, or of the restart that follows the
+    /// request.
     pub(super) refusals: u8,
 }
 
@@ -98,8 +99,8 @@ impl Model {
     }
 
     /// Returns the state after each possible end of a fault of this node, and the state after the
-    /// lease of its restart lock has expired. For the first node, also returns the state after the
-    /// end of the halt.
+    /// lease of the node's restart lock has expired. The halt belongs to no node, so the state
+    /// after its end is returned only for the first node.
     pub(super) fn returns(&self, world: &World, at: usize) -> Vec<World> {
         if Self::is_stopping(world) {
             return Vec::new();

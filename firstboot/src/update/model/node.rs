@@ -87,8 +87,9 @@ pub(super) enum Service {
     /// The service waits for a healthy member, replaces the CA, and looks for a turn that the node
     /// had before it lost its disk.
     FindTurn,
-    /// The service has read the turn, and this node has the turn. `None` occurs only with a wrong
-    /// rule, and means that the service has found no order, but has not read the turn yet.
+    /// The service has read the turn, and this node has the turn. `None` means that the service has
+    /// looked for an order before reading the turn, and has found none. Only a wrong rule allows
+    /// this.
     Return(Option<UpdateKeys>),
     /// The service takes the restart lock, unless the turn has changed.
     Claim(KeyState<UpdateTurn>),

@@ -24,8 +24,9 @@ impl Model {
         after
     }
 
-    /// Boots a machine that was switched off. Returns each possible state: a machine that cannot
-    /// reach the server boots its old system, even if the server is ready to install the machine.
+    /// Boots a machine that was switched off. Returns each state that can follow. If the server is
+    /// ready to install the machine, the machine boots the installer or, if it cannot reach the
+    /// server, its old system.
     pub(super) fn boots(world: &World, at: usize) -> Vec<World> {
         let mut from_disk = world.clone();
         from_disk.nodes[at].boots();

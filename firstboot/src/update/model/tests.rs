@@ -135,23 +135,26 @@ fn a_node_whose_disk_is_lost_or_that_is_cut_off_loses_its_turn() {
     let losses = Budget { losses: 1, ..NONE };
     let breaks = Budget { breaks: 1, ..NONE };
     for (what, left) in [
-        ("a loss", losses),
+        ("a lost disk", losses),
         (
-            "a loss and a break",
+            "a lost disk and a released turn",
             Budget {
                 breaks: 1,
                 ..losses
             },
         ),
-        ("a power cut and a break", Budget { power: 1, ..breaks }),
         (
-            "a partition with a break",
+            "a power cut and a released turn",
+            Budget { power: 1, ..breaks },
+        ),
+        (
+            "a partition with a released turn",
             Budget {
                 partitions: 1,
                 ..breaks
             },
         ),
-        ("a loss and a kill", Budget { kills: 1, ..losses }),
+        ("a lost disk and a kill", Budget { kills: 1, ..losses }),
     ] {
         if is_explored(what) {
             let explored = every(scenario(3, GOOD, left), RULES);
@@ -168,7 +171,7 @@ fn reinstallations_happen_one_after_the_other_and_each_request_is_fulfilled_or_w
         ("no fault", NONE),
         ("a power cut", power),
         (
-            "a missed installer",
+            "a boot into the old system",
             Budget {
                 kills: u8::from(is_wide()),
                 ..missed
@@ -182,12 +185,12 @@ fn reinstallations_happen_one_after_the_other_and_each_request_is_fulfilled_or_w
             },
         ),
         (
-            "a missed installer and a power cut",
+            "a boot into the old system and a power cut",
             Budget { power: 1, ..missed },
         ),
         ("a kill and a power cut", Budget { kills: 1, ..power }),
         (
-            "a break and a missed installer",
+            "a released turn and a boot into the old system",
             Budget {
                 breaks: 1,
                 ..missed
@@ -213,14 +216,14 @@ fn halts_deadlines_and_rollbacks_leave_each_node_on_one_image() {
     for (what, left) in [
         ("a halt", Budget { halts: 1, ..NONE }),
         (
-            "an order given up",
+            "an order that reaches its deadline",
             Budget {
                 give_ups: 1,
                 ..NONE
             },
         ),
         (
-            "a halt and an order given up",
+            "a halt and an order that reaches its deadline",
             Budget {
                 halts: 1,
                 give_ups: 1,

@@ -278,7 +278,7 @@ impl Model {
             At::RevertStopped => {
                 if !order.back && node.updated == Some(order.serial) {
                     return Err(format!(
-                        "{} restores the previous image after a passed health check",
+                        "{} restores the previous image, but the new image passed its health check",
                         self.names[at]
                     ));
                 }

@@ -62,7 +62,7 @@ fn turns() -> Vec<Case> {
 fn continuations() -> Vec<Case> {
     vec![
         (
-            "the previous image is restored after a passed health check",
+            "the previous image is restored although the new image passed its health check",
             Rules {
                 resumption: |phase, boots, same_boot, _| resumption(phase, boots, same_boot, false),
                 ..RULES
@@ -71,7 +71,7 @@ fn continuations() -> Vec<Case> {
             Budget { power: 2, ..NONE },
         ),
         (
-            "a member that serves restores the previous image at any time",
+            "a member restores the previous image while the cluster needs the member",
             Rules {
                 waits_to_revert: false,
                 ..RULES
@@ -84,7 +84,7 @@ fn continuations() -> Vec<Case> {
             },
         ),
         (
-            "a rebuilt node looks for its order first",
+            "a rebuilt node looks for its order before it reads the turn",
             Rules {
                 reads_turn_first: false,
                 ..RULES

@@ -218,11 +218,11 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 /// the node that has the turn. Therefore, this node cancels the downgrade only while it has the
 /// turn. If an operator has released the turn, the node takes it again first.
 ///
-/// etcd cannot check the turn in the same request in which it cancels the downgrade. If an operator
-/// releases the turn between the check and the request, and another node takes the turn and enables
-/// a downgrade to the same minor version, the request cancels the other node's downgrade. The other
-/// node then enables the downgrade again, or waits with its update. The request also cancels a
-/// downgrade to the same minor version that an operator enabled.
+/// etcd cannot check the turn in the same request in which it cancels the downgrade. Between the
+/// check and the request, an operator may release the turn, and another node may enable a downgrade
+/// to the same minor version. In this case, the request cancels the other node's downgrade. The
+/// other node then enables the downgrade again, or waits with its update. The request also cancels
+/// a downgrade to the same minor version that an operator enabled.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

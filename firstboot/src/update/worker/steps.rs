@@ -123,9 +123,8 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
         &mut say,
     )?;
     restore_kernel_settings(state, &reversed);
-    // If the node has not rebooted since the replacement, the system still uses the previous
-    // image's versions of the files that only a boot applies, so the node does not need to reboot
-    // now.
+    // Some files take effect only at a boot. If the node has not rebooted since the replacement, it
+    // still uses the previous image's versions of these files, so it does not need to reboot now.
     let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
@@ -136,8 +135,8 @@ pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
     )
 }
 
-/// Restores the kernel settings that the replacement changed. The files of the previous image then
-/// take precedence over the values that the settings had before the replacement.
+/// Restores the kernel settings that the replacement changed. Then applies the sysctl files again,
+/// so the values in the previous image's files take precedence.
 fn restore_kernel_settings(state: &mut UpdateState, reversed: &[FileChange]) {
     let settings = &state.replacement.settings;
     let lost = kernel_settings::restore(Path::new(kernel_settings::PROC_SYS), settings);
@@ -247,8 +246,8 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
         "rebooting this node to apply the changed files; `firstboot status` shows the outcome of the update",
     );
     request_reboot();
-    // Continue without the reboot, because a member that stays down while its update cannot
-    // continue would block the updates of the whole cluster.
+    // Continue without the reboot. If the node waited for the reboot, its member would stay down
+    // and keep the turn, so no other member could update.
     if state.phase == UpdatePhase::RebootingReverted {
         say("this node did not reboot. Reboot it to apply the files of the previous image");
         return state.enter(UpdatePhase::Recovering);

@@ -25,7 +25,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(2);
 const MAX_ERRORS: u32 = 3;
 
 /// Decides whether this member may start its order, and returns the decision. If the member may
-/// start, takes the turn. For an update, first takes a snapshot, unless there is a recent one.
+/// start, takes the turn. For an update or a reinstallation, first takes a snapshot, unless a
+/// recent snapshot exists.
 pub(super) async fn acquire_turn(
     state: &mut UpdateState,
     own: &ThisNode,
@@ -136,8 +137,8 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
 }
 
 /// Waits while this member serves clients and the cluster cannot spare it. If another member has
-/// failed in the meantime, the quorum may still need this member, even though its image has failed
-/// the health check.
+/// failed in the meantime, the quorum may still need this member, even though this member's image
+/// has failed the health check.
 pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
     let mut logged = String::new();
     let mut errors = 0;
@@ -207,9 +208,9 @@ pub(super) fn release_turn_patiently(
     }
 }
 
-/// Releases the turn, and cancels a downgrade that the order enabled. If etcd on this node is down,
-/// sends the requests to another member, because an order that ends before it has changed anything
-/// must not wait for etcd on this node.
+/// Cancels a downgrade that the order enabled, and then releases the turn. If etcd on this node is
+/// down, sends the requests to another member: an order that has not changed anything must end even
+/// if etcd on this node stays down.
 async fn release_turn(
     state: &UpdateState,
     own: &ThisNode,

@@ -94,7 +94,7 @@ impl fmt::Display for Package {
     }
 }
 
-/// Returns whether any string matches both of two shell patterns with `*` and `?`. A name without
+/// Returns whether two shell patterns with `*` and `?` can match the same string. A name without
 /// `*` and `?` is a pattern that matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {

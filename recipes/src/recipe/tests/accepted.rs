@@ -105,7 +105,8 @@ fn a_recipe_without_a_login_is_warned_about() {
         assert!(!warned(&format!("{GOOD}\n[install]\n{line}\n")), "{line}");
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
-    // Another mistake in a recipe may be the reason why the recipe has no SSH key.
+    // Another mistake in a recipe may be the reason why the recipe has no SSH key, so the missing
+    // key is not reported.
     for line in [
         "[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]",
         "[instal]\nssh-keys = [\"x\"]",

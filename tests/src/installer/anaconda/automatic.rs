@@ -12,7 +12,8 @@ const MIB: u64 = 1 << 20;
 const HOME_MIB: u64 = 50 << 10;
 /// The minimum size of a disk that anaconda uses (partitioning.py, _getCandidateDisks).
 const CANDIDATE_MIB: u64 = 500;
-/// The minimum space: /boot, the minimum for /, and as much swap space as memory.
+/// The minimum space for automatic partitioning: /boot, the minimum for /, and as much swap space
+/// as memory.
 const LEAST_MIB: u64 = 2 << 10;
 
 /// Models AutoPart.execute and ReqPart.execute.

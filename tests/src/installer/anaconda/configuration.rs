@@ -31,9 +31,9 @@ pub(super) struct Services {
     enabled: Vec<String>,
 }
 
-/// Models kickstart.py, Timezone.setup, which runs before the packages are installed: chronyd is
-/// disabled if --nontp is given or the package chrony is excluded. In all other cases, chronyd is
-/// enabled, unless the kickstart disables it.
+/// Models kickstart.py, Timezone.setup, which runs before the packages are installed. If --nontp is
+/// given or the package chrony is excluded, chronyd is disabled. Otherwise, chronyd is enabled,
+/// unless the kickstart disables chronyd.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),

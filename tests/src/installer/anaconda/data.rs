@@ -128,8 +128,8 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            // The other commands concern the installer itself, or hardware that the stand-in does
-            // not have.
+            // Ignore all other commands, because they concern the installer itself, or hardware
+            // that the stand-in does not have.
             _ => {}
         }
         Ok(())

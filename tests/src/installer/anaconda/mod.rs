@@ -1,9 +1,9 @@
 //! Determines the actions of anaconda 21.48.22.159 for a kickstart. Other modules carry out these
 //! actions.
 //!
-//! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt`
-//! contains the output of the real classes for many kickstarts, and a test compares that output
-//! with the model's output.
+//! Comments in this model name the modelled functions of anaconda, pykickstart and blivet.
+//! `said.txt` contains the output of the real classes for many kickstarts, and a test compares that
+//! output with the model's output.
 
 mod automatic;
 mod commands;
@@ -35,7 +35,7 @@ pub(super) fn plan(
         end: data.end,
         ..Plan::default()
     };
-    // The program `anaconda` performs this step after it has read the kickstart.
+    // The program `anaconda` starts chronyd after it has read the kickstart.
     if !data.timezone.nontp {
         plan.before.push(Effect::Installer(vec![
             "systemctl".into(),

@@ -21,8 +21,8 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Failure> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // At this point, anaconda would end with an error, but tests of other features omit the
-        // storage commands.
+        // anaconda would end with an error here. The model continues, because tests of other
+        // features omit the storage commands.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware

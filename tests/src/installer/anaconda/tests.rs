@@ -17,7 +17,8 @@ struct Case {
 }
 
 /// Reads the cases in the table. Every case after the first contains only its differences from the
-/// first case. If anaconda stops in a case, the case contains the whole answer.
+/// first case. If anaconda ends with an error, the case contains the complete answer instead of
+/// differences.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID
@@ -137,8 +138,8 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // If the model stops, compare only how it stops, because anaconda words the reasons
-    // differently.
+    // If the model stops, compare only whether it stops early or late, because anaconda words the
+    // reasons differently.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),

@@ -179,8 +179,8 @@ impl Plan {
 pub struct Selection {
     /// The groups, each with the part of the group to install: `mandatory`, `default` or `all`.
     pub groups: Vec<(String, &'static str)>,
-    /// The packages that the kickstart lists, and chrony if NTP needs it. If one is missing, the
-    /// installation ends.
+    /// The packages that the kickstart lists, and chrony if NTP needs it. If one of these packages
+    /// is missing, the installation ends.
     pub packages: BTreeSet<String>,
     /// The names and patterns that are excluded, even if they are requested elsewhere.
     pub excluded: BTreeSet<String>,

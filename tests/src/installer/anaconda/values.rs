@@ -9,7 +9,7 @@ pub enum FinalAction {
     Reboot,
     /// `poweroff` or `shutdown`.
     Poweroff,
-    /// `halt`: anaconda asks for confirmation first.
+    /// `halt`: anaconda asks for confirmation before it halts the machine.
     Halt,
 }
 

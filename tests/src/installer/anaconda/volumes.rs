@@ -165,8 +165,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// Models VolGroupData.execute. A physical volume loses one MiB, and provides whole extents of
-    /// 4 MiB from the rest.
+    /// Models VolGroupData.execute. Each physical volume provides its size minus one MiB, rounded
+    /// down to whole extents of 4 MiB.
     fn volume_group(&mut self, command: &Command) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         existing(command, name)?;

@@ -102,7 +102,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     let (one, all) = written.longest_gaps();
     println!(
         "{} writes acknowledged and kept on all members, {} not acknowledged, in {:.0} s; {} operations linearizable\n\
-         longest gap: {:.2} s for one writer, {:.2} s for all; two voters for {:.0?} in the middle, {:.0?} at most",
+         longest gap: {:.2} s for one writer, {:.2} s for all; time with two voters: median {:.0?}, maximum {:.0?}",
         written.count(),
         written.failed,
         begun.elapsed().as_secs_f64(),

@@ -9,8 +9,9 @@ pub(super) const KEY: &str = "net.ipv4.tcp_keepalive_time";
 pub(super) const SECTION: &str =
     "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
 
-/// A program that prints the first digit of the setting and fails. `read` requests one byte after
-/// the other, and the kernel returns only the first byte of a setting to such requests.
+/// A program that prints the first digit of the setting and fails. The shell's `read` requests one
+/// byte at a time. If a program requests one byte of a setting at a time, the kernel returns only
+/// the first byte.
 pub(super) const PRINT_AND_FAIL: &str = "#!/bin/sh
 read -r value < /proc/sys/net/ipv4/tcp_keepalive_time
 echo \"the setting begins with $value\" >&2

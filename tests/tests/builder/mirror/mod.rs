@@ -109,7 +109,7 @@ fn second_run() -> Result<()> {
     ensure!(second["present"].as_u64() == Some(expected), "{second:#}");
     ensure!(
         upstream.server().requests().len() == before,
-        "the builder made requests for a complete mirror"
+        "the builder made requests although the mirror was complete"
     );
 
     let curl = package_path("curl");
@@ -233,8 +233,8 @@ fn interrupted_refresh() -> Result<()> {
     upstream.compare()
 }
 
-/// Tests a tree made by lorax, such as that of CentOS 7, whose .treeinfo does not list every
-/// digest.
+/// Tests a tree whose .treeinfo does not list every digest, as in the trees that lorax makes for
+/// CentOS 7.
 fn unlisted() -> Result<()> {
     let upstream = Upstream::new()?;
     let info = upstream.source(&format!("{TREE}/.treeinfo"));

@@ -21,8 +21,8 @@ struct Site {
     network: Network,
 }
 
-/// Returns the site's recipe, in which the lines from the builder's result replace the lines with
-/// addresses on the Internet.
+/// Returns the recipe for the site: removes the lines with addresses on the Internet, and adds the
+/// lines that `builder mirror` printed for the recipe.
 fn site_recipe(text: &str, result: &Value) -> Result<String> {
     let lines = result["recipe"]
         .as_str()

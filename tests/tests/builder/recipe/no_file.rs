@@ -8,9 +8,9 @@ use tests::{process, programs};
 
 use crate::fixtures::{Fixture, check_output, names};
 
-/// Command lines, each with its exit code and part of its message. In a command line, FOLDER, FIFO
-/// and NONE are a folder, a FIFO to which no program writes, and a path that does not exist.
-/// RECIPE, OUT and NEW are a recipe, an output and a path for a second output.
+/// Command lines, each with its exit code and part of its message. In a command line, FOLDER is a
+/// folder, FIFO is a FIFO to which no program writes, and NONE is a path that does not exist.
+/// RECIPE is a recipe, OUT is an output, and NEW is the path for a second output.
 const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "FOLDER"],

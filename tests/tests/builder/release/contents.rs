@@ -9,7 +9,8 @@ use crate::fixtures::{Fixture, check_output};
 
 type Change = fn(&mut Vec<fake_release::Part>);
 
-/// Changes to a good release: a name, the change, and the builder's message about it.
+/// Changes to a good release. Each consists of a name, a function that makes the change, and the
+/// words that the builder must print.
 const CHANGES: [(&str, Change, &[&str]); 7] = [
     (
         "leads out",

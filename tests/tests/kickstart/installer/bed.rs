@@ -1,4 +1,4 @@
-//! A bed for machines on which the installer runs.
+//! A test bed for machines on which the installer runs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -44,7 +44,8 @@ impl Bed {
     }
 }
 
-/// Returns the chosen disk with its partition table, and the partitions.
+/// Returns the chosen disk, its partition table and the mount points of its partitions, as one
+/// line.
 pub(super) fn chosen(installation: &Installation) -> String {
     let parts: Vec<&str> = installation
         .plan
@@ -61,14 +62,14 @@ pub(super) fn chosen(installation: &Installation) -> String {
     format!("{}: {}", labels.join(", "), parts.join(" "))
 }
 
-/// Returns the line with a newline. If the line is appended to the demo's recipe, it belongs to
-/// `[install]`, the recipe's last section.
+/// Returns a line that can be appended to the demo's recipe. The line belongs to `[install]`,
+/// because `[install]` is the recipe's last section.
 pub(super) fn install(line: &str) -> String {
     format!("{line}\n")
 }
 
-/// Returns the number of a device that is mounted in the installer: the device that contains the
-/// stand-in's description of the disks.
+/// Returns the number, `MAJOR:MINOR`, of a device that is mounted in the installer. This device
+/// contains the stand-in's description of the disks.
 pub(super) fn in_use() -> Result<String> {
     let device = fs::metadata(run::current()?.folder("device")?)?.dev();
     Ok(format!(

@@ -18,8 +18,8 @@ fn disk(name: &str) -> Disk {
 /// installer chooses.
 type DiskCase = (Hardware, &'static str, String);
 
-/// Returns the cases for every partition table that anaconda makes, which depends on the firmware
-/// and the size of the disk.
+/// Returns the cases for every kind of partition table that anaconda makes. The kind depends on the
+/// firmware and on the size of the disk.
 fn table_cases() -> Vec<DiskCase> {
     let large = |bytes: u64, block: u32| Disk {
         block,
@@ -111,7 +111,8 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
             "",
             usual("sdb"),
         ),
-        // A mounted partition does not count if it belongs to a disk with a longer name.
+        // The partition sdaa1 is mounted. The installer must still choose sda, although the name of
+        // that partition begins with "sda".
         (Hardware::with([mounted, disk("sda")]), "", usual("sda")),
         (
             Hardware::with([disk("sda"), link]),
@@ -136,7 +137,7 @@ pub(super) fn disks() -> Result<()> {
             "{hardware:?} {more}\n{}\nnot {expected}\n{log}",
             chosen(&installation)
         );
-        // The installation continued until `%post`, for which no server provides the overlay.
+        // The installation continued until `%post`, which failed because no server has the overlay.
         ensure!(
             log.contains("no server has the overlay"),
             "{hardware:?}\n{log}"

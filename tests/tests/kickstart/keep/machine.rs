@@ -56,7 +56,7 @@ impl Rendered {
         let zeros = Sha256::new([0; 32]).to_string();
         ensure!(
             pre.body.matches(&zeros).count() == 1,
-            "the digest of the key"
+            "the script must contain the digest of the key exactly once"
         );
         let script = pre
             .body
@@ -311,7 +311,7 @@ impl Machine {
         Ok(Err(why))
     }
 
-    /// Checks that `%pre` keeps the volume, with these lines for the disk.
+    /// Checks that `%pre` keeps the volume and writes exactly these lines for the disk.
     pub(super) fn keeps(&self, expected: &[&str]) -> Result<()> {
         let lines = self.run(None)?.map_err(anyhow::Error::msg)?;
         let of_disk: Vec<&str> = lines

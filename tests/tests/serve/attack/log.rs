@@ -50,7 +50,7 @@ pub(super) fn log() -> Result<()> {
         !said.lines().any(|line| line.starts_with("10.0.0.1")),
         "a line is forged:\n{said}"
     );
-    // The server still logs requests of a different machine.
+    // The server still answers and logs the requests of a different machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
     server.wait_for_output("etcd-2: receives its document")?;
     Ok(())

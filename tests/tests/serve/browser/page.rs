@@ -21,8 +21,8 @@ const OTHER_WIDTHS: [u32; 3] = [320, 1200, 1201];
 /// JavaScript that returns the number of CSS pixels by which the page is wider than the screen.
 const OVERFLOW: &str =
     "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-/// JavaScript that returns the labels of chips that appear in several colours or that contain no
-/// letters.
+/// JavaScript that returns the labels of ambiguous chips. A chip is a coloured label for a state. A
+/// label is ambiguous if it appears in several colours, or if it contains no letters.
 const AMBIGUOUS: &str = r#"
 const classes = {};
 for (const chip of document.querySelectorAll(".chip")) {

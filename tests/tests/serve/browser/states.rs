@@ -128,8 +128,8 @@ pub(super) fn reloads() -> Result<()> {
     Ok(())
 }
 
-/// Subscribes to the board's changes. The server may still count a page that was just closed, and
-/// then refuses the first attempts.
+/// Subscribes to the board's changes. The server may refuse the first attempts, because it may
+/// still count a page that was just closed.
 fn subscribe(world: &Namespace, request: &str) -> Result<TcpStream> {
     let end = Instant::now() + LIVE_TIMEOUT;
     loop {

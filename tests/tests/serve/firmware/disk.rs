@@ -63,8 +63,8 @@ fn copy(disk: &Path, file: &Path, path: &str) -> Result<()> {
     .map(drop)
 }
 
-/// Returns code for 0x7c3e, in real mode, that writes every byte of the message to the first serial
-/// port.
+/// Returns real-mode code that writes every byte of the message to the first serial port. The code
+/// runs at the address 0x7c3e.
 fn boot_code() -> Vec<u8> {
     let mut code = vec![
         0x31, 0xc0, // xor ax, ax

@@ -260,7 +260,7 @@ impl Machine {
     }
 }
 
-/// Returns the folder of the boot loaders, as docs/serve.md describes it: it is both the root of
+/// Returns the folder of the boot loaders. As in docs/serve.md, this folder is both the root of
 /// TFTP and the folder for `--loaders`.
 pub(super) fn loaders() -> Result<PathBuf> {
     let folder = run::current()?.folder("loaders")?;

@@ -1,5 +1,5 @@
-//! Tests real firmware. A machine boots from its network card into the installer: with iPXE from
-//! the card's ROM, from TFTP or from HTTP, with pxelinux, or with shim and grub. After the
+//! Tests real firmware. A machine boots from its network card into the installer. The boot loader
+//! is iPXE (from the card's ROM, over TFTP or over HTTP), pxelinux, or shim with grub. After the
 //! installation, the machine boots from its disk.
 
 mod disk;
@@ -224,7 +224,7 @@ fn uefi_grub_tftp() -> Result<()> {
 }
 
 /// grub fetches its first script by TFTP. The script requests the next script from a port on which
-/// no server listens. A single request shortens the test by two minutes.
+/// no server listens. The test reduces the script's eight attempts to one, which saves two minutes.
 fn uefi_without_server() -> Result<()> {
     let bed = Bed::new(built()?, &[])?;
     let machine = Machine::new(Firmware::Uefi)?.loading(Loading::Tftp);

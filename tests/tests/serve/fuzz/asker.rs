@@ -18,7 +18,7 @@ pub(super) struct Keys {
 
 /// A machine that sends requests.
 pub(super) struct Asker {
-    /// The name of the machine's node. The name of a stranger does not belong to a node.
+    /// The name of the machine's node. A stranger's name does not belong to any node.
     pub(super) name: &'static str,
     pub(super) mac: String,
     pub(super) namespace: Namespace,
@@ -30,7 +30,7 @@ pub(super) struct Asker {
     pub(super) keys: Option<Keys>,
 }
 
-/// Everything that any machine might have intercepted or made.
+/// The addresses, keys and tokens that an attacker might have intercepted or made.
 pub(super) struct Knowledge {
     pub(super) macs: Vec<String>,
     /// The keys of the nodes, and of an attacker.

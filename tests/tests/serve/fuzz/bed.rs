@@ -93,8 +93,8 @@ impl Bed {
         for root in [&self.folder, above] {
             for path in walk(root)? {
                 let name = path.to_string_lossy().into_owned();
-                // The server itself writes the record of the machines and the keys that wait for
-                // approval.
+                // Skip the files that the server itself writes: its record of the machines, the
+                // keys that wait for approval, and the lock.
                 let is_record = name.contains("/out.state/")
                     || name.ends_with("/asked-key")
                     || name.ends_with("/.lock");
@@ -182,9 +182,10 @@ fn folders(ours: &Provisioning, folder: &Path) -> Result<[PathBuf; 4]> {
     Ok([secret, tree, mirror, token])
 }
 
-/// Returns the machines of two nodes, a stranger, and the server's own host. The host occurs twice:
-/// with the server's address, and with the loopback address. The second result contains all MAC
-/// addresses, including the MAC address of the third node, whose machine sends no requests.
+/// Returns the machines of two nodes, a stranger, and the server's own host. The server's host
+/// occurs twice: once with the server's address, and once with the loopback address. The second
+/// result contains all MAC addresses, including the MAC address of the third node, whose machine
+/// sends no requests.
 fn askers(ours: &Provisioning, keys: &[Keys]) -> Result<(Vec<Asker>, Vec<String>)> {
     let (address, _) = SERVER.split_once(':').context("the address has no port")?;
     let server: IpAddr = address.parse()?;

@@ -171,7 +171,8 @@ impl Oracle {
     }
 }
 
-/// The commands of the scripts for grub and pxelinux, by the first words of a script.
+/// The first words of each kind of script for grub or pxelinux, and the commands that such a script
+/// may contain.
 const LOADERS: [(&str, &[&str]); 5] = [
     ("echo \"etcd-image: ", &GRUB),
     ("set uuid=", &GRUB),

@@ -1,5 +1,5 @@
-//! Writes hostile requests. Most of them start as a request that a machine could send, and many of
-//! these requests are then changed.
+//! Writes hostile requests. Most hostile requests start as a request that a machine could send, and
+//! many of these requests are then changed.
 
 use std::sync::Mutex;
 

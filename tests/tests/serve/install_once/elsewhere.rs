@@ -1,5 +1,5 @@
-//! Tests which record of installations applies to an output at a different location, and to a
-//! different build.
+//! Tests whether the server installs machines from a copy of the output, with or without the record
+//! of installations, and from the output of a new build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -28,7 +28,7 @@ pub(super) fn elsewhere() -> Result<()> {
         "{again}"
     );
 
-    // The record also applies to a second output at a different location.
+    // A server for a copy of the output at a different location uses the first output's record.
     let state = ours
         .out()
         .with_file_name("out.state")
@@ -47,7 +47,7 @@ pub(super) fn elsewhere() -> Result<()> {
     let server = Server::serve(&ours, &other, &options)?;
     ensure!(
         !installs(&script(&one)?),
-        "another output reinstalls the machine"
+        "a server for a copy of the output reinstalls the machine"
     );
     ensure!(installs(&script(&two)?), "a new machine is not installed");
     drop(server);
@@ -117,7 +117,7 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     );
     ensure!(
         !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
-        "a permission counts as a first build"
+        "`builder allow` created the file first-build"
     );
     Ok(())
 }

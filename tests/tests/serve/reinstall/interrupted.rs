@@ -37,9 +37,9 @@ fn installed(ours: &Provisioning, name: &str) -> Result<Host> {
 }
 
 /// Checks that a node whose installation does not begin keeps the turn, so that no other node
-/// stops. A node is also installed at its next boot from the network if an operator has released
-/// its turn, or if the node has lost power after its request. All nodes keep their keys, so the
-/// operator does not have to approve a key.
+/// stops. If an operator has released such a node's turn, or if the node has lost power after its
+/// request, the next boot from the network still installs the node. All nodes keep their keys, so
+/// the operator does not have to approve a key.
 pub(super) fn finished() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let ours = Provisioning::new()?;

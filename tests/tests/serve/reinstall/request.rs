@@ -88,7 +88,7 @@ pub(super) fn checked() -> Result<()> {
     ensure!(!would_install(&one)?, "a check starts an installation");
     ensure!(
         fs::read_to_string(&notes)?.is_empty(),
-        "a check switched the machine"
+        "a check sent a power command"
     );
 
     good.gets("install", 200, "{\"switches-machine\":true}")?;

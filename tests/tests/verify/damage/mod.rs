@@ -1,10 +1,10 @@
 //! Compares firstboot's verdicts on damaged contents with the behaviour of real etcds.
 //!
 //! `verdicts.txt` lists the results of three etcds (3.5, 3.6 and 3.7) with each damaged database.
-//! Each etcd tried to restore the database, to start with it, and to serve requests. firstboot
-//! refuses every database with which one of the etcds failed or started without authentication,
-//! except for the cases in `WHOLE`. The file also shows which databases firstboot refuses although
-//! all three etcds accept them. Each run repeats the experiment for a sample of the cases.
+//! Each etcd tried to restore the database, to start with it, and to serve requests. If one of the
+//! etcds failed or started without authentication, firstboot must refuse the database. The cases in
+//! `WHOLE` are the only exceptions. `verdicts.txt` also shows which databases firstboot refuses
+//! although all three etcds accept them. Each run repeats the experiment for a sample of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
 //! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
@@ -41,9 +41,9 @@ const VERDICTS: &str = include_str!("verdicts.txt");
 const SHARE: [usize; 2] = [144, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
-/// Cases that also occur in intact clusters and are not damage. Some of these clusters have, or
-/// had, no authentication. With the contents of the other clusters, only an etcd of a different
-/// minor version does not start; `firstboot restore` checks the minor version.
+/// Cases that also occur in intact clusters and are not damage. The first four cases occur in
+/// clusters that have, or had, no authentication. In the last two cases, only an etcd of an
+/// unsuitable minor version fails to start, and `firstboot restore` checks the minor version.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",
@@ -190,9 +190,9 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Tries, with all three etcds, all cases whose names contain one of these words. For the other
-/// cases, the earlier results of the etcds remain. Writes the results to `target/verdicts.txt`, and
-/// the reasons to `target/reasons.txt`.
+/// Tries all cases whose names contain one of these words with each of the three etcds. For the
+/// other cases, the earlier results of the etcds remain. Writes the results to
+/// `target/verdicts.txt`, and the reasons to `target/reasons.txt`.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

@@ -1,5 +1,5 @@
-//! Determines how a real etcd handles a snapshot. The etcd is restored from the snapshot, started,
-//! queried for all its data, used, and started again.
+//! Determines how a real etcd handles a snapshot. The test restores the snapshot, starts etcd,
+//! reads all data, makes etcd do its usual work, and starts etcd again.
 
 use std::path::Path;
 use std::time::Duration;

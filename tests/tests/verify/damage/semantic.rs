@@ -1,4 +1,4 @@
-//! Mutations whose contents are valid for bbolt, but are invalid for etcd or have another meaning.
+//! Mutations that bbolt accepts, but that etcd rejects or reads with a different meaning.
 
 use super::base::{base, bytes, number, record, revision};
 use super::mutations::Cases;

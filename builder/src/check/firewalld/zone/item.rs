@@ -6,7 +6,8 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// Checks a service, port or similar item, and returns it in a form that can be compared.
+/// Checks a service, port or similar item. Returns a normalized text of the item, so that
+/// duplicates can be found.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));
@@ -48,7 +49,8 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// Checks a forward-port, and returns it in a form that can be compared.
+/// Checks a forward-port. Returns a normalized text of the forward-port, so that duplicates can be
+/// found.
 fn forward_port(at: &Element<'_>, out: &mut Vec<Finding>) -> String {
     let (port, protocol) = (at.text("port"), at.text("protocol"));
     let (to_port, to) = (at.text("to-port"), at.text("to-addr"));

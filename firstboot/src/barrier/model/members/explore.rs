@@ -8,8 +8,8 @@ use super::{Budget, StartRule, World};
 #[derive(Debug, Default)]
 pub(super) struct Explored {
     pub(super) states: usize,
-    /// The number of states in which at least one member has been rebuilt or, in a random
-    /// exploration, the number of such final states.
+    /// The number of states in which at least one member has been rebuilt. A random exploration
+    /// counts only final states.
     pub(super) rebuilt: usize,
     /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,

@@ -112,7 +112,7 @@ impl Node {
         self.inodes
     }
 
-    /// Returns the member as which etcd may run on this node, according to the start permit.
+    /// Returns the member whose data this node's etcd may use, according to the start permit.
     pub(super) fn runs_as(&self) -> Option<(usize, u8)> {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
