@@ -83,7 +83,7 @@ fn is_due(from: UnixTime, until: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Returns the time until which a certificate is valid, or `None` if the certificate cannot be
-/// parsed or none of the CAs signed it. The function verifies the certificate for the latest
+/// parsed or none of the CAs signed it. The function verifies the certificate as of the latest
 /// possible time, because the verifier's error then contains the end of the validity.
 pub(crate) fn not_after(pair: &DocumentCertificate, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())

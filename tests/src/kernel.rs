@@ -50,8 +50,8 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
 }
 
 /// Executes a different program without the newer calls, if the arguments request that. Returns
-/// only if the arguments do not request that, or after a failure. Programs that make hosts call
-/// this function first in `main`.
+/// only if the arguments do not request that, or after a failure. A program that creates hosts must
+/// call this function first in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;

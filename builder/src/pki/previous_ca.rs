@@ -107,7 +107,7 @@ impl Pki {
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
             let why =
-                "a certificate in this folder is missing or no longer valid, or the node has other keys"
+                "a certificate in this folder is missing or cannot be used: it has expired, for example, or is not for the node's present keys"
                     .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,

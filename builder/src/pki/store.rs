@@ -1,5 +1,6 @@
 //! The PKI folder on disk. Files are written durably, with the most restrictive mode that works.
-//! [`put`] refuses to overwrite a file, and [`replace`] keeps the old file.
+//! [`put`] refuses to overwrite a file. [`replace`] overwrites a file, but first keeps the old file
+//! under another name.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};

@@ -62,7 +62,7 @@ pub(crate) fn compare(
 }
 
 impl Disagreement {
-    /// Returns the source that contradicts the other sources.
+    /// Returns the source that contradicts the other sources, as far as the digests show this.
     pub(crate) fn outlier(&self) -> Outlier {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {

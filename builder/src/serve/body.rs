@@ -18,7 +18,7 @@ use super::files::Piece;
 const CHUNK_BYTES: u64 = 1 << 17;
 
 /// A placeholder for the bytes of a file. hyper passes the placeholder to the connection, which
-/// recognizes the placeholder by its address and sends the file instead.
+/// recognises the placeholder by its address and sends the file instead.
 pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
 
 /// The files that a connection must send, in the order of their placeholders.

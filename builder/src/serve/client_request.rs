@@ -239,7 +239,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let mut all = head.headers.get_all(HOST).iter();
     let (first, second) = (all.next(), all.next());
     if second.is_some() {
-        return Err(bad("the request names several hosts"));
+        return Err(bad("the request has more than one Host header"));
     }
     if first.is_none() && head.version == Version::HTTP_11 {
         return Err(bad(

@@ -73,7 +73,8 @@ impl Serialize for RefusalId {
     }
 }
 
-/// The reason for a refusal, as text for the requesting machine and for the log.
+/// A refusal: its id, the status of the response, and the text for the requesting machine and the
+/// log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The reason's id.

@@ -136,7 +136,7 @@ impl AsyncWrite for StallTimeout {
 }
 
 /// An unencrypted connection. In the data that hyper writes, the connection replaces each
-/// placeholder with a file from its outbox. The connection recognizes the placeholder by its
+/// placeholder with a file from its outbox. The connection recognises the placeholder by its
 /// address. hyper keeps the address, because hyper never copies a body's bytes if the connection
 /// accepts several slices at once. If hyper copied the placeholder, `poll_write` would send zeros,
 /// and the client's digest check would fail.

@@ -30,7 +30,7 @@ fn find() -> Result<SourceResult> {
         Ok(match data {
             Some(data) => {
                 format!(
-                    "the config drive {} of the instance {} has no user data",
+                    "the config drive {} of instance {} has no user data",
                     disk.display(),
                     shorten(data.uuid)
                 )

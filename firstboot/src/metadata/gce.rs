@@ -25,7 +25,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (reply, origin) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
-            "the instance {instance} has no attribute user-data"
+            "instance {instance} has no attribute user-data"
         )));
     }
     reply.success(&origin, &[]).map(UserData::Some)

@@ -37,7 +37,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let reply = send(request, &origin).await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
-            "the instance {} has no user data",
+            "instance {} has no user data",
             shorten(data.uuid)
         )));
     }

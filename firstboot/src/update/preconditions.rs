@@ -38,8 +38,8 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 }
 
 /// Returns the reason why this member must not stop now and start again with the etcd version
-/// `target`, or `None` if the member may stop. If `may_be_ill` is set, this member itself may be
-/// unhealthy.
+/// `target`, or `None` if the member may stop. If `may_be_ill` is set, ignores the health of
+/// this member.
 pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,

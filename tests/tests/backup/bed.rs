@@ -21,7 +21,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes the given number of the demo's nodes, with these lines as their `[backup]` section.
+    /// Creates `count` of the demo's nodes, with the lines in `backup` as their `[backup]` section.
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::without_firewall()?;

@@ -249,7 +249,7 @@ fn masked() -> Result<()> {
 /// traffic from this etcd, but no second machine is running.
 fn refused_while_etcd_runs(host: &Host) -> Result<()> {
     let pid = |host: &Host| host.check(&["systemctl", "show", "--property=MainPID", "etcd"]);
-    let before = pid(host)?.stdout;
+    let before = pid(host)?;
     host.check(&["sh", "-c", "echo >> /etc/sysctl.d/95-etcd.conf"])?;
     let ran = host.run(&["systemctl", "restart", "firstboot"])?;
     ensure!(
@@ -260,7 +260,7 @@ fn refused_while_etcd_runs(host: &Host) -> Result<()> {
     host.check(&["sed", "-i", "$ d", "/etc/sysctl.d/95-etcd.conf"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
-    ensure!(pid(host)?.stdout == before, "etcd was restarted");
+    ensure!(pid(host)? == before, "etcd was restarted");
     host.check(&["test", "-e", "/run/firstboot/ready"])
         .map(drop)
 }

@@ -118,7 +118,7 @@ pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     {
         ensure!(
             Instant::now() < end,
-            "etcd-3 is still the member {old}\n{}",
+            "etcd-3 still has the member id {old}\n{}",
             journals(host)?
         );
         sleep(Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! Tests `firstboot run --without`, with which an operator proceeds without a machine that does not
-//! boot.
+//! Tests `firstboot run --without`, with which an operator starts the cluster although one machine
+//! does not boot.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;

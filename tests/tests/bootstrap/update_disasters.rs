@@ -266,7 +266,7 @@ fn fail_late() -> Result<()> {
     no_write_is_lost(writers, &client, &addresses)
 }
 
-/// A unit whose stop waits until the test has created a file.
+/// A unit that does not stop until the test has created a file.
 const UNIT: &str = "[Service]
 ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c 'touch /run/own-stops; until test -e /run/own-may-stop; do sleep 0.1; done'

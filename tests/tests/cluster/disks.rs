@@ -193,7 +193,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
             }),
         ),
         (
-            "FAT with both counts of sectors",
+            "FAT with both sector counts",
             seed,
             Box::new(|image, tree| {
                 fat(image, 1440, &["-n", "CIDATA"], tree)?;

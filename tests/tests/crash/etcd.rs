@@ -124,7 +124,7 @@ fn promotion() -> Result<()> {
         );
         bed.power_cut(&[victim], Loss::Nothing)?;
         (REBUILD.end)(&bed).with_context(|| {
-            format!("after the power failed before {point}, in {CONVERGENCE_TIMEOUT:?}")
+            format!("within {CONVERGENCE_TIMEOUT:?} of the power failure before {point}")
         })?;
         let difference = bed.state(victim)?.differs_from(&wanted);
         ensure!(

@@ -61,7 +61,7 @@ pub(crate) fn words(host: &Host) -> Result<String> {
     Ok(words_of(&script))
 }
 
-/// Returns the kernel arguments in a script of iPXE.
+/// Returns the kernel arguments in an iPXE script.
 pub(crate) fn words_of(script: &str) -> String {
     let kernel = script
         .lines()

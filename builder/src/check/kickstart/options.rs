@@ -207,7 +207,7 @@ fn value_mismatch(
                 .contains(&value.to_lowercase().as_str()) =>
         {
             (
-                format!("{name} accepts only yes or no, not `{value}`"),
+                format!("{name} accepts only a boolean such as yes or no, not `{value}`"),
                 "write yes or no".into(),
             )
         }

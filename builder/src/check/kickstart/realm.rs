@@ -28,7 +28,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         );
     }
     // pykickstart removes as many characters from the start of the line as the command's name has,
-    // even if the line is indented. pykickstart does not recognize comments in this line.
+    // even if the line is indented. pykickstart does not recognise comments in this line.
     let raw = line
         .text
         .text

@@ -1,5 +1,5 @@
 //! Splits strings into words. systemd 219 splits strings in two ways. [`Words`] (`split`,
-//! FOREACH_WORD_QUOTED) recognizes a quote only at the start of a word, and keeps backslashes.
+//! FOREACH_WORD_QUOTED) recognises a quote only at the start of a word, and keeps backslashes.
 //! [`Extract`] (`extract_first_word`) joins quoted pieces, and removes backslashes.
 
 use crate::check::text::TextSpan;
@@ -10,14 +10,14 @@ pub(in crate::check) fn is_blank(byte: u8) -> bool {
 }
 
 /// Returns a string without blanks at either end (`strstrip`). Unicode defines more white-space
-/// characters than systemd recognizes.
+/// characters than systemd recognises.
 pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     let text = skip_blank(text);
     let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
     text.slice(0..end)
 }
 
-/// Returns the words between blanks, without recognizing quotes (FOREACH_WORD).
+/// Returns the words between blanks, without recognising quotes (FOREACH_WORD).
 pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {

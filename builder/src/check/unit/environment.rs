@@ -9,7 +9,7 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Extract, Words, is_utf8, unescape};
 use crate::check::text::TextSpan;
 
-const WITHIN: &str = "systemd 219 recognizes a quote only at the beginning of a word; write \"NAME=a b\", not NAME=\"a b\"";
+const WITHIN: &str = "systemd 219 recognises a quote only at the beginning of a word; write \"NAME=a b\", not NAME=\"a b\"";
 
 fn is_environment_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())

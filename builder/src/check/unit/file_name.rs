@@ -16,7 +16,7 @@ pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
         return Some(finding.effect("systemd never reads the file").fix(if name::kind_of(id).is_some() {
             "a unit of this type cannot have instances; rename the unit without the @"
         } else {
-            "a unit's name consists of letters, digits, :-_.\\ and at most one @; `systemd-escape` encodes other characters"
+            "a unit's name consists of letters, digits and :-_.\\@, and does not begin with @; `systemd-escape` encodes other characters"
         }));
     }
     if text.is_empty() && !is_drop_in(path) {

@@ -67,7 +67,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
                 finding.fix("systemd 219 expands only %n, %N, %p and %i in the names of units")
             }
             None if name::type_of(word.text).is_some() => finding.fix(
-                "a unit's name consists of letters, digits, :-_.\\ and at most one @; `systemd-escape` encodes other characters",
+                "a unit's name consists of letters, digits and :-_.\\@, and does not begin with @; `systemd-escape` encodes other characters",
             ),
             None => finding.fix(format!(
                 "add the type, as in {}.service",

@@ -101,7 +101,7 @@ fn openstack_returns_the_user_data() {
             status(404)
         }
     });
-    assert_eq!(nothing(ask(&without)), "the instance u-1 has no user data");
+    assert_eq!(nothing(ask(&without)), "instance u-1 has no user data");
     let not_openstack = Server::start(|_| ok("<html>"));
     assert!(error(ask(&not_openstack)).contains("is not OpenStack's meta_data.json"));
     let refusing = Server::start(|_| status(403));
@@ -176,7 +176,7 @@ fn ec2_is_queried_with_a_token_that_is_renewed_once() {
     );
     assert_eq!(
         nothing(ask(&ec2_service(9, status(404)))),
-        "the instance i-0123 has no user data"
+        "instance i-0123 has no user data"
     );
 }
 
@@ -237,7 +237,7 @@ fn gce_is_accepted_only_with_the_header_in_its_answers() {
     );
     assert_eq!(
         nothing(ask(&google(FLAVOR, status(404)))),
-        "the instance 42 has no attribute user-data"
+        "instance 42 has no attribute user-data"
     );
     let stranger = google("", ok(FIRST));
     assert!(error(ask(&stranger)).contains("not GCE's metadata server"));

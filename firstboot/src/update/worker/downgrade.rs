@@ -167,8 +167,8 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
         return Ok(());
     }
     say(
-        "etcd's log contains requests of etcd 3.5, which 3.7 cannot read. Lowering the version \
-         of the cluster to 3.5 and raising it again, so that every member takes a raft snapshot",
+        "etcd's raft log contains entries that etcd 3.5 wrote and etcd 3.7 cannot read. Lowering the \
+         version of the cluster to 3.5 and raising it again, so that every member takes a raft snapshot",
     );
     state.downgrade = Some(SNAPSHOT_MINOR);
     state.write()?;
@@ -179,7 +179,7 @@ async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<
     wait_agreed(own, 6).await?;
     if reads_v2()? {
         return Err(not_ready(ReasonId::UpdateDowngrade.because(
-            "etcd's log still contains requests of etcd 3.5, which 3.7 cannot read: etcd has not \
+            "etcd's raft log still contains entries that etcd 3.5 wrote and etcd 3.7 cannot read: etcd has not \
              taken a raft snapshot",
         )));
     }

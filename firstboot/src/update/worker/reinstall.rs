@@ -1,10 +1,10 @@
 //! Restarts the node into the installer, or returns to the old system if the machine was not
 //! installed.
 //!
-//! The order is on the old `/`, which the installation erases. Therefore, an order that still
-//! exists after a boot means that the machine was not installed. The server may then still be ready
-//! to install the machine at any later boot, so the node withdraws its request before it releases
-//! the turn.
+//! The order to reinstall the node is stored on the old `/`, which the installation erases.
+//! Therefore, an order that still exists after a boot means that the machine was not installed. The
+//! server may then still be ready to install the machine at any later boot, so the node withdraws
+//! its request before it releases the turn.
 
 use std::time::{Duration, Instant};
 
