@@ -24,6 +24,7 @@
 
 mod approval;
 mod authority;
+mod ca_expiry;
 mod certificate;
 mod client;
 mod cluster;

@@ -1,3 +1,4 @@
+mod ca_expiry;
 mod client;
 mod cluster;
 mod enrolment;
