@@ -179,6 +179,7 @@ mod tests {
     use super::*;
     use crate::serve::cluster::NodeCache;
     use crate::serve::log::Log;
+    use crate::serve::pki_warnings::PkiWarnings;
 
     fn state(out: &std::path::Path) -> ServerState {
         ServerState {
@@ -198,6 +199,7 @@ mod tests {
             board: board::Board::default(),
             power: None,
             unsaved: Mutex::default(),
+            pki_warnings: PkiWarnings::default(),
         }
     }
 
