@@ -7,11 +7,11 @@ use recipes::node::{DocumentCertificate, NodeTls};
 
 use super::*;
 
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-fn document() -> NodeDocument {
+pub(crate) fn document() -> NodeDocument {
     let pair = || DocumentCertificate {
         cert: "cert\n".repeat(200),
         key: Some("key\n".repeat(60)),

@@ -171,7 +171,7 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::sync::Mutex;
     use std::time::Duration;
@@ -181,7 +181,8 @@ mod tests {
     use crate::serve::log::Log;
     use crate::serve::pki_warnings::PkiWarnings;
 
-    fn state(out: &std::path::Path) -> ServerState {
+    /// Returns the state of a server without options.
+    pub(in crate::serve) fn state(out: &std::path::Path) -> ServerState {
         ServerState {
             out: out.to_owned(),
             nodes: NodeCache::default(),
