@@ -170,8 +170,8 @@ pub(crate) fn newest(
 /// Returns why a document is older than the adopted document, or `None` if it is not older. The
 /// function compares the dates of the documents' newest certificates, and the serials of the images
 /// that were the newest when the documents were built. If both are equal, a document that trusts
-/// additional CAs is older. The builder issues new certificates for each change of keys or names,
-/// so the date also changes.
+/// additional CAs is older. The builder issues new certificates when any other part of a document
+/// changes, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&adopted.tls).ok()?;

@@ -16,6 +16,7 @@
 //!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
+//!   nodes/NAME/contents-digest        0600; the digest of the other parts of the node's document
 //!   nodes/NAME/before/{…}.{crt,key}   certificates from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
 //!   next-ca.key       0600; exists only if `rotate` was interrupted
@@ -28,6 +29,7 @@ mod ca_expiry;
 mod certificate;
 mod client;
 mod cluster;
+mod contents;
 mod enrolment;
 mod error;
 mod event;
@@ -81,6 +83,9 @@ pub(crate) struct Pki {
     now: OffsetDateTime,
     events: Vec<Event>,
     is_new: bool,
+    /// Whether the other parts of the document for which certificates are being issued have
+    /// changed, so that the node's certificates must be replaced.
+    are_contents_changed: bool,
     _lock: store::Lock,
 }
 
@@ -130,6 +135,7 @@ pub(crate) fn open(
         now,
         events,
         is_new,
+        are_contents_changed: false,
         _lock: lock,
     })
 }
@@ -220,6 +226,7 @@ impl Pki {
     ) -> Result<KeyPair, PkiError> {
         let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
+        let old = found.clone();
         let wrong = found.as_deref().map(|pem| {
             self.mismatches(
                 pem,
@@ -260,7 +267,7 @@ impl Pki {
                 self.archive_pair(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
             }
         }
-        self.issue(&cert, &key, role, subject)
+        self.issue((&cert, old.as_deref()), &key, role, subject)
     }
 
     fn mismatches(
@@ -270,7 +277,9 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Vec<Mismatch> {
-        validate::mismatches(cert, key, &self.requirements(role, subject))
+        let mut found = validate::mismatches(cert, key, &self.requirements(role, subject));
+        found.extend(self.are_contents_changed.then_some(Mismatch::OtherContents));
+        found
     }
 
     fn requirements<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Requirements<'a> {
@@ -339,7 +348,7 @@ impl Pki {
 
     fn issue(
         &mut self,
-        cert: &Path,
+        (cert, old): (&Path, Option<&str>),
         key: &Path,
         role: Role,
         subject: &Subject<'_>,
@@ -350,7 +359,7 @@ impl Pki {
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
-        let cert_pem = self.sign(role, subject, &pair, (cert, None))?;
+        let cert_pem = self.sign(role, subject, &pair, (cert, old))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made {
             path: cert.to_owned(),

@@ -6,7 +6,7 @@ use super::*;
 use crate::pki::PublicKeys;
 
 /// Returns a request for new keys.
-fn request() -> PublicKeys {
+pub(super) fn request() -> PublicKeys {
     let one = |()| {
         let key = Key::generate().unwrap();
         let params = CertificateParams::default();
