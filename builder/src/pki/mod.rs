@@ -10,6 +10,8 @@
 //!   signing.key       0600; ed25519; signs node documents, the manifest and the image release
 //!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
+//!   next-serial.json  the same for an image whose build has not finished; exists only if a build
+//!                     failed or was interrupted
 //!   nodes/NAME/{server,peer,client}.{crt,key}
 //!   nodes/NAME/enrolled.pub           the public keys of a node that generated its keys itself;
 //!                                     replaces the three `.key` files
@@ -51,7 +53,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{KeyPair as IssuedKey, PublicKeyData};
 use recipes::node::{KeyPair, NodeTls};
-use recipes::{Label, PublicKey, Sha256, SigningKey, StoreKeys};
+use recipes::{Label, PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
@@ -161,18 +163,6 @@ impl Pki {
     /// Returns the files created or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
-    }
-
-    /// Assigns a serial to the image with this digest, and records the serial with the digest. If
-    /// the image differs from the previous image, the serial is one higher than the previous
-    /// serial.
-    pub(crate) fn assign_image_serial(&self, image: Sha256) -> Result<u64, PkiError> {
-        image_serial::assign(&self.dir, image)
-    }
-
-    /// Returns the serial of the newest image, or `None` before the first build.
-    pub(crate) fn newest_image_serial(&self) -> Result<Option<u64>, PkiError> {
-        image_serial::newest(&self.dir)
     }
 
     /// Returns the object store's credentials. An operator puts these credentials into the folder,
