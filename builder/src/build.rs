@@ -136,13 +136,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // Assign the serial before the output is moved into place, so that two images never share a
+    // Reserve the serial before the output is moved into place, so that two images never share a
     // serial.
-    let serial = pki.assign_image_serial(manifest.image())?;
+    let serial = pki.reserve_image_serial(manifest.image())?;
     let image_release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &image_release, pki.signing())?;
     write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
+    pki.publish_image_serial()?;
     report(options, &recipe, &packed, pki_folder, (public_key, serial))
 }
 

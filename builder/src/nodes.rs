@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use recipes::node::{IDENTITY_TYPE, KeyOrigin, NODE_TYPE};
-use recipes::{NodeDocument, NodeIdentity, Recipe, Sha256, SigningKey};
+use recipes::{NodeDocument, NodeIdentity, Recipe, Sha256, SigningKey, StoreKeys};
 use serde::Serialize;
 
 use crate::newfile;
@@ -68,18 +68,22 @@ pub(crate) fn issue(
         address: node.address,
         machine: node.machine.clone(),
     };
-    let (tls, previous_ca_tls, store_keys) = match recipe.tls.keys {
+    // The document of a node that generates its keys may be public, so the document does not
+    // contain the object store's credentials.
+    let store_keys = match recipe.tls.keys {
+        KeyOrigin::Document => pki.store_keys()?,
+        KeyOrigin::Node => None,
+    };
+    let contents = contents_digest(&identity, store_keys.as_ref());
+    let issued = pki.issue_for(&node.name, contents, |pki| match recipe.tls.keys {
         KeyOrigin::Document => {
-            let store_keys = pki.store_keys()?;
             let (tls, previous_ca_tls) = pki.node_tls(&subject)?;
-            (tls.into(), previous_ca_tls.map(Into::into), store_keys)
+            Ok(Some((tls.into(), previous_ca_tls.map(Into::into))))
         }
-        // The document of a node that generates its keys may be public, so the document does not
-        // contain the object store's credentials.
-        KeyOrigin::Node => match pki.certificates(&subject)? {
-            Some((tls, previous_ca_tls)) => (tls, previous_ca_tls, None),
-            None => return Ok(Node::Awaited(identity)),
-        },
+        KeyOrigin::Node => pki.certificates(&subject),
+    })?;
+    let Some((tls, previous_ca_tls)) = issued else {
+        return Ok(Node::Awaited(identity));
     };
     Ok(Node::Enrolled(Box::new(NodeDocument {
         cluster: identity.cluster,
@@ -91,6 +95,13 @@ pub(crate) fn issue(
         store_keys,
         release: None,
     })))
+}
+
+/// Returns the digest of the parts of a node's document other than the certificates, the CAs and the
+/// serial of the image.
+fn contents_digest(identity: &NodeIdentity, store_keys: Option<&StoreKeys>) -> Sha256 {
+    let parts = serde_json::json!({ "identity": identity, "store-keys": store_keys });
+    Sha256::of(parts.to_string().as_bytes())
 }
 
 /// NoCloud's `meta-data`, written as JSON. NoCloud reads the file as YAML, a superset of JSON.
@@ -205,4 +216,4 @@ fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -172,7 +172,7 @@ pub(crate) fn newest(
 /// function compares the dates of the documents' newest certificates. If the dates are equal, the
 /// function compares the serials of the images that were the newest when the documents were built.
 /// If the serials are also equal, a document that trusts additional CAs is older. The builder
-/// issues new certificates for each change of keys or names, so the date also changes.
+/// issues new certificates when any other part of a document changes, so the date also changes.
 pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&adopted.tls).ok()?;

@@ -4,14 +4,16 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use recipes::Envelope;
 use recipes::node::{DocumentCertificate, NodeTls};
+use time::OffsetDateTime;
 
 use super::*;
+use crate::pki::{self, Authority, ClusterRecord, Lifetimes, Opener};
 
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
 }
 
-fn document() -> NodeDocument {
+pub(crate) fn document() -> NodeDocument {
     let pair = || DocumentCertificate {
         cert: "cert\n".repeat(200),
         key: Some("key\n".repeat(60)),
@@ -63,6 +65,40 @@ fn the_instance_id_changes_with_the_document() {
     let mut other = document();
     other.tls.ca.push(' ');
     assert_ne!(one["instance-id"], meta(&other)["instance-id"]);
+}
+
+#[test]
+fn a_node_gets_new_certificates_when_its_machine_or_the_store_keys_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki_dir = dir.path().join("pki");
+    let reading = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"));
+    let mut recipe = reading.recipe.unwrap();
+    let build = |recipe: &Recipe| {
+        let mut pki = pki::open(
+            Opener::Build,
+            &pki_dir,
+            &ClusterRecord::from(recipe),
+            &Authority::Own,
+            Lifetimes::from(&recipe.tls),
+            OffsetDateTime::now_utc(),
+        )
+        .unwrap();
+        match issue(recipe, &mut pki, &recipe.nodes[0]).unwrap() {
+            Node::Enrolled(document) => *document,
+            Node::Awaited(_) => unreachable!("the document contains the keys"),
+        }
+    };
+    let first = build(&recipe);
+    assert_eq!(build(&recipe), first);
+    recipe.nodes[0].machine.serial = Some("SERIAL-2".parse().unwrap());
+    let second = build(&recipe);
+    assert_ne!(second.tls.client, first.tls.client);
+    let path = pki_dir.join("s3-keys");
+    fs::write(&path, "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    let third = build(&recipe);
+    assert_ne!(third.tls.client, second.tls.client);
+    assert_eq!(build(&recipe), third);
 }
 
 proptest! {

@@ -1,6 +1,8 @@
 //! Approves a node's keys, and finds the keys that are waiting for approval.
 
+use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use recipes::{Label, Sha256};
 use time::OffsetDateTime;
@@ -57,12 +59,19 @@ pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }
 
-/// Returns the fingerprint of the keys in the last request that lacked an approval, unless an
-/// operator has already approved these keys.
-pub(crate) fn to_approve(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
+/// Returns the fingerprint of the keys in the last request that lacked an approval, and the time of
+/// this request. Returns `None` if an operator has already approved these keys.
+pub(crate) fn to_approve(
+    dir: &Path,
+    name: &Label,
+) -> Result<Option<(Sha256, SystemTime)>, PkiError> {
     let folder = dir.join("nodes").join(name.as_str());
     let (asked, approved) = (asked(dir, name)?, approved(&folder)?);
-    Ok(asked.filter(|asked| approved != Some(*asked)))
+    let asked = asked.filter(|asked| approved != Some(*asked));
+    // Each request that lacks an approval writes the file again. If the file is missing, the keys
+    // were approved and enrolled a moment ago.
+    let time = fs::metadata(folder.join(ASKED)).and_then(|file| file.modified());
+    Ok(asked.zip(time.ok()))
 }
 
 pub(super) fn approved(folder: &Path) -> Result<Option<Sha256>, PkiError> {

@@ -13,6 +13,7 @@ use recipes::recipe::{AuthorityFiles, Tls};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use time::{Duration, OffsetDateTime};
 
+use super::ca_expiry::{AuthorityUse, check_expiry};
 use super::certificate::{Certificate, utc};
 use super::{Event, Lifetimes, PkiError, store};
 
@@ -58,9 +59,19 @@ impl Signer {
     ) -> Result<Self, PkiError> {
         let (pem, trusted) = read_cert(cert)?;
         for certificate in &trusted {
-            check(cert, certificate, lifetimes, now, events)?;
+            check(cert, certificate, now)?;
         }
-        let issuer = key.map(|key| issuer(key, cert, &trusted)).transpose()?;
+        let issuer = key
+            .map(|key| issuer(key, cert, &trusted, now))
+            .transpose()?;
+        for certificate in &trusted {
+            let use_of = match &issuer {
+                Some((issuer, _)) if issuer == certificate => AuthorityUse::Signs,
+                Some(_) => AuthorityUse::IsTrusted,
+                None => AuthorityUse::SignedElsewhere,
+            };
+            events.extend(check_expiry(cert, certificate, use_of, lifetimes, now)?);
+        }
         Ok(Self {
             pem,
             trusted,
@@ -70,17 +81,20 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if the issuer is still trusted and the folder has
-    /// kept the issuer's key.
+    /// Returns the issuer that is being replaced, if the issuer is still trusted and has not
+    /// expired, and the folder has kept the issuer's key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,
+        now: OffsetDateTime,
     ) -> Result<Option<(Certificate, Issuer<'static, KeyPair>)>, PkiError> {
         let Some((current, _)) = &self.issuer else {
             return Ok(None);
         };
         let mut previous = self.trusted.clone();
-        previous.retain(|certificate| certificate.public_key != current.public_key);
+        previous.retain(|certificate| {
+            certificate.public_key != current.public_key && now < certificate.not_after
+        });
         if previous.is_empty() {
             return Ok(None);
         }
@@ -93,7 +107,7 @@ impl Signer {
             let is_of =
                 |certificate: &Certificate| public.as_ref().ok() == Some(&certificate.public_key);
             if previous.iter().any(is_of) {
-                return issuer(&path, &dir.join("ca.crt"), &previous).map(Some);
+                return issuer(&path, &dir.join("ca.crt"), &previous, now).map(Some);
             }
         }
         Ok(None)
@@ -176,13 +190,8 @@ pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
     })
 }
 
-fn check(
-    path: &Path,
-    certificate: &Certificate,
-    lifetimes: Lifetimes,
-    now: OffsetDateTime,
-    events: &mut Vec<Event>,
-) -> Result<(), PkiError> {
+/// Refuses a certificate that is not a CA certificate, or that is not valid yet.
+fn check(path: &Path, certificate: &Certificate, now: OffsetDateTime) -> Result<(), PkiError> {
     let wrong = |found: String, remedy: &str| {
         PkiError::wrong(path, format!("`{}` {found}", certificate.subject), remedy)
     };
@@ -190,13 +199,6 @@ fn check(
         return Err(wrong(
             "is not a CA certificate; expected CA:TRUE and keyCertSign".to_owned(),
             "provide a CA's certificate",
-        ));
-    }
-    if now >= certificate.not_after {
-        let found = format!("expired on {}", utc(certificate.not_after));
-        return Err(wrong(
-            found,
-            "remove it from the file if another CA signs now, or use a new folder",
         ));
     }
     if now < certificate.not_before {
@@ -207,18 +209,6 @@ fn check(
         );
         return Err(wrong(found, "set this machine's clock"));
     }
-    if certificate.not_after - now < lifetimes.renew_before {
-        let text = format!(
-            "`{}` expires on {}, and every certificate that it signs expires no later: plan the \
-             replacement of this CA",
-            certificate.subject,
-            utc(certificate.not_after)
-        );
-        events.push(Event::Warning {
-            path: path.to_owned(),
-            text,
-        });
-    }
     Ok(())
 }
 
@@ -226,12 +216,18 @@ fn issuer(
     key: &Path,
     cert: &Path,
     trusted: &[Certificate],
+    now: OffsetDateTime,
 ) -> Result<(Certificate, Issuer<'static, KeyPair>), PkiError> {
     let pair = read_key(key)?;
     let public = pair.subject_public_key_info();
-    let Some(certificate) = trusted
+    // A CA can have several certificates for the same key, of which one has expired.
+    let mut certificates = trusted
         .iter()
-        .find(|certificate| certificate.public_key == public)
+        .filter(|certificate| certificate.public_key == public);
+    let first = certificates.clone().next();
+    let Some(certificate) = certificates
+        .find(|certificate| now < certificate.not_after)
+        .or(first)
     else {
         let found = format!(
             "it is not the key of `{}` in {}",

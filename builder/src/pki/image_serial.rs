@@ -1,33 +1,60 @@
 //! The serial of the cluster's newest image. The serial increases by one whenever an image differs
 //! from the previous image, so that a node can determine which of two images is newer.
+//!
+//! A build reserves the serial of its image before it writes the output, so that two images never
+//! have the same serial. The builder issues documents with the reserved serial only in the output of
+//! this build, because a node refuses an image that is older than its document. If the build fails,
+//! the earlier image is still served.
 
 use std::path::Path;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-use super::{PkiError, store};
+use super::{Pki, PkiError, approval, store};
 
-/// The record's name in the folder.
+/// The record of the newest image whose build has finished.
 const FILE: &str = "serial.json";
+/// The record of a newer image whose build has not finished.
+const RESERVED: &str = "next-serial.json";
 
-/// The image that was built last.
+impl Pki {
+    /// Reserves a serial for the image with this digest. If the image differs from the previous
+    /// image, the serial is one higher than the previous serial.
+    pub(crate) fn reserve_image_serial(&self, image: Sha256) -> Result<u64, PkiError> {
+        reserve(&self.dir, image)
+    }
+
+    /// Records that the output with the image of the reserved serial is in place.
+    pub(crate) fn publish_image_serial(&self) -> Result<(), PkiError> {
+        publish(&self.dir)
+    }
+
+    /// Returns the serial of the newest image whose build has finished, or `None` before the first
+    /// build.
+    pub(crate) fn newest_image_serial(&self) -> Result<Option<u64>, PkiError> {
+        newest(&self.dir)
+    }
+}
+
+/// An image with its serial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Newest {
+struct Image {
     serial: u64,
     /// The digest of the image.
     image: Sha256,
 }
 
-/// Assigns a serial to this image: the last build's serial if the image is the same, otherwise the
-/// next serial. The serial is stored durably before the function returns. The caller must hold the
+/// Reserves a serial for this image: the last serial if the image is the same, otherwise the next
+/// serial. The reservation is stored durably before the function returns. The caller must hold the
 /// folder's lock.
-pub(super) fn assign(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
+fn reserve(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
-    let serial = match read(&path)? {
-        Some(newest) if newest.image == image => return Ok(newest.serial),
-        Some(newest) => newest.serial.checked_add(1).ok_or_else(|| {
+    let last = reserved(dir)?.map_or_else(|| read(&path), |reserved| Ok(Some(reserved)))?;
+    let serial = match last {
+        Some(last) if last.image == image => return Ok(last.serial),
+        Some(last) => last.serial.checked_add(1).ok_or_else(|| {
             wrong(
                 &path,
                 "it already contains the largest possible serial".to_owned(),
@@ -35,18 +62,37 @@ pub(super) fn assign(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
         })?,
         None => 1,
     };
-    let text = serde_json::to_string(&Newest { serial, image })
+    let path = dir.join(RESERVED);
+    let text = serde_json::to_string(&Image { serial, image })
         .map_err(|error| wrong(&path, error.to_string()))?;
     store::overwrite(&path, format!("{text}\n").as_bytes(), store::PUBLIC)?;
     Ok(serial)
 }
 
+/// Records the reserved image as the newest image. The caller must hold the folder's lock.
+fn publish(dir: &Path) -> Result<(), PkiError> {
+    let (path, next) = (dir.join(FILE), dir.join(RESERVED));
+    match reserved(dir)? {
+        // The output is already in place, so this step must not need room on the disk.
+        Some(_) => store::rename(&next, &path),
+        None => approval::remove(&next),
+    }
+}
+
 /// Returns the serial of the newest image, or `None` before the first build.
-pub(super) fn newest(dir: &Path) -> Result<Option<u64>, PkiError> {
+fn newest(dir: &Path) -> Result<Option<u64>, PkiError> {
     Ok(read(&dir.join(FILE))?.map(|newest| newest.serial))
 }
 
-fn read(path: &Path) -> Result<Option<Newest>, PkiError> {
+/// Returns the reserved image, if it is newer than the newest image whose build has finished. A
+/// build that was killed can leave an older reservation behind.
+fn reserved(dir: &Path) -> Result<Option<Image>, PkiError> {
+    let newest = newest(dir)?;
+    let reserved = read(&dir.join(RESERVED))?;
+    Ok(reserved.filter(|reserved| newest.is_none_or(|newest| newest < reserved.serial)))
+}
+
+fn read(path: &Path) -> Result<Option<Image>, PkiError> {
     let Some(text) = store::read(path)? else {
         return Ok(None);
     };
@@ -68,12 +114,18 @@ fn wrong(path: &Path, found: String) -> PkiError {
 mod tests {
     use super::*;
 
+    /// Reserves the serial of an image, and finishes the build.
+    fn build(dir: &Path, image: &[u8]) -> u64 {
+        let serial = reserve(dir, Sha256::of(image)).unwrap();
+        publish(dir).unwrap();
+        serial
+    }
+
     #[test]
     fn the_serial_increases_only_if_the_image_differs_from_the_last_image() {
         let dir = tempfile::tempdir().unwrap();
-        let serial = |image: &[u8]| assign(dir.path(), Sha256::of(image)).unwrap();
         assert_eq!(
-            [b"a", b"a", b"b", b"b", b"a"].map(|image| serial(image)),
+            [b"a", b"a", b"b", b"b", b"a"].map(|image| build(dir.path(), image)),
             [1, 1, 2, 2, 3]
         );
         assert_eq!(
@@ -84,12 +136,40 @@ mod tests {
     }
 
     #[test]
+    fn documents_have_the_serial_of_an_image_only_after_its_build_has_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = |image: &[u8]| reserve(dir.path(), Sha256::of(image)).unwrap();
+        let newest = || newest(dir.path()).unwrap();
+        assert_eq!((reserve(b"a"), newest()), (1, None));
+        assert_eq!((build(dir.path(), b"a"), newest()), (1, Some(1)));
+        // The build of the image b fails twice, and may have replaced the output before it failed.
+        assert_eq!((reserve(b"b"), newest()), (2, Some(1)));
+        assert_eq!((reserve(b"b"), newest()), (2, Some(1)));
+        assert_eq!((build(dir.path(), b"a"), newest()), (3, Some(3)));
+        assert_eq!((build(dir.path(), b"a"), newest()), (3, Some(3)));
+    }
+
+    #[test]
+    fn an_old_reservation_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        reserve(dir.path(), Sha256::of(b"a")).unwrap();
+        let reserved = std::fs::read(dir.path().join(RESERVED)).unwrap();
+        build(dir.path(), b"a");
+        build(dir.path(), b"b");
+        // The build was killed before it removed the reservation, or an earlier builder, which
+        // makes no reservations, has built since then.
+        std::fs::write(dir.path().join(RESERVED), reserved).unwrap();
+        assert_eq!(build(dir.path(), b"b"), 2);
+        assert_eq!(build(dir.path(), b"a"), 3);
+    }
+
+    #[test]
     fn a_damaged_record_is_an_error_and_does_not_reset_the_serial() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         for text in ["", "{}", "{\"serial\":-1,\"image\":\"\"}"] {
             std::fs::write(&path, text).unwrap();
-            let error = assign(dir.path(), Sha256::of(b"a"))
+            let error = reserve(dir.path(), Sha256::of(b"a"))
                 .unwrap_err()
                 .to_string();
             assert!(

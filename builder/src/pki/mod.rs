@@ -10,12 +10,15 @@
 //!   signing.key       0600; ed25519; signs node documents, the manifest and the image release
 //!   signing.pub       the public half of signing.key, which the image trusts
 //!   serial.json       the serial and the digest of the newest image
+//!   next-serial.json  the same for an image whose build has not finished; exists only if a build
+//!                     failed or was interrupted
 //!   nodes/NAME/{server,peer,client}.{crt,key}
 //!   nodes/NAME/enrolled.pub           the public keys of a node that generated its keys itself;
 //!                                     replaces the three `.key` files
 //!   nodes/NAME/approved-key           the fingerprint of the keys that an operator approved
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request is waiting for
 //!                                     approval
+//!   nodes/NAME/contents-digest        0600; the digest of the other parts of the node's document
 //!   nodes/NAME/before/{…}.{crt,key}   certificates from the previous authority, during a rotation
 //!   clients/NAME/     an operator's client certificate, see `client`
 //!   next-ca.key       0600; exists only if `rotate` was interrupted
@@ -24,9 +27,11 @@
 
 mod approval;
 mod authority;
+mod ca_expiry;
 mod certificate;
 mod client;
 mod cluster;
+mod contents;
 mod enrolment;
 mod error;
 mod event;
@@ -48,7 +53,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{KeyPair as IssuedKey, PublicKeyData};
 use recipes::node::{KeyPair, NodeTls};
-use recipes::{Label, PublicKey, Sha256, SigningKey, StoreKeys};
+use recipes::{Label, PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
@@ -80,6 +85,9 @@ pub(crate) struct Pki {
     now: OffsetDateTime,
     events: Vec<Event>,
     is_new: bool,
+    /// Whether the other parts of the document for which certificates are being issued have
+    /// changed, so that the node's certificates must be replaced.
+    are_contents_changed: bool,
     _lock: store::Lock,
 }
 
@@ -129,6 +137,7 @@ pub(crate) fn open(
         now,
         events,
         is_new,
+        are_contents_changed: false,
         _lock: lock,
     })
 }
@@ -154,18 +163,6 @@ impl Pki {
     /// Returns the files created or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
-    }
-
-    /// Assigns a serial to the image with this digest, and records the serial with the digest. If
-    /// the image differs from the previous image, the serial is one higher than the previous
-    /// serial.
-    pub(crate) fn assign_image_serial(&self, image: Sha256) -> Result<u64, PkiError> {
-        image_serial::assign(&self.dir, image)
-    }
-
-    /// Returns the serial of the newest image, or `None` before the first build.
-    pub(crate) fn newest_image_serial(&self) -> Result<Option<u64>, PkiError> {
-        image_serial::newest(&self.dir)
     }
 
     /// Returns the object store's credentials. An operator puts these credentials into the folder,
@@ -219,6 +216,7 @@ impl Pki {
     ) -> Result<KeyPair, PkiError> {
         let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
+        let old = found.clone();
         let wrong = found.as_deref().map(|pem| {
             self.mismatches(
                 pem,
@@ -259,7 +257,7 @@ impl Pki {
                 self.archive_pair(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
             }
         }
-        self.issue(&cert, &key, role, subject)
+        self.issue((&cert, old.as_deref()), &key, role, subject)
     }
 
     fn mismatches(
@@ -269,7 +267,9 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Vec<Mismatch> {
-        validate::mismatches(cert, key, &self.requirements(role, subject))
+        let mut found = validate::mismatches(cert, key, &self.requirements(role, subject));
+        found.extend(self.are_contents_changed.then_some(Mismatch::OtherContents));
+        found
     }
 
     fn requirements<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Requirements<'a> {
@@ -338,7 +338,7 @@ impl Pki {
 
     fn issue(
         &mut self,
-        cert: &Path,
+        (cert, old): (&Path, Option<&str>),
         key: &Path,
         role: Role,
         subject: &Subject<'_>,
@@ -349,7 +349,7 @@ impl Pki {
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
-        let cert_pem = self.sign(role, subject, &pair, (cert, None))?;
+        let cert_pem = self.sign(role, subject, &pair, (cert, old))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made {
             path: cert.to_owned(),

@@ -48,7 +48,7 @@ impl Pki {
         keys: &PublicKeys,
     ) -> Result<Option<NodeTls<DocumentCertificate>>, PkiError> {
         let found = self.found_certificates(node, subject, keys)?;
-        match self.signer.previous_issuer(&self.dir)? {
+        match self.signer.previous_issuer(&self.dir, self.now)? {
             Some(issuer) if found.is_none() => {
                 self.sign_by_previous(&issuer, &node.join(PREVIOUS_FOLDER), subject, keys)?;
                 self.found_certificates(node, subject, keys)

@@ -130,9 +130,14 @@ pub(super) fn supersede(
     now: OffsetDateTime,
 ) -> Result<PathBuf, PkiError> {
     let kept = link_to_archive(path, now)?;
-    fs::rename(next, path).map_err(PkiError::io("replace it", path))?;
-    sync_parent(path)?;
+    rename(next, path)?;
     Ok(kept)
+}
+
+/// Durably renames a file, and replaces an existing file without keeping it.
+pub(super) fn rename(path: &Path, new: &Path) -> Result<(), PkiError> {
+    fs::rename(path, new).map_err(PkiError::io("replace it", new))?;
+    sync_parent(new)
 }
 
 /// Durably creates a second name for a file, and replaces any file that already has the second

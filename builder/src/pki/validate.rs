@@ -139,6 +139,12 @@ pub(crate) enum Mismatch {
     /// The certificate's chain does not lead to a trusted authority.
     #[error("{0}")]
     Chain(String),
+    /// Another part of the node's document has changed since the certificate was issued.
+    #[error(
+        "another part of the node's document has changed, and nodes recognise a newer document by \
+         the dates of its certificates"
+    )]
+    OtherContents,
     /// The certificate has the wrong common name.
     #[error("its common name is `{found}`, but `{expected}` is expected")]
     CommonName {
@@ -169,7 +175,10 @@ impl Mismatch {
     /// builder issued.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
-            Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
+            Self::ExpiresSoon(_)
+            | Self::ExtraSans(_)
+            | Self::OtherContents
+            | Self::CommonName { .. } => false,
             Self::MissingSans(lacking) => lacking != OPTIONAL_SAN,
             _ => true,
         }

@@ -58,8 +58,12 @@ fn signed(
     let is_new = events
         .iter()
         .any(|event| !matches!(event, Event::Warning { .. }));
-    let renewed = |event: &Event| matches!(event, Event::Renewed { .. });
-    for event in events.iter().filter(|event| !renewed(event)) {
+    let is_logged = |event: &Event| match event {
+        Event::Renewed { .. } => false,
+        Event::Warning { .. } => state.pki_warnings.is_due(&event.to_string(), now()),
+        _ => true,
+    };
+    for event in events.iter().filter(|event| is_logged(event)) {
         state.log_event(request, Some(&node.name), event.to_string());
     }
     let digest = serde_json::from_str::<Envelope>(&document)?.payload_digest()?;

@@ -31,6 +31,7 @@ mod log;
 mod netlink;
 mod node_document;
 mod pages;
+mod pki_warnings;
 mod power;
 pub(crate) mod record;
 mod refusal;
@@ -59,6 +60,7 @@ use cluster::NodeCache;
 pub(crate) use cluster::ServedCluster;
 use listen::Listen;
 use log::Log;
+use pki_warnings::PkiWarnings;
 use power::Power;
 use server::Endpoint;
 use state::ServerState;
@@ -158,16 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             options.out.display()
         )
     })?;
-    let report = manifest::verify(&out, None)?;
-    if !report.is_good() {
-        return Err(exit_error(
-            Exit::Different,
-            format!(
-                "{} differs from what was built: run `builder verify` to see where",
-                out.display()
-            ),
-        ));
-    }
+    check_unchanged(&out)?;
     if let Some(mirror) = &options.mirror {
         mirror::check_complete(mirror)?;
     }
@@ -209,9 +202,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         power: power.transpose()?,
         board,
         unsaved: std::sync::Mutex::default(),
+        pki_warnings: PkiWarnings::default(),
         out,
     };
     server::run(&Arc::new(state), &endpoints)
+}
+
+/// Refuses an output that differs from what was built.
+fn check_unchanged(out: &Path) -> Result<()> {
+    if manifest::verify(out, None)?.is_good() {
+        return Ok(());
+    }
+    Err(exit_error(
+        Exit::Different,
+        format!(
+            "{} differs from what was built: run `builder verify` to see where",
+            out.display()
+        ),
+    ))
 }
 
 /// Parses the path of a folder that must exist.

@@ -71,8 +71,12 @@ fn deliver(
         );
         return Err(Refusal::not_found(RefusalId::NotEnrolled, why).into());
     };
-    delivery.mark_delivered(installation.began, now);
-    state.put_delivery(record, name, &delivery);
+    // Between two attempts to install the machine, the old system may request a newer document. If
+    // this delivery were recorded, the installation would count as completed.
+    if !(is_proven && installation.is_in_progress()) {
+        delivery.mark_delivered(installation.began, now);
+        state.put_delivery(record, name, &delivery);
+    }
     let what = if is_proven {
         "receives its newest document, because it proved that it already has a document from this \
          server"
@@ -146,5 +150,49 @@ pub(super) fn change_installation(
     }
     if let Err(error) = record.put_installation(&node.name, &changed) {
         state.log.error(&error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recipes::InstallStage;
+
+    use super::*;
+    use crate::nodes;
+    use crate::serve::pages::tests::state;
+
+    #[test]
+    fn an_old_system_that_fetches_a_newer_document_does_not_end_the_installation() {
+        let (folder, old) = (tempfile::tempdir().unwrap(), Sha256::of(b"old document"));
+        let newer = nodes::Node::Enrolled(Box::new(nodes::tests::document()));
+        nodes::write(folder.path(), &newer, &nodes::tests::key()).unwrap();
+        let state = state(folder.path());
+        let cluster = state.cluster().unwrap();
+        let (record, node) = (&cluster.record, &cluster.nodes[0]);
+        record.note_served(&node.name, old).unwrap();
+        let fetch = |installation: &Installation| {
+            record.put_installation(&node.name, installation).unwrap();
+            let head = hyper::Request::get("/node.json")
+                .header("host", "localhost")
+                .header("if-none-match", format!("\"{old}\""));
+            let (head, ()) = head.body(()).unwrap().into_parts();
+            let local = "127.0.0.1:80".parse().unwrap();
+            let request = ClientRequest::read(&head, local, local).unwrap();
+            let reply = deliver(&state, &request, &cluster, node).unwrap();
+            assert_eq!(reply.status, StatusCode::OK);
+            let delivery = state.delivery(record, &node.name).unwrap();
+            delivery.and_then(|delivery| delivery.first)
+        };
+        let mut installation = Installation::allowed();
+        installation.send("token".to_owned(), now());
+        assert_eq!(fetch(&installation), None);
+        assert_eq!(
+            record.installation(&node.name).unwrap().unwrap(),
+            installation
+        );
+        installation
+            .report("token", InstallStage::Installed, None, now())
+            .unwrap();
+        assert!(fetch(&installation).is_some());
     }
 }

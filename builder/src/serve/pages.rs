@@ -171,7 +171,7 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::sync::Mutex;
     use std::time::Duration;
@@ -179,8 +179,10 @@ mod tests {
     use super::*;
     use crate::serve::cluster::NodeCache;
     use crate::serve::log::Log;
+    use crate::serve::pki_warnings::PkiWarnings;
 
-    fn state(out: &std::path::Path) -> ServerState {
+    /// Returns the state of a server without options.
+    pub(in crate::serve) fn state(out: &std::path::Path) -> ServerState {
         ServerState {
             out: out.to_owned(),
             nodes: NodeCache::default(),
@@ -198,6 +200,7 @@ mod tests {
             board: board::Board::default(),
             power: None,
             unsaved: Mutex::default(),
+            pki_warnings: PkiWarnings::default(),
         }
     }
 

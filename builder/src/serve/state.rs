@@ -15,6 +15,7 @@ use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
 use super::cluster::{NodeCache, ServedCluster};
 use super::log::{Line, Log};
+use super::pki_warnings::PkiWarnings;
 use super::power::Power;
 use super::record::{DocumentDelivery, Record};
 use super::refusal::{Refusal, RefusalId};
@@ -55,6 +56,8 @@ pub(super) struct ServerState {
     /// Deliveries that could not be recorded, by node. Each entry contains the delivery in the
     /// node's record, if any, and the new delivery that could not be written.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
+    /// The warnings about the PKI that were logged.
+    pub(super) pki_warnings: PkiWarnings,
 }
 
 impl ServerState {

@@ -121,8 +121,10 @@ fn modes() -> Result<()> {
             );
         }
         for (name, (mode, content)) in snapshot(&workshop.path("pki"))? {
-            let secret =
-                is_a(&name, "key") || name.ends_with("/.lock") || name.starts_with("pki.state/");
+            let secret = is_a(&name, "key")
+                || name.ends_with("/.lock")
+                || name.ends_with("/contents-digest")
+                || name.starts_with("pki.state/");
             let expected = match (content.is_none(), secret) {
                 (true, _) => 0o700,
                 (false, true) => 0o600,

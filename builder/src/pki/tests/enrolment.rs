@@ -6,7 +6,7 @@ use super::*;
 use crate::pki::PublicKeys;
 
 /// Returns a request for new keys.
-fn request() -> PublicKeys {
+pub(super) fn request() -> PublicKeys {
     let one = |()| {
         let key = Key::generate().unwrap();
         let params = CertificateParams::default();
@@ -213,6 +213,28 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     assert_eq!(folder.certificates().unwrap().1, Some(before));
     retire(&folder.path(), now()).unwrap();
     assert_eq!(folder.certificates().unwrap().1, None);
+}
+
+#[test]
+fn an_expired_previous_authority_signs_nothing() {
+    let folder = Folder::new();
+    folder.enrol("etcd-1", &request()).unwrap();
+    rotate(&folder.path(), 2 * LIFETIMES.authority, now()).unwrap();
+    let before = |day: i64| {
+        let mut pki = folder.open(now() + Duration::days(day)).unwrap();
+        let found = pki.certificates(&Node::new("etcd-1").at(101)).unwrap();
+        found.unwrap().1
+    };
+    assert!(before(0).is_some());
+    for more in 0..2 {
+        let after = i64::from(LIFETIMES.authority) + 1 + more;
+        assert_eq!(before(after), None);
+    }
+    let kept = folder
+        .modes()
+        .into_iter()
+        .filter(|(name, _)| name.contains("/before") && !name.contains(".crt"));
+    assert_eq!(kept.count(), 1, "expected only the certificates of day 0");
 }
 
 #[test]

@@ -1,5 +1,7 @@
+mod ca_expiry;
 mod client;
 mod cluster;
+mod contents;
 mod enrolment;
 mod given;
 mod openssl;
@@ -11,7 +13,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use recipes::{Domain, Label};
+use recipes::{Domain, Label, Sha256};
 use time::Duration;
 
 use super::certificate::{Certificate, public_half};

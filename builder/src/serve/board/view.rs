@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use recipes::{Envelope, InstallStage, Label, Mac};
@@ -141,14 +142,20 @@ impl Machine {
         // If the record of a machine cannot be read, only the row of this machine shows the error.
         // The other machines are still shown.
         let added = machine.add_record(state, record, node);
-        if let Err(error) = added.and_then(|()| machine.add_approval(state, node)) {
+        if let Err(error) = added.and_then(|last| machine.add_approval(state, node, last)) {
             machine.stage = MachineStage::Failed;
             machine.message = Some(with_causes(&error));
         }
         machine
     }
 
-    fn add_record(&mut self, state: &ServerState, record: &Record, node: &Label) -> Result<()> {
+    /// Adds what the record shows. Returns the time of the newest event of the installation.
+    fn add_record(
+        &mut self,
+        state: &ServerState,
+        record: &Record,
+        node: &Label,
+    ) -> Result<Option<SystemTime>> {
         let first = state
             .delivery(record, node)?
             .and_then(|delivery| delivery.first);
@@ -160,7 +167,7 @@ impl Machine {
                 self.detail = "fetched its document";
                 self.since.clone_from(&self.document);
             }
-            return Ok(());
+            return Ok(None);
         };
         self.attempts = installation.attempts;
         let last = installation.last.as_ref();
@@ -177,24 +184,38 @@ impl Machine {
         });
         self.since = last.map(|last| time::text(last.at));
         self.message = last.and_then(|last| last.why.clone());
-        Ok(())
+        Ok(last.map(|last| last.at))
     }
 
-    /// If the stage is `Unknown` or `Installed`, shows the key that an operator must approve.
-    fn add_approval(&mut self, state: &ServerState, node: &Label) -> Result<()> {
+    /// Shows the key that an operator must approve, if the machine waits for the approval. `last` is
+    /// the time of the newest event of the installation.
+    fn add_approval(
+        &mut self,
+        state: &ServerState,
+        node: &Label,
+        last: Option<SystemTime>,
+    ) -> Result<()> {
         let Some(ca) = &state.ca else { return Ok(()) };
-        let Some(key) = pki::to_approve(&ca.pki, node)? else {
+        let Some((key, asked)) = pki::to_approve(&ca.pki, node)? else {
             return Ok(());
         };
-        self.await_approval(format!(
+        let what_to_do = format!(
             "the key {key} is waiting for approval. {}",
             pki::approval_hint(&ca.pki, node, key)
-        ));
+        );
+        self.await_approval(last.is_none_or(|last| last < asked), what_to_do);
         Ok(())
     }
 
-    fn await_approval(&mut self, what_to_do: String) {
-        if matches!(self.stage, MachineStage::Unknown | MachineStage::Installed) {
+    /// Replaces the stage of a machine that waits for the approval of its key. A machine that
+    /// reported its health or a failure waits only if it asked for the approval after this report.
+    fn await_approval(&mut self, asked_after_last_event: bool, what_to_do: String) {
+        let waits = match self.stage {
+            MachineStage::Unknown | MachineStage::Installed => true,
+            MachineStage::Healthy | MachineStage::Failed => asked_after_last_event,
+            _ => false,
+        };
+        if waits {
             (self.stage, self.message) = (MachineStage::Approval, Some(what_to_do));
         }
     }
@@ -228,22 +249,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_installed_machine_that_is_not_healthy_awaits_an_approval() {
-        for stage in MachineStage::ALL {
+    fn a_machine_awaits_an_approval_unless_an_installation_or_a_later_report_shows_otherwise() {
+        let cases = MachineStage::ALL.map(|stage| [(stage, false), (stage, true)]);
+        for (stage, asked_after_last_event) in cases.into_iter().flatten() {
             let mut machine = Machine {
                 stage,
                 message: Some("its last message".to_owned()),
                 ..Machine::default()
             };
-            machine.await_approval("run: builder pki approve".to_owned());
-            let expected = match stage {
-                MachineStage::Unknown | MachineStage::Installed => (
+            machine.await_approval(
+                asked_after_last_event,
+                "run: builder pki approve".to_owned(),
+            );
+            let expected = match (stage, asked_after_last_event) {
+                (MachineStage::Unknown | MachineStage::Installed, _)
+                | (MachineStage::Healthy | MachineStage::Failed, true) => (
                     MachineStage::Approval,
                     Some("run: builder pki approve".to_owned()),
                 ),
                 _ => (stage, Some("its last message".to_owned())),
             };
-            assert_eq!((machine.stage, machine.message), expected);
+            assert_eq!(
+                (machine.stage, machine.message),
+                expected,
+                "{stage:?}, asked after the last event: {asked_after_last_event}"
+            );
         }
     }
 }

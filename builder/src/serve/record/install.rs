@@ -145,6 +145,12 @@ impl Installation {
         }
     }
 
+    /// Returns whether an attempt to install the machine has begun, and no attempt has been
+    /// completed.
+    pub(crate) fn is_in_progress(&self) -> bool {
+        self.attempts > 0 && self.installed.is_none()
+    }
+
     /// Records that the server sends the installer to the machine.
     pub(crate) fn send(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
