@@ -13,6 +13,8 @@ fi
 
 {% include "report.sh" %}
 
+{% include "boot-order.sh" %}
+
 # The last script of the kickstart writes this file after the new system has received its installation marker.
 if [ -e /run/etcd-image/finished ]; then
     sync
@@ -30,6 +32,8 @@ if [ -z "$why" ]; then
     } | while read -r line; do say "$line"; done
 fi
 if [ -d "$root/etc" ]; then
+    # anaconda may have installed the boot loader and failed before the first %post.
+    boot_from_network_first
     rm -f "$root/etc/firstboot/installed"
     echo "INSTALLATION FAILED. ${why:-anaconda ended before the installation was finished.} This is not an etcd node: install it again." > "$root/etc/issue"
 fi

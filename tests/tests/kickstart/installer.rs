@@ -2,6 +2,7 @@
 //! kickstart chooses, and what remains if the installation cannot continue.
 
 mod bed;
+mod boot_order;
 mod disks;
 
 use std::fs;
@@ -17,6 +18,7 @@ use tests::server::Fault;
 use tests::{etcd, process, programs, run};
 
 use self::bed::{Bed, in_use, install};
+use self::boot_order::boot_order;
 use self::disks::disks;
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -46,6 +48,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "anaconda_can_install_on_and_boot_from_the_chosen_disk",
             REQUIREMENTS,
             disks,
+        ),
+        trial(
+            "a_machine_that_the_server_installs_keeps_booting_from_the_network_first",
+            REQUIREMENTS,
+            boot_order,
         ),
         trial(
             "without_a_disk_the_machine_reports_the_reason_and_switches_off",
