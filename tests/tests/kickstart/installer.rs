@@ -212,7 +212,8 @@ fn left_out() -> Result<()> {
         "{log}"
     );
     ensure!(
-        log.contains("anaconda installed the system without one of the repositories"),
+        log.contains("FAILED. %post (apply the overlay) failed: anaconda installed the system without one of the repositories: ")
+            && log.contains("metadata download for repo updates failed after 10 retries. Its log is"),
         "{log}"
     );
     // The new system was complete and already had its installation marker, which the monitor has
@@ -232,7 +233,9 @@ fn left_out() -> Result<()> {
     );
     let log = bed.provisioning.try_install(&bed.host)?.log();
     ensure!(
-        log.contains("anaconda does not use the repository updates") && !log.contains("%post at"),
+        log.contains("failed: anaconda does not use the repository updates: ")
+            && log.contains("repo updates setup failed: Cannot retrieve repository metadata")
+            && !log.contains("%post at"),
         "{log}"
     );
     Ok(())
