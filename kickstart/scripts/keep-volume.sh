@@ -232,8 +232,10 @@ open_volume() {
     mkdir -p "$kept"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || refuse_keep keep-volume "/dev/$volume cannot be mounted"
     umount "$kept"
+    # The lines that only name a phase do not describe damage.
     xfs_repair -n "/dev/$volume" > /tmp/etcd-image-repair.log 2>&1 ||
-        refuse_keep keep-volume "xfs_repair finds that /dev/$volume is damaged; see /tmp/etcd-image-repair.log"
+        refuse_keep keep-volume "xfs_repair finds that /dev/$volume is damaged: $(grep -vE '^(Phase | *- |No modify flag set)' \
+            /tmp/etcd-image-repair.log | last_lines)"
     mount -t xfs -o ro,nosuid,nodev,noexec "/dev/$volume" "$kept" || refuse_keep keep-volume "/dev/$volume cannot be mounted"
 }
 

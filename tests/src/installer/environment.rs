@@ -16,6 +16,8 @@ const PRESENT: &str = include_str!("el7-present.txt");
 const POWER: &str = include_str!("power.sh");
 /// The program that scripts call to query udev.
 const UDEVADM: &str = include_str!("udevadm.sh");
+/// The program that scripts call to read and change the firmware's boot order.
+const EFIBOOTMGR: &str = include_str!("efibootmgr.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
 const FOLDERS: [&str; 6] = [
@@ -51,6 +53,7 @@ impl Environment {
             write_program(&programs.join(name), POWER)?;
         }
         write_program(&programs.join("udevadm"), UDEVADM)?;
+        write_program(&root.join("usr/sbin/efibootmgr"), EFIBOOTMGR)?;
         for folder in ["mnt/sysimage", "run", "tmp"] {
             fs::create_dir_all(root.join(folder))
                 .with_context(|| format!("cannot make /{folder} in the installer"))?;

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::firmware::BootEntries;
+
 /// A machine's firmware and disks.
 #[derive(Debug, Clone)]
 pub struct Hardware {
     /// Whether the machine was booted by UEFI.
     pub efi: bool,
+    /// The firmware's boot entries, if the machine was booted by UEFI.
+    pub boot: BootEntries,
     /// The disks and the other block devices that the kernel lists.
     pub disks: Vec<Disk>,
 }
@@ -117,6 +121,7 @@ impl Default for Hardware {
     fn default() -> Self {
         Self {
             efi: false,
+            boot: BootEntries::default(),
             disks: vec![Disk::new("sda", 20 << 30)],
         }
     }
@@ -126,8 +131,8 @@ impl Hardware {
     /// Returns a machine with a BIOS and these disks.
     pub fn with(disks: impl IntoIterator<Item = Disk>) -> Self {
         Self {
-            efi: false,
             disks: disks.into_iter().collect(),
+            ..Self::default()
         }
     }
 
@@ -145,7 +150,7 @@ impl Hardware {
             make(&folder.join(part))?;
         }
         if self.efi {
-            make(&folder.join("firmware/efi"))?;
+            self.boot.lay_out(&folder.join("firmware"))?;
         }
         for (number, disk) in self.disks.iter().enumerate() {
             let kernel = disk.name.replace('/', "!");

@@ -166,6 +166,7 @@ fn this_hardware() -> Result<Hardware> {
     Ok(Hardware {
         efi: Path::new("/sys/firmware/efi").exists(),
         disks,
+        ..Hardware::default()
     })
 }
 

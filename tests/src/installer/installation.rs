@@ -32,6 +32,8 @@ pub struct Installation {
     /// The actions that anaconda derived from the kickstart. If the installation ended before
     /// anaconda derived them, the plan contains at most the final action.
     pub plan: Plan,
+    /// The firmware's boot order at the end, or `None` for a machine with a BIOS.
+    pub boot_order: Option<Vec<u16>>,
     /// The scripts that ran, in order, including those that ran while the machine was shutting
     /// down.
     pub scripts: Vec<Script>,

@@ -17,6 +17,7 @@ mod copies;
 mod environment;
 mod execute;
 mod fetch;
+mod firmware;
 mod hardware;
 mod here;
 mod include;
@@ -42,6 +43,7 @@ use crate::run;
 pub use anaconda::{Effect, FinalAction, Partition, Plan, Selection, User, Volume};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
+pub use firmware::BootEntries;
 pub use hardware::{Disk, DiskPartition, Hardware, Quirk};
 pub use here::{UNPACKING, install_this_machine};
 pub use installation::{Installation, Outcome};
@@ -152,10 +154,12 @@ impl Installer {
             outcome: Outcome::Installed,
             kickstart: Kickstart::default(),
             plan: Plan::default(),
+            boot_order: None,
             scripts: Vec::new(),
         };
         let ended = self.steps(&stage, &mut installation)?;
         installation.outcome = end(&stage, &mut installation, ended)?;
+        installation.boot_order = firmware::read_order(&work.join("hardware/firmware"))?;
         Ok(installation)
     }
 
@@ -203,6 +207,7 @@ impl Installer {
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Failure::Late));
         yum.install()?;
+        firmware::install_boot_loader(&stage.work.join("hardware/firmware"))?;
         // Models doConfiguration.
         for effect in &plan.after {
             let done = execute::execute(effect, &self.target)

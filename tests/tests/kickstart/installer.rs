@@ -2,6 +2,7 @@
 //! kickstart chooses, and in which state the machine is after an installation that cannot continue.
 
 mod bed;
+mod boot_order;
 mod disks;
 
 use std::fs;
@@ -17,6 +18,7 @@ use tests::server::Fault;
 use tests::{etcd, process, programs, run};
 
 use self::bed::{Bed, in_use, install};
+use self::boot_order::boot_order;
 use self::disks::disks;
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -46,6 +48,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "anaconda_can_install_on_and_boot_from_the_chosen_disk",
             REQUIREMENTS,
             disks,
+        ),
+        trial(
+            "a_machine_that_the_server_installs_keeps_booting_from_the_network_first",
+            REQUIREMENTS,
+            boot_order,
         ),
         trial(
             "without_a_disk_the_machine_reports_the_reason_and_switches_off",
@@ -205,7 +212,8 @@ fn left_out() -> Result<()> {
         "{log}"
     );
     ensure!(
-        log.contains("anaconda installed the system without one of the repositories"),
+        log.contains("FAILED. %post (apply the overlay) failed: anaconda installed the system without one of the repositories: ")
+            && log.contains("metadata download for repo updates failed after 10 retries. Its log is"),
         "{log}"
     );
     // The new system was complete and already had its installation marker, which the monitor has
@@ -225,7 +233,9 @@ fn left_out() -> Result<()> {
     );
     let log = bed.provisioning.try_install(&bed.host)?.log();
     ensure!(
-        log.contains("anaconda does not use the repository updates") && !log.contains("%post at"),
+        log.contains("failed: anaconda does not use the repository updates: ")
+            && log.contains("repo updates setup failed: Cannot retrieve repository metadata")
+            && !log.contains("%post at"),
         "{log}"
     );
     Ok(())

@@ -215,6 +215,13 @@ fn doubtful() -> Result<()> {
             .refuses(id)
             .with_context(|| format!("case {number}"))?;
     }
+    let machine = rendered.node("damaged")?;
+    machine.damaged(VOLUME)?;
+    let why = machine.refuses("keep-volume")?;
+    ensure!(
+        why.contains("is damaged: sb_fdblocks 12, counted 13. The data"),
+        "{why}"
+    );
     // The disk is not empty, or might not be empty.
     for mark in ["TYPE", "PTTYPE", "ambivalent", "unreadable"] {
         let machine = rendered.machine(mark)?;

@@ -32,8 +32,12 @@ umount() {
 dd() { # if=DEVICE …
     [ ! -e "$folder/devices/${1#if=/dev/}/unreadable" ]
 }
-xfs_repair() {
-    [ ! -e "$folder/devices/${2#/dev/}/damaged" ]
+xfs_repair() { # -n DEVICE
+    echo 'Phase 1 - find and verify superblock...'
+    [ -e "$folder/devices/${2#/dev/}/damaged" ] || return 0
+    printf '%s\n' 'Phase 2 - using internal log' '        - scan filesystem freespace and inode maps...' \
+        'sb_fdblocks 12, counted 13' 'No modify flag set, skipping phase 5'
+    return 1
 }
 sync() { cut_power; }
 rm() { cut_power && command rm "$@"; }

@@ -7,6 +7,7 @@ mod monitor;
 mod planned;
 mod post;
 mod property;
+mod reasons;
 mod shipped_recipes;
 mod strings;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             installer::trials(),
             keep::trials(),
             monitor::trials(),
+            reasons::trials(),
         ]
         .into_iter()
         .flatten()

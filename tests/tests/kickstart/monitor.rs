@@ -95,7 +95,11 @@ const STAGES: [(&str, OffReason, &str, &[&str]); 8] = [
         "storage",
         OffReason::PoweredOff,
         "etcd-image: 03:00:00,000 ERR anaconda: CmdlineError",
-        &["started", "installing", "failed anaconda ended before"],
+        &[
+            "started",
+            "installing",
+            "failed anaconda ended before the installation was finished: 03:00:00,000 ERR anaconda: CmdlineError",
+        ],
     ),
     (
         "post",

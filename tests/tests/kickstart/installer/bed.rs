@@ -24,6 +24,23 @@ impl Bed {
     /// Runs an installation with these lines appended to the recipe. The installation stops at the
     /// overlay at the latest, because no server provides the overlay.
     pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
+        self.run(&Self::kickstart(more)?, "initrd=initrd.img", hardware)
+    }
+
+    /// Runs an installation of this kickstart with this kernel command line.
+    pub(super) fn run(
+        &self,
+        kickstart: &str,
+        words: &str,
+        hardware: &Hardware,
+    ) -> Result<Installation> {
+        let installer = Installer::new(kickstart, &self.host.root()).hardware(hardware.clone());
+        let installer = installer.cmdline(words);
+        installer.namespace(&self.host.link().namespace).run()
+    }
+
+    /// Renders the demo's recipe with these lines appended.
+    pub(super) fn kickstart(more: &str) -> Result<String> {
         let folder = run::current()?.folder("recipe")?;
         let recipe = folder.join("recipe.toml");
         fs::write(
@@ -38,9 +55,7 @@ impl Bed {
             &planned.display().to_string(),
         ];
         programs::run_builder(&arguments)?.ok()?;
-        let kickstart = fs::read_to_string(planned.join("centos7.ks"))?;
-        let installer = Installer::new(&kickstart, &self.host.root()).hardware(hardware.clone());
-        installer.namespace(&self.host.link().namespace).run()
+        Ok(fs::read_to_string(planned.join("centos7.ks"))?)
     }
 }
 
