@@ -9,8 +9,8 @@ why='no reason given'
 
 {% include "report.sh" %}
 
-# Joins the last lines of a log, without anaconda's time and level, so that a message can contain them. The text is short, because `builder serve` keeps only the first 400
-# characters of a reason (builder/src/serve/log.rs, printable).
+# Joins the last lines of a log, without anaconda's time and level, so that a message can contain them. The text is short, because `builder
+# serve` keeps only the first 400 characters of a reason (builder/src/serve/log.rs, printable).
 last_lines() {
     local text
     text=$(tail -n 3 | sed -E 's/^[0-9:,]+ [A-Z]+ [a-z]+: //')
