@@ -15,7 +15,7 @@ if [ "${1-}" != demo ]; then
     needs+=(
         strace:strace openssl:openssl mkfs.xfs:xfsprogs mkfs.vfat:dosfstools mcopy:mtools shellcheck:shellcheck xmllint:libxml2-utils
         qemu-system-x86_64:qemu-system-x86 dnsmasq:dnsmasq-base sesearch:setools age:age zstd:zstd dpkg-deb:dpkg rpmbuild:rpm mandoc:mandoc git:git
-        createrepo_c:createrepo-c genisoimage:genisoimage xorriso:xorriso mksquashfs:squashfs-tools strip:binutils ssh:openssh-client
+        depmod:kmod createrepo_c:createrepo-c genisoimage:genisoimage xorriso:xorriso mksquashfs:squashfs-tools strip:binutils ssh:openssh-client
     )
 fi
 if [ "${1-}" = all ]; then

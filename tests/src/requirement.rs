@@ -50,7 +50,7 @@ pub enum Requirement {
     Apt,
     /// QEMU for x86.
     Qemu,
-    /// mksquashfs and strip, to make an installer's root file system.
+    /// mksquashfs, strip and depmod, to make an installer's root file system.
     Squashfs,
     /// OpenSSH's client.
     Ssh,
@@ -120,9 +120,11 @@ impl Requirement {
             Requirement::Pip => answers("pip", "--version", "python3-pip"),
             Requirement::Apt => programs(&[("apt-get", "apt"), ("dpkg-deb", "dpkg")]),
             Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
-            Requirement::Squashfs => {
-                programs(&[("mksquashfs", "squashfs-tools"), ("strip", "binutils")])
-            }
+            Requirement::Squashfs => programs(&[
+                ("mksquashfs", "squashfs-tools"),
+                ("strip", "binutils"),
+                ("depmod", "kmod"),
+            ]),
             Requirement::Ssh => {
                 programs(&[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")])
             }

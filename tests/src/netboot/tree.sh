@@ -56,7 +56,7 @@ cp "$kernel/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$root
 # needs the modules of netfilter.
 find "$kernel/lib/modules/$version/kernel" \( -name autofs4.ko -o -path '*/netfilter/nf*.ko' \) \
     -exec cp -t "$root/usr/lib/modules/$version/kernel" {} +
-depmod -b "$root" "$version" 2> /dev/null
+depmod -b "$root" "$version"
 cp "$kernel/boot/vmlinuz-$version" "$root/boot/vmlinuz"
 cp "$tree/images/pxeboot/initrd.img" "$root/boot/initrd.img"
 cp "$grub/usr/lib/grub/i386-pc/boot.img" "$root/usr/lib/installer/"
