@@ -105,12 +105,8 @@ impl Requirement {
                 ("systemd-nspawn", "systemd-container"),
                 ("setpriv", "util-linux"),
             ]),
-            Requirement::Debootstrap => {
-                if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
-                    return None;
-                }
-                program("debootstrap", "debootstrap")
-            }
+            Requirement::Debootstrap if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() => None,
+            Requirement::Debootstrap => program("debootstrap", "debootstrap"),
             Requirement::Network => programs(&[
                 ("ip", "iproute2"),
                 ("nft", "nftables"),
