@@ -19,7 +19,8 @@ pub(crate) enum Change {
     File(DesiredFile),
     /// Set the host name of the running kernel.
     Hostname(String),
-    /// Assign the node's address to an interface.
+    /// Assign the node's address to an interface. If the interface already has the address, only
+    /// write the settings for later activations.
     Interface(Interface),
     /// Set the SELinux labels of these paths as the policy requires, but not the labels of their
     /// content.
@@ -88,8 +89,15 @@ impl fmt::Display for Change {
             Self::Interface(interface) => {
                 write!(
                     f,
-                    "address {}/{} on {}",
-                    interface.address, interface.prefix, interface.name
+                    "{}address {}/{} on {}",
+                    if interface.has_address {
+                        "keep the "
+                    } else {
+                        ""
+                    },
+                    interface.address,
+                    interface.prefix,
+                    interface.name
                 )
             }
             Self::Relabel(paths) => {

@@ -11,8 +11,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use recipes::Sha256;
 
 use crate::change::Change;
@@ -24,26 +22,15 @@ use crate::journal::{
 };
 use crate::machine::Machine;
 use crate::system_command::run;
-use crate::test_root::is_root;
+use crate::test_root::{is_root, on_own_root};
 use crate::{paths, start_permit, steps};
-
-/// The folders that contain the programs that the effects run. The effects do not write to these
-/// folders. Of the machine's other folders, the effects can access only /dev.
-const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn an_effect_applied_twice_equals_the_effect_applied_once() {
     if !is_root("an_effect_applied_twice_equals_the_effect_applied_once") {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| on_own_root(root.path(), all))
-            .join()
-            .unwrap()
-    })
-    .unwrap();
+    on_own_root(all).unwrap();
 }
 
 /// Returns the events of a node that bootstraps, leaves and joins again.
@@ -155,6 +142,8 @@ fn all() -> Result<()> {
         prefix: 24,
         gateway: "10.101.15.1".parse().ok(),
         dns: vec!["10.0.0.1".parse()?],
+        uuid: None,
+        has_address: false,
     };
     twice("the address", || {
         Change::Interface(interface.clone()).apply()
@@ -246,40 +235,4 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
         fs::read_dir(path)?.try_for_each(|entry| list(&entry?.path(), seen))?;
     }
     Ok(())
-}
-
-/// Gives the calling thread its own host name, an empty network, and a root directory that contains
-/// the machine's programs, /dev, and empty folders. This environment disappears when the thread
-/// ends.
-fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    for name in PROGRAMS {
-        let (from, to) = (Path::new("/").join(name), root.join(name));
-        if from.exists() {
-            fs::create_dir_all(&to)?;
-            mount(
-                Some(&from.canonicalize()?),
-                &to,
-                none,
-                MsFlags::MS_BIND,
-                none,
-            )?;
-        }
-    }
-    for name in ["dev", "etc", "run", "var/lib"] {
-        fs::create_dir_all(root.join(name))?;
-    }
-    mount(
-        Some("/dev"),
-        &root.join("dev"),
-        none,
-        MsFlags::MS_BIND,
-        none,
-    )?;
-    nix::unistd::chroot(root)?;
-    nix::unistd::chdir("/")?;
-    nix::unistd::sethostname("installed")?;
-    act()
 }

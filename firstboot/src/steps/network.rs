@@ -1,6 +1,10 @@
 //! Sets and checks the node's address. The address is in etcd's certificates and in the member
 //! list, so etcd must not start with a different address.
 
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,7 +12,9 @@ use recipes::cluster::NetworkMode;
 
 use crate::change::Change;
 use crate::exit::{not_ready, refused};
+use crate::files;
 use crate::identity::Identity;
+use crate::image_integrity;
 use crate::interface::Interface;
 use crate::machine;
 use crate::output::say;
@@ -20,22 +26,81 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// firstboot refuses the node.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the change that assigns the address. Returns `None` if an interface already has the
-/// address or if DHCP assigns it.
+/// Returns the change that assigns the address, or that makes the settings of an interface with the
+/// address independent of a DHCP server. Returns `None` if DHCP assigns the address, or if an
+/// interface has the address and its ifcfg file is correct or is not firstboot's to change.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
-    if machine::addresses()?.iter().any(|(_, own)| *own == address)
-        || network.mode == NetworkMode::Dhcp
-    {
+    if network.mode == NetworkMode::Dhcp {
         return Ok(None);
     }
-    Ok(Some(Change::Interface(Interface {
-        name: interface_for(identity)?,
+    let mut own = machine::addresses()?.into_iter();
+    let holder = own.find(|(_, own)| *own == address);
+    let has_address = holder.is_some();
+    let name = match holder {
+        Some((name, _)) => name,
+        None => interface_for(identity)?,
+    };
+    let existing = ifcfg(&Interface::ifcfg_path(&name))?;
+    if has_address && !is_ours(&name, &existing)? {
+        return Ok(None);
+    }
+    let interface = Interface {
+        uuid: value(&existing, "UUID").map(str::to_owned),
+        name,
         address,
         prefix: network.cidr.prefix_len(),
         gateway: network.gateway,
         dns: network.dns.clone(),
-    })))
+        has_address,
+    };
+    if has_address && interface.is_written()? {
+        return Ok(None);
+    }
+    Ok(Some(Change::Interface(interface)))
+}
+
+/// Returns the text of an ifcfg file, which is empty if there is no such file.
+fn ifcfg(path: &Path) -> Result<String> {
+    let bytes = files::read_if_there(path)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns whether firstboot may write the settings of an interface that has the address. The
+/// settings of a bridge, a bond, a team or a VLAN are the operator's, as is an ifcfg file of the
+/// image.
+fn is_ours(name: &str, ifcfg: &str) -> Result<bool> {
+    if !machine::cards()?.iter().any(|card| card.name == name) || !is_plain(ifcfg) {
+        return Ok(false);
+    }
+    let path = Interface::ifcfg_path(name);
+    let list = image_integrity::file_list()?;
+    Ok(!list
+        .files
+        .iter()
+        .any(|file| Path::new("/").join(&file.path) == path))
+}
+
+/// Returns whether an ifcfg file configures an Ethernet interface that belongs to no other
+/// interface.
+fn is_plain(ifcfg: &str) -> bool {
+    let other = [
+        "BONDING_OPTS",
+        "DEVICETYPE",
+        "TEAM_CONFIG",
+        "MASTER",
+        "BRIDGE",
+    ];
+    value(ifcfg, "TYPE").is_none_or(|kind| kind.eq_ignore_ascii_case("Ethernet"))
+        && !value(ifcfg, "VLAN").is_some_and(|vlan| vlan.eq_ignore_ascii_case("yes"))
+        && other.iter().all(|key| value(ifcfg, key).is_none())
+}
+
+/// Returns the value of a key in an ifcfg file, without quotation marks.
+fn value<'t>(ifcfg: &'t str, key: &str) -> Option<&'t str> {
+    let value = |line: &'t str| line.trim().strip_prefix(key)?.strip_prefix('=');
+    let value = ifcfg.lines().rev().find_map(value)?;
+    Some(value.trim().trim_matches(['"', '\'']))
 }
 
 /// Waits until an interface has the address.

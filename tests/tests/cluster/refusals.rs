@@ -348,22 +348,32 @@ fn addresses() -> Result<()> {
     let path = fixed.path().join("static.toml");
     fs::write(&path, text)?;
     ours.build(&path)?;
-    let mut host = ours.node("etcd-1")?;
-    let link = host.link().clone();
-    process::run(
-        link.namespace
-            .command("ip")
-            .args(["address", "flush", "dev", "eth0"]),
-    )?
-    .ok()?;
-    host.boot()?;
-    host.wait_for(ACCEPTED, Duration::from_secs(180))?;
-    let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
-    ensure!(shown.contains("10.101.15.101/24"), "{shown}");
-    let ifcfg = host.read("/etc/sysconfig/network-scripts/ifcfg-eth0")?;
-    ensure!(
-        ifcfg.contains("IPADDR=10.101.15.101") && ifcfg.contains("GATEWAY=10.101.15.1"),
-        "{ifcfg}"
-    );
+    // etcd-1 has no address. A DHCP server has already assigned the address of etcd-2.
+    for (name, address, is_assigned) in [
+        ("etcd-1", "10.101.15.101", false),
+        ("etcd-2", "10.101.15.102", true),
+    ] {
+        let mut host = ours.node(name)?;
+        let file = "/etc/sysconfig/network-scripts/ifcfg-eth0";
+        if is_assigned {
+            fs::create_dir_all(host.path("/etc/sysconfig/network-scripts"))?;
+            host.write(file, "DEVICE=eth0\nBOOTPROTO=dhcp\nUUID=\"kept\"\n", 0o644)?;
+        } else {
+            let mut ip = host.link().namespace.command("ip");
+            process::run(ip.args(["address", "flush", "dev", "eth0"]))?.ok()?;
+        }
+        host.boot()?;
+        host.wait_for(ACCEPTED, Duration::from_secs(180))?;
+        let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
+        ensure!(shown.contains(&format!("{address}/24")), "{shown}");
+        let ifcfg = host.read(file)?;
+        ensure!(
+            ifcfg.contains(&format!("IPADDR={address}"))
+                && ifcfg.contains("GATEWAY=10.101.15.1")
+                && ifcfg.contains("UUID=kept") == is_assigned
+                && !ifcfg.contains("dhcp"),
+            "{ifcfg}"
+        );
+    }
     Ok(())
 }

@@ -218,10 +218,8 @@ fn doubtful() -> Result<()> {
     let machine = rendered.node("damaged")?;
     machine.damaged(VOLUME)?;
     let why = machine.refuses("keep-volume")?;
-    ensure!(
-        why.contains("is damaged: sb_fdblocks 12, counted 13. The data"),
-        "{why}"
-    );
+    let expected = "is damaged: sb_fdblocks 12, counted 13. The data";
+    ensure!(why.contains(expected), "{why}");
     // The disk is not empty, or might not be empty.
     for mark in ["TYPE", "PTTYPE", "ambivalent", "unreadable"] {
         let machine = rendered.machine(mark)?;
