@@ -96,8 +96,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
     let mut files = Vec::new();
     for (path, text) in paths.iter().zip(&texts) {
         let shown = path.display().to_string();
-        let place = as_path.map_or_else(|| path_on_node(path), str::to_owned);
-        if Kind::of(&place).is_none() {
+        let node_path = as_path.map_or_else(|| path_on_node(path), str::to_owned);
+        if Kind::of(&node_path).is_none() {
             let message = format!(
                 "{shown}: the name does not show what kind of file this is. The name of a recipe must \
                  end with .toml. For a node's file, give its path on the node, as in --as /etc/sysctl.d/{}",
@@ -107,7 +107,7 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         }
         files.push(File {
             shown,
-            path: place,
+            path: node_path,
             text,
             mode: None,
         });

@@ -118,8 +118,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 /// Checks that a line has three to six fields, and that the fifth and the sixth are numbers.
 /// systemd accepts some lines that mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
-    let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
-        let finding = Finding::warning("fstab/fields", place, message);
+    let unreadable = |span: TextSpan<'_>, message: &str, instead: &str| {
+        let finding = Finding::warning("fstab/fields", span, message);
         Some(
             finding
                 .effect("systemd 219 mounts the volume at boot, but mount(8) ignores the line")

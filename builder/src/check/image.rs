@@ -91,12 +91,12 @@ fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
             events.into_iter().map(warning).collect()
         }
         Err(error) => {
-            let place = if error.path() == folder.join(&key.source) {
+            let file = if error.path() == folder.join(&key.source) {
                 key
             } else {
                 cert
             };
-            vec![Diagnostic::error(place.span.clone(), error.to_string())]
+            vec![Diagnostic::error(file.span.clone(), error.to_string())]
         }
     }
 }

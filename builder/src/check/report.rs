@@ -132,14 +132,14 @@ impl Report {
                     .any(|finding| finding.stops_build(strict))
             })
             .count();
-        let place = if files == 1 {
+        let scope = if files == 1 {
             first.shown.clone()
         } else {
             format!("{files} files")
         };
         Err(exit_error(
             Exit::Recipe,
-            format!("{} in {place}; {outcome}", counted(stopping.len(), "error")),
+            format!("{} in {scope}; {outcome}", counted(stopping.len(), "error")),
         ))
     }
 }
@@ -151,9 +151,9 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_after_the_errors_and_ends_with_a_count() {
         let text = "a\n".repeat(3 * MAX_SHOWN);
-        let place = |nth: usize| 2 * nth..2 * nth + 1;
-        let warning = |nth| Finding::warning("place/mode", place(nth), "w");
-        let error = |nth| Finding::error("place/masked", place(nth), "e");
+        let span = |nth: usize| 2 * nth..2 * nth + 1;
+        let warning = |nth| Finding::warning("place/mode", span(nth), "w");
+        let error = |nth| Finding::error("place/masked", span(nth), "e");
         let shown = |findings: Vec<Finding>| {
             let file = CheckedFile {
                 shown: "a".to_owned(),

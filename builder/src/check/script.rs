@@ -39,10 +39,10 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             );
         }
         _ if !is_shell(text) => {}
-        _ => out.extend(whole.carriage_return().map(|place| {
+        _ => out.extend(whole.carriage_return().map(|span| {
             Finding::error(
                 "script/carriage-return",
-                place,
+                span,
                 "a carriage return is at the end of the line",
             )
             .effect("bash reads the carriage return as part of the last word")
@@ -58,13 +58,13 @@ pub(super) fn bash(text: &str) -> Option<Finding> {
         return None;
     }
     let (line, message) = kickstart::bash_says(text)?;
-    let place = TextSpan::whole(text)
+    let span = TextSpan::whole(text)
         .lines()
         .nth(line - 1)
         .map_or(0..0, |line| line.trim().span());
     let finding = Finding::error(
         "script/bash",
-        place,
+        span,
         format!("bash cannot parse the script: {message}"),
     );
     Some(

@@ -29,10 +29,10 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         if let Some(first) = seen.insert(&setting.key, setting) {
             let message = format!("{} is set twice in this file", setting.key);
             let finding = if first.value.text == setting.value.text {
-                Finding::warning("sysctl/twice", setting.place, message)
+                Finding::warning("sysctl/twice", setting.span, message)
                     .effect("both lines set the same value")
             } else {
-                Finding::warning("sysctl/twice", setting.place, message).effect(format!(
+                Finding::warning("sysctl/twice", setting.span, message).effect(format!(
                     "this line replaces the earlier value, {}",
                     first.value.text
                 ))
@@ -50,12 +50,12 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     ) && background >= ratio
         && ratio > 0
     {
-        let place = seen["vm.dirty_background_ratio"].value;
+        let span = seen["vm.dirty_background_ratio"].value;
         let message = format!(
             "vm.dirty_background_ratio = {background} is not below vm.dirty_ratio = {ratio}"
         );
         out.push(
-            Finding::warning("sysctl/dirty", place, message)
+            Finding::warning("sysctl/dirty", span, message)
                 .effect("the kernel uses half of vm.dirty_ratio instead")
                 .fix("set vm.dirty_background_ratio below vm.dirty_ratio"),
         );
@@ -173,7 +173,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                 let message = format!("{other} is read later and sets {} to {value}", setting.key);
                 out.push((
                     *index,
-                    Finding::warning("sysctl/overridden", setting.place, message)
+                    Finding::warning("sysctl/overridden", setting.span, message)
                         .effect("the later value replaces this value")
                         .fix(later_name(&file.path, other)),
                 ));
@@ -182,7 +182,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                 let message = format!("tuned also sets {}", setting.key);
                 out.push((
                     *index,
-                    Finding::warning("sysctl/tuned", setting.place, message)
+                    Finding::warning("sysctl/tuned", setting.span, message)
                         .effect(
                             "tuned writes its own value, and applies the value from sysctl.d again \
                              only if reapply_sysctl = 1, which is the default",

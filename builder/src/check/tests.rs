@@ -145,9 +145,9 @@ fn a_sarif_log_names_every_rule_and_every_place() {
         );
         assert_eq!(result["level"], "error");
         assert!(!result["message"]["text"].as_str().unwrap().is_empty());
-        let place = &result["locations"][0]["physicalLocation"];
-        assert_eq!(place["artifactLocation"]["uri"], "/etc/a%20b.service");
-        let at = |name: &str| place["region"][name].as_u64().unwrap();
+        let location = &result["locations"][0]["physicalLocation"];
+        assert_eq!(location["artifactLocation"]["uri"], "/etc/a%20b.service");
+        let at = |name: &str| location["region"][name].as_u64().unwrap();
         assert!(at("startLine") >= 1 && at("startColumn") >= 1);
         assert!((at("endLine"), at("endColumn")) > (at("startLine"), at("startColumn")));
     }

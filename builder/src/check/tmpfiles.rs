@@ -121,11 +121,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 
 fn ignored(
     rule: &'static str,
-    place: TextSpan<'_>,
+    span: TextSpan<'_>,
     message: impl Into<String>,
     instead: &str,
 ) -> Finding {
-    Finding::error(rule, place, message)
+    Finding::error(rule, span, message)
         .effect("systemd-tmpfiles ignores the line")
         .fix(instead)
 }

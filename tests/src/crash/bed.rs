@@ -56,11 +56,11 @@ pub struct Bed {
 impl Bed {
     /// Makes three installed nodes of the demo's recipe with their node documents. The nodes are
     /// switched off. `tracer` is the path of the program `tracer`.
-    pub fn new(tracer: &Path, roll: UpdateKind) -> Result<Self> {
+    pub fn new(tracer: &Path, kind: UpdateKind) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::without_firewall()?;
         releases::build(&provisioning)?;
-        let releases = Releases::new(&provisioning, roll)?;
+        let releases = Releases::new(&provisioning, kind)?;
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());
         for name in ["etcd-1", "etcd-2", "etcd-3"] {
             let mut host = provisioning.node(name)?;
@@ -76,7 +76,7 @@ impl Bed {
             }
             host.bind(&folder, CRASH);
             let root = host.root().display().to_string();
-            for (name, paths) in [("installed.tar", &WRITTEN[..]), ("image.tar", roll.paths())] {
+            for (name, paths) in [("installed.tar", &WRITTEN[..]), ("image.tar", kind.paths())] {
                 let tar = folder.join(name).display().to_string();
                 process::check("tar", &[&["-C", &root, "-cpf", &tar][..], paths].concat())?;
             }
@@ -95,15 +95,15 @@ impl Bed {
 
     /// Makes the hosts as [`Bed::new`] does, and switches them on. firstboot and etcd are not
     /// started yet.
-    pub fn booted(tracer: &Path, roll: UpdateKind) -> Result<Self> {
-        Self::new(tracer, roll)?.switched_on()
+    pub fn booted(tracer: &Path, kind: UpdateKind) -> Result<Self> {
+        Self::new(tracer, kind)?.switched_on()
     }
 
     /// Makes the hosts on disks that lose unflushed data in a power cut. etcd's volume keeps
     /// directory operations in order, as XFS does, because etcd relies on that order. The disk with
     /// firstboot's own files does not keep the order.
-    pub fn lossy(tracer: &Path, roll: UpdateKind) -> Result<Self> {
-        let mut bed = Self::new(tracer, roll)?;
+    pub fn lossy(tracer: &Path, kind: UpdateKind) -> Result<Self> {
+        let mut bed = Self::new(tracer, kind)?;
         for host in &mut bed.hosts {
             let (mut own, mut volume) = (Tree::default(), Tree::in_order());
             own.take_in(&host.path("/etc/etcd"), "conf")?;

@@ -145,18 +145,18 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
-    roll: UpdateKind,
+    kind: UpdateKind,
 }
 
 impl Releases {
     /// Makes the first image and the releases from the output of the last build. No image has a
     /// soak time, because the sweep does not test the soak time.
-    pub(super) fn new(provisioning: &Provisioning, roll: UpdateKind) -> Result<Self> {
+    pub(super) fn new(provisioning: &Provisioning, kind: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
         copy(&provisioning.out(), &folder.join("first"))?;
         let mut image = Repack::of(&folder.join("first"))?;
-        if roll == UpdateKind::Minor {
+        if kind == UpdateKind::Minor {
             image.etcd(NEW_MINOR)?;
         }
         let cluster = image.path("etc/firstboot/cluster.json");
@@ -164,7 +164,7 @@ impl Releases {
         value["update"] = serde_json::json!({ "mode": "manual", "soak-seconds": 0 });
         fs::write(&cluster, serde_json::to_vec(&value)?)?;
         image.pack(1, &key)?;
-        for release in roll.releases() {
+        for release in kind.releases() {
             let out = folder.join(release.name());
             copy(&folder.join("first"), &out)?;
             let mut image = Repack::of(&out)?;
@@ -182,7 +182,7 @@ impl Releases {
             }
             image.pack(release.serial(), &key)?;
         }
-        Ok(Self { folder, roll })
+        Ok(Self { folder, kind })
     }
 
     /// Installs the first image on a host that is off, and makes all releases visible in the host.
@@ -190,7 +190,7 @@ impl Releases {
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
-        if self.roll == UpdateKind::Files {
+        if self.kind == UpdateKind::Files {
             etcd::replace_etcd_binary(host, &etcd::asked())?;
         }
         host.bind(&self.folder, RELEASES);

@@ -55,12 +55,12 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     let (address, bits) = network
         .split_once('/')
         .map_or((network, None), |(address, bits)| (address, Some(bits)));
-    let place = if address.text.is_empty() {
+    let span = if address.text.is_empty() {
         first
     } else {
         address
     };
-    if let Some(finding) = not_one_word(place, name, address) {
+    if let Some(finding) = not_one_word(span, name, address) {
         return Some(finding);
     }
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -70,7 +70,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         }
         let message = format!("`{}` is not an address", address.text);
         return Some(refused(
-            place,
+            span,
             message,
             "write a network such as 10.0.0.0/24; do not write a name, because DNS may not answer yet when chronyd starts",
         ));
@@ -90,19 +90,19 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
                 .fix("write one line for each network"),
         );
     }
-    let place = if bits.text.is_empty() { network } else { bits };
+    let span = if bits.text.is_empty() { network } else { bits };
     Some(refused(
-        place,
+        span,
         format!("`{}` is not a prefix length", bits.text),
         "write a network such as 10.0.0.0/24",
     ))
 }
 
 /// Returns a finding if the address is missing or if more words follow the address.
-fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
+fn not_one_word(span: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(
-            place,
+            span,
             format!("{name} has no address"),
             "write a network such as 10.0.0.0/24",
         ));
@@ -119,8 +119,8 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
 }
 
 /// Returns a finding for a line that prevents chronyd from starting.
-fn refused(place: TextSpan<'_>, message: String, instead: &str) -> Finding {
-    Finding::error("chrony/words", place, message)
+fn refused(span: TextSpan<'_>, message: String, instead: &str) -> Finding {
+    Finding::error("chrony/words", span, message)
         .effect(FATAL)
         .fix(instead)
 }

@@ -113,7 +113,7 @@ fn directive(
     out: &mut Vec<Finding>,
 ) {
     // If the directive has no text, the finding marks the directive itself.
-    let place = if rest.text.is_empty() { first } else { rest };
+    let span = if rest.text.is_empty() { first } else { rest };
     match syntax {
         DirectiveSyntax::Ignored => {}
         DirectiveSyntax::Words(forms) => out.extend(exactly(first, name, forms, rest)),
@@ -125,7 +125,7 @@ fn directive(
             {
                 let expected = known.replace('|', ", ");
                 out.push(wrong(
-                    place,
+                    span,
                     format!("{name} accepts one word"),
                     format!("write one of: {expected}"),
                 ));
@@ -156,7 +156,7 @@ fn directive(
                     _ => "an address without a prefix",
                 };
                 out.push(wrong(
-                    place,
+                    span,
                     format!("{name} accepts {expected}"),
                     format!("write {expected}"),
                 ));
@@ -165,7 +165,7 @@ fn directive(
         DirectiveSyntax::InitStepSlew => {
             if Scan::Float.take(rest.text).is_none() {
                 out.push(wrong(
-                    place,
+                    span,
                     format!("the first word after {name} must be a number"),
                     "write the threshold in seconds",
                 ));
@@ -209,10 +209,10 @@ fn exactly(
             left = words(rest).nth(at).unwrap_or(left);
         }
         let Some(taken) = scan.take(left.text) else {
-            let place = split_word(left).0;
-            let place = if place.text.is_empty() { rest } else { place };
-            let message = format!("{name} accepts {}, not `{}`", scan.expects(), place.text);
-            return Some(wrong(place, message, format!("write {}", scan.expects())));
+            let span = split_word(left).0;
+            let span = if span.text.is_empty() { rest } else { span };
+            let message = format!("{name} accepts {}, not `{}`", scan.expects(), span.text);
+            return Some(wrong(span, message, format!("write {}", scan.expects())));
         };
         left = left.from(taken);
     }
@@ -263,13 +263,13 @@ fn options(
                     continue;
                 }
                 let (value, after) = split_word(behind);
-                let place = if value.text.is_empty() { word } else { value };
+                let span = if value.text.is_empty() { word } else { value };
                 let message = match value.text {
                     "" => format!("{option} has no value"),
                     text => format!("{option} accepts {}, not `{text}`", scan.expects()),
                 };
                 out.push(
-                    Finding::error("chrony/option", place, message)
+                    Finding::error("chrony/option", span, message)
                         .effect(FATAL)
                         .fix(format!("write {}", scan.expects())),
                 );

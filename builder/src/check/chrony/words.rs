@@ -47,8 +47,8 @@ pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Findin
     other()
 }
 
-pub(super) fn wrong(place: TextSpan<'_>, message: String, instead: impl Into<String>) -> Finding {
-    Finding::error("chrony/words", place, message)
+pub(super) fn wrong(span: TextSpan<'_>, message: String, instead: impl Into<String>) -> Finding {
+    Finding::error("chrony/words", span, message)
         .effect(FATAL)
         .fix(instead)
 }

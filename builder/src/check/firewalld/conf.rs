@@ -79,8 +79,8 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
     out
 }
 
-fn wrong(place: TextSpan<'_>, message: impl Into<String>) -> Finding {
-    Finding::error("firewalld/conf", place, message).effect("firewalld ignores the line")
+fn wrong(span: TextSpan<'_>, message: impl Into<String>) -> Finding {
+    Finding::error("firewalld/conf", span, message).effect("firewalld ignores the line")
 }
 
 fn value_of(name: &str, words: &str, value: TextSpan<'_>) -> Option<Finding> {

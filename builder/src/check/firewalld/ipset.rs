@@ -76,11 +76,11 @@ impl Reader for IpSet {
             .options
             .get("timeout")
             .is_some_and(|timeout| timeout != "0");
-        if let Some((_, place)) = self.entries.first().filter(|_| timed) {
+        if let Some((_, span)) = self.entries.first().filter(|_| timed) {
             out.push(
                 Finding::error(
                     "firewalld/entry",
-                    place.clone(),
+                    span.clone(),
                     "the set has both a timeout and entries",
                 )
                 .effect("firewalld ignores all entries")
@@ -97,13 +97,13 @@ impl Reader for IpSet {
         } else {
             "ipv4"
         };
-        for (entry, place) in &self.entries {
+        for (entry, span) in &self.entries {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
                     "" => "the set of this entry has no type".to_owned(),
                     kind => format!("`{entry}` is not a valid entry of {kind} for {family}"),
                 };
-                let finding = Finding::error("firewalld/entry", place.clone(), message);
+                let finding = Finding::error("firewalld/entry", span.clone(), message);
                 out.push(finding.effect(IGNORED).fix(format!("expected {expected}")));
             }
         }

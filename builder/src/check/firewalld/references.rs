@@ -66,12 +66,12 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], is_complete_set: bool) -> O
         .parent_element()
         .is_some_and(|parent| parent.tag_name().name() == "rule");
     let message = format!("firewalld 0.6.3 has no {what} {name}");
-    let place = named.range_value();
+    let span = named.range_value();
     let finding = if is_complete_set && !in_rule && what != "ipset" {
-        Finding::error("firewalld/reference", place, message)
+        Finding::error("firewalld/reference", span, message)
             .effect("firewall-offline-cmd refuses the zone, and the installation ends")
     } else {
-        Finding::warning("firewalld/reference", place, message)
+        Finding::warning("firewalld/reference", span, message)
             .effect("firewalld ignores this element, and logs a warning")
     };
     Some(match nearest(name, stock.iter().copied()) {

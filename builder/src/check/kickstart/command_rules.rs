@@ -117,14 +117,14 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
-    if let Some(place) = line
+    if let Some(span) = line
         .find("--location")
         .filter(|given| given.value.as_deref() == Some("partition"))
     {
         out.push(
             Finding::error(
                 "kickstart/bootloader",
-                place.span.clone(),
+                span.span.clone(),
                 "--location=partition",
             )
             .effect("anaconda stops, because it cannot install GRUB 2 into a partition")
@@ -146,11 +146,11 @@ fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
     match (secret, crypted) {
         (Some(secret), _) if hashed(secret) => {}
         (secret, Some(crypted)) => {
-            let place = secret.unwrap_or(crypted).span.clone();
+            let span = secret.unwrap_or(crypted).span.clone();
             out.push(
                 Finding::error(
                     "kickstart/bootloader",
-                    place,
+                    span,
                     "GRUB 2 does not accept this password",
                 )
                 .effect("anaconda stops: not in grub.pbkdf2 format")

@@ -81,9 +81,12 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
 /// Returns whether a line sets the mount point `/` for a device. The command `mount` names the
 /// device first.
 fn mounts_root(line: &Line<'_>) -> bool {
-    let place = usize::from(line.is(&["mount"]));
+    let mount_point = usize::from(line.is(&["mount"]));
     line.is(&["partition", "raid", "logvol", "btrfs", "mount"])
-        && line.words.get(place).is_some_and(|word| word.value == "/")
+        && line
+            .words
+            .get(mount_point)
+            .is_some_and(|word| word.value == "/")
 }
 
 /// Finds storage members and volume groups that no command creates. The order of the commands does

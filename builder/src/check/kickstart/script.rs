@@ -21,22 +21,22 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
     if in_installer && tables::INSTALLER_ABSENT.contains(program) {
-        let place = section.header.span();
+        let span = section.header.span();
         out.push(
             Finding::error(
                 "kickstart/interpreter",
-                place,
+                span,
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
             .fix("write the script for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
-        let place = section.header.span();
+        let span = section.header.span();
         out.push(
             Finding::error(
                 "kickstart/interpreter",
-                place,
+                span,
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
@@ -52,10 +52,10 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Returns the finding for a carriage return, which pykickstart keeps in the lines of a script.
-fn carriage_return(place: TextSpan<'_>) -> Finding {
+fn carriage_return(span: TextSpan<'_>) -> Finding {
     Finding::error(
         "kickstart/carriage-return",
-        place,
+        span,
         "a carriage return is at the end of the line",
     )
     .effect("the shell reads the carriage return as part of the last word")
@@ -132,7 +132,7 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
         return None;
     }
     let (line, message) = bash_says(section.body.text)?;
-    let place = section
+    let span = section
         .body
         .lines()
         .nth(line - 1)
@@ -140,7 +140,7 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
     Some(
         Finding::error(
             "kickstart/bash",
-            place,
+            span,
             format!("bash cannot parse {}: {message}", section.name()),
         )
         .effect("bash runs the commands above this line and then stops")

@@ -48,12 +48,12 @@ pub(super) fn in_table(key: &str) -> Option<String> {
 }
 
 pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
-    let (key, place) = (setting.key.as_str(), setting.place);
+    let (key, span) = (setting.key.as_str(), setting.span);
     if key.starts_with('-') {
         return Some(
             Finding::error(
                 "sysctl/dash",
-                place.slice(0..1),
+                span.slice(0..1),
                 "systemd 219 does not support a `-` before a key",
             )
             .effect("systemd reads the `-` as part of the name, does not find that key, and silently skips the line")
@@ -64,7 +64,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
         return Some(
             Finding::error(
                 "sysctl/glob",
-                place,
+                span,
                 "systemd 219 does not support patterns in a key",
             )
             .effect("no key has that name, so systemd silently skips the line")
@@ -78,7 +78,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
         return Some(
             Finding::warning(
                 "sysctl/module",
-                place,
+                span,
                 format!("{key} exists only while the module {module} is loaded"),
             )
             .effect("systemd silently skips the line if the module is loaded after systemd-sysctl has run")
@@ -89,7 +89,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     }
     let finding = Finding::error(
         "sysctl/unknown-key",
-        place,
+        span,
         format!("kernel 3.10.0-1160 has no key {key}"),
     );
     let finding = finding.effect("systemd silently skips the line");

@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
     pub(super) key: String,
-    pub(super) place: TextSpan<'a>,
+    pub(super) span: TextSpan<'a>,
     pub(super) value: TextSpan<'a>,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
         };
         settings.push(Setting {
             key: name,
-            place: key,
+            span: key,
             value,
         });
     }

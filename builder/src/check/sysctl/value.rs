@@ -139,14 +139,14 @@ fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &st
 const NO_COMMENT: &str = "a comment cannot follow a value";
 const OWN_LINE: &str = "move the comment to its own line";
 
-fn refused_comment(place: TextSpan<'_>) -> Finding {
-    Finding::error("sysctl/comment-behind", place, NO_COMMENT)
+fn refused_comment(span: TextSpan<'_>) -> Finding {
+    Finding::error("sysctl/comment-behind", span, NO_COMMENT)
         .effect("systemd 219 writes the comment with the value, the kernel refuses the value, and systemd-sysctl fails")
         .fix(OWN_LINE)
 }
 
-fn ignored_comment(place: TextSpan<'_>) -> Finding {
-    Finding::warning("sysctl/comment-behind", place, NO_COMMENT)
+fn ignored_comment(span: TextSpan<'_>) -> Finding {
+    Finding::warning("sysctl/comment-behind", span, NO_COMMENT)
         .effect("systemd 219 writes the comment with the value, and the kernel ignores the text that follows the number")
         .fix(OWN_LINE)
 }

@@ -339,8 +339,8 @@ mod tests {
             }
             let _ = unescape(&text);
             let mut words = Extract::quoted(value, " \t");
-            while let Ok(Some((_, place))) = words.next() {
-                prop_assert_eq!(&text[place.span()], place.text);
+            while let Ok(Some((_, span))) = words.next() {
+                prop_assert_eq!(&text[span.span()], span.text);
             }
         }
     }

@@ -145,7 +145,7 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
         " \t\n\r",
     );
     loop {
-        let (word, place) = match words.next() {
+        let (word, span) = match words.next() {
             Ok(Some(word)) => word,
             Ok(None) => return None,
             Err(rest) => {
@@ -167,8 +167,8 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
         {
             let finding = Finding::error(
                 RULE,
-                place,
-                format!("`{}` does not have the form NAME=VALUE", place.text),
+                span,
+                format!("`{}` does not have the form NAME=VALUE", span.text),
             );
             return Some(
                 finding

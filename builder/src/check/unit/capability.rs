@@ -29,7 +29,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
     // systemd always accepts the line, because even an empty set is valid.
     let accepted_count = 1;
     loop {
-        let (name, place) = match words.next() {
+        let (name, span) = match words.next() {
             Ok(Some(word)) => word,
             Ok(None) => return accepted_count,
             Err(rest) => {
@@ -44,11 +44,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         if upper == "CAP_AUDIT_READ" {
             // The finding is only a warning, because systemd 219's own journald unit names
             // CAP_AUDIT_READ.
-            let finding = Finding::warning(
-                "unit/capability",
-                place,
-                "kernel 3.10 has no CAP_AUDIT_READ",
-            );
+            let finding =
+                Finding::warning("unit/capability", span, "kernel 3.10 has no CAP_AUDIT_READ");
             out.push(
                 finding
                     .effect("the capability is neither granted nor kept")
@@ -63,7 +60,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),
         };
-        out.push(refuse_word("unit/capability", place, "a capability of kernel 3.10").fix(instead));
+        out.push(refuse_word("unit/capability", span, "a capability of kernel 3.10").fix(instead));
     }
 }
 

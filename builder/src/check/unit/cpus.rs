@@ -22,7 +22,7 @@ pub(super) fn check(
     };
     let expected = "write numbers below 1024, or ranges of such numbers, as in 0 2-3";
     loop {
-        let (text, place) = match words.next() {
+        let (text, span) = match words.next() {
             Ok(Some(word)) => word,
             Ok(None) => return 1,
             Err(rest) => {
@@ -35,7 +35,7 @@ pub(super) fn check(
             Some((low, high)) if low < 1024 && high < 1024 => {
                 let finding = Finding::error(
                     "unit/value-form",
-                    place,
+                    span,
                     format!("the range {low}-{high} is empty"),
                 );
                 out.push(
@@ -47,10 +47,10 @@ pub(super) fn check(
             _ => {
                 let finding = Finding::error(
                     "unit/value-form",
-                    place,
+                    span,
                     format!(
                         "`{}` is neither a CPU number nor a range of CPUs",
-                        place.text
+                        span.text
                     ),
                 );
                 out.push(finding.effect(what).fix(expected));

@@ -353,10 +353,10 @@ fn trigger_without_unit(
     if exists(&started, units) {
         return None;
     }
-    let (file, place): LocatedSpan<'_> = named.or_else(|| unit.section(section))?;
+    let (file, span): LocatedSpan<'_> = named.or_else(|| unit.section(section))?;
     let finding = Finding::error(
         "unit/enables-nothing",
-        place,
+        span,
         format!("the node has no unit {started}"),
     );
     Some((

@@ -61,10 +61,10 @@ pub(super) fn assignments(
     let within = ["=\"", "='"]
         .iter()
         .any(|quote| assignment.value.text.contains(quote));
-    let wrong = |place: TextSpan<'_>, shown: &str| {
+    let wrong = |span: TextSpan<'_>, shown: &str| {
         let finding = Finding::error(
             "unit/environment",
-            place,
+            span,
             format!("`{shown}` does not have the form NAME=VALUE"),
         );
         finding.effect("systemd ignores the word").fix(if within {
@@ -116,14 +116,14 @@ pub(super) fn documentation(
         .map_or(assignment.value, |text| TextSpan::whole(text));
     let (words, rest) = Words::of(value).all();
     for word in words.iter().filter(|word| !is_documentation(word.text)) {
-        let place = if text.is_some() {
+        let span = if text.is_some() {
             assignment.value
         } else {
             *word
         };
         let finding = Finding::error(
             "unit/value-form",
-            place,
+            span,
             format!("`{}` is not a URL that systemd 219 accepts", word.text),
         );
         out.push(
@@ -149,8 +149,8 @@ pub(super) fn names(value: TextSpan<'_>, out: &mut Vec<Finding>) -> usize {
     loop {
         match words.next() {
             Ok(Some((name, _))) if is_environment_name(&name) => right += 1,
-            Ok(Some((_, place))) => out.push(
-                refuse_word("unit/environment", place, "the name of a variable")
+            Ok(Some((_, span))) => out.push(
+                refuse_word("unit/environment", span, "the name of a variable")
                     .fix("write names without values"),
             ),
             Ok(None) => return right,

@@ -50,8 +50,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
             None => break,
         }
     }
-    let error = |rule, place: TextSpan<'_>, message: &str, instead: String| {
-        Finding::error(rule, place, message).fix(instead)
+    let error = |rule, span: TextSpan<'_>, message: &str, instead: String| {
+        Finding::error(rule, span, message).fix(instead)
     };
     if program.text.is_empty() {
         return Err(error(

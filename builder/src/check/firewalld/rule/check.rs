@@ -51,21 +51,21 @@ impl Rule {
     }
 
     /// Returns an error for an invalid value.
-    fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
+    fn bad(span: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("bad value for {what}: `{value}`");
-        Finding::error("firewalld/value", place.clone(), message)
+        Finding::error("firewalld/value", span.clone(), message)
             .effect(RULE)
             .fix(instead)
     }
 
     /// Returns an error for a family that is missing or does not match the address.
-    fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
+    fn family(span: &Range<usize>, message: &str, address: &str) -> Finding {
         let family = if address.contains(':') {
             "ipv6"
         } else {
             "ipv4"
         };
-        let finding = Finding::error("firewalld/family", place.clone(), message).effect(RULE);
+        let finding = Finding::error("firewalld/family", span.clone(), message).effect(RULE);
         finding.fix(format!("write <rule family=\"{family}\">"))
     }
 
