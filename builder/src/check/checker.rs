@@ -4,7 +4,7 @@ use super::file::{File, Kind};
 use super::finding::Finding;
 use super::unit::{self, UnitFile};
 use super::{
-    chrony, enabling, firewalld, fstab, kickstart, masked, preset, script, span, sysctl, tmpfiles,
+    chrony, enabling, firewalld, fstab, kickstart, masked, place, preset, script, sysctl, tmpfiles,
 };
 
 /// Checks one file individually. `unit` is the parsed unit if the file is a unit file.

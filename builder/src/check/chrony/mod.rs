@@ -263,13 +263,13 @@ fn options(
                     continue;
                 }
                 let (value, after) = split_word(behind);
-                let span = if value.text.is_empty() { word } else { value };
+                let subject = if value.text.is_empty() { word } else { value };
                 let message = match value.text {
                     "" => format!("{option} has no value"),
                     text => format!("{option} accepts {}, not `{text}`", scan.expects()),
                 };
                 out.push(
-                    Finding::error("chrony/option", span, message)
+                    Finding::error("chrony/option", subject, message)
                         .effect(FATAL)
                         .fix(format!("write {}", scan.expects())),
                 );
