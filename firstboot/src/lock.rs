@@ -1,5 +1,6 @@
-//! Implements two locks. The first lock allows only one firstboot at a time to change the node, and
-//! the second lock allows only one process at a time to update the node.
+//! Implements three locks. The first lock allows only one firstboot at a time to change the node,
+//! the second lock allows only one process at a time to update the node, and the third lock allows
+//! only one process at a time to prepare a restore.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// A lock on the node or on its updates. The kernel releases the lock when the process ends.
+/// A lock on the node, its updates or its restores. The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
@@ -44,6 +45,16 @@ impl Lock {
             paths::UPDATE_LOCK,
             ReasonId::UpdateBusy,
             "an update of this node is in progress: `systemctl status firstboot-update` shows its state",
+        )
+    }
+
+    /// Acquires the lock for the preparation of a restore. Returns a "not ready" error if another
+    /// process holds the lock.
+    pub(crate) fn take_restore() -> Result<Self> {
+        Self::at(
+            paths::RESTORE_LOCK,
+            ReasonId::FirstbootBusy,
+            "another `firstboot restore` is preparing a restore on this node. Run the command again when it has ended",
         )
     }
 

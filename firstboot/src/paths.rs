@@ -76,6 +76,8 @@ pub(crate) const RUN: &str = "/run/firstboot";
 /// The answers of the metadata sources in this boot.
 pub(crate) const SOURCES: &str = "/run/firstboot/sources.json";
 
+/// The lock that allows only one process at a time to prepare a restore.
+pub(crate) const RESTORE_LOCK: &str = "/run/firstboot/restore.lock";
 /// The lock that a running firstboot holds.
 pub(crate) const LOCK: &str = "/run/firstboot/lock";
 

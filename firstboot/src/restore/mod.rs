@@ -32,6 +32,7 @@ use crate::domain::{BootstrapMode, Nonce};
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{self, Event, Journal, NodeState, RestoreOrder, SnapshotFile};
+use crate::lock::Lock;
 use crate::metadata::SourceLog;
 use crate::node::{obtain_identity, refuse_other_disk};
 use crate::operator;
@@ -53,6 +54,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
     }
+    // Two commands would remove each other's downloaded snapshots.
+    let lock = Lock::take_restore()?;
+    let journal = Journal::open_read_only(paths::JOURNAL)?;
     let (identity, machine) = obtain_identity(&mut SourceLog::default())?;
     refuse_other_disk(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
@@ -77,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let (order, planned) = prepared?;
     if !options.dry_run {
-        order_restore(options, &identity, &state, order, &planned)?;
+        order_restore(options, &identity, &state, order, &planned, lock)?;
     }
     if options.json {
         show_json(&planned)?;
@@ -109,13 +113,15 @@ fn prepare(
     Ok((order, planned))
 }
 
-/// Writes the order to the journal, executes it, and waits until etcd is healthy.
+/// Writes the order to the journal, executes it, and waits until etcd is healthy. Releases `lock`
+/// once the order is written.
 fn order_restore(
     options: &Options,
     identity: &Identity,
     state: &NodeState,
     mut order: RestoreOrder,
     planned: &RestorePlan,
+    lock: Lock,
 ) -> Result<()> {
     execute::prebuild(identity, state, &order)
         .context("nothing was restored, and etcd keeps running")?;
@@ -129,6 +135,7 @@ fn order_restore(
             journal::init_disk_id(journal)?;
         }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
+        drop(lock);
         execute(identity, journal, true)
     })?;
     let patience = Duration::from_secs(options.deadline);

@@ -100,7 +100,7 @@ pub(super) struct RestorePlan {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct PlannedUpdates {
-    /// The current state, or `None` if no member answered.
+    /// The current state, or `None` if no member answered or it cannot be read.
     now: Option<UpdateMarks>,
     /// A description of the state after the restore.
     then: &'static str,
@@ -167,7 +167,8 @@ pub(super) fn plan(
         members,
         without: without.iter().cloned().collect(),
         updates: PlannedUpdates {
-            now: UpdateMarks::of_cluster(cluster)?,
+            // A mark that cannot be read must not prevent a restore.
+            now: UpdateMarks::of_cluster(cluster).unwrap_or(None),
             then: match mode {
                 BootstrapMode::Rollback { .. } => "as in the archived data",
                 _ => "as in the snapshot",

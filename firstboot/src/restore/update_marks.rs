@@ -92,10 +92,10 @@ impl fmt::Display for UpdateMarks {
     }
 }
 
-/// Describes the marks, which are `None` if no member answered.
+/// Describes the marks, which are `None` if no member answered or they cannot be read.
 pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
     marks.map_or_else(
-        || "unknown, because no member answered".to_owned(),
+        || "unknown, because no member answered or the marks cannot be read".to_owned(),
         UpdateMarks::to_string,
     )
 }

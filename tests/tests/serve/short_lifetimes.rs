@@ -206,7 +206,14 @@ fn nothing_accumulates(ours: &Provisioning) -> Result<()> {
             .collect::<Result<_>>()?;
         files.sort();
         ensure!(
-            files == ["client.crt", "enrolled.pub", "peer.crt", "server.crt"],
+            files
+                == [
+                    "client.crt",
+                    "contents-digest",
+                    "enrolled.pub",
+                    "peer.crt",
+                    "server.crt"
+                ],
             "{files:?}"
         );
     }

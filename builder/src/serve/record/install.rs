@@ -110,7 +110,9 @@ impl Installation {
             Some(recorded) => recorded.withdrawn().unwrap_or(recorded),
             None => Self::installed_elsewhere(now),
         };
-        before.renewed(now);
+        if before.attempts > 0 {
+            before.document(now);
+        }
         // Drop the older record. Otherwise, the record would grow with each installation that the
         // node asks for.
         before.before = None;
@@ -206,15 +208,6 @@ impl Installation {
         if self.installed.is_none() {
             self.installed = Some(now);
             self.note_event(InstallEventKind::Document, now, None);
-        }
-    }
-
-    /// Records that the node received certificates for keys that were enrolled earlier. Until the
-    /// machine begins an allowed installation, the request can also come from the old system, which
-    /// renews its certificates.
-    pub(crate) fn renewed(&mut self, now: SystemTime) {
-        if self.attempts > 0 {
-            self.document(now);
         }
     }
 

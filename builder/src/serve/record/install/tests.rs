@@ -112,20 +112,6 @@ fn a_machine_that_fetched_its_document_is_installed() {
 }
 
 #[test]
-fn a_renewal_by_the_old_system_does_not_end_the_installation() {
-    let mut record = Installation::allowed();
-    record.renewed(at(1));
-    assert_eq!(record.next(RETRIES), NextBoot::Install(1));
-    record.send("t".to_owned(), at(2));
-    record.renewed(at(3));
-    assert_eq!(
-        record.next(RETRIES),
-        NextBoot::Disk(at(3)),
-        "the new system kept the keys, and its report was lost"
-    );
-}
-
-#[test]
 fn a_machine_that_fetched_the_kickstart_without_ipxe_counts_as_installed() {
     let mut record = Installation::allowed();
     record.kickstart(at(1));
