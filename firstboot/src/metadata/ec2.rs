@@ -38,7 +38,7 @@ async fn ask(
     let (reply, origin) = get(service, token, "user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
-            "the instance {instance} has no user data"
+            "instance {instance} has no user data"
         )));
     }
     reply.success(&origin, &[]).map(UserData::Some)
