@@ -288,7 +288,7 @@ fn tools() -> Result<()> {
     )?;
     let said = output_with_disk(&host, &disk, &image)?;
     ensure!(
-        said.contains("of the instance u-1 has no user data"),
+        said.contains("of instance u-1 has no user data"),
         "{said}"
     );
     Ok(())
