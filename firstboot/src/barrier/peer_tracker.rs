@@ -11,7 +11,7 @@ use time::macros::format_description;
 
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations, starts_second_cluster};
 use crate::domain::BootstrapMode;
-use crate::membership::{BarrierPhase, PeerState, ProbeResult};
+use crate::membership::{BarrierPhase, NO_ANSWER, NO_ROUTE, PeerState, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
 /// The observations about one member, with the times at which they were made.
@@ -34,10 +34,10 @@ impl PeerTracker {
     /// Records the result of a probe.
     pub(crate) fn record(&mut self, name: &Label, heard: ProbeResult, at: SystemTime) {
         let before = self.0.remove(name);
-        let since = before
-            .as_ref()
-            .filter(|before| before.now == heard)
-            .map_or(at, |before| before.since);
+        let (heard, since) = match &before {
+            Some(before) => before.followed_by(heard, at),
+            None => (heard, at),
+        };
         let (observation, spoke) = match &heard {
             ProbeResult::State(state) => (
                 PeerObservation {
@@ -133,6 +133,24 @@ impl PeerTracker {
 }
 
 impl TrackedPeer {
+    /// Returns the result after a further probe at the time `at`, and the time since which the
+    /// probes have had this result. A member that does not answer has one result, even if the
+    /// errors differ.
+    fn followed_by(&self, heard: ProbeResult, at: SystemTime) -> (ProbeResult, SystemTime) {
+        match (&self.now, &heard) {
+            // The probes of a machine that is off end with both errors in turn. Keep the error that
+            // says more, because each change of the text is logged.
+            (ProbeResult::Unreachable(before), ProbeResult::Unreachable(now))
+                if before == NO_ROUTE && now == NO_ANSWER =>
+            {
+                (self.now.clone(), self.since)
+            }
+            (ProbeResult::Unreachable(_), ProbeResult::Unreachable(_)) => (heard, self.since),
+            (before, now) if before == now => (heard, self.since),
+            _ => (heard, at),
+        }
+    }
+
     fn describe(&self, name: &Label, local: &LocalState) -> Option<String> {
         let since = clock(self.since);
         let is_excluded = local.without.contains(name);
@@ -297,96 +315,4 @@ fn clock(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-    use crate::domain::Nonce;
-
-    fn label(name: &str) -> Label {
-        name.parse().unwrap()
-    }
-
-    fn local(without: &[&str]) -> LocalState {
-        let without: BTreeSet<Label> = without.iter().map(|name| label(name)).collect();
-        let initial = &BTreeSet::from(["a", "b", "c"].map(label)) - &without;
-        LocalState {
-            name: label("a"),
-            initial,
-            without,
-            nonce: Nonce::of(1),
-            only_joins: false,
-            proposals: vec![],
-            mode: BootstrapMode::New,
-        }
-    }
-
-    fn empty(without: &[&str]) -> ProbeResult {
-        let without = without.iter().map(|name| label(name)).collect();
-        ProbeResult::State(PeerState::Firstboot {
-            nonce: Nonce::of(2),
-            phase: BarrierPhase::Empty,
-            without,
-            mode: BootstrapMode::New,
-        })
-    }
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn the_message_names_each_missing_member_and_its_last_answer() {
-        let mut tracker = PeerTracker::default();
-        let silence = || ProbeResult::Unreachable("connection refused".into());
-        tracker.record(&label("b"), empty(&[]), at(60));
-        tracker.record(&label("b"), silence(), at(61));
-        tracker.record(&label("c"), silence(), at(61));
-        let reason = tracker.describe(&local(&[]), &Action::Wait);
-        assert_eq!(
-            reason.to_string(),
-            "waiting until all initial members agree: b has not answered since 00:01:01 UTC \
-             (connection refused; it last answered at 00:01:00 UTC, with an empty disk); c has not \
-             answered since 00:01:01 UTC (connection refused; it never answered) \
-             [members-not-ready]"
-        );
-        tracker.record(&label("c"), silence(), at(99));
-        assert_eq!(
-            tracker.describe(&local(&[]), &Action::Wait),
-            reason,
-            "an unchanged state gives the same message"
-        );
-        assert!(!tracker.observations()[&label("b")].answered_last_probe);
-    }
-
-    #[test]
-    fn the_message_names_other_sets_unexpected_programs_and_running_clusters() {
-        let mut tracker = PeerTracker::default();
-        tracker.record(&label("b"), empty(&["c"]), at(0));
-        tracker.record(
-            &label("c"),
-            ProbeResult::UnexpectedResponder("it speaks HTTP".into()),
-            at(0),
-        );
-        let text = tracker.describe(&local(&[]), &Action::Wait).text;
-        assert!(
-            text.contains("b has waited for all but c") && text.contains("00:00:00 UTC: it speaks"),
-            "{text}"
-        );
-        let excluded = tracker.describe(&local(&["c"]), &Action::Wait).text;
-        assert!(
-            !excluded.contains("HTTP"),
-            "this node does not wait for c: {excluded}"
-        );
-        tracker.record(
-            &label("c"),
-            ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }),
-            at(0),
-        );
-        let reason = tracker.describe(&local(&["c"]), &Action::JoinRunningCluster);
-        assert!(
-            reason.text.contains("must not bootstrap a")
-                && reason.text.contains("c has run etcd in the cluster ab")
-        );
-    }
-}
+mod tests;

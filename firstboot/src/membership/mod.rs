@@ -21,6 +21,6 @@ pub(crate) use list::{
     own_entries, peer_url_of, removed_reason, same_member_list, unhealthy, versions,
 };
 pub(crate) use liveness::{Liveness, LivenessDetector, OBSERVATION_INTERVAL, read_traffic};
-pub(crate) use peer_client::{PeerClient, ProbeResult};
+pub(crate) use peer_client::{NO_ANSWER, NO_ROUTE, PeerClient, ProbeResult};
 pub(crate) use peers::{QUERY_TIMEOUT, extra_peers, query_others, query_own, recipe_peers};
 pub(crate) use protocol::{Announcement, BarrierPhase, PeerState};

@@ -26,6 +26,11 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// The time limit for a complete snapshot. The reader itself detects a stalled stream.
 const STREAM: Duration = Duration::from_secs(6 * 3600);
 
+/// The reason of [`ProbeResult::Unreachable`] if a time limit passed.
+pub(crate) const NO_ANSWER: &str = "no answer in time";
+/// The reason of [`ProbeResult::Unreachable`] if the kernel could not resolve the address.
+pub(crate) const NO_ROUTE: &str = "no route to host";
+
 /// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
@@ -193,7 +198,7 @@ async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<V
 /// Distinguishes an unreachable peer from a peer that uses a different protocol.
 fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_timeout() {
-        return ProbeResult::Unreachable("no answer in time".to_owned());
+        return ProbeResult::Unreachable(NO_ANSWER.to_owned());
     }
     let mut deepest: &dyn Error = error;
     while let Some(source) = deepest.source() {
@@ -218,7 +223,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
 fn words_of(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
+        io::ErrorKind::HostUnreachable => NO_ROUTE.to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
         _ => error.to_string(),

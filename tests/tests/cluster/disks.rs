@@ -287,9 +287,6 @@ fn tools() -> Result<()> {
         &drive,
     )?;
     let said = output_with_disk(&host, &disk, &image)?;
-    ensure!(
-        said.contains("of instance u-1 has no user data"),
-        "{said}"
-    );
+    ensure!(said.contains("of instance u-1 has no user data"), "{said}");
     Ok(())
 }

@@ -363,7 +363,7 @@ fn addresses() -> Result<()> {
             process::run(ip.args(["address", "flush", "dev", "eth0"]))?.ok()?;
         }
         host.boot()?;
-        host.wait_for(ACCEPTED, Duration::from_secs(180))?;
+        host.wait_for(&ACCEPTED.replace("etcd-1", name), Duration::from_secs(180))?;
         let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
         ensure!(shown.contains(&format!("{address}/24")), "{shown}");
         let ifcfg = host.read(file)?;
