@@ -1,6 +1,7 @@
 //! Tests that mistakes in a recipe are reported, each with the text of its finding.
 
 mod accepted;
+mod advice;
 mod backup;
 mod documented;
 mod hostile;

@@ -1,0 +1,81 @@
+//! Tests that a finding points to the key to change, and that its advice leads to no further error.
+
+use super::*;
+
+/// Advice that leads to a second error is worse than no advice.
+#[test]
+fn a_size_without_quotes_is_reported_with_a_size_that_the_key_accepts() {
+    for (section, key, number, expected) in [
+        ("install.partitions", "etcd", "8", "etcd = \"8 GiB\""),
+        ("install.partitions", "boot", "512", "boot = \"512 MiB\""),
+        ("install.partitions", "root", "8192", "root = \"8192 MiB\""),
+        (
+            "install.partitions",
+            "root",
+            "8589934592",
+            "root = \"8 GiB\"",
+        ),
+        (
+            "install.partitions",
+            "etcd",
+            "1.5",
+            "unit in quotes, as in \"8 GiB\"",
+        ),
+        (
+            "install.partitions",
+            "etcd",
+            "-8",
+            "unit in quotes, as in \"8 GiB\"",
+        ),
+        ("etcd", "quota", "8", "quota = \"8 GiB\""),
+        ("etcd", "max-request", "2", "max-request = \"2 MiB\""),
+        ("etcd", "max-request", "1536", "max-request = \"1536 KiB\""),
+    ] {
+        let text = if section == "etcd" {
+            changed("[etcd]", &format!("[etcd]\n{key} = {number}"))
+        } else {
+            format!("{GOOD}\n[{section}]\n{key} = {number}\n")
+        };
+        refused(&text, &format!("`{key}` must be a string, not"));
+        refused(&text, expected);
+        let advice = said(&text);
+        let Some((_, advised)) = advice[0].split_once("| write ") else {
+            panic!("{advice:?}");
+        };
+        if advised.starts_with(key) {
+            let text = text.replace(&format!("{key} = {number}"), advised);
+            assert!(read(&text).recipe.is_some(), "{advised}: {:?}", said(&text));
+        }
+    }
+}
+
+#[test]
+fn a_value_without_quotes_is_repeated_only_if_the_key_accepts_it_in_quotes() {
+    let update = |line: &str| {
+        let auto = "mode = \"auto\"\nfrom = \"http://10.0.0.5/\"";
+        format!("{GOOD}\n[update]\n{auto}\n{line}\n")
+    };
+    let backup = format!("{GOOD}\n[backup]\nschedule = 6\n");
+    for (text, expected) in [
+        (update("every = 30"), "| write every = \"30 minutes\""),
+        (update("every = 1"), "| write every = \"1 hour\""),
+        (update("every = 24"), "| write every = \"24 hours\""),
+        (update("every = 7"), "| expected 5, 6, 10, 12, 15, 20 or 30"),
+        (update("window = 2"), "| expected a schedule and a length"),
+        (
+            update("reboot = true"),
+            "| expected one of: never, when-needed",
+        ),
+        (backup, "| expected "),
+        (changed("\"etcd-1\"", "1"), "expected a string | "),
+        (changed("\"etcd-1\"", "true"), "| write name = \"true\""),
+    ] {
+        refused(&text, expected);
+        assert!(
+            !said(&text)[0].contains("| write window"),
+            "{:?}",
+            said(&text)
+        );
+    }
+    assert!(!said(&changed("\"etcd-1\"", "1"))[0].contains("write name"));
+}
