@@ -47,6 +47,17 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(Spanned::span)
     }
 
+    /// Returns the position of a value in a table below this one. `path` contains the keys that lead
+    /// to the value.
+    pub(crate) fn place_below(&self, path: &[&str]) -> Option<Range<usize>> {
+        let (first, rest) = path.split_first()?;
+        let mut found = self.entries.get(*first)?;
+        for key in rest {
+            found = found.get_ref().as_table()?.get(*key)?;
+        }
+        Some(found.span())
+    }
+
     /// Reports a mistake that the caller has detected.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);

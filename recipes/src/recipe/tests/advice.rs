@@ -79,3 +79,41 @@ fn a_value_without_quotes_is_repeated_only_if_the_key_accepts_it_in_quotes() {
     }
     assert!(!said(&changed("\"etcd-1\"", "1"))[0].contains("write name"));
 }
+
+#[test]
+fn lifetimes_that_contradict_each_other_are_named_at_the_key_that_is_set() {
+    for (lines, expected) in [
+        (
+            "certificate-days = 30",
+            "32:20 `renew-before-days` is 90 by default, but must be less than `certificate-days`, which is 30",
+        ),
+        (
+            "renew-before-days = 2000",
+            "32:21 `renew-before-days` is 2000, but must be less than `certificate-days`, which is 1095 by default",
+        ),
+        (
+            "certificate-days = 30\nrenew-before-days = 30",
+            "33:21 `renew-before-days` is 30, but must be less than `certificate-days`, which is 30",
+        ),
+        (
+            "ca-days = 365",
+            "32:11 `certificate-days` is 1095 by default, but must be at most `ca-days`, which is 365",
+        ),
+        (
+            "certificate-days = 3650\nca-days = 3649",
+            "32:20 `certificate-days` is 3650, but must be at most `ca-days`, which is 3649",
+        ),
+    ] {
+        let text = changed("[firewall]", &format!("[tls]\n{lines}\n[firewall]"));
+        refused(&text, expected);
+        assert_eq!(said(&text).len(), 1, "{:?}", said(&text));
+    }
+    let both = "certificate-days = 30\nca-days = 20";
+    let text = changed("[firewall]", &format!("[tls]\n{both}\n[firewall]"));
+    assert_eq!(said(&text).len(), 2, "{:?}", said(&text));
+    let long = "keys = \"node\"\nenrol = \"https://a/\"\nca-days = 30\ncertificate-days = 31";
+    refused(
+        &changed("[firewall]", &format!("[tls]\n{long}\n[firewall]")),
+        "`certificate-days` is 31, but must be at most `ca-days`, which is 30",
+    );
+}
