@@ -117,3 +117,17 @@ fn lifetimes_that_contradict_each_other_are_named_at_the_key_that_is_set() {
         "`certificate-days` is 31, but must be at most `ca-days`, which is 30",
     );
 }
+
+#[test]
+fn a_network_that_is_listed_twice_is_reported_at_its_second_place() {
+    let twice = "clients = [\"10.0.0.0/8\", \"10.101.15.0/24\", \"10.0.0.0/8\"]";
+    let text = changed("clients = [\"10.101.15.0/24\"]", twice);
+    let said = said(&text);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains(":44 10.0.0.0/8 is already listed in `clients` |"),
+        "{said:?}"
+    );
+    let firewall = read(&text).recipe.unwrap().firewall;
+    assert_eq!(firewall.clients.len(), 2, "{firewall:?}");
+}
