@@ -117,6 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let report = Report {
         out: options.out.clone(),
         recipe: report::recipe_lines(&recipe, &record),
+        recipe_path: options.recipe.clone(),
         record,
         present: present + usize::from(downloaded.is_none()),
         downloaded: count,

@@ -47,6 +47,17 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(Spanned::span)
     }
 
+    /// Returns the position of a value in a table below this one. `path` contains the keys that lead
+    /// to the value.
+    pub(crate) fn place_below(&self, path: &[&str]) -> Option<Range<usize>> {
+        let (first, rest) = path.split_first()?;
+        let mut found = self.entries.get(*first)?;
+        for key in rest {
+            found = found.get_ref().as_table()?.get(*key)?;
+        }
+        Some(found.span())
+    }
+
     /// Reports a mistake that the caller has detected.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);
@@ -73,9 +84,19 @@ impl<'a> Table<'a> {
 
     /// Reads a string without further checks.
     pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
+        self.text_or(key, |bare| Ok(bare.to_owned()))
+    }
+
+    /// Reads a string. If the value has no quotes, `meant` returns the string that the value
+    /// probably means or, if this is not clear, what the key expects.
+    fn text_or(
+        &self,
+        key: &'static str,
+        meant: impl Fn(&str) -> Result<String, String>,
+    ) -> Option<Located<String>> {
         let found = self.get(key)?;
         let Some(text) = found.get_ref().as_str() else {
-            self.wrong_type(key, "a string", found);
+            self.not_a_string(key, found, meant);
             return None;
         };
         Some(Located {
@@ -86,7 +107,21 @@ impl<'a> Table<'a> {
 
     /// Reads a string that must be a valid `T`.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Located<T>> {
-        let text = self.text(key)?;
+        let meant = |bare: &str| match bare.parse::<T>() {
+            Ok(_) => Ok(bare.to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        self.quantity(key, meant)
+    }
+
+    /// Reads a value as `value` does. If the value has no quotes, `meant` returns the value that
+    /// the user probably means, with its unit or, if this is not clear, what the key expects.
+    pub(crate) fn quantity<T: FromStr<Err: Display>>(
+        &self,
+        key: &'static str,
+        meant: impl Fn(&str) -> Result<String, String>,
+    ) -> Option<Located<T>> {
+        let text = self.text_or(key, meant)?;
         self.parse(key, &text)
     }
 
@@ -132,16 +167,17 @@ impl<'a> Table<'a> {
         key: &'static str,
         choices: &[(&str, T)],
     ) -> Option<Located<T>> {
-        let text = self.text(key)?;
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let expected = format!("expected one of: {}", words.join(", "));
+        let text = self.text_or(key, |_| Err(expected.clone()))?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
             return Some(Located {
                 value: *value,
                 span: text.span,
             });
         }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let mut finding = Diagnostic::error(text.span, format!("bad value for `{key}`"))
-            .label(format!("expected one of: {}", words.join(", ")));
+        let mut finding =
+            Diagnostic::error(text.span, format!("bad value for `{key}`")).label(expected);
         if let Some(near) = nearest(&text.value, words) {
             finding = finding.help(format!("did you mean `{near}`?"));
         }

@@ -8,14 +8,51 @@ use super::Table;
 use crate::diagnostic::Diagnostic;
 
 impl Table<'_> {
+    /// Reports a value that must be a string. `meant` returns the string that a value without
+    /// quotes probably means, or what the key expects.
+    pub(super) fn not_a_string(
+        &self,
+        key: &str,
+        found: &Spanned<DeValue<'_>>,
+        meant: impl Fn(&str) -> Result<String, String>,
+    ) {
+        let in_quotes = |bare: &str| match meant(bare) {
+            Ok(text) => format!("write {key} = \"{text}\""),
+            Err(expected) => expected,
+        };
+        let help = match found.get_ref() {
+            // Users sometimes write a version as a number with a decimal point, such as `3.6`,
+            // which lacks the third number.
+            DeValue::Float(_) if key == "version" => {
+                Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())
+            }
+            DeValue::Integer(number) if number.radix() == 10 => Some(in_quotes(number.as_str())),
+            DeValue::Float(number) => Some(in_quotes(number.as_str())),
+            DeValue::Boolean(value) => Some(in_quotes(&value.to_string())),
+            _ => None,
+        };
+        self.report_type(key, "a string", found, help);
+    }
+
     pub(super) fn wrong_type(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
+        let help = remedy(key, expected, found.get_ref());
+        self.report_type(key, expected, found, help);
+    }
+
+    fn report_type(
+        &self,
+        key: &str,
+        expected: &str,
+        found: &Spanned<DeValue<'_>>,
+        help: Option<String>,
+    ) {
         let message = format!(
             "`{key}` must be {expected}, not {}",
             type_of(found.get_ref())
         );
         let mut finding =
             Diagnostic::error(found.span(), message).label(format!("expected {expected}"));
-        if let Some(help) = remedy(key, expected, found.get_ref()) {
+        if let Some(help) = help {
             finding = finding.help(help);
         }
         self.findings.add(finding);
@@ -24,7 +61,6 @@ impl Table<'_> {
 
 /// Returns advice on what to write instead, if the intended value is clear.
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
-    let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {
         DeValue::String(text) if expected.contains("list") => {
             Some(format!("write {key} = [\"{text}\"]"))
@@ -38,14 +74,6 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
             (!digits.is_empty())
                 .then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
-        DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
-        // Users sometimes write a version as a number with a decimal point, such as `3.6`, which
-        // lacks the third number.
-        DeValue::Float(_) if key == "version" => {
-            Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())
-        }
-        DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
-        DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
         DeValue::Table(_) if expected.contains("[[") => Some(format!(
             "write [[{key}]], in double brackets, for each entry"
         )),

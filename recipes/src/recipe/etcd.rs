@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use url::Url;
 
-use super::values::{Base, Size};
+use super::values::{Base, Size, read_size};
 use crate::cluster::EtcdSettings;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
@@ -128,7 +128,7 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
 
 /// Reads the size in bytes up to which the database can grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
-    table.value::<Size>("quota").map(|at| {
+    read_size(table, "quota", (16 << 20)..=u64::MAX).map(|at| {
         // etcd itself warns when it starts with a quota of more than 8 GiB. etcd's default is 2
         // GiB.
         if at.value.0 > 8 << 30 {
@@ -150,15 +150,14 @@ fn read_quota(table: &Table<'_>) -> Option<u64> {
 /// Reads the size of the largest request that etcd accepts.
 fn read_max_request(table: &Table<'_>) -> Size {
     // etcd's default is 1.5 MiB. etcd advises against more than 10 MiB (server/embed/config.go).
-    table
-        .value::<Size>("max-request")
-        .map_or(Size(3 << 19), |at| {
-            if !(64 << 10..=10 << 20).contains(&at.value.0) {
-                let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
-                table.report(finding.label("expected 64 KiB to 10 MiB"));
-            }
-            at.value
-        })
+    let bounds = (64 << 10)..=(10 << 20);
+    read_size(table, "max-request", bounds.clone()).map_or(Size(3 << 19), |at| {
+        if !bounds.contains(&at.value.0) {
+            let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
+            table.report(finding.label("expected 64 KiB to 10 MiB"));
+        }
+        at.value
+    })
 }
 
 /// Returns the URLs of the mirrors that the recipe names, or upstream's sites if the recipe does

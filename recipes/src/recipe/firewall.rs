@@ -52,7 +52,19 @@ pub(super) fn read(
 }
 
 fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv4Net>> {
-    let list = table.list::<NetworkRange>(key)?;
+    let mut list = table.list::<NetworkRange>(key)?;
+    let mut seen = Vec::new();
+    list.retain(|at| {
+        let is_new = !seen.contains(&at.value.0);
+        if is_new {
+            seen.push(at.value.0);
+        } else {
+            let message = format!("{} is already listed in `{key}`", at.value.0);
+            let finding = Diagnostic::warning(at.span.clone(), message);
+            table.report(finding.help("remove one of the two"));
+        }
+        is_new
+    });
     for Located {
         value: NetworkRange(range),
         span,

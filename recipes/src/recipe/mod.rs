@@ -23,7 +23,7 @@ pub use install::{
     Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
 };
 pub use node::{Cluster, Node};
-pub use policy::{Profile, Selinux, SelinuxMode, Time, Tuning};
+pub use policy::{Profile, Selinux, SelinuxMode, SysctlSetting, Time, Tuning};
 pub use ssh::SshKey;
 pub use tls::{AuthorityFiles, Tls};
 pub use values::{Base, CryptHash, Host, Size, Word};
@@ -172,7 +172,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     };
     let quota = Size(etcd.settings.quota_backend_bytes);
     if quota.0.saturating_mul(2) > volume.0 {
-        let place = root.place("install").unwrap_or(0..0);
+        let place = root.place_below(&["install", "partitions", "etcd"]);
+        let place = place.unwrap_or(0..0);
         let message =
             format!("a volume of {volume} for etcd is too small for its quota of {quota}");
         root.report(

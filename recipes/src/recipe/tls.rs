@@ -30,7 +30,7 @@ pub struct Tls {
     pub renew_before: Duration,
 }
 
-/// The files of an authority, inside the recipe's folder.
+/// The files of an authority. A relative path begins at the recipe's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: the authority's certificate.
@@ -88,16 +88,45 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         check_enrol(table, enrol.as_ref(), tls.keys);
         check_authority(table, cert.as_ref(), key.as_ref());
         check_renewal(table, minutes.as_ref(), enrol.is_some());
-        if tls.certificate_life > DAY * tls.authority_days
-            || tls.renew_before >= tls.certificate_life
-        {
-            let finding =
-                Diagnostic::error(table.header(), "these lifetimes contradict each other");
-            table.report(finding.help("expected renew-before-days < certificate-days <= ca-days"));
+        // A lifetime in minutes is shorter than any `ca-days`, and needs `enrol`.
+        if minutes.is_none() {
+            check_lifetimes(table, &tls, (life_days, renew_days));
         }
         table.finish();
     }
     tls
+}
+
+/// Checks that a build renews the certificates before they expire, and that the authority outlives
+/// the certificates. A finding points to a key that the recipe sets. `life_days` and `renew_days`
+/// are the values of `certificate-days` and `renew-before-days`.
+fn check_lifetimes(table: &Table<'_>, tls: &Tls, (life_days, renew_days): (u32, u32)) {
+    let report = |(low, days): (&str, u32), bound: &str, (high, most): (&str, u32)| {
+        let (low_place, high_place) = (table.place(low), table.place(high));
+        let is = |days: u32, is_set: bool| {
+            let default = if is_set { "" } else { " by default" };
+            format!("{days}{default}")
+        };
+        let message = format!(
+            "`{low}` is {}, but must be {bound} `{high}`, which is {}",
+            is(days, low_place.is_some()),
+            is(most, high_place.is_some())
+        );
+        let help = match (&low_place, &high_place) {
+            (None, _) => format!("also set `{low}`, or set a larger `{high}`"),
+            (_, None) => format!("set a smaller `{low}`, or also set `{high}`"),
+            _ => format!("set a smaller `{low}` or a larger `{high}`"),
+        };
+        let place = low_place.or(high_place).unwrap_or_else(|| table.header());
+        table.report(Diagnostic::error(place, message).help(help));
+    };
+    let life = ("certificate-days", life_days);
+    if tls.certificate_life > DAY * tls.authority_days {
+        report(life, "at most", ("ca-days", tls.authority_days));
+    }
+    if tls.renew_before >= tls.certificate_life {
+        report(("renew-before-days", renew_days), "less than", life);
+    }
 }
 
 fn check_authority(

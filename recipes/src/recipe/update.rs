@@ -12,6 +12,8 @@ use crate::window::Window;
 /// The default interval at which a node looks for a newer image.
 const EVERY: &str = "1 hour";
 
+const EVERY_EXPECTED: &str = "expected 5, 6, 10, 12, 15, 20 or 30 minutes, or 1, 2, 3, 4, 6, 8, 12 or 24 hours, as in `30 minutes`";
+
 const FROM_HELP: &str = "set `from` to the URL of the folder that contains release.json and image/, or set mode = \"manual\"";
 
 /// The values that `mode` accepts.
@@ -28,10 +30,21 @@ impl FromStr for Every {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        format!("every {text}").parse().map(Self).map_err(|_| {
-            "expected 5, 6, 10, 12, 15, 20 or 30 minutes, or 1, 2, 3, 4, 6, 8, 12 or 24 hours, as in `30 minutes`"
-        })
+        format!("every {text}")
+            .parse()
+            .map(Self)
+            .map_err(|_| EVERY_EXPECTED)
     }
+}
+
+/// Returns a number of hours or minutes with its unit, for advice about a number without quotes.
+fn every_in_words(bare: &str) -> Result<String, String> {
+    let hours = if bare == "1" { "hour" } else { "hours" };
+    let found = [hours, "minutes"]
+        .map(|unit| format!("{bare} {unit}"))
+        .into_iter()
+        .find(|text| text.parse::<Every>().is_ok());
+    found.ok_or_else(|| EVERY_EXPECTED.to_owned())
 }
 
 pub(super) fn read(root: &Table<'_>) -> Option<Update> {
@@ -79,7 +92,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
 /// Reads `every` and `window`. A window must be long enough for two checks for a newer image,
 /// because one check may be late, and the cluster may be unhealthy during the other check.
 fn read_auto(table: &Table<'_>) -> Option<AutoUpdatePolicy> {
-    let every = table.value::<Every>("every");
+    let every = table.quantity::<Every>("every", every_in_words);
     let window = table.value::<Window>("window");
     let looks = every.map_or_else(|| EVERY.parse().ok(), |at| Some(at.value))?;
     if let Some(at) = &window

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use url::Url;
 
 use crate::Domain;
+use crate::reader::{Located, Table};
 
 /// A number of bytes, written as `8 GiB`, `512 MiB` or `4096`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +19,29 @@ impl Size {
     pub const fn mib(self) -> u64 {
         self.0 >> 20
     }
+}
+
+/// Reads a size. `bounds` contains the sizes in bytes that the key accepts. The advice about a
+/// number without quotes uses the smallest unit with which the number is within these bounds.
+pub(super) fn read_size(
+    table: &Table<'_>,
+    key: &'static str,
+    bounds: RangeInclusive<u64>,
+) -> Option<Located<Size>> {
+    let meant = |bare: &str| {
+        let with = |unit: &str| format!("{bare} {unit}");
+        let fits = |unit: &&str| {
+            let size = with(unit).parse::<Size>();
+            size.is_ok_and(|size| bounds.contains(&size.0))
+        };
+        let unit = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter().find(fits);
+        match (unit, bare.parse::<Size>()) {
+            (Some("B"), Ok(size)) => Ok(size.to_string()),
+            (Some(unit), _) => Ok(with(unit)),
+            (None, _) => Err("write a number and a unit in quotes, as in \"8 GiB\"".to_owned()),
+        }
+    };
+    table.quantity(key, meant)
 }
 
 impl FromStr for Size {
@@ -132,6 +157,14 @@ impl FromStr for Base {
             Url::parse(&format!("{text}{slash}")).map_err(|error| format!("not a URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected a URL with http:// or https:// and a host".to_owned());
+        }
+        // The lines that `builder mirror` prints contain this host if the recipe names no server.
+        // The crate `url` writes a host in lower case, so compare the text.
+        let host = text.split_once("://").map_or("", |(_, rest)| rest);
+        if host.split(['/', ':']).next() == Some("SERVER") {
+            return Err(
+                "`SERVER` is a placeholder: write the name or the address of the server".to_owned(),
+            );
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(

@@ -136,7 +136,7 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "[node]\na = 1\n[[node]]\na = 2\n[[node]]\n",
         "node",
         "line 1 is [node]",
-        "write [[node]] on line 1",
+        "change line 1 to [[node]]",
     ),
 ];
 

@@ -13,7 +13,7 @@ pub use package::Package;
 pub use repo::{Repo, RepoKey, RepoName};
 
 use super::ssh::SshKey;
-use super::values::{Base, CryptHash, Size, Word};
+use super::values::{Base, CryptHash, Size, Word, read_size};
 use crate::Sha256;
 use crate::cluster::InstallData;
 use crate::diagnostic::Diagnostic;
@@ -188,7 +188,7 @@ const DEFAULT_PARTITIONS: Partitions = Partitions {
 
 fn read_partitions(table: &Table<'_>) -> Partitions {
     let size = |key, least: u64| {
-        let at: Located<Size> = table.value(key)?;
+        let at = read_size(table, key, least..=u64::MAX)?;
         if at.value.0 < least {
             let expected = format!("expected {} or more", Size(least));
             table.report(

@@ -1,5 +1,5 @@
-//! Tests that docs/recipe.md lists every key that the reader requests, and no others, and that the
-//! examples are valid.
+//! Tests that docs/recipe.md lists every key that the reader requests, and no others, that the
+//! examples are valid, and that the example of findings is what the builder prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,4 +153,23 @@ fn each_example_in_the_manual_is_valid() {
         }
         assert!(read(&text).recipe.is_some(), "{:#?}\n{text}", said(&text));
     }
+}
+
+/// The page shows a faulty recipe, and the findings as `builder check` prints them.
+#[test]
+fn the_example_of_findings_in_the_manual_is_what_the_builder_prints() {
+    let (_, example) = PAGE.split_once("$ cat bad.toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let (recipe, shown) = example
+        .split_once("$ builder check bad.toml; echo \"exit $?\"\n")
+        .unwrap();
+    let findings = read(recipe).findings;
+    let render = |finding: &Diagnostic| finding.render("bad.toml", recipe, false) + "\n\n";
+    let printed: String = findings.iter().map(render).collect();
+    let count = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .count();
+    let expected = format!("{printed}builder: {count} errors in bad.toml; see above\nexit 3\n");
+    assert_eq!(shown, expected, "the program prints:\n{expected}");
 }
