@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (out_dir, cache, pki_folder) = (&folders.out_dir, &folders.cache, &folders.pki);
     // Check the output folder before any download: if the build may not replace the folder now, it
     // cannot replace it at the end either.
-    let replaceable = options.replaceable(pki::signing_public_key(pki_folder));
+    let replaceable = options.replaceable(pki::signing_public_key(pki_folder)?);
     if let Some(etcd) = output::check(out_dir, &replaceable)? {
         warn_of_new_etcd(&recipe, etcd, out_dir, &*progress);
     }

@@ -66,7 +66,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
     })?;
     let recipe = RecipeFile::open(&options.recipe)?;
     ensure!(
-        pki::signing_public_key(&options.pki).is_some(),
+        pki::signing_public_key(&options.pki)?.is_some(),
         "{} is not the PKI folder of a build. Build the image first, or name its PKI folder with \
          --pki",
         options.pki.display()

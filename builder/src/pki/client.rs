@@ -187,7 +187,7 @@ fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signe
         return Ok(signer);
     }
     let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-    if !key.exists() {
+    if !store::exists(&key)? {
         return Err(PkiError::wrong(
             &key,
             "it is missing, so the builder cannot issue a client certificate",
@@ -233,13 +233,22 @@ fn sign(
 
 /// Returns the folder of the client certificate that expires last among the client certificates in
 /// the PKI folder. Returns `None` if the PKI folder has no client certificate.
+///
+/// # Errors
+///
+/// Fails if the folder cannot be read, or if the only certificates are in files that cannot be
+/// read.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
+    let mut unreadable = None;
     for folder in store::list(&dir.join(CLIENTS))? {
-        let pem = store::read(&ClientFiles::of(&folder).cert)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+        let pem = match store::read(&ClientFiles::of(&folder).cert) {
+            Ok(pem) => pem.unwrap_or_default(),
+            Err(error) => {
+                unreadable.get_or_insert(error);
+                continue;
+            }
+        };
         let until = Certificate::all(&pem).ok().map(|all| all[0].not_after);
         if let Some(until) = until
             && newest.as_ref().is_none_or(|(other, _)| *other < until)
@@ -247,5 +256,8 @@ pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
             newest = Some((until, folder));
         }
     }
-    Ok(newest.map(|(_, folder)| folder))
+    match (newest, unreadable) {
+        (None, Some(error)) => Err(error),
+        (newest, _) => Ok(newest.map(|(_, folder)| folder)),
+    }
 }

@@ -261,7 +261,7 @@ pub(crate) fn assign(
     let path = dir.join(FILE);
     let _lock = store::existing(dir)?;
     let text = text(&path, cluster)?;
-    if !path.exists() {
+    if !store::exists(&path)? {
         store::put(&path, text.as_bytes(), store::PUBLIC)?;
         return Ok(Event::Made { path });
     }

@@ -128,7 +128,7 @@ pub(crate) fn open(
     }
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;
     let signing = signing.map_or_else(|| signing::make(dir, &mut events), Ok)?;
-    let is_new = !signing::is_published(dir);
+    let is_new = !signing::is_published(dir)?;
     Ok(Pki {
         dir: dir.to_owned(),
         signer,
@@ -343,7 +343,7 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<KeyPair, PkiError> {
-        if !key.exists() {
+        if !store::exists(key)? {
             let pair = IssuedKey::generate().map_err(PkiError::make(key))?;
             store::put(key, pair.serialize_pem().as_bytes(), store::SECRET)?;
         }

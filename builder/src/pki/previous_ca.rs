@@ -100,7 +100,7 @@ impl Pki {
         read: impl Fn(&Self, &Path, Role) -> Result<Option<P>, PkiError>,
     ) -> Result<Option<NodeTls<P>>, PkiError> {
         let folder = node.join(PREVIOUS_FOLDER);
-        if !folder.exists() {
+        if !store::exists(&folder)? {
             return Ok(None);
         }
         let [server, peer, client] = Role::ALL.map(|role| read(self, &folder, role));

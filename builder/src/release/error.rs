@@ -115,7 +115,7 @@ fn remedy(source: &io::Error) -> &'static str {
             "; free some space there, or name another folder (--help names the option)"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; give this user write access, or name another folder (--help names the option)"
+            "; give this user access, or name another folder (--help names the option)"
         }
         _ => "",
     }

@@ -100,7 +100,7 @@ fn obtain_within(
         version: wanted.version,
         path: tarball.clone(),
     };
-    if wanted.offline && !tarball.exists() {
+    if wanted.offline && !exists(&tarball)? {
         return Err(offline());
     }
     let _lock = slot.lock(progress)?;
@@ -134,13 +134,20 @@ fn release(
     }
 }
 
+/// Returns whether the cache contains a tarball.
+fn exists(tarball: &Path) -> Result<bool, ReleaseError> {
+    tarball
+        .try_exists()
+        .map_err(ReleaseError::io("read", tarball))
+}
+
 /// Returns the cached tarball if its bytes are still correct. A damaged tarball is removed.
 fn from_cache(
     wanted: &ReleaseRequest<'_>,
     tarball: &Path,
     progress: &dyn Progress,
 ) -> Result<Option<Release>, ReleaseError> {
-    if !tarball.exists() {
+    if !exists(tarball)? {
         return Ok(None);
     }
     let (size, found) = digest::of_file(tarball).map_err(ReleaseError::io("read", tarball))?;
