@@ -60,7 +60,7 @@ pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
-pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of};
+pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of, recorded as recorded_cluster};
 pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
