@@ -49,6 +49,18 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Returns whether a file exists at a path. A path that cannot be inspected, for example because the
+/// user has no access, is an error.
+pub(crate) fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(about.is_file()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// The device, inode, size and modification time of a file. At least one of these values changes
 /// when the file is written or replaced.
 pub(crate) type Fingerprint = (u64, u64, u64, i64, i64);
@@ -147,6 +159,20 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_inspected_is_not_a_missing_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "").unwrap();
+        assert!(is_file(&path).unwrap());
+        for missing in [folder.path().join("b"), path.join("c")] {
+            assert!(!is_file(&missing).unwrap());
+        }
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        assert!(is_file(&link).is_err());
     }
 
     #[test]

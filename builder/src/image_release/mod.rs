@@ -48,7 +48,8 @@ pub(crate) fn document(
 /// check the signature, because the nodes check it.
 pub(crate) fn read(output: &Path) -> Result<Option<ReleaseDocument>> {
     let path = output.join(RELEASE_FILE);
-    if !path.is_file() {
+    let is_file = text_file::is_file(&path);
+    if !is_file.with_context(|| format!("cannot read {}", path.display()))? {
         return Ok(None);
     }
     let text = text_file::read(&path, "the release of an image")?;

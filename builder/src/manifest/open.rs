@@ -9,6 +9,7 @@ use recipes::Sha256;
 use super::error::ManifestError;
 use super::format::{MANIFEST, Manifest, OVERLAY};
 use super::overlay;
+use crate::text_file;
 
 /// The maximum size of a file whose content is compared. Larger files are compared by digest.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -29,10 +30,13 @@ pub(crate) struct Image {
 /// Returns the image folder inside an output folder. If `dir` is itself an image folder, returns
 /// `dir`.
 pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
-    let image = [dir.join("image"), dir.to_owned()]
-        .into_iter()
-        .find(|image| image.join(MANIFEST).is_file());
-    image.ok_or_else(|| ManifestError::NoImage {
+    for image in [dir.join("image"), dir.to_owned()] {
+        let manifest = image.join(MANIFEST);
+        if text_file::is_file(&manifest).map_err(ManifestError::io("read it", &manifest))? {
+            return Ok(image);
+        }
+    }
+    Err(ManifestError::NoImage {
         path: dir.to_owned(),
     })
 }

@@ -36,6 +36,7 @@ use self::record::{Record, RecordedRepository};
 use self::report::{Count, Report, size};
 use self::repository::{FileListing, MissingFiles, Reader, Repository};
 use self::source::{Source, TotalProgress};
+pub(crate) use self::treeinfo::stage2;
 use crate::console::counted;
 use crate::release::{self, Fetch, Progress, RetryPolicy};
 use crate::{build, check, console};

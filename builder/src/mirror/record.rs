@@ -49,11 +49,11 @@ impl Record {
     /// Reads the record of the last complete run, or returns `None` if there is no record.
     pub(super) fn read(root: &Path) -> Result<Option<Self>> {
         let path = root.join(RECORD);
-        if !path.exists() {
+        let cannot_read = || format!("cannot read {}", path.display());
+        if !path.try_exists().with_context(cannot_read)? {
             return Ok(None);
         }
-        let bytes = text_file::bytes(&path, MAX_RECORD_BYTES)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = text_file::bytes(&path, MAX_RECORD_BYTES).with_context(cannot_read)?;
         let record = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. Remove this file and run the command again, which then downloads the repositories' lists again",

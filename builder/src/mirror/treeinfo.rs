@@ -28,9 +28,25 @@ pub(super) struct TreeInfo {
     pub(super) repomd_sha256: Option<Sha256>,
 }
 
+/// Returns the path of the installer's second stage, according to the text of a `.treeinfo`.
+pub(crate) fn stage2(text: &str) -> &str {
+    let mut section = "";
+    for line in text.lines().map(str::trim) {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            section = name;
+        } else if let ("stage2", Some((key, value))) = (section, line.split_once('='))
+            && key.trim() == "mainimage"
+        {
+            // dracut uses the first `mainimage` (dracut/anaconda-lib.sh, config_get).
+            return value.trim();
+        }
+    }
+    STAGE2
+}
+
 /// Reads a `.treeinfo`, which consists of sections with lines `key = value`.
 pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
-    let (mut section, mut stage2) = ("", None);
+    let mut section = "";
     let mut has_sections = false;
     let mut digests: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines().map(str::trim) {
@@ -43,8 +59,6 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
         };
         let (key, value) = (key.trim(), value.trim());
         match section {
-            // dracut uses the first `mainimage` (dracut/anaconda-lib.sh, config_get).
-            "stage2" if key == "mainimage" => stage2 = stage2.or(Some(value)),
             "checksums" if *digests.entry(key).or_insert(value) != value => {
                 return Err(format!("{key} is listed twice, with different digests"));
             }
@@ -54,7 +68,7 @@ pub(super) fn read(text: &str) -> Result<TreeInfo, String> {
     if !has_sections {
         return Err("it is not a .treeinfo file, because it has no section".to_owned());
     }
-    let needed = BOOT.into_iter().chain([stage2.unwrap_or(STAGE2)]);
+    let needed = BOOT.into_iter().chain([stage2(text)]);
     let (mut files, mut unlisted) = (Vec::new(), Vec::new());
     for (path, is_needed) in needed
         .map(|path| (path, true))

@@ -10,6 +10,7 @@ use recipes::image_release::RELEASE_FILE;
 use serde::Deserialize;
 
 use super::error::{OutputError, io_error};
+use crate::text_file;
 
 /// The names at the top level of an output. A folder that contains any other name is not replaced,
 /// because a replacement deletes all files in the folder, and a user may have put other files
@@ -145,7 +146,7 @@ pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
 /// Reads the manifest of an output. Returns `None` if the output contains no manifest. A manifest
 /// that cannot be parsed counts as a manifest that does not identify a cluster.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
-    if !path.is_file() {
+    if !text_file::is_file(path).map_err(io_error("read it", path))? {
         return Ok(None);
     }
     let bytes = fs::read(path).map_err(io_error("read it", path))?;

@@ -43,7 +43,7 @@ pub(crate) fn approve(
     store::folder(&folder)?;
     let path = folder.join(APPROVED);
     let text = format!("{fingerprint}\n");
-    if path.exists() {
+    if store::exists(&path)? {
         let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
         let why = "another key is approved".to_owned();
         return Ok(Event::Replaced { path, why, kept });

@@ -66,7 +66,7 @@ impl ClusterRecord {
     /// domain must be the same in both records, and at least one address must be in both records.
     /// Names alone do not distinguish clusters, because `etcd` is the default name and
     /// `cluster.local` the default domain.
-    fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
             && !addresses(self).is_disjoint(&addresses(other))
@@ -101,7 +101,7 @@ pub(super) fn check(
 }
 
 /// Returns the cluster that a folder's record names, if the folder has a record.
-pub(super) fn recorded(dir: &Path) -> Result<Option<ClusterRecord>, PkiError> {
+pub(crate) fn recorded(dir: &Path) -> Result<Option<ClusterRecord>, PkiError> {
     read(&dir.join(FILE))
 }
 
@@ -261,7 +261,7 @@ pub(crate) fn assign(
     let path = dir.join(FILE);
     let _lock = store::existing(dir)?;
     let text = text(&path, cluster)?;
-    if !path.exists() {
+    if !store::exists(&path)? {
         store::put(&path, text.as_bytes(), store::PUBLIC)?;
         return Ok(Event::Made { path });
     }

@@ -141,12 +141,12 @@ impl Pki {
             (Some(found), Some(wrong)) if wrong.is_empty() => return Ok(certificate(found)),
             both => both,
         };
-        let why = wrong.as_deref();
+        let (why, has_key) = (wrong.as_deref(), store::exists(&key)?);
         let spki = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
         let made = self.sign(role, subject, &spki, (&cert, found.as_deref()))?;
         // Renewed certificates are not archived, because a node renews its certificates for years,
         // and a replaced certificate has no further use.
-        if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !key.exists() {
+        if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !has_key {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
             return Ok(certificate(made));
@@ -154,7 +154,7 @@ impl Pki {
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
         // A private key next to the certificate means that the builder generated the keys of this
         // certificate.
-        let key = key.exists().then_some(&*key);
+        let key = has_key.then_some(&*key);
         if found.is_some() || key.is_some() {
             self.archive_pair(
                 found.map(|_| &*cert),

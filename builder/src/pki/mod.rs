@@ -30,6 +30,7 @@ mod authority;
 mod ca_expiry;
 mod certificate;
 mod client;
+mod client_name;
 mod cluster;
 mod contents;
 mod enrolment;
@@ -60,7 +61,8 @@ pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
-pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of};
+pub(crate) use client_name::ClientName;
+pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of, recorded as recorded_cluster};
 pub(crate) use error::{PkiError, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
@@ -128,7 +130,7 @@ pub(crate) fn open(
     }
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;
     let signing = signing.map_or_else(|| signing::make(dir, &mut events), Ok)?;
-    let is_new = !signing::is_published(dir);
+    let is_new = !signing::is_published(dir)?;
     Ok(Pki {
         dir: dir.to_owned(),
         signer,
@@ -343,7 +345,7 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<KeyPair, PkiError> {
-        if !key.exists() {
+        if !store::exists(key)? {
             let pair = IssuedKey::generate().map_err(PkiError::make(key))?;
             store::put(key, pair.serialize_pem().as_bytes(), store::SECRET)?;
         }

@@ -36,14 +36,11 @@ impl AuthorityPlan {
     ) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
         // The signing key is created after the authority and before the first certificate.
-        let used = dir.join("signing.key").exists()
-            || dir.join("signing.pub").exists()
-            || dir
-                .join("nodes")
-                .read_dir()
-                .is_ok_and(|mut nodes| nodes.next().is_some());
+        let used = store::exists(&dir.join("signing.key"))?
+            || store::exists(&dir.join("signing.pub"))?
+            || !store::list(&dir.join("nodes"))?.is_empty();
         let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
-        match (given, cert.exists(), key.exists()) {
+        match (given, store::exists(&cert)?, store::exists(&key)?) {
             (Some(_), _, true) => refused(
                 "the folder has its own CA, but the recipe names another CA",
                 "name another PKI folder, or remove the CA from the recipe",

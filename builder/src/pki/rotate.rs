@@ -26,7 +26,7 @@ struct OwnAuthority {
 impl OwnAuthority {
     fn of(dir: &Path) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-        if !key.exists() {
+        if !store::exists(&key)? {
             return Err(PkiError::wrong(
                 &key,
                 "it is missing, so the builder cannot rotate the CA in this folder, and probably did not create this CA",
@@ -80,7 +80,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     own.signer()?;
     let next = dir.join(NEXT);
     let mut events = Vec::new();
-    if !next.exists() {
+    if !store::exists(&next)? {
         if own.trusted.len() > 1 {
             return Err(PkiError::wrong(
                 &own.cert,
@@ -128,7 +128,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     let own = OwnAuthority::of(dir)?;
     let signer = own.signer()?;
     let next = dir.join(NEXT);
-    if next.exists() {
+    if store::exists(&next)? {
         return Err(PkiError::wrong(
             &next,
             "the next CA does not sign yet",

@@ -88,7 +88,7 @@ fn file(
         .map(|certificate| info(path, certificate, now))
         .collect();
     let problems = &mut out[0].problems;
-    match (key.exists(), trusted) {
+    match (store::exists(key)?, trusted) {
         (true, _) => {
             if let Some(mode) = store::excessive_mode(key, 0o077)? {
                 problems.push(format!(

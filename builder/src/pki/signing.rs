@@ -14,14 +14,20 @@ const KEY: &str = "signing.key";
 /// The name of the file with the public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// Returns the public half of a folder's signing key, if the folder has a readable `signing.pub`.
-pub(crate) fn signing_public_key(dir: &Path) -> Option<PublicKey> {
-    store::read(&dir.join(PUBLIC))
-        .ok()
-        .flatten()?
-        .trim()
-        .parse()
-        .ok()
+/// Returns the public half of a folder's signing key, or `None` if the folder has no `signing.pub`
+/// yet.
+pub(crate) fn signing_public_key(dir: &Path) -> Result<Option<PublicKey>, PkiError> {
+    let path = dir.join(PUBLIC);
+    let Some(text) = store::read(&path)? else {
+        return Ok(None);
+    };
+    text.trim().parse().map(Some).map_err(|_| {
+        PkiError::wrong(
+            &path,
+            "it is not the public half of a signing key",
+            "restore a signing.key and a signing.pub that match",
+        )
+    })
 }
 
 /// Returns the signing key of a folder that a build has created, as PKCS #8.
@@ -44,7 +50,7 @@ pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
     let Some(pem) = store::read_secret(&key)? else {
-        if public.exists() {
+        if store::exists(&public)? {
             return Err(PkiError::wrong(
                 &key,
                 "it is missing, but images trust its public half, signing.pub",
@@ -71,13 +77,13 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
 }
 
 /// Returns whether a build has written the public half of the signing key.
-pub(super) fn is_published(dir: &Path) -> bool {
-    dir.join(PUBLIC).exists()
+pub(super) fn is_published(dir: &Path) -> Result<bool, PkiError> {
+    store::exists(&dir.join(PUBLIC))
 }
 
 /// Writes the public half of the signing key if it is missing.
 pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> {
-    if is_published(dir) {
+    if is_published(dir)? {
         return Ok(());
     }
     store::put(

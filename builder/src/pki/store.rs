@@ -211,15 +211,26 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     });
     match read {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(PkiError::io("read it", path)(error)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(PkiError::io("read it", path)(error)),
+        },
+    }
+}
+
+/// Returns whether a file or folder exists. A path that cannot be inspected is an error, because
+/// the remedy for a missing file would be wrong for it.
+pub(super) fn exists(path: &Path) -> Result<bool, PkiError> {
+    match path.try_exists() {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        found => found.map_err(PkiError::io("read it", path)),
     }
 }
 
 /// Reads a private key. Returns `None` if the file does not exist. A key that others can access is
 /// refused before it is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
-    if !path.exists() {
+    if !exists(path)? {
         return Ok(None);
     }
     check_mode(path, 0o077)?;
@@ -228,7 +239,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
 
 /// Lists the paths in a folder, sorted. The list is empty if the folder does not exist.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
-    if !folder.is_dir() {
+    if !exists(folder)? || !folder.is_dir() {
         return Ok(Vec::new());
     }
     let entries = folder.read_dir().map_err(PkiError::io("list it", folder))?;
@@ -267,7 +278,7 @@ fn sync_parent(path: &Path) -> Result<(), PkiError> {
 
 /// Locks a folder that a build has created, and removes its partial files.
 pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
-    if !dir.join("ca.crt").exists() {
+    if !exists(&dir.join("ca.crt"))? {
         return Err(PkiError::wrong(
             dir,
             "it has no ca.crt",
@@ -316,77 +327,3 @@ impl Lock {
 /// The maximum time that a build waits for another build to release the folder. Issuing
 /// certificates takes only milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_never_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.key");
-        put(&path, b"one", SECRET).unwrap();
-        assert!(put(&path, b"two", SECRET).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "a partial file remains"
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_too_large_or_not_text_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca-bundle.crt");
-        for (content, words) in [
-            (vec![b'a'; 1 + (1 << 20)], "more than 1048576 bytes"),
-            (vec![0xff], "not UTF-8"),
-        ] {
-            fs::write(&path, content).unwrap();
-            let error = format!("{:#}", anyhow::Error::from(read(&path).unwrap_err()));
-            assert!(error.contains(words), "{error}");
-        }
-    }
-
-    #[test]
-    fn two_files_archived_in_one_second_are_both_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        for content in ["one", "two"] {
-            put(&path, content.as_bytes(), PUBLIC).unwrap();
-            archive(&path, now).unwrap();
-        }
-        assert_eq!(
-            fs::read_to_string(dir.path().join("a.old-20270115T080000Z")).unwrap(),
-            "one"
-        );
-        assert_eq!(
-            fs::read_to_string(dir.path().join("a.old-20270115T080000Z-2")).unwrap(),
-            "two"
-        );
-    }
-
-    #[test]
-    fn a_build_waits_for_a_locked_folder_and_then_names_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = Lock::wait_for(dir.path(), Duration::ZERO).unwrap();
-        let error = Lock::wait_for(dir.path(), Duration::from_millis(50)).unwrap_err();
-        assert!(matches!(error, PkiError::Busy { .. }), "{error}");
-        drop(held);
-        Lock::wait_for(dir.path(), Duration::ZERO).unwrap();
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_refused_with_the_remedy() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.key");
-        put(&path, b"k", 0o640).unwrap();
-        let error = read_secret(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("0640") && error.contains("chmod 600"),
-            "{error}"
-        );
-    }
-}

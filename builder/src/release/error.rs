@@ -49,6 +49,16 @@ pub(crate) enum ReleaseError {
         /// The digest of the operator's file.
         found: Sha256,
     },
+    /// The file given with --release cannot be read.
+    #[error(
+        "cannot read {}, which must be the release tarball etcd-v{version}-linux-amd64.tar.gz: \
+         {source}", .path.display()
+    )]
+    Given {
+        path: PathBuf,
+        version: EtcdVersion,
+        source: io::Error,
+    },
     /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
@@ -115,7 +125,7 @@ fn remedy(source: &io::Error) -> &'static str {
             "; free some space there, or name another folder (--help names the option)"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; give this user write access, or name another folder (--help names the option)"
+            "; give this user access, or name another folder (--help names the option)"
         }
         _ => "",
     }

@@ -100,7 +100,7 @@ fn obtain_within(
         version: wanted.version,
         path: tarball.clone(),
     };
-    if wanted.offline && !tarball.exists() {
+    if wanted.offline && !exists(&tarball)? {
         return Err(offline());
     }
     let _lock = slot.lock(progress)?;
@@ -134,13 +134,20 @@ fn release(
     }
 }
 
+/// Returns whether the cache contains a tarball.
+fn exists(tarball: &Path) -> Result<bool, ReleaseError> {
+    tarball
+        .try_exists()
+        .map_err(ReleaseError::io("read", tarball))
+}
+
 /// Returns the cached tarball if its bytes are still correct. A damaged tarball is removed.
 fn from_cache(
     wanted: &ReleaseRequest<'_>,
     tarball: &Path,
     progress: &dyn Progress,
 ) -> Result<Option<Release>, ReleaseError> {
-    if !tarball.exists() {
+    if !exists(tarball)? {
         return Ok(None);
     }
     let (size, found) = digest::of_file(tarball).map_err(ReleaseError::io("read", tarball))?;
@@ -168,8 +175,13 @@ fn from_file(
     file: &Path,
     patience: &RetryPolicy,
 ) -> Result<Release, ReleaseError> {
-    let read = || ReleaseError::io("read", file);
-    let about = fs::metadata(file).map_err(read())?;
+    let version = wanted.version;
+    let given = |source| ReleaseError::Given {
+        path: file.to_owned(),
+        version,
+        source,
+    };
+    let about = fs::metadata(file).map_err(given)?;
     let no_release = |what: String| ReleaseError::NoRelease {
         path: file.to_owned(),
         what,
@@ -197,9 +209,9 @@ fn from_file(
         known(wanted.version),
         voice.as_ref(),
     )?;
-    let (size, found) = digest::of_file(file).map_err(read())?;
+    let (size, found) = digest::of_file(file).map_err(given)?;
     if found != wanted.sha256 {
-        let (path, version, expected) = (file.to_owned(), wanted.version, wanted.sha256);
+        let (path, expected) = (file.to_owned(), wanted.sha256);
         return Err(ReleaseError::File {
             path,
             version,

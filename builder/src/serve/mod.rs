@@ -12,6 +12,7 @@
 //! determines which node the machine is. `power` switches machines on and off. `record` keeps the
 //! state of the nodes across restarts of the server, and `board` shows this state.
 
+mod authority;
 mod board;
 mod body;
 mod boot;
@@ -51,7 +52,6 @@ use anyhow::{Context as _, Result};
 
 use crate::exit::{Exit, exit_error};
 use crate::pki::{self, FirstKeyPolicy};
-use crate::recipe_file::RecipeFile;
 use crate::sign::CertificateAuthority;
 use crate::{manifest, mirror};
 use board::Board;
@@ -165,7 +165,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         mirror::check_complete(mirror)?;
     }
     let ca = match (&options.pki, &options.recipe) {
-        (Some(pki), Some(recipe)) => Some(authority(pki, recipe, options.approve)?),
+        (Some(pki), Some(recipe)) => {
+            let first = if options.approve {
+                FirstKeyPolicy::Approved
+            } else {
+                FirstKeyPolicy::Any
+            };
+            Some(authority::open(&out, pki, recipe, first)?)
+        }
         _ => None,
     };
     let board = Board::new(
@@ -264,17 +271,4 @@ fn endpoints(
         });
     }
     Ok(endpoints)
-}
-
-/// Reads the recipe, and returns the authority that signs the requests of the recipe's nodes.
-fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
-    Ok(CertificateAuthority {
-        recipe: RecipeFile::open(recipe_path)?,
-        pki: pki.to_owned(),
-        first: if approve {
-            FirstKeyPolicy::Approved
-        } else {
-            FirstKeyPolicy::Any
-        },
-    })
 }

@@ -150,8 +150,13 @@ fn paths() -> Result<()> {
 fn links() -> Result<()> {
     let ours = built()?;
     let tree = run::current()?.folder("tree")?;
-    fs::create_dir_all(tree.join("images/pxeboot"))?;
+    for folder in ["images/pxeboot", "LiveOS"] {
+        fs::create_dir_all(tree.join(folder))?;
+    }
     fs::write(tree.join("images/pxeboot/vmlinuz"), "kernel")?;
+    for file in ["images/pxeboot/initrd.img", "LiveOS/squashfs.img"] {
+        fs::write(tree.join(file), "")?;
+    }
     let _server = Server::start(&ours, &["--tree", &tree.to_string_lossy()])?;
     let one = ours.network.add("etcd-1")?;
     expect(

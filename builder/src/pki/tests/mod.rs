@@ -3,11 +3,13 @@ mod client;
 mod cluster;
 mod contents;
 mod enrolment;
+mod file_store;
 mod given;
 mod openssl;
 mod renew;
 mod rotate;
 mod show;
+mod unreadable;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -70,6 +70,13 @@ fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_re
         last.peer == tls.peer && events.len() == 1,
         "existing files stay, and leftovers of the old CA are removed: {events:?}"
     );
+    let event = events[0].to_string();
+    assert!(
+        event.contains("nodes/etcd-1/before: moved to ")
+            && event.contains("/before.old-")
+            && event.contains("no longer trusted"),
+        "{event}"
+    );
     assert!(folder.previous_ca_tls().is_none());
     assert!(
         retire(&folder.path(), now())

@@ -122,6 +122,9 @@ fn tree() -> Result<std::path::PathBuf> {
     let images = tree.join("images/pxeboot");
     fs::create_dir_all(&images)?;
     vm::installer(&images, INSTALLER)?;
+    // The test's installer has no second stage, but the server accepts only a complete tree.
+    fs::create_dir_all(tree.join("LiveOS"))?;
+    fs::write(tree.join("LiveOS/squashfs.img"), "")?;
     Ok(tree)
 }
 
