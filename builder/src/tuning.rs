@@ -53,8 +53,8 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
             .with_context(|| format!("etcd has no setting {}", setting.key))?;
         setting.image = Some(value.to_string());
     }
-    for (key, value) in &recipe.tuning.sysctl {
-        let (key, image) = (key.to_string(), Some(value.clone()));
+    for own in &recipe.tuning.sysctl {
+        let (key, image) = (own.key.to_string(), Some(own.value.clone()));
         let (why, source) = (
             "The recipe sets this key under [tuning.sysctl].".to_owned(),
             "the recipe".to_owned(),

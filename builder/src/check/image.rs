@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::checker::check_with_bash;
 use super::file::{File, Kind};
 use super::finding::Finding;
+use super::origin;
 use super::report::{CheckedFile, Report};
 use crate::files::{self, UserFile};
 use crate::pki::{self, Authority, Lifetimes};
@@ -39,7 +40,7 @@ pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>
     let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
     let mut recipe_findings = reading.findings;
-    let mut files = Vec::new();
+    let (mut files, mut traced) = (Vec::new(), Vec::new());
     let mut checked = None;
     if let Some(recipe) = reading.recipe {
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -48,24 +49,22 @@ pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>
         recipe_findings.extend(authority(&recipe.tls, folder));
         recipe_findings.extend(digest(&recipe.etcd));
         recipe_findings.extend(render::contradictions(&recipe)?);
-        files = rendered(&recipe, &user_files, &mut recipe_findings)?;
+        (files, traced) = rendered(&recipe, &user_files, &mut recipe_findings)?;
         checked = Some(CheckedRecipe {
             text: text.clone(),
             recipe,
             user_files,
         });
     }
-    recipe_findings.sort_by_key(|finding| finding.span.start);
     let failed = recipe_findings
         .iter()
         .any(|finding| finding.severity == Severity::Error);
-    let findings = recipe_findings
-        .into_iter()
-        .map(|diagnostic| Finding {
-            rule: "recipe",
-            diagnostic,
-        })
-        .collect();
+    let recipe_findings = recipe_findings.into_iter().map(|diagnostic| Finding {
+        rule: "recipe",
+        diagnostic,
+    });
+    let mut findings: Vec<Finding> = recipe_findings.chain(traced).collect();
+    findings.sort_by_key(|finding| finding.diagnostic.span.start);
     files.insert(
         0,
         CheckedFile {
@@ -122,13 +121,14 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks the kickstart and every file of the overlay, and returns the files that have findings. A
-/// file that cannot be added to the image is reported as a finding about the recipe.
+/// Checks the kickstart and every file of the overlay. Returns the files that have findings, and the
+/// findings whose cause is a key of the recipe, at the position of this key. A file that cannot be
+/// added to the image is reported as a finding about the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
     recipe_findings: &mut Vec<Diagnostic>,
-) -> Result<Vec<CheckedFile>> {
+) -> Result<(Vec<CheckedFile>, Vec<Finding>)> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known only after the overlay is packed. A placeholder is
     // sufficient here, because every digest has the same form.
@@ -175,15 +175,38 @@ fn rendered(
         });
     }
     let findings = check_with_bash(&files, true);
-    let checked = files
-        .into_iter()
-        .zip(findings)
-        .map(|(file, findings)| CheckedFile {
-            shown: file.shown,
-            text: file.text.to_owned(),
-            findings,
-        });
-    Ok(checked.filter(|file| !file.findings.is_empty()).collect())
+    Ok(traced(recipe, files, findings, rendered))
+}
+
+/// Separates the findings whose cause is a key of the recipe. The first `rendered` files in `files`
+/// are rendered from the recipe. See [`rendered`] for the result.
+fn traced(
+    recipe: &Recipe,
+    files: Vec<File<'_>>,
+    findings: Vec<Vec<Finding>>,
+    rendered: usize,
+) -> (Vec<CheckedFile>, Vec<Finding>) {
+    let (mut checked, mut traced) = (Vec::new(), Vec::new());
+    for (index, (file, mut findings)) in files.into_iter().zip(findings).enumerate() {
+        if index < rendered {
+            findings.retain_mut(|finding| {
+                let Some(span) = origin::in_recipe(recipe, &file, finding) else {
+                    return true;
+                };
+                finding.diagnostic.span = span;
+                traced.push(finding.clone());
+                false
+            });
+        }
+        if !findings.is_empty() {
+            checked.push(CheckedFile {
+                shown: file.shown,
+                text: file.text.to_owned(),
+                findings,
+            });
+        }
+    }
+    (checked, traced)
 }
 
 /// Returns findings if a user's file has the path of one of the image's own files, or if the path
@@ -285,5 +308,46 @@ mod tests {
             ),
             "{other:?}"
         );
+    }
+
+    /// Returns the rules of the findings about the rendered files, each with the text of the recipe
+    /// to which the finding points. Fails if a finding points to a rendered file.
+    fn in_recipe(more: &str) -> Vec<(&'static str, String)> {
+        let single = include_str!("../../../recipes/single-node.toml");
+        let text = format!("{single}\n{more}");
+        let reading = recipes::recipe::read(&text);
+        let recipe = reading.recipe.expect("no errors");
+        let (files, found) = rendered(&recipe, &[], &mut Vec::new()).unwrap();
+        assert!(files.is_empty(), "{files:?}");
+        let shown = |finding: Finding| (finding.rule, text[finding.diagnostic.span].to_owned());
+        found.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_finding_that_a_key_of_the_recipe_causes_points_to_this_key() {
+        for (line, rule, place) in [
+            (
+                "\"vm.swapiness\" = 1",
+                "sysctl/unknown-key",
+                "\"vm.swapiness\"",
+            ),
+            ("\"vm.swappiness\" = \"no\"", "sysctl/value", "\"no\""),
+            // The profile sets the other key of these two findings.
+            ("\"vm.dirty_ratio\" = 3", "sysctl/dirty", "3"),
+            ("\"vm.dirty_background_ratio\" = 90", "sysctl/dirty", "90"),
+        ] {
+            let found = in_recipe(&format!(
+                "[tuning.sysctl]\n\"kernel.pid_max\" = 99999\n{line}\n"
+            ));
+            assert_eq!(found, [(rule, place.to_owned())], "{line}");
+        }
+        let tuned = in_recipe("[install]\npackages = [\"tmux\", \"tuned\"]\n");
+        assert!(!tuned.is_empty());
+        for found in tuned {
+            assert_eq!(found, ("sysctl/tuned", "\"tuned\"".to_owned()));
+        }
+        let module = in_recipe("[install]\npackages = [\"tmux\", \"@nodejs:12\"]\n");
+        assert_eq!(module, [("kickstart/module", "\"@nodejs:12\"".to_owned())]);
+        assert_eq!(in_recipe(""), []);
     }
 }

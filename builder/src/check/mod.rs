@@ -15,6 +15,7 @@ mod fstab;
 mod image;
 mod kickstart;
 mod masked;
+mod origin;
 mod place;
 mod preset;
 mod python;

@@ -23,7 +23,7 @@ pub use install::{
     Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
 };
 pub use node::{Cluster, Node};
-pub use policy::{Profile, Selinux, SelinuxMode, Time, Tuning};
+pub use policy::{Profile, Selinux, SelinuxMode, SysctlSetting, Time, Tuning};
 pub use ssh::SshKey;
 pub use tls::{AuthorityFiles, Tls};
 pub use values::{Base, CryptHash, Host, Size, Word};

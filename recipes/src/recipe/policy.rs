@@ -1,5 +1,7 @@
 //! The sections about a node's time servers, kernel settings, SELinux, and sources of metadata.
 
+use std::ops::Range;
+
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
 use crate::diagnostic::Diagnostic;
@@ -21,7 +23,20 @@ pub struct Tuning {
     /// The profile on which the settings are based.
     pub profile: Profile,
     /// The recipe's own sysctl keys, which override the keys of the profile.
-    pub sysctl: Vec<(Word, String)>,
+    pub sysctl: Vec<SysctlSetting>,
+}
+
+/// One key of `[tuning.sysctl]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SysctlSetting {
+    /// The key, as the recipe writes it.
+    pub key: Word,
+    /// The value.
+    pub value: String,
+    /// The position of the key in the recipe.
+    pub key_span: Range<usize>,
+    /// The position of the value in the recipe.
+    pub value_span: Range<usize>,
 }
 
 /// A set of kernel settings.
@@ -120,6 +135,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
             // key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
+            let (key_span, value_span) = (key.span.clone(), value.span.clone());
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
             let value_ok = !value.value.is_empty()
                 && value
@@ -139,7 +155,12 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
                     format!("bad value for `{}`", key.value),
                 ));
             }
-            key_ok.filter(|_| value_ok).map(|word| (word, value.value))
+            key_ok.filter(|_| value_ok).map(|word| SysctlSetting {
+                key: word,
+                value: value.value,
+                key_span,
+                value_span,
+            })
         });
     let sysctl = sysctl.collect();
     table.finish();

@@ -9,6 +9,7 @@ use libtest_mimic::Trial;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use recipes::Recipe;
+use recipes::recipe::SysctlSetting;
 use tests::harness::{is_all, trial};
 use tests::installer::Kind;
 use tests::process;
@@ -177,7 +178,7 @@ fn files(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<(
         );
     }
     let sysctl = planned.overlay("etc/sysctl.d/95-etcd.conf")?;
-    for (key, value) in &recipe.tuning.sysctl {
+    for SysctlSetting { key, value, .. } in &recipe.tuning.sysctl {
         let set = |line: &str| {
             line.split_once('=')
                 .is_some_and(|(k, v)| (k.trim(), v.trim()) == (&key.to_string(), value.trim()))
