@@ -69,10 +69,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let progress = release::for_stderr();
-    let cache = options
-        .cache
-        .clone()
-        .map_or_else(build::default_cache, Ok)?;
+    let cache = options.cache.clone();
+    let cache = cache.map_or_else(build::default_cache, Ok)?;
     let folder = Folder::open(&options.out)?;
     let recorded = Record::read(folder.root())?;
     let patience = RetryPolicy::default();
@@ -117,6 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let report = Report {
         out: options.out.clone(),
         recipe: report::recipe_lines(&recipe, &record),
+        recipe_path: options.recipe.clone(),
         record,
         present: present + usize::from(downloaded.is_none()),
         downloaded: count,

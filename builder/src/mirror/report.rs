@@ -22,7 +22,14 @@ pub(super) struct Report {
     pub(super) present: usize,
     /// The lines that make the site's recipe use this mirror.
     pub(super) recipe: String,
+    /// The recipe that the operator named, for the advice.
+    #[serde(skip)]
+    pub(super) recipe_path: PathBuf,
 }
+
+/// The server in the lines for the recipe if the recipe does not name a server. The reader of
+/// recipes refuses this host.
+const PLACEHOLDER: &str = "http://SERVER:8080/";
 
 /// The number of files and their total size.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -59,7 +66,7 @@ fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image
         .and_then(|base| Some(base.url().as_str().strip_suffix("image/")?.to_owned()))
-        .unwrap_or_else(|| "http://SERVER:8080/".to_owned())
+        .unwrap_or_else(|| PLACEHOLDER.to_owned())
 }
 
 /// Returns the lines that make the site's recipe use this mirror.
@@ -132,7 +139,19 @@ impl fmt::Display for Report {
         writeln!(f, "\nThe site's recipe needs:\n\n{}", self.recipe)?;
         writeln!(
             f,
-            "At the site, without Internet access:\n\n  builder build recipe.toml --release {out}/{}\n  builder serve out --mirror {out}",
+            "If the recipe already contains one of these sections, write the keys into that section. The \
+             [[install.repo]] sections replace the recipe's own."
+        )?;
+        if self.recipe.contains(PLACEHOLDER) {
+            writeln!(
+                f,
+                "Replace SERVER with the address of the machine that runs `builder serve` at the site."
+            )?;
+        }
+        writeln!(
+            f,
+            "\nAt the site, without Internet access:\n\n  builder build {} --release {out}/{}\n  builder serve out --mirror {out}",
+            self.recipe_path.display(),
             etcd.path
         )
     }
@@ -141,6 +160,65 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::etcd::MirroredRelease;
+
+    /// Returns the report about a mirror for a recipe, as text and as JSON.
+    fn report(more: &str) -> (String, serde_json::Value) {
+        let single = include_str!("../../../recipes/single-node.toml");
+        let recipe = recipes::recipe::read(&format!("{single}\n[install]\n{more}\n"));
+        let recipe = recipe.recipe.expect("no errors");
+        let sha256 = recipe.etcd.sha256;
+        let repository = |name: Option<&str>, path: &str| RecordedRepository {
+            name: name.map(str::to_owned),
+            path: path.to_owned(),
+            repomd_sha256: sha256,
+            pinned: false,
+            treeinfo_sha256: None,
+            images: std::collections::BTreeMap::new(),
+            packages: 1,
+            bytes: 1,
+        };
+        let record = Record {
+            etcd: MirroredRelease {
+                version: recipe.etcd.settings.version.to_string(),
+                path: "etcd/v3.6.14/etcd.tar.gz".to_owned(),
+                sha256,
+            },
+            tree: repository(None, "tree"),
+            repos: vec![repository(Some("updates"), "repos/updates")],
+        };
+        let report = Report {
+            out: PathBuf::from("mirror"),
+            recipe: recipe_lines(&recipe, &record),
+            recipe_path: PathBuf::from("sites/m.toml"),
+            record,
+            downloaded: Count::default(),
+            present: 3,
+        };
+        (report.to_string(), serde_json::to_value(&report).unwrap())
+    }
+
+    #[test]
+    fn the_advice_names_the_operators_recipe_and_explains_the_placeholder() {
+        let (without, json) = report("");
+        assert!(
+            without.contains("builder build sites/m.toml --release"),
+            "{without}"
+        );
+        assert!(
+            without.contains("write the keys into that section"),
+            "{without}"
+        );
+        assert!(
+            without.contains("http://SERVER:8080/mirror/tree/"),
+            "{without}"
+        );
+        assert!(without.contains("Replace SERVER"), "{without}");
+        assert!(json.get("recipe-path").is_none(), "{json}");
+        let (with, _) = report("servers = [\"http://10.0.0.5:8080/image/\"]");
+        assert!(with.contains("http://10.0.0.5:8080/mirror/tree/"), "{with}");
+        assert!(!with.contains("SERVER"), "{with}");
+    }
 
     #[test]
     fn a_size_has_one_decimal_place() {

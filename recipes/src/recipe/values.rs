@@ -158,6 +158,14 @@ impl FromStr for Base {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected a URL with http:// or https:// and a host".to_owned());
         }
+        // The lines that `builder mirror` prints contain this host if the recipe names no server.
+        // The crate `url` writes a host in lower case, so compare the text.
+        let host = text.split_once("://").map_or("", |(_, rest)| rest);
+        if host.split(['/', ':']).next() == Some("SERVER") {
+            return Err(
+                "`SERVER` is a placeholder: write the name or the address of the server".to_owned(),
+            );
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
                 "the image is public, so the URL must not contain a user name or password"

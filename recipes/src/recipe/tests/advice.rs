@@ -119,6 +119,26 @@ fn lifetimes_that_contradict_each_other_are_named_at_the_key_that_is_set() {
 }
 
 #[test]
+fn the_placeholder_of_a_server_is_refused_in_every_url() {
+    let install = |line: &str| format!("{GOOD}\n[install]\n{line}\n");
+    for text in [
+        install("trees = [\"http://SERVER:8080/mirror/tree/\"]"),
+        install("servers = [\"https://SERVER/\"]"),
+        changed("https://github.com", "http://SERVER:8080"),
+        format!("{GOOD}\n[update]\nfrom = \"http://SERVER/\"\n"),
+    ] {
+        refused(
+            &text,
+            "`SERVER` is a placeholder: write the name or the address",
+        );
+    }
+    for url in ["http://server/", "http://a/SERVER/", "http://SERVERS/"] {
+        let text = install(&format!("servers = [\"{url}\"]"));
+        assert!(read(&text).recipe.is_some(), "{:?}", said(&text));
+    }
+}
+
+#[test]
 fn a_network_that_is_listed_twice_is_reported_at_its_second_place() {
     let twice = "clients = [\"10.0.0.0/8\", \"10.101.15.0/24\", \"10.0.0.0/8\"]";
     let text = changed("clients = [\"10.101.15.0/24\"]", twice);
