@@ -30,7 +30,7 @@ pub struct Tls {
     pub renew_before: Duration,
 }
 
-/// The files of an authority, inside the recipe's folder.
+/// The files of an authority. A relative path begins at the recipe's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: the authority's certificate.
