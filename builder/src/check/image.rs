@@ -175,6 +175,17 @@ fn rendered(
         });
     }
     let findings = check_with_bash(&files, true);
+    Ok(traced(recipe, files, findings, rendered))
+}
+
+/// Separates the findings whose cause is a key of the recipe. The first `rendered` files in `files`
+/// are rendered from the recipe. See [`rendered`] for the result.
+fn traced(
+    recipe: &Recipe,
+    files: Vec<File<'_>>,
+    findings: Vec<Vec<Finding>>,
+    rendered: usize,
+) -> (Vec<CheckedFile>, Vec<Finding>) {
     let (mut checked, mut traced) = (Vec::new(), Vec::new());
     for (index, (file, mut findings)) in files.into_iter().zip(findings).enumerate() {
         if index < rendered {
@@ -195,7 +206,7 @@ fn rendered(
             });
         }
     }
-    Ok((checked, traced))
+    (checked, traced)
 }
 
 /// Returns findings if a user's file has the path of one of the image's own files, or if the path

@@ -70,10 +70,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let progress = release::for_stderr();
-    let cache = options
-        .cache
-        .clone()
-        .map_or_else(build::default_cache, Ok)?;
+    let cache = options.cache.clone();
+    let cache = cache.map_or_else(build::default_cache, Ok)?;
     let folder = Folder::open(&options.out)?;
     let recorded = Record::read(folder.root())?;
     let patience = RetryPolicy::default();
