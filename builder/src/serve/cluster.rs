@@ -196,28 +196,30 @@ fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
     read().with_context(|| format!("cannot read {}", out.join(parts.join("/")).display()))
 }
 
+/// Writes the identity of a node into an output.
+#[cfg(test)]
+pub(super) fn write_identity(out: &Path, name: &str, last: u8) {
+    let identity = NodeIdentity {
+        cluster: "demo".parse().unwrap(),
+        name: name.parse().unwrap(),
+        address: [10, 0, 0, last].into(),
+        machine: recipes::MachineMatch::default(),
+    };
+    let payload = serde_json::to_vec(&identity).unwrap();
+    let generated = recipes::SigningKey::generate().unwrap();
+    let key = recipes::SigningKey::from_pkcs8(&generated).unwrap();
+    let envelope = key.sign("identity", &payload);
+    let folder = out.join("nodes").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let next = folder.join("next");
+    fs::write(&next, serde_json::to_vec(&envelope).unwrap()).unwrap();
+    fs::rename(next, folder.join(nodes::IDENTITY)).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
-    use recipes::{MachineMatch, SigningKey};
-
     use super::*;
-
-    fn write(out: &Path, name: &str, last: u8) {
-        let identity = NodeIdentity {
-            cluster: "demo".parse().unwrap(),
-            name: name.parse().unwrap(),
-            address: [10, 0, 0, last].into(),
-            machine: MachineMatch::default(),
-        };
-        let payload = serde_json::to_vec(&identity).unwrap();
-        let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-        let envelope = key.sign("identity", &payload);
-        let folder = out.join("nodes").join(name);
-        fs::create_dir_all(&folder).unwrap();
-        let next = folder.join("next");
-        fs::write(&next, serde_json::to_vec(&envelope).unwrap()).unwrap();
-        fs::rename(next, folder.join(nodes::IDENTITY)).unwrap();
-    }
+    use write_identity as write;
 
     #[test]
     fn the_nodes_are_read_again_only_after_a_change() {

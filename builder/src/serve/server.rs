@@ -88,7 +88,7 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
         {
             state.log.error(&error);
         }
-        for line in startup_notes(&cluster, &bound, state.installs()) {
+        for line in startup_notes(&cluster, &bound, state.installs(), state.retries) {
             console::note(line);
         }
         let connections = Connections::new();

@@ -17,7 +17,7 @@ use super::cluster::{NodeCache, ServedCluster};
 use super::log::{Line, Log};
 use super::pki_warnings::PkiWarnings;
 use super::power::Power;
-use super::record::{DocumentDelivery, Record};
+use super::record::{DocumentDelivery, NextBoot, Record};
 use super::refusal::{Refusal, RefusalId};
 use super::tree::InstallTree;
 use crate::sign::CertificateAuthority;
@@ -187,6 +187,7 @@ pub(super) fn startup_notes(
     cluster: &ServedCluster,
     listening: &[std::net::SocketAddr],
     installs: bool,
+    retries: u32,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     for node in cluster.nodes.iter() {
@@ -227,6 +228,7 @@ pub(super) fn startup_notes(
         .filter(new)
         .map(|node| node.name.as_str())
         .collect();
+    lines.extend(without_tree(cluster, retries).filter(|_| !installs));
     if installs && !new.is_empty() {
         lines.push(format!(
             "the following machines are not installed until you run `builder allow --all \
@@ -235,6 +237,24 @@ pub(super) fn startup_notes(
         ));
     }
     lines
+}
+
+/// Returns a warning for a server without a tree, if the operator has allowed the installation of
+/// machines.
+fn without_tree(cluster: &ServedCluster, retries: u32) -> Option<String> {
+    let allowed = |node: &&NodeIdentity| {
+        let installation = cluster.record.installation(&node.name).ok().flatten();
+        installation.is_some_and(|it| matches!(it.next(retries), NextBoot::Install(_)))
+    };
+    let nodes = cluster.nodes.iter().filter(allowed);
+    let allowed: Vec<&str> = nodes.map(|node| node.name.as_str()).collect();
+    (!allowed.is_empty()).then(|| {
+        format!(
+            "warning: the following machines are allowed to be installed, but the server installs \
+             no machine without an installation tree: {}. Name the tree with --tree or --mirror",
+            allowed.join(", ")
+        )
+    })
 }
 
 fn how_recognised(node: &NodeIdentity) -> String {
@@ -262,4 +282,51 @@ fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()
         .any(|mark| Path::new(mark).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::record::Installation;
+
+    #[test]
+    fn a_server_without_a_tree_names_the_machines_that_it_does_not_install() {
+        let root = tempfile::tempdir().unwrap();
+        let nodes = ["etcd-1", "etcd-2", "etcd-3"];
+        for (node, last) in nodes.iter().zip(1..) {
+            crate::serve::cluster::write_identity(root.path(), node, last);
+        }
+        let state = root.path().join("state");
+        let cluster = ServedCluster::read(root.path(), &state).unwrap();
+        cluster.record.begin(SystemTime::now()).unwrap();
+        let warnings = |installs| {
+            let lines = startup_notes(&cluster, &[([0, 0, 0, 0], 8080).into()], installs, 3);
+            let is_warning = |note: &&String| note.contains("without an installation tree");
+            lines.iter().filter(is_warning).cloned().collect::<Vec<_>>()
+        };
+        assert!(warnings(false).is_empty(), "no machine is allowed");
+        let allow = |name: &str, installation: &Installation| {
+            let name = name.parse().unwrap();
+            cluster
+                .record
+                .put_installation(&name, installation)
+                .unwrap();
+        };
+        allow("etcd-1", &Installation::allowed());
+        let mut installed = Installation::allowed();
+        installed.document(SystemTime::now());
+        allow("etcd-2", &installed);
+        let [warning] = &warnings(false)[..] else {
+            panic!("{:?}", warnings(false))
+        };
+        assert!(
+            warning.contains("etcd-1") && warning.contains("--tree"),
+            "{warning}"
+        );
+        assert!(
+            !warning.contains("etcd-2") && !warning.contains("etcd-3"),
+            "{warning}"
+        );
+        assert!(warnings(true).is_empty());
+    }
 }
