@@ -1,5 +1,6 @@
 //! `builder build`: builds one image and a folder for each node from one recipe.
 
+mod awaited;
 mod digests;
 mod folders;
 mod summary;
@@ -105,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let mut pki = open_pki(Opener::Build, &options.recipe, &recipe, pki_folder)?;
     let public_key = pki.signing_public_key();
-    let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
+    let mut documents = issue_documents(options, &recipe, &mut pki, pki_folder, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(public_key)))?;
     let image = output.path().join("image");
@@ -149,6 +150,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Issues each node's document. If the PKI is new, also creates the record of installations.
 fn issue_documents(
+    options: &Options,
     recipe: &Recipe,
     pki: &mut Pki,
     pki_folder: &Path,
@@ -176,7 +178,8 @@ fn issue_documents(
             record.folder().display()
         ));
     }
-    warn_of_awaited(recipe, pki, &nodes, progress)?;
+    let paths = [&*options.out, pki_folder, &*options.recipe];
+    awaited::report(paths, recipe, pki, &nodes, progress)?;
     Ok(nodes)
 }
 
@@ -187,41 +190,6 @@ fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) 
             document.release = Some(serial);
         }
         nodes::write(output.path(), node, pki.signing())?;
-    }
-    Ok(())
-}
-
-/// Reports the nodes that have no certificates yet, and warns if the PKI folder contains the object
-/// store's credentials but the node documents do not.
-fn warn_of_awaited(
-    recipe: &Recipe,
-    pki: &Pki,
-    nodes: &[Node],
-    progress: &dyn Progress,
-) -> Result<()> {
-    if recipe.tls.keys.is_document() {
-        return Ok(());
-    }
-    let awaited: Vec<&str> = nodes
-        .iter()
-        .filter_map(|node| match node {
-            Node::Awaited(identity) => Some(identity.name.as_str()),
-            Node::Enrolled(_) => None,
-        })
-        .collect();
-    if !awaited.is_empty() {
-        progress.say(&format!(
-            "no certificates yet for {}: run `firstboot csr` on each node, and sign the requests \
-             with `builder pki sign`",
-            awaited.join(", ")
-        ));
-    }
-    if pki.store_keys()?.is_some() {
-        progress.say(
-            "warning: the node documents do not contain the object store's credentials, because \
-             the documents may be public if keys = \"node\". Write the credentials to \
-             /etc/firstboot/s3-keys on each node, with mode 0600",
-        );
     }
     Ok(())
 }
@@ -390,6 +358,7 @@ fn report(
         overlay_sha256: packed.sha256,
         overlay_size: packed.size,
         trust: public_key.id(),
+        has_node_keys: recipe.tls.keys.is_document(),
         nodes: recipe
             .nodes
             .iter()

@@ -17,6 +17,9 @@ pub(super) struct Summary {
     pub(super) overlay_size: u64,
     pub(super) trust: String,
     pub(super) nodes: Vec<String>,
+    /// Whether the node documents contain the nodes' private keys.
+    #[serde(skip)]
+    pub(super) has_node_keys: bool,
 }
 
 impl fmt::Display for Summary {
@@ -27,11 +30,12 @@ impl fmt::Display for Summary {
             "{out}/image/   etcd {}, public, the same for every node: serve it over HTTP",
             self.etcd
         )?;
-        writeln!(
-            f,
-            "{out}/nodes/   {nodes}: secret, one folder for each node: give each folder only to \
-             its machine"
-        )?;
+        let documents = if self.has_node_keys {
+            "secret, one folder for each node: give each folder only to its machine"
+        } else {
+            "one folder for each node. The documents contain no keys, so they are not secret"
+        };
+        writeln!(f, "{out}/nodes/   {nodes}: {documents}")?;
         writeln!(
             f,
             "{}   certificates and keys of the cluster: keep this folder and back it up",
@@ -47,5 +51,30 @@ impl fmt::Display for Summary {
             "overlay.tar.gz {} bytes, sha256 {}",
             self.overlay_size, self.overlay_sha256
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_documents_with_keys_are_secret() {
+        let text = |has_node_keys| {
+            let summary = Summary {
+                serial: 1,
+                out: "out".into(),
+                pki: "out.pki".into(),
+                etcd: "3.6.14".to_owned(),
+                overlay_sha256: Sha256::of(b""),
+                overlay_size: 0,
+                trust: String::new(),
+                nodes: vec!["etcd-1".to_owned()],
+                has_node_keys,
+            };
+            summary.to_string()
+        };
+        assert!(text(true).contains("out/nodes/   etcd-1: secret, "));
+        assert!(text(false).contains("so they are not secret"));
     }
 }
