@@ -1,16 +1,18 @@
 //! `builder init`: writes a first recipe with all settings that have no default.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use recipes::recipe::{Address, SshKey};
-use recipes::{Domain, EtcdVersion, Label, Mac, Sha256};
+use recipes::{Domain, EtcdVersion, Label, Mac, Severity, Sha256};
 use serde::Serialize;
 
+use crate::exit::{Exit, exit_error};
 use crate::{check, console, release, text_file};
 
 /// The command-line options.
@@ -79,6 +81,13 @@ impl FromStr for Node {
     }
 }
 
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.address)?;
+        self.mac.map_or(Ok(()), |mac| write!(f, ",{mac}"))
+    }
+}
+
 /// The report of `builder init`.
 #[derive(Debug, Serialize)]
 struct Written {
@@ -88,20 +97,24 @@ struct Written {
 /// Writes the recipe, and checks it as `builder check` does. Removes a recipe that has errors.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
+    check_nodes(&options.nodes, &text)?;
     let path = options.recipe.display();
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&options.recipe);
-    let mut file = file.with_context(|| {
-        format!("cannot write {path}: if the file exists, remove the file, or name another file with --recipe")
+    let mut file = file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            anyhow!("{path} already exists: remove the file, or name another file with --recipe")
+        }
+        _ => anyhow!(error).context(format!("cannot write {path}")),
     })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {path}"))?;
     if let Err(error) = check::checked_recipe(&options.recipe, false) {
         fs::remove_file(&options.recipe).with_context(|| format!("cannot remove {path}"))?;
-        return Err(error);
+        return Err(error.context("no recipe was written"));
     }
     let written = Written {
         recipe: options.recipe.clone(),
@@ -109,6 +122,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(console::report(&written, options.json, |_| {
         format!("{path}: written. Next: run `builder check {path}`, then `builder build {path}`\n")
     })?)
+}
+
+/// Refuses nodes with which the recipe would have errors, before the recipe is written. The error
+/// names the arguments, because the user has never seen the recipe.
+fn check_nodes(nodes: &[Node], recipe: &str) -> Result<()> {
+    let findings = recipes::recipe::read(recipe).findings.into_iter();
+    let errors = findings.filter(|finding| finding.severity == Severity::Error);
+    let errors: Vec<String> = errors
+        .map(|error| {
+            let before = &recipe[..error.span.start];
+            let is_about_node = !before.contains("\n[etcd]\n");
+            let count = before.matches("[[node]]\n").count();
+            let node = nodes.get(count.wrapping_sub(1)).filter(|_| is_about_node);
+            let argument = node.map(|node| format!("the argument `{node}`: "));
+            let help = error.help.map(|help| format!("; {help}"));
+            format!(
+                "{}{}{}",
+                argument.unwrap_or_default(),
+                error.message,
+                help.unwrap_or_default()
+            )
+        })
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{}\nno recipe was written", errors.join("\n"));
+    Err(exit_error(Exit::Recipe, message))
 }
 
 /// Reads the keys from these files, without duplicates.
@@ -189,155 +230,4 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A public key that `ssh-keygen` 9.2 generated.
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
-
-    fn options(nodes: &[&str]) -> Options {
-        Options {
-            recipe: "recipe.toml".into(),
-            name: "prod".parse().unwrap(),
-            domain: "example.com".parse().unwrap(),
-            etcd: None,
-            sha256: None,
-            json: false,
-            ssh_keys: Vec::new(),
-            nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
-        }
-    }
-
-    #[test]
-    fn the_recipe_has_these_nodes_and_keys_and_no_findings() {
-        let keys = [KEY.to_owned(), format!("{KEY} Jane \"of\" C:\\ops")]
-            .map(|key| key.parse::<SshKey>().unwrap());
-        let nodes = [
-            "etcd-1=10.0.0.11,52-54-00-00-00-11",
-            "etcd-2=10.0.0.12",
-            "etcd-3=10.0.0.13",
-        ];
-        let text = text(&options(&nodes), &keys).unwrap();
-        let reading = recipes::recipe::read(&text);
-        assert!(
-            reading.findings.is_empty(),
-            "{:?}\n{text}",
-            reading.findings
-        );
-        let recipe = reading.recipe.unwrap();
-        assert_eq!(recipe.nodes.len(), 3);
-        assert_eq!(
-            recipe.nodes[0].machine.mac,
-            "52:54:00:00:00:11".parse().ok()
-        );
-        assert_eq!(recipe.install.ssh_keys, keys);
-        assert_eq!(
-            release::known(recipe.etcd.settings.version),
-            Some(recipe.etcd.sha256)
-        );
-    }
-
-    #[test]
-    fn without_a_key_the_only_finding_is_that_no_one_can_log_in() {
-        let text = text(&options(&["etcd-1=10.0.0.11"]), &[]).unwrap();
-        let reading = recipes::recipe::read(&text);
-        let [finding] = reading.findings.as_slice() else {
-            panic!("{:?}\n{text}", reading.findings)
-        };
-        assert!(finding.message.contains("no one can log in"), "{finding:?}");
-        assert!(
-            finding.help.as_ref().unwrap().contains("--ssh-key FILE"),
-            "{finding:?}"
-        );
-        assert!(reading.recipe.is_some());
-    }
-
-    #[test]
-    fn a_key_in_several_files_is_written_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let one = file("id.pub", &format!("{KEY} me\r\n"));
-        let more = file(
-            "authorized_keys",
-            &format!("# operators\n\n{KEY} me\n{KEY} you\n"),
-        );
-        let keys: Vec<String> = ssh_keys(&[one, more])
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(keys, [format!("{KEY} me"), format!("{KEY} you")]);
-    }
-
-    #[test]
-    fn a_file_without_a_public_key_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("id");
-        for (text, words) in [
-            (
-                "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n",
-                "id is a private key, which must stay secret",
-            ),
-            (
-                "PuTTY-User-Key-File-3: ssh-ed25519\n",
-                "id is a private key",
-            ),
-            (
-                &format!("{KEY} me\n{} me\n", &KEY[..KEY.len() - 8]),
-                "id:2: not a public SSH key: the key after",
-            ),
-            (
-                "ssh-dss AAAAB3 me\n",
-                "id:1: not a public SSH key: expected a line from a .pub file",
-            ),
-            ("# nothing\n", "id has no public SSH key"),
-        ] {
-            fs::write(&path, text).unwrap();
-            let error = ssh_keys(std::slice::from_ref(&path))
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains(words) && !error.contains("b3Blbn"),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_version_with_an_unknown_digest_requires_the_sha256_option() {
-        let unknown = Options {
-            etcd: "3.5.1".parse().ok(),
-            ..options(&["a=10.0.0.1"])
-        };
-        assert!(
-            text(&unknown, &[])
-                .unwrap_err()
-                .to_string()
-                .contains("--sha256")
-        );
-        let given = Options {
-            sha256: "7".repeat(64).parse().ok(),
-            ..unknown
-        };
-        assert!(text(&given, &[]).unwrap().contains("version = \"3.5.1\""));
-    }
-
-    #[test]
-    fn an_invalid_node_is_refused_with_its_fault() {
-        for (text, words) in [
-            ("etcd-1", "NAME=ADDRESS"),
-            ("etcd_1=10.0.0.1", "`_` is not allowed"),
-            ("a=10.0.0", "`10.0.0`: expected an IPv4 address"),
-            ("a=10.0.0.1:2379", "without a port"),
-            ("a=10.0.0.1,52:54", "not a MAC address"),
-        ] {
-            let error = text.parse::<Node>().unwrap_err();
-            assert!(error.contains(words), "{error}");
-        }
-    }
-}
+mod tests;
