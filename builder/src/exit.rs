@@ -5,6 +5,8 @@
 pub(crate) enum Exit {
     /// The command failed. A failed build leaves the existing output unchanged.
     Failed = 1,
+    /// The command line is wrong. clap also exits with this code.
+    CommandLine = 2,
     /// The recipe or another checked file has errors. A command also exits with this code if a text
     /// file, such as the recipe, is too large or is not UTF-8.
     Recipe = 3,

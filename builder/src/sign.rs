@@ -116,7 +116,7 @@ impl CertificateAuthority {
         let built = |recipe: &Recipe| pki::is_of(&self.pki, &pki::ClusterRecord::from(recipe));
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
-        let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
+        let node = node.with_context(|| not_a_node(name, self.recipe.path(), &recipe))?;
         let mut pki = build::open_pki(Opener::Signer, self.recipe.path(), &recipe, &self.pki)?;
         // A build may have ended since the recipe was read.
         pki.check_built(name, node.address)?;
@@ -134,6 +134,15 @@ impl CertificateAuthority {
             events: pki.events().to_vec(),
         })
     }
+}
+
+fn not_a_node(name: &Label, path: &Path, recipe: &Recipe) -> String {
+    let nodes: Vec<&str> = recipe.nodes.iter().map(|node| node.name.as_str()).collect();
+    format!(
+        "{name} is not a node of {}, which contains {}",
+        path.display(),
+        nodes.join(", ")
+    )
 }
 
 /// Approves a key, or shows the key that is waiting for approval.
@@ -171,10 +180,41 @@ fn print(options: &ApproveOptions, approval: &Approval) -> Result<()> {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let limit = REQUEST_LIMIT as u64;
     if path != Path::new("-") {
-        return text_file::bytes(path, limit)
-            .with_context(|| format!("cannot read {}", path.display()));
+        return text_file::bytes(path, limit).with_context(|| {
+            format!(
+                "cannot read {}, which must be the output of `firstboot csr`",
+                path.display()
+            )
+        });
     }
     let mut bytes = Vec::new();
     std::io::stdin().take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_expected_file_and_the_nodes_of_the_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let error = format!("{:#}", read(&gone).unwrap_err());
+        assert!(
+            error.contains("gone, which must be the output of `firstboot csr`: No such file"),
+            "{error}"
+        );
+        let path = folder.path().join("k.toml");
+        let text = include_str!("../../recipes/single-node.toml");
+        std::fs::write(&path, format!("{text}\n[tls]\nkeys = \"node\"\n")).unwrap();
+        let recipe = RecipeFile::open(&path).unwrap();
+        let recipe = recipe.current(|_| true, |error| panic!("{error:#}"));
+        let error = not_a_node(&"etcd-7".parse().unwrap(), &path, &recipe);
+        assert!(
+            error.contains("etcd-7 is not a node of ")
+                && error.ends_with("k.toml, which contains etcd-1"),
+            "{error}"
+        );
+    }
 }

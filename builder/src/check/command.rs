@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     });
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
         return Err(exit_error(
-            Exit::Failed,
+            Exit::CommandLine,
             "--as applies to a single file that is not a recipe; pass only that file",
         ));
     }
@@ -155,6 +155,20 @@ mod tests {
             ("a.ks", "a.ks"),
         ] {
             assert_eq!(path_on_node(Path::new(path)), expected);
+        }
+    }
+
+    #[test]
+    fn a_wrong_combination_of_arguments_is_a_wrong_command_line() {
+        for files in [vec!["c.toml"], vec!["a.conf", "b.conf"]] {
+            let options = Options {
+                files: files.into_iter().map(PathBuf::from).collect(),
+                as_path: Some("/etc/foo".to_owned()),
+                format: Format::Text,
+                json: false,
+                strict: false,
+            };
+            assert_eq!(crate::exit::code_of(&run(&options).unwrap_err()), 2);
         }
     }
 }

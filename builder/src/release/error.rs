@@ -49,6 +49,16 @@ pub(crate) enum ReleaseError {
         /// The digest of the operator's file.
         found: Sha256,
     },
+    /// The file given with --release cannot be read.
+    #[error(
+        "cannot read {}, which must be the release tarball etcd-v{version}-linux-amd64.tar.gz: \
+         {source}", .path.display()
+    )]
+    Given {
+        path: PathBuf,
+        version: EtcdVersion,
+        source: io::Error,
+    },
     /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: provide the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {

@@ -175,8 +175,13 @@ fn from_file(
     file: &Path,
     patience: &RetryPolicy,
 ) -> Result<Release, ReleaseError> {
-    let read = || ReleaseError::io("read", file);
-    let about = fs::metadata(file).map_err(read())?;
+    let version = wanted.version;
+    let given = |source| ReleaseError::Given {
+        path: file.to_owned(),
+        version,
+        source,
+    };
+    let about = fs::metadata(file).map_err(given)?;
     let no_release = |what: String| ReleaseError::NoRelease {
         path: file.to_owned(),
         what,
@@ -204,9 +209,9 @@ fn from_file(
         known(wanted.version),
         voice.as_ref(),
     )?;
-    let (size, found) = digest::of_file(file).map_err(read())?;
+    let (size, found) = digest::of_file(file).map_err(given)?;
     if found != wanted.sha256 {
-        let (path, version, expected) = (file.to_owned(), wanted.version, wanted.sha256);
+        let (path, expected) = (file.to_owned(), wanted.sha256);
         return Err(ReleaseError::File {
             path,
             version,

@@ -196,11 +196,11 @@ fn a_file_is_verified_like_a_download_and_the_cache_is_unchanged() {
         obtain(folder.path()),
         Err(ReleaseError::NoRelease { .. })
     ));
+    let text = obtain(&folder.path().join("gone")).unwrap_err().to_string();
     assert!(
-        obtain(&folder.path().join("gone"))
-            .unwrap_err()
-            .to_string()
-            .contains("gone")
+        text.contains("gone, which must be the release tarball etcd-v")
+            && text.contains("No such file"),
+        "{text}"
     );
     std::fs::write(&file, noise((1 << 20) + 1)).unwrap();
     assert!(
