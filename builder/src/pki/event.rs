@@ -20,6 +20,12 @@ pub(crate) enum Event {
         why: String,
         kept: PathBuf,
     },
+    /// A folder was moved to another name, and nothing replaced it.
+    Archived {
+        path: PathBuf,
+        why: String,
+        kept: PathBuf,
+    },
     /// A problem that does not prevent the use of the file.
     Warning { path: PathBuf, text: String },
 }
@@ -33,6 +39,14 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "{}: replaced, because {why}; the old file is {}",
+                    path.display(),
+                    kept.display()
+                )
+            }
+            Self::Archived { path, why, kept } => {
+                write!(
+                    f,
+                    "{}: moved to {}, because {why}",
                     path.display(),
                     kept.display()
                 )

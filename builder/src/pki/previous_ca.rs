@@ -105,11 +105,14 @@ impl Pki {
         }
         let [server, peer, client] = Role::ALL.map(|role| read(self, &folder, role));
         let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
-            let kept = store::archive(&folder, self.now)?;
-            let why =
+            let why = if self.is_retired(&folder)? {
+                "the CA of the certificates in this folder is no longer trusted"
+            } else {
                 "a certificate in this folder is missing or cannot be used: it has expired, for example, or is not for the node's present keys"
-                    .to_owned();
-            self.events.push(Event::Replaced {
+            };
+            let why = why.to_owned();
+            let kept = store::archive(&folder, self.now)?;
+            self.events.push(Event::Archived {
                 path: folder,
                 why,
                 kept,
@@ -122,6 +125,22 @@ impl Pki {
             peer,
             client,
         }))
+    }
+
+    /// Returns whether a certificate in this folder is from a CA that is no longer trusted.
+    fn is_retired(&self, folder: &Path) -> Result<bool, PkiError> {
+        for role in Role::ALL {
+            let pem = store::read(&files(folder, role).0)?.unwrap_or_default();
+            let chain = Certificate::all(&pem).unwrap_or_default();
+            let is_trusted = |last: &Certificate| {
+                let mut trusted = self.signer.trusted.iter();
+                trusted.any(|authority| authority.subject == last.issuer)
+            };
+            if chain.last().is_some_and(|last| !is_trusted(last)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// If the builder is about to replace a certificate because of the new authority, keeps the old
