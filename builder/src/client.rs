@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use recipes::Label;
 use time::{Duration, OffsetDateTime};
 
-use crate::pki::Authority;
+use crate::pki::{Authority, ClientName};
 use crate::{check, console, pki};
 
 /// The command-line options.
@@ -17,8 +16,9 @@ use crate::{check, console, pki};
     --cert out.pki/clients/alice/client.crt --key out.pki/clients/alice/client.key"
 )]
 pub(crate) struct Options {
-    /// The certificate's common name, which etcd uses as the user name if authentication is enabled
-    name: Label,
+    /// The certificate's common name, which etcd uses as the user name if authentication is enabled:
+    /// at most 64 characters, without `/` and `*`
+    name: ClientName,
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
     pki: PathBuf,

@@ -13,13 +13,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
-use recipes::{Label, Sha256};
+use recipes::Sha256;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::authority::{self, Authority, Signer};
 use super::certificate::{Certificate, chains, public_half, utc};
-use super::{Lifetimes, PkiError, cluster, store};
+use super::{ClientName, Lifetimes, PkiError, cluster, store};
 
 /// The folder of the operators' certificates.
 const CLIENTS: &str = "clients";
@@ -81,7 +81,7 @@ const REMEDY: &str = "issue a client certificate with `builder pki client NAME`"
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClientInfo {
     /// The certificate's common name.
-    pub(crate) name: Label,
+    pub(crate) name: ClientName,
     /// The file with the certificates of the authorities that the members trust.
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
@@ -120,14 +120,22 @@ fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
 pub(crate) fn issue_client(
     dir: &Path,
     provided: &Authority,
-    name: &Label,
+    name: &ClientName,
     life: Duration,
     out: Option<&Path>,
     now: OffsetDateTime,
 ) -> Result<ClientInfo, PkiError> {
     let _lock = store::existing(dir)?;
     let signer = signer(dir, provided, now)?;
-    let organization = cluster::recorded(dir)?.map(|cluster| cluster.name.to_string());
+    let cluster = cluster::recorded(dir)?;
+    if let Some(cluster) = cluster.as_ref().filter(|cluster| name.is_of_node(cluster)) {
+        return Err(PkiError::wrong(
+            dir,
+            format!("`{name}` is a node's name, or a name in the domain, of the cluster {cluster}"),
+            "name the etcd user differently, because etcd would take this user for the node",
+        ));
+    }
+    let organization = cluster.map(|cluster| cluster.name.to_string());
     let folder = if let Some(out) = out {
         refuse_own_folders(dir, out)?;
         out.to_owned()
@@ -201,7 +209,7 @@ fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signe
 fn sign(
     signer: &Signer,
     organization: Option<&str>,
-    name: &Label,
+    name: &ClientName,
     key: &KeyPair,
     life: Duration,
     now: OffsetDateTime,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::pki::client::{ClientFiles, issue_client, newest_client};
 
-fn label(name: &str) -> Label {
+fn named(name: &str) -> ClientName {
     name.parse().unwrap()
 }
 
@@ -11,7 +11,7 @@ fn an_operators_certificate_is_short_lived_and_signed_by_the_clusters_ca() {
     folder.open(now()).unwrap();
     let dir = folder.path();
     let life = Duration::hours(12);
-    let made = issue_client(&dir, &Authority::Own, &label("alice"), life, None, now()).unwrap();
+    let made = issue_client(&dir, &Authority::Own, &named("alice"), life, None, now()).unwrap();
     assert_eq!(made.subject, "O=demo, CN=alice");
     let files = ClientFiles::of(&dir.join("clients/alice"));
     for path in [&files.ca, &files.cert, &files.key] {
@@ -37,7 +37,7 @@ fn a_new_client_certificate_replaces_the_certificate_of_the_same_name() {
     assert_eq!(newest_client(&dir).unwrap(), None);
     let issue = |name: &str, hours| {
         let life = Duration::hours(hours);
-        issue_client(&dir, &Authority::Own, &label(name), life, None, now()).unwrap()
+        issue_client(&dir, &Authority::Own, &named(name), life, None, now()).unwrap()
     };
     issue("alice", 30);
     let first = ClientFiles::of(&dir.join("clients/alice"))
@@ -74,7 +74,7 @@ fn a_folder_without_the_authoritys_key_issues_no_client_certificate() {
     fs::remove_file(dir.join("ca.key")).unwrap();
     let life = Duration::hours(1);
     let error =
-        issue_client(&dir, &Authority::Own, &label("alice"), life, None, now()).unwrap_err();
+        issue_client(&dir, &Authority::Own, &named("alice"), life, None, now()).unwrap_err();
     assert!(error.to_string().contains("--recipe"), "{error}");
     assert!(!dir.join("clients").exists(), "files were written");
 }
@@ -86,7 +86,7 @@ fn a_client_certificate_replaces_no_other_file_of_the_pki() {
     let dir = folder.path();
     let issue = |out: &Path| {
         let life = Duration::hours(1);
-        let name = label("alice");
+        let name = named("alice");
         issue_client(&dir, &Authority::Own, &name, life, Some(out), now())
     };
     let ca = fs::read(dir.join("ca.crt")).unwrap();
@@ -117,11 +117,35 @@ fn the_operators_own_ca_issues_a_client_certificate() {
     let made = issue_client(
         &folder.path(),
         &provided,
-        &label("alice"),
+        &named("alice"),
         life,
         Some(&out),
         now(),
     );
     assert_eq!(made.unwrap().key, out.join("client.key"));
     ClientFiles::of(&out).read(now()).unwrap();
+}
+
+#[test]
+fn the_common_name_is_the_name_of_the_etcd_user_but_not_of_a_node() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let dir = folder.path();
+    let issue = |name: &str| {
+        let life = Duration::hours(1);
+        issue_client(&dir, &Authority::Own, &named(name), life, None, now())
+    };
+    for name in ["Alice", "alice_b", "alice@example.com"] {
+        let made = issue(name).unwrap();
+        assert_eq!(made.subject, format!("O=demo, CN={name}"));
+        let files = ClientFiles::of(&dir.join("clients").join(name));
+        files.read(now()).unwrap();
+        let json = serde_json::to_value(&made).unwrap();
+        assert_eq!(json["name"], name);
+    }
+    for name in ["etcd-1", "etcd-1.cluster.local"] {
+        let error = issue(name).unwrap_err().to_string();
+        assert!(error.contains("a node's name"), "{error}");
+        assert!(!dir.join("clients").join(name).exists());
+    }
 }
