@@ -178,7 +178,8 @@ fn issue_documents(
             record.folder().display()
         ));
     }
-    awaited::report(options, recipe, (pki, pki_folder), &nodes, progress)?;
+    let paths = [&*options.out, pki_folder, &*options.recipe];
+    awaited::report(paths, recipe, pki, &nodes, progress)?;
     Ok(nodes)
 }
 

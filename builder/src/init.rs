@@ -206,6 +206,13 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
              the digest of etcd-v{version}-linux-amd64.tar.gz in upstream's SHA256SUMS"
         )
     })?;
+    if let Some(known) = release::known(version).filter(|known| *known != sha256) {
+        let message = format!(
+            "the argument of --sha256 is not the digest of etcd {version}, which is {known}; no \
+             recipe was written"
+        );
+        return Err(exit_error(Exit::Recipe, message));
+    }
     let Options { name, domain, .. } = options;
     let mut parts = vec![
         "# docs/recipe.md describes all other keys and their defaults.\n".to_owned(),

@@ -5,17 +5,17 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::Recipe;
 
-use super::Options;
 use crate::nodes::Node;
 use crate::pki::Pki;
 use crate::release::Progress;
 
 /// Reports the nodes that have no certificates yet, and warns if the PKI folder contains the object
-/// store's credentials but the node documents do not.
+/// store's credentials but the node documents do not. The paths are the output, the PKI folder and
+/// the recipe of the build.
 pub(super) fn report(
-    options: &Options,
+    paths: [&Path; 3],
     recipe: &Recipe,
-    (pki, pki_folder): (&Pki, &Path),
+    pki: &Pki,
     nodes: &[Node],
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -30,7 +30,6 @@ pub(super) fn report(
         })
         .collect();
     if !awaited.is_empty() {
-        let paths = [&options.out, pki_folder, &options.recipe];
         progress.say(&no_certificates(recipe, &awaited, paths));
     }
     if pki.store_keys()?.is_some() {

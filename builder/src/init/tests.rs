@@ -133,6 +133,15 @@ fn a_version_with_an_unknown_digest_requires_the_sha256_option() {
         ..unknown
     };
     assert!(text(&given, &[]).unwrap().contains("version = \"3.5.1\""));
+    let wrong = Options {
+        etcd: None,
+        ..given
+    };
+    let error = text(&wrong, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("--sha256 is not the digest of etcd") && !error.contains("recipe.toml"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -300,9 +300,9 @@ mod tests {
         let cluster = ServedCluster::read(root.path(), &state).unwrap();
         cluster.record.begin(SystemTime::now()).unwrap();
         let warnings = |installs| {
-            let notes = startup_notes(&cluster, &[([0, 0, 0, 0], 8080).into()], installs, 3);
+            let lines = startup_notes(&cluster, &[([0, 0, 0, 0], 8080).into()], installs, 3);
             let is_warning = |note: &&String| note.contains("without an installation tree");
-            notes.iter().filter(is_warning).cloned().collect::<Vec<_>>()
+            lines.iter().filter(is_warning).cloned().collect::<Vec<_>>()
         };
         assert!(warnings(false).is_empty(), "no machine is allowed");
         let allow = |name: &str, installation: &Installation| {

@@ -354,7 +354,7 @@ fn init() -> Result<()> {
     check_output(
         &init(&[])?,
         1,
-        &["cannot write", "name another file", "File exists"],
+        &["already exists", "remove the file", "name another file"],
     )?;
     ensure!(
         fs::read_to_string(&path)? == text,

@@ -70,13 +70,7 @@ fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_re
         last.peer == tls.peer && events.len() == 1,
         "existing files stay, and leftovers of the old CA are removed: {events:?}"
     );
-    let event = events[0].to_string();
-    assert!(
-        event.contains("nodes/etcd-1/before: moved to ")
-            && event.contains("/before.old-")
-            && event.contains("no longer trusted"),
-        "{event}"
-    );
+    names_the_retired_ca(&events[0]);
     assert!(folder.previous_ca_tls().is_none());
     assert!(
         retire(&folder.path(), now())
@@ -91,6 +85,17 @@ fn the_next_authority_signs_and_the_previous_authority_is_trusted_until_it_is_re
             &folder.file("ca.crt"),
             &folder.file("nodes/etcd-1/peer.crt"),
         ],
+    );
+}
+
+/// Checks that the event says what happened to the certificates of the retired CA.
+fn names_the_retired_ca(event: &Event) {
+    let event = event.to_string();
+    assert!(
+        event.contains("nodes/etcd-1/before: moved to ")
+            && event.contains("/before.old-")
+            && event.contains("no longer trusted"),
+        "{event}"
     );
 }
 
