@@ -124,8 +124,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     })?)
 }
 
-/// Refuses nodes with which the recipe would have errors, before the recipe is written. The error
-/// names the arguments, because the user has never seen the recipe.
+/// Refuses nodes that would cause errors in the recipe, which is not yet written. The error names
+/// the arguments, because the user has never seen the recipe.
 fn check_nodes(nodes: &[Node], recipe: &str) -> Result<()> {
     let findings = recipes::recipe::read(recipe).findings.into_iter();
     let errors = findings.filter(|finding| finding.severity == Severity::Error);

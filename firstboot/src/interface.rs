@@ -66,9 +66,9 @@ impl Interface {
         self.file().is_current()
     }
 
-    /// Returns the arguments of nmcli, for each call. A connection that already has the address is
+    /// Returns the arguments of each call of nmcli. A connection that already has the address is
     /// not activated again, because an activation interrupts it. NetworkManager uses the new
-    /// settings when it activates the connection the next time, at the latest after a boot.
+    /// settings at the next activation of the connection, at the latest at the next boot.
     fn nmcli_calls(&self) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         let path = self.file().path.display().to_string();

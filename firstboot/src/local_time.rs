@@ -4,9 +4,9 @@
 use chrono::{DateTime, Local, TimeZone as _};
 use recipes::Schedule;
 
-/// Returns the number of seconds by which local time is ahead of UTC at this time, which is in
-/// seconds since 1970. Does not run `date`, because the filter of system calls prevents the scheduled
-/// snapshots from starting a process.
+/// Returns the number of seconds by which local time is ahead of UTC at `time`, which is in seconds
+/// since 1970. Does not run `date`, because the system-call filter prevents the scheduled snapshots
+/// from starting a process.
 pub(crate) fn offset(time: u64) -> i64 {
     let time = i64::try_from(time).ok();
     let utc = time.and_then(|time| DateTime::from_timestamp(time, 0));
@@ -22,9 +22,9 @@ pub(crate) fn slot(schedule: Schedule, now: u64) -> u64 {
     slot_at(schedule, now, offset(now))
 }
 
-/// Computes the slot. `offset` is the number of seconds by which local time is ahead of UTC. After a
-/// change of the clocks, the function returns another time for a slot that began before the change.
-/// The next run still has a later slot than every earlier snapshot.
+/// Computes the slot. `offset` is the number of seconds by which local time is ahead of UTC. If the
+/// clocks have changed since a slot began, the function returns a different time for this slot.
+/// Even then, the next run has a later slot than every earlier snapshot.
 fn slot_at(schedule: Schedule, now: u64, offset: i64) -> u64 {
     let local = now.saturating_add_signed(offset);
     schedule.slot(local).saturating_add_signed(-offset)
@@ -98,7 +98,7 @@ mod tests {
     }
 
     /// The test starts itself again with Berlin's time zone, because a process must not change its
-    /// own variables.
+    /// own environment.
     #[test]
     fn the_offset_follows_the_changes_of_the_clocks() {
         const BERLIN: &str = "CET-1CEST,M3.5.0,M10.5.0/3";

@@ -1,12 +1,11 @@
-# Puts the firmware's entry of this boot in front of the boot order again, if the machine has UEFI and `builder serve` installs it.
-# Otherwise, the machine would never boot from the network again, because anaconda has put its own entry for the disk in front, and does
-# so even with inst.leavebootorder (bootloader.py, EFIGRUB.install; efibootmgr 17, efibootmgr.c, add_to_order). The installation continues
-# if the order cannot be changed.
+# If `builder serve` installs a machine with UEFI, puts the entry that started the installer first in the firmware's boot order. Otherwise,
+# the machine would never boot from the network again, because anaconda puts its own entry for the disk first, even with inst.leavebootorder
+# (bootloader.py, EFIGRUB.install; efibootmgr 17, efibootmgr.c, add_to_order). If the order cannot be changed, the installation continues.
 boot_from_network_first() {
     local shown key value current='' order='' entry entries wanted
     if [ ! -d /sys/firmware/efi ] || [ -z "$(report_to)" ]; then return; fi
     shown=$(efibootmgr) || { say 'the boot order is unchanged, because efibootmgr cannot read it' && return; }
-    # efibootmgr prints an entry in the case of its variable's name, and the order in upper case.
+    # efibootmgr prints an entry's number in the same case as the name of the entry's variable, and the order in upper case.
     shown=${shown^^}
     while read -r key value; do
         case $key in BOOTCURRENT:) current=$value ;; BOOTORDER:) order=$value ;; esac

@@ -18,8 +18,8 @@ last_lines() {
     echo "${text:0:240}"
 }
 
-# Downloads a file. If this fails, prints the first line of curl's error, because further lines only describe options of curl. With a wrong
-# clock, every certificate is invalid, so the error of a certificate contains the machine's time.
+# Downloads a file. If the download fails, prints the first line of curl's error, because further lines only describe options of curl. With
+# a wrong clock, every certificate is invalid, so the error about a certificate contains the time on the machine's clock.
 fetched() { # CURL-ARGUMENT...
     local said code=0
     said=$(curl --silent --show-error --fail --location --connect-timeout 10 "$@" 2>&1) || code=$?

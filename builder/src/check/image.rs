@@ -332,7 +332,8 @@ mod tests {
                 "\"vm.swapiness\"",
             ),
             ("\"vm.swappiness\" = \"no\"", "sysctl/value", "\"no\""),
-            // The profile sets the other key of these two findings.
+            // Each of these two findings compares the recipe's key with a key that the profile
+            // sets.
             ("\"vm.dirty_ratio\" = 3", "sysctl/dirty", "3"),
             ("\"vm.dirty_background_ratio\" = 90", "sysctl/dirty", "90"),
         ] {

@@ -46,9 +46,9 @@ fn line_at(text: &str, at: usize) -> Option<LineAt<'_>> {
     })
 }
 
-/// Returns the position of the setting on the line of a finding. If the profile sets the key on
-/// this line, the function returns the position of the recipe's setting that the finding names: the
-/// profile's settings have no findings without the recipe's settings.
+/// Returns the position of the setting on the line of a finding. The profile's settings alone have
+/// no findings. Therefore, if the profile sets the key on this line, the function returns the
+/// position of the recipe's setting that the finding names.
 fn sysctl(
     settings: &[SysctlSetting],
     line: &LineAt<'_>,

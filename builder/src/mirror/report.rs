@@ -22,13 +22,13 @@ pub(super) struct Report {
     pub(super) present: usize,
     /// The lines that make the site's recipe use this mirror.
     pub(super) recipe: String,
-    /// The recipe that the operator named, for the advice.
+    /// The recipe that the operator named. The printed commands contain this path.
     #[serde(skip)]
     pub(super) recipe_path: PathBuf,
 }
 
-/// The server in the lines for the recipe if the recipe does not name a server. The reader of
-/// recipes refuses this host.
+/// The URL that the printed lines contain if the recipe names no server. The builder refuses a
+/// recipe that contains this host.
 const PLACEHOLDER: &str = "http://SERVER:8080/";
 
 /// The number of files and their total size.

@@ -68,8 +68,8 @@ pub(crate) fn to_approve(
     let folder = dir.join("nodes").join(name.as_str());
     let (asked, approved) = (asked(dir, name)?, approved(&folder)?);
     let asked = asked.filter(|asked| approved != Some(*asked));
-    // Each request that lacks an approval writes the file again. If the file is missing, the keys
-    // were approved and enrolled a moment ago.
+    // The file is written again at each request that lacks an approval. If the file is missing, the
+    // keys were approved and enrolled a moment ago.
     let time = fs::metadata(folder.join(ASKED)).and_then(|file| file.modified());
     Ok(asked.zip(time.ok()))
 }

@@ -220,7 +220,8 @@ fn issuer(
 ) -> Result<(Certificate, Issuer<'static, KeyPair>), PkiError> {
     let pair = read_key(key)?;
     let public = pair.subject_public_key_info();
-    // A CA can have several certificates for the same key, of which one has expired.
+    // A CA can have several certificates for the same key. Prefer a certificate that has not
+    // expired.
     let mut certificates = trusted
         .iter()
         .filter(|certificate| certificate.public_key == public);

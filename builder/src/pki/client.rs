@@ -131,7 +131,10 @@ pub(crate) fn issue_client(
     if let Some(cluster) = cluster.as_ref().filter(|cluster| name.is_of_node(cluster)) {
         return Err(PkiError::wrong(
             dir,
-            format!("`{name}` is a node's name, or a name in the domain, of the cluster {cluster}"),
+            format!(
+                "`{name}` is reserved for the members of the cluster {cluster}, because it is a \
+                 node's name or a name in the cluster's domain"
+            ),
             "name the etcd user differently, because etcd would take this user for the node",
         ));
     }

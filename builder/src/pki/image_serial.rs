@@ -73,7 +73,7 @@ fn reserve(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
 fn publish(dir: &Path) -> Result<(), PkiError> {
     let (path, next) = (dir.join(FILE), dir.join(RESERVED));
     match reserved(dir)? {
-        // The output is already in place, so this step must not need room on the disk.
+        // The output is already in place, so this step must not need space on the disk.
         Some(_) => store::rename(&next, &path),
         None => approval::remove(&next),
     }

@@ -87,8 +87,8 @@ pub(crate) struct Pki {
     now: OffsetDateTime,
     events: Vec<Event>,
     is_new: bool,
-    /// Whether the other parts of the document for which certificates are being issued have
-    /// changed, so that the node's certificates must be replaced.
+    /// Whether another part of the node's document has changed since the node's certificates were
+    /// issued. If so, the certificates must be replaced.
     are_contents_changed: bool,
     _lock: store::Lock,
 }

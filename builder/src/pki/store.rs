@@ -218,8 +218,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// Returns whether a file or folder exists. A path that cannot be inspected is an error, because
-/// the remedy for a missing file would be wrong for it.
+/// Returns whether a file or folder exists. If the path cannot be inspected, the function returns
+/// an error, because the remedy for a missing file would be wrong.
 pub(super) fn exists(path: &Path) -> Result<bool, PkiError> {
     match path.try_exists() {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),

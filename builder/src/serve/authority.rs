@@ -35,8 +35,8 @@ struct Claims {
 ///
 /// # Errors
 ///
-/// Fails if no node of the output could enrol, because the PKI folder or the recipe does not belong
-/// to the output, or because the nodes of the output have keys that the builder generated.
+/// Fails if the PKI folder or the recipe does not belong to the output, or if the builder generated
+/// the keys of the output's nodes. In each of these cases, no node could enrol.
 pub(super) fn open(
     out: &Path,
     pki: &Path,

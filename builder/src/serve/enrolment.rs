@@ -83,9 +83,9 @@ fn signed(
         node,
         &installation,
         |installation| {
-            // With existing keys, the request can also come from the old system, which renews its
-            // certificates before the machine begins the next attempt. If a new system has kept
-            // its keys, its reports end the installation.
+            // A request with existing keys can also come from the old system, which renews its
+            // certificates before the machine begins the next attempt. If the installation keeps
+            // the machine's keys, the reports of the new system end the installation.
             if has_new_keys {
                 installation.document(now);
             }

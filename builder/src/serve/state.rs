@@ -250,8 +250,8 @@ fn without_tree(cluster: &ServedCluster, retries: u32) -> Option<String> {
     let allowed: Vec<&str> = nodes.map(|node| node.name.as_str()).collect();
     (!allowed.is_empty()).then(|| {
         format!(
-            "warning: the following machines are allowed to be installed, but the server installs \
-             no machine without an installation tree: {}. Name the tree with --tree or --mirror",
+            "warning: the installation of the following machines is allowed, but the server cannot \
+             install them without an installation tree: {}. Name the tree with --tree or --mirror",
             allowed.join(", ")
         )
     })

@@ -133,13 +133,13 @@ impl PeerTracker {
 }
 
 impl TrackedPeer {
-    /// Returns the result after a further probe at the time `at`, and the time since which the
-    /// probes have had this result. A member that does not answer has one result, even if the
-    /// errors differ.
+    /// Returns the member's result after a further probe at the time `at`, and the time at which
+    /// the member first had this result. If a member does not answer, all errors count as the same
+    /// result.
     fn followed_by(&self, heard: ProbeResult, at: SystemTime) -> (ProbeResult, SystemTime) {
         match (&self.now, &heard) {
-            // The probes of a machine that is off end with both errors in turn. Keep the error that
-            // says more, because each change of the text is logged.
+            // If a machine is off, its probes alternate between these two errors. Keep the error
+            // that says more, because each change of the text is logged.
             (ProbeResult::Unreachable(before), ProbeResult::Unreachable(now))
                 if before == NO_ROUTE && now == NO_ANSWER =>
             {

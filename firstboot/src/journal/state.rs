@@ -238,8 +238,8 @@ impl NodeState {
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster =
             old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
-        // Clients have seen the revisions after an earlier restore, even if its data has been
-        // replaced since then.
+        // Clients have seen the revisions after an earlier restore, even if other data has replaced
+        // the restored data since then.
         let old_revision = self.revision;
         self.revision = old_revision.max(revision);
         // A rollback puts archived data back unchanged. Any other data is newly built, so no

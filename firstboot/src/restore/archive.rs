@@ -63,7 +63,7 @@ pub(super) fn check_version(archived: &ArchivedData, own: EtcdVersion) -> Result
     })
 }
 
-/// Returns the reason why this version of etcd does not start on archived data, or `None` if it
+/// Returns the reason why this version of etcd does not start on archived data, or `None` if etcd
 /// starts. `used` is the version that last used the data, and `needed` the lowest minor version
 /// that can open the data, if they are known.
 fn version_obstacle(

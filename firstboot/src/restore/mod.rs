@@ -54,7 +54,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
     }
-    // Two commands would remove each other's downloaded snapshots.
+    // Two `firstboot restore` commands at the same time would remove each other's downloaded
+    // snapshots.
     let lock = Lock::take_restore()?;
     let journal = Journal::open_read_only(paths::JOURNAL)?;
     let (identity, machine) = obtain_identity(&mut SourceLog::default())?;
@@ -151,8 +152,8 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data, and warns if the marks of updates have changed.
-/// Returns an error if the restore was abandoned.
+/// Waits until etcd is healthy with the new data, and warns if the halt of updates or the marks of
+/// failed releases have changed. Returns an error if the restore was abandoned.
 fn finish(
     outcome: RestoreOutcome,
     identity: &Identity,

@@ -100,7 +100,7 @@ pub(super) struct RestorePlan {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct PlannedUpdates {
-    /// The current state, or `None` if no member answered or it cannot be read.
+    /// The current state, or `None` if no member answered or the state cannot be read.
     now: Option<UpdateMarks>,
     /// A description of the state after the restore.
     then: &'static str,

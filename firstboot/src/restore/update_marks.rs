@@ -1,5 +1,6 @@
 //! Shows how a restore changes the state of updates that the members share in etcd: the halt, and
-//! the marks of failed releases. A restore replaces all keys, so it also replaces these.
+//! the marks of failed releases. A restore replaces all keys in etcd, including the keys of the
+//! halt and of the marks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -92,7 +93,7 @@ impl fmt::Display for UpdateMarks {
     }
 }
 
-/// Describes the marks, which are `None` if no member answered or they cannot be read.
+/// Describes the marks. `marks` is `None` if no member answered, or if the marks cannot be read.
 pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
     marks.map_or_else(
         || "unknown, because no member answered or the marks cannot be read".to_owned(),
@@ -100,7 +101,8 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
     )
 }
 
-/// Warns the operator unless the restored cluster has the same marks as the cluster had before.
+/// Warns the operator if the restore changed the marks, or if the marks before or after the restore
+/// are unknown.
 pub(super) fn warn_of_changes(before: Option<&UpdateMarks>) {
     let after = UpdateMarks::read(vec![paths::OWN_CLIENT_URL.to_owned()]);
     if let Some(warning) = warning(before, after.ok().flatten().as_ref()) {

@@ -26,9 +26,10 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// firstboot refuses the node.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the change that assigns the address, or that makes the settings of an interface with the
-/// address independent of a DHCP server. Returns `None` if DHCP assigns the address, or if an
-/// interface has the address and its ifcfg file is correct or is not firstboot's to change.
+/// Returns the change that assigns the address. If an interface already has the address, the change
+/// only writes the ifcfg file, so that the address no longer depends on a DHCP server. Returns
+/// `None` if the network's mode is `dhcp`. Also returns `None` if an interface has the address, and
+/// its ifcfg file is correct or must not be changed by firstboot.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if network.mode == NetworkMode::Dhcp {
@@ -66,8 +67,8 @@ fn ifcfg(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns whether firstboot may write the settings of an interface that has the address. The
-/// settings of a bridge, a bond, a team or a VLAN are the operator's, as is an ifcfg file of the
+/// Returns whether firstboot may write the settings of an interface that has the address. firstboot
+/// must not change the settings of a bridge, a bond, a team or a VLAN, or an ifcfg file of the
 /// image.
 fn is_ours(name: &str, ifcfg: &str) -> Result<bool> {
     if !machine::cards()?.iter().any(|card| card.name == name) || !is_plain(ifcfg) {

@@ -1,6 +1,6 @@
-//! Makes the running system use the files that a replacement has installed. The files have effects,
-//! such as the restart of a unit. If an effect cannot be applied, the update logs the failure and
-//! continues, because the health check decides whether the update succeeds.
+//! Makes the running system use the files that a replacement has installed. The change of a file
+//! can have effects, such as the restart of a unit. If an effect cannot be applied, the update logs
+//! the failure and continues, because the health check decides whether the update succeeds.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -88,16 +88,17 @@ impl Backup {
     }
 }
 
-/// Returns whether the next scheduled snapshot is overdue. The judgement does not depend on slots,
-/// which the nodes compute in their local time, because this program may run in another time zone.
+/// Returns whether the next scheduled snapshot is overdue. The result does not depend on slots,
+/// because the nodes compute slots in their local time, and this program may run in another time
+/// zone.
 fn is_overdue(schedule: Schedule, newest: Option<&SnapshotRecord>, now: u64) -> bool {
     // Allow half of the period, because a member first waits for the members that precede it in the
-    // order of the slot, and the snapshot itself takes time.
+    // slot's sequence of members, and the snapshot itself takes time.
     let tolerance = schedule.period() / 2;
     match newest.filter(|record| !is_from_wrong_clock(record.time, now)) {
         Some(record) => now > record.time.saturating_add(schedule.period() + tolerance),
-        // Without a record, nothing shows the nodes' time zone, so use the slots in UTC. In any
-        // time zone, one run is due in each of these slots.
+        // If no snapshot is recorded, the nodes' time zone is unknown, so use the slots in UTC. In
+        // any time zone, one run is due in each of these slots.
         None => now > schedule.slot(now) + tolerance,
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a string. If the value has no quotes, `meant` returns the string that the value
-    /// probably means or, if this is not clear, what the key expects.
+    /// probably means. If the meaning is not clear, `meant` returns what the key expects.
     fn text_or(
         &self,
         key: &'static str,
@@ -115,7 +115,8 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a value as `value` does. If the value has no quotes, `meant` returns the value that
-    /// the user probably means, with its unit or, if this is not clear, what the key expects.
+    /// the user probably means, with its unit. If the meaning is not clear, `meant` returns what
+    /// the key expects.
     pub(crate) fn quantity<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The installer's stand-in for efibootmgr 17 (efibootmgr.c). Each file in the folder is a variable of the firmware. The stand-in supports
-# no arguments, --quiet and --bootorder.
+# A stand-in for the installer's efibootmgr 17 (efibootmgr.c). Each file in the folder is a variable of the firmware. The stand-in supports
+# --quiet, --bootorder, and a call without arguments.
 variables=/sys/firmware/efi/variables-of-the-bed
 if [ ! -e "$variables/BootCurrent" ]; then
     echo 'EFI variables are not supported on this system.' >&2

@@ -12,7 +12,7 @@ impl Folder {
         (issued.unwrap().0, pki.events().to_vec())
     }
 
-    /// Returns the starts of the validity of the node's certificates.
+    /// Returns the times at which the validity of the node's certificates begins.
     fn dates(&self) -> [OffsetDateTime; 3] {
         ["server", "peer", "client"].map(|name| self.leaf(name).not_before)
     }

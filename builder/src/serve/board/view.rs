@@ -149,7 +149,8 @@ impl Machine {
         machine
     }
 
-    /// Adds what the record shows. Returns the time of the newest event of the installation.
+    /// Adds what the server's record contains about the machine's document and installation.
+    /// Returns the time of the newest event of the installation.
     fn add_record(
         &mut self,
         state: &ServerState,
@@ -207,8 +208,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Replaces the stage of a machine that waits for the approval of its key. A machine that
-    /// reported its health or a failure waits only if it asked for the approval after this report.
+    /// Shows the stage `awaiting approval` if the machine waits for the approval of its key. A
+    /// machine that reported its health or a failure waits only if it asked for the approval after
+    /// this report.
     fn await_approval(&mut self, asked_after_last_event: bool, what_to_do: String) {
         let waits = match self.stage {
             MachineStage::Unknown | MachineStage::Installed => true,

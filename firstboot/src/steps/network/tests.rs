@@ -56,8 +56,8 @@ fn shown() -> Result<String> {
     Ok(String::from_utf8(said.stdout)?)
 }
 
-/// Plans and makes the change, and checks that the node has its address all the time and that no
-/// change is left.
+/// Plans and makes the change, and checks that the node keeps its address and that no further
+/// change is planned.
 fn settle(identity: &Identity) -> Result<String> {
     let before = shown()?;
     let change = plan(identity)?.context("no change is planned")?;

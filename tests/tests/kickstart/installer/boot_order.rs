@@ -5,7 +5,7 @@ use tests::installer::{BootEntries, Hardware};
 
 use super::bed::Bed;
 
-/// The kernel's argument for an installation by `builder serve`. No server answers the reports.
+/// The kernel arguments of an installation by `builder serve`. No server answers the reports.
 const SERVED: &str = "initrd=initrd.img etcd-image.report=http://10.101.15.1:1/report?node=etcd-1";
 const UNCHANGED: &str = "the boot order is unchanged";
 
@@ -13,7 +13,7 @@ const UNCHANGED: &str = "the boot order is unchanged";
 /// log contains.
 type OrderCase = (&'static str, BootEntries, &'static [u16], &'static str);
 
-/// anaconda adds the entry 0000, and puts it in front.
+/// anaconda adds the entry 0000, and puts this entry first.
 fn cases() -> Vec<OrderCase> {
     let usual = BootEntries::default;
     let named = "BootOrder 0003,0000,0001";
