@@ -140,8 +140,8 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     (
         "[firewall]",
         "[tls]\ncertificate-days = 30\n[firewall]",
-        "31:1",
-        &["renew-before-days < certificate-days"],
+        "32:20",
+        &["`renew-before-days` is 90 by default"],
     ),
     (
         "[network]",
