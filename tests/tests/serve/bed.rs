@@ -159,11 +159,16 @@ impl Server {
     /// Waits until the server has printed this text, because the server writes the log
     /// independently of the answers.
     pub(crate) fn wait_for_output(&self, words: &str) -> Result<()> {
+        self.wait_for_outputs(words, 1)
+    }
+
+    /// Waits until the server has printed this text `count` times.
+    pub(crate) fn wait_for_outputs(&self, words: &str, count: usize) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
-        while !self.output()?.contains(words) {
+        while self.output()?.matches(words).count() < count {
             ensure!(
                 Instant::now() < end,
-                "the server does not print `{words}`:\n{}",
+                "the server does not print `{words}` {count} times:\n{}",
                 self.output()?
             );
             sleep(Duration::from_millis(20));
