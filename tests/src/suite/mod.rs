@@ -59,8 +59,9 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Returns the number of lanes from `LANES`. The default is twice the machine's number of cores,
-/// plus one lane if the kernel's inotify limit is high enough.
+/// Returns the number of lanes from `LANES`. By default, returns one more than three lanes for each
+/// of the machine's cores, because the tests wait for a large part of their time. If the kernel's
+/// inotify limit is too low for these lanes, returns two lanes for each core.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes
@@ -70,7 +71,11 @@ fn lanes() -> Result<usize> {
             .with_context(|| format!("{LANES}={lanes} is not a number")),
         _ => {
             let cores = thread::available_parallelism().map_or(2, usize::from);
-            Ok(2 * cores + usize::from(inotify::raise_limit()))
+            Ok(if inotify::raise_limit() {
+                3 * cores + 1
+            } else {
+                2 * cores
+            })
         }
     }
 }
