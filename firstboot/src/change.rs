@@ -89,11 +89,11 @@ impl fmt::Display for Change {
             Self::Interface(interface) => {
                 write!(
                     f,
-                    "{}address {}/{} on {}",
+                    "{} {}/{} on {}",
                     if interface.has_address {
-                        "keep the "
+                        "static settings for the address"
                     } else {
-                        ""
+                        "address"
                     },
                     interface.address,
                     interface.prefix,

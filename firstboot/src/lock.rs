@@ -54,7 +54,7 @@ impl Lock {
         Self::at(
             paths::RESTORE_LOCK,
             ReasonId::FirstbootBusy,
-            "another `firstboot restore` is preparing a restore on this node. Run the command again when it has ended",
+            "another `firstboot restore` is preparing a restore on this node. Run this command again after the other command has ended",
         )
     }
 

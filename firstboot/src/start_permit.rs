@@ -47,8 +47,8 @@ pub(crate) fn etcd_runs() -> Result<bool> {
     Ok(systemd::main_process(ETCD_UNIT)?.is_some())
 }
 
-/// Returns whether firstboot has allowed etcd to start in this boot, and etcd has not been stopped
-/// by firstboot since then.
+/// Returns whether firstboot has allowed etcd to start in this boot, and has not stopped etcd since
+/// then.
 pub(crate) fn was_granted() -> Result<bool> {
     Ok(is_granted() || etcd_runs()?)
 }

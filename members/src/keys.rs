@@ -94,6 +94,22 @@ pub struct SnapshotRecord {
     pub revision: i64,
 }
 
+#[cfg(test)]
+impl SnapshotRecord {
+    /// Returns the record of a snapshot, for tests.
+    pub(crate) fn example(slot: u64, time: u64) -> Self {
+        Self {
+            slot,
+            time,
+            host: "etcd-1".to_owned(),
+            location: "/var/backups/etcd".to_owned(),
+            file: "x.db".to_owned(),
+            sha256: Sha256::of(b"x"),
+            revision: 1,
+        }
+    }
+}
+
 /// The number of seconds by which the clock of another member may be ahead of this member's clock.
 /// If a time is further ahead, the program assumes that it comes from a wrong clock.
 const CLOCK_TOLERANCE: u64 = 300;
@@ -325,15 +341,7 @@ mod tests {
     /// all scheduled snapshots for a year.
     #[test]
     fn a_snapshot_from_a_wrong_clock_covers_no_slot_and_is_replaced() {
-        let taken = |slot, time| SnapshotRecord {
-            slot,
-            time,
-            host: "etcd-1".to_owned(),
-            location: "/var/backups/etcd".to_owned(),
-            file: "x.db".to_owned(),
-            sha256: Sha256::of(b"x"),
-            revision: 1,
-        };
+        let taken = SnapshotRecord::example;
         let (slot, now) = (7200, 7300);
         assert!(taken(slot, 7250).covers(slot, now) && !taken(3600, 3700).covers(slot, now));
         assert!(taken(slot, 7500).covers(slot, now), "small difference");

@@ -1,4 +1,4 @@
-//! What an operator must do after a build if the nodes generate their own keys.
+//! Reports what an operator must do after a build if the nodes generate their own keys.
 
 use std::path::Path;
 

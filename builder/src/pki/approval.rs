@@ -87,12 +87,3 @@ fn fingerprint(path: &Path) -> Result<Option<Sha256>, PkiError> {
         PkiError::wrong(path, found, "remove this file, and approve the key again")
     })
 }
-
-pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(PkiError::io("remove it", path)(error))
-        }
-        _ => Ok(()),
-    }
-}

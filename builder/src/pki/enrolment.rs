@@ -9,7 +9,7 @@ use rcgen::SubjectPublicKeyInfo;
 use recipes::Label;
 use recipes::node::{DocumentCertificate, NodeTls};
 
-use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved, remove};
+use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, cluster, files, store};
@@ -85,8 +85,8 @@ impl Pki {
                 kept,
             });
         }
-        remove(&folder.join(APPROVED))?;
-        remove(&folder.join(ASKED))?;
+        store::remove(&folder.join(APPROVED))?;
+        store::remove(&folder.join(ASKED))?;
         Ok(true)
     }
 

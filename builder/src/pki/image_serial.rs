@@ -11,7 +11,7 @@ use std::path::Path;
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-use super::{Pki, PkiError, approval, store};
+use super::{Pki, PkiError, store};
 
 /// The record of the newest image whose build has finished.
 const FILE: &str = "serial.json";
@@ -75,7 +75,7 @@ fn publish(dir: &Path) -> Result<(), PkiError> {
     match reserved(dir)? {
         // The output is already in place, so this step must not need space on the disk.
         Some(_) => store::rename(&next, &path),
-        None => approval::remove(&next),
+        None => store::remove(&next),
     }
 }
 

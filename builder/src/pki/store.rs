@@ -140,6 +140,16 @@ pub(super) fn rename(path: &Path, new: &Path) -> Result<(), PkiError> {
     sync_parent(new)
 }
 
+/// Removes a file, if it exists.
+pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PkiError::io("remove it", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Durably creates a second name for a file, and replaces any file that already has the second
 /// name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {

@@ -219,7 +219,6 @@ pub(super) fn write_identity(out: &Path, name: &str, last: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use write_identity as write;
 
     #[test]
     fn the_nodes_are_read_again_only_after_a_change() {
@@ -230,13 +229,13 @@ mod tests {
             let nodes = nodes.iter();
             nodes.map(|node| node.address.octets()[3]).collect()
         };
-        write(out, "etcd-1", 1);
+        write_identity(out, "etcd-1", 1);
         let first = read();
         assert_eq!(addresses(&first), [1]);
         assert!(Arc::ptr_eq(&first, &read()), "the files are read again");
-        write(out, "etcd-1", 2);
+        write_identity(out, "etcd-1", 2);
         assert_eq!(addresses(&read()), [2]);
-        write(out, "etcd-2", 7);
+        write_identity(out, "etcd-2", 7);
         assert_eq!(addresses(&read()), [2, 7]);
         fs::remove_dir_all(out.join("nodes/etcd-1")).unwrap();
         assert_eq!(addresses(&read()), [7]);

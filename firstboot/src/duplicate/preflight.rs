@@ -25,8 +25,11 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// The pause between two queries, and the time limit for a connection to another member.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two queries of the other members.
+const QUERY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The time limit for a TCP connection to another member.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of times that the query is repeated if no member answers in time. A machine on which
 /// etcd is not running refuses the connection immediately, so such a machine does not cause a
@@ -123,7 +126,7 @@ pub(crate) fn wait_until_replaceable(
             say(line.to_string());
             logged = true;
         }
-        sleep(PAUSE);
+        sleep(QUERY_PAUSE);
     }
 }
 
@@ -288,7 +291,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
         let address = url.trim_start_matches("https://").parse();
-        let tried = address.map(|address| TcpStream::connect_timeout(&address, PAUSE));
+        let tried = address.map(|address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT));
         !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
     };
     let others = members

@@ -89,7 +89,8 @@ pub(crate) struct ArchivedData {
     pub(crate) cluster_id: u64,
     /// The node's member id with the archived data, if it is known.
     pub(crate) member_id: Option<u64>,
-    /// The revision from which the archived data continued, or 0 if no restore created that data.
+    /// The newest revision from which restored data had ever continued on this node when the data
+    /// was archived, or 0 if no data had been restored.
     pub(crate) revision: u64,
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used the archived data.

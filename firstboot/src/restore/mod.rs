@@ -7,6 +7,7 @@
 //! that it is ready. Each member swaps its data only after all members are ready. After a failure
 //! before the swap, etcd runs with its previous data again.
 
+mod answers;
 mod archive;
 mod build;
 mod download;
@@ -55,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return archive::prune(&journal, days);
     }
     // Two `firstboot restore` commands at the same time would remove each other's downloaded
-    // snapshots.
+    // snapshots. Read the journal again, because the other command may have written to it.
     let lock = Lock::take_restore()?;
     let journal = Journal::open_read_only(paths::JOURNAL)?;
     let (identity, machine) = obtain_identity(&mut SourceLog::default())?;
@@ -192,8 +193,8 @@ fn choose_source(
         archive::check(archived)?;
         archive::check_version(archived, identity.cluster.etcd.version)?;
         say(
-            "the cluster continues at the revision of the archived data. Clients that have seen a later revision miss \
-             changes without an error. Restart these clients",
+            "after the rollback, the cluster continues at the revision of the archived data. Clients that have seen a later \
+             revision then miss changes without an error. Restart these clients",
         );
         let mode = BootstrapMode::Rollback {
             cluster: archived.cluster_id,

@@ -3,21 +3,19 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use recipes::cluster::Member;
 use recipes::{ClusterDocument, Label};
 use serde::Serialize;
-use tokio::task::JoinSet;
 
+use super::answers;
 use super::build::{self, MARGIN};
 use super::update_marks::{UpdateMarks, describe};
 use crate::domain::{BootstrapMode, short};
-use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
-use crate::runtime::block_on;
 
 /// Returns the mode for a restore of this snapshot. If the restore raises the revision, the mode
 /// contains the newest revision that is known.
@@ -55,27 +53,12 @@ pub(super) fn mode(
 /// Returns the newest revision that any member reports, or 0 if no member answers. A member reports
 /// its revision even without a quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
-    let Ok(credentials) = installed_credentials() else {
-        return Ok(0);
-    };
-    block_on(async {
-        let mut asked = JoinSet::new();
-        for member in &cluster.members {
-            let (url, credentials) = (member.client_url(), credentials.clone());
-            asked.spawn(async move {
-                let status = async { Client::connect(&url, &credentials).await?.status().await };
-                let status = tokio::time::timeout(Duration::from_secs(2), status).await;
-                let header = status
-                    .ok()
-                    .and_then(Result::ok)
-                    .and_then(|status| status.header)
-                    .unwrap_or_default();
-                u64::try_from(header.revision).unwrap_or_default()
-            });
-        }
-        let revisions = asked.join_all().await;
-        Ok(revisions.into_iter().max().unwrap_or_default())
-    })
+    let urls = cluster.members.iter().map(Member::client_url);
+    let revisions = answers::of_members(urls, |client| async move {
+        let header = client.status().await?.header.unwrap_or_default();
+        Ok(u64::try_from(header.revision).unwrap_or_default())
+    })?;
+    Ok(revisions.into_iter().max().unwrap_or_default())
 }
 
 /// The plan of a restore.
@@ -167,8 +150,7 @@ pub(super) fn plan(
         members,
         without: without.iter().cloned().collect(),
         updates: PlannedUpdates {
-            // A mark that cannot be read must not prevent a restore.
-            now: UpdateMarks::of_cluster(cluster).unwrap_or(None),
+            now: UpdateMarks::of_cluster(cluster),
             then: match mode {
                 BootstrapMode::Rollback { .. } => "as in the archived data",
                 _ => "as in the snapshot",

@@ -4,23 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use members::etcd::KeyValue;
 use members::keys::{FAILED_PREFIX, HALT, UPDATE_PREFIX, UpdateHalt};
 use recipes::ClusterDocument;
 use recipes::cluster::Member;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
-use crate::etcd::{Client, Credentials, installed_credentials};
+use super::answers;
+use crate::etcd::Client;
 use crate::output::say;
 use crate::paths;
-use crate::runtime::block_on;
-
-/// The time limit for one member's answer.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The halt, and the marks of failed releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,50 +27,31 @@ pub(super) struct UpdateMarks {
 
 impl UpdateMarks {
     /// Reads the marks of the cluster. A member also answers without a quorum, so the answer with
-    /// the newest revision counts. Returns `None` if no member answers.
-    pub(super) fn of_cluster(cluster: &ClusterDocument) -> Result<Option<Self>> {
-        let urls = cluster.members.iter().map(Member::client_url);
-        Self::read(urls.collect())
+    /// the newest revision counts. Returns `None` if no member answers or the marks cannot be read,
+    /// because neither must prevent a restore.
+    pub(super) fn of_cluster(cluster: &ClusterDocument) -> Option<Self> {
+        Self::read(cluster.members.iter().map(Member::client_url))
     }
 
-    fn read(urls: Vec<String>) -> Result<Option<Self>> {
-        let Ok(credentials) = installed_credentials() else {
-            return Ok(None);
-        };
-        block_on(async {
-            let mut asked = JoinSet::new();
-            for url in urls {
-                let credentials = credentials.clone();
-                asked.spawn(async move {
-                    let answer = tokio::time::timeout(QUERY_TIMEOUT, query(&url, &credentials));
-                    answer.await.ok().and_then(Result::ok)
-                });
-            }
-            let answers = asked.join_all().await.into_iter().flatten();
-            let newest = answers.max_by_key(|(revision, _)| *revision);
-            newest.map(|(_, keys)| Self::parse(&keys)).transpose()
-        })
+    fn read(urls: impl IntoIterator<Item = String>) -> Option<Self> {
+        let list = |client: Client| async move { client.list_local(UPDATE_PREFIX).await };
+        let answers = answers::of_members(urls, list).ok()?;
+        let (_, keys) = answers.into_iter().max_by_key(|(revision, _)| *revision)?;
+        Self::parse(&keys)
     }
 
-    fn parse(keys: &[KeyValue]) -> Result<Self> {
+    fn parse(keys: &[KeyValue]) -> Option<Self> {
         let mut marks = Self::default();
         for KeyValue { key, value, .. } in keys {
             let key = String::from_utf8_lossy(key);
             if key == HALT {
-                let halt = serde_json::from_slice(value);
-                marks.halt =
-                    halt.with_context(|| format!("cannot parse the key {HALT} in etcd"))?;
+                marks.halt = serde_json::from_slice(value).ok()?;
             } else if let Some(serial) = key.strip_prefix(FAILED_PREFIX) {
                 marks.failed.extend(serial.parse::<u64>());
             }
         }
-        Ok(marks)
+        Some(marks)
     }
-}
-
-async fn query(url: &str, credentials: &Credentials) -> Result<(i64, Vec<KeyValue>)> {
-    let client = Client::connect(url, credentials).await?;
-    client.list_local(UPDATE_PREFIX).await
 }
 
 impl fmt::Display for UpdateMarks {
@@ -104,8 +79,8 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
 /// Warns the operator if the restore changed the marks, or if the marks before or after the restore
 /// are unknown.
 pub(super) fn warn_of_changes(before: Option<&UpdateMarks>) {
-    let after = UpdateMarks::read(vec![paths::OWN_CLIENT_URL.to_owned()]);
-    if let Some(warning) = warning(before, after.ok().flatten().as_ref()) {
+    let after = UpdateMarks::read([paths::OWN_CLIENT_URL.to_owned()]);
+    if let Some(warning) = warning(before, after.as_ref()) {
         say(warning);
     }
 }
@@ -164,6 +139,16 @@ mod tests {
             (&json["halt"]["why"], &json["failed"][0]),
             (&"freeze".into(), &9.into())
         );
+    }
+
+    #[test]
+    fn a_halt_that_cannot_be_read_is_unknown() {
+        let stop = KeyValue {
+            key: HALT.as_bytes().to_vec(),
+            value: b"stop".to_vec(),
+            ..KeyValue::default()
+        };
+        assert_eq!(UpdateMarks::parse(&[stop]), None);
     }
 
     #[test]

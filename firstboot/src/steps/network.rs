@@ -1,9 +1,6 @@
 //! Sets and checks the node's address. The address is in etcd's certificates and in the member
 //! list, so etcd must not start with a different address.
 
-#[cfg(test)]
-mod tests;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -99,9 +96,9 @@ fn is_plain(ifcfg: &str) -> bool {
 
 /// Returns the value of a key in an ifcfg file, without quotation marks.
 fn value<'t>(ifcfg: &'t str, key: &str) -> Option<&'t str> {
-    let value = |line: &'t str| line.trim().strip_prefix(key)?.strip_prefix('=');
-    let value = ifcfg.lines().rev().find_map(value)?;
-    Some(value.trim().trim_matches(['"', '\'']))
+    let after_key = |line: &'t str| line.trim().strip_prefix(key)?.strip_prefix('=');
+    let quoted = ifcfg.lines().rev().find_map(after_key)?;
+    Some(quoted.trim().trim_matches(['"', '\'']))
 }
 
 /// Waits until an interface has the address.
@@ -166,3 +163,6 @@ fn interface_for(identity: &Identity) -> Result<String> {
         )))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,23 +105,9 @@ fn is_overdue(schedule: Schedule, newest: Option<&SnapshotRecord>, now: u64) -> 
 
 #[cfg(test)]
 mod tests {
-    use recipes::Sha256;
-
     use super::*;
 
     const HOUR: u64 = 3600;
-
-    fn taken(slot: u64, time: u64) -> SnapshotRecord {
-        SnapshotRecord {
-            slot,
-            time,
-            host: "etcd-1".to_owned(),
-            location: "/var/backups/etcd".to_owned(),
-            file: "x.db".to_owned(),
-            sha256: Sha256::of(b"x"),
-            revision: 1,
-        }
-    }
 
     /// The nodes take their daily snapshot at local midnight. Earlier versions recorded a slot in
     /// UTC.
@@ -130,7 +116,7 @@ mod tests {
         let daily: Schedule = "daily".parse().unwrap();
         for begin in (0..24).map(|hour| 1_795_305_600 + hour * HOUR) {
             for slot in [begin, daily.slot(begin)] {
-                let newest = taken(slot, begin + 60);
+                let newest = SnapshotRecord::example(slot, begin + 60);
                 for late in 1..120 {
                     let overdue = is_overdue(daily, Some(&newest), begin + late * HOUR);
                     assert_eq!(overdue, late > 36, "{begin} {slot} {late}");
@@ -143,7 +129,7 @@ mod tests {
     fn a_snapshot_from_a_wrong_clock_does_not_hide_that_no_snapshot_is_taken() {
         let hourly: Schedule = "hourly".parse().unwrap();
         let now = 1_795_305_600 + HOUR * 3 / 4;
-        let ahead = taken(now + 400 * 24 * HOUR, now + 400 * 24 * HOUR);
+        let ahead = SnapshotRecord::example(now + 400 * 24 * HOUR, now + 400 * 24 * HOUR);
         assert!(is_overdue(hourly, Some(&ahead), now));
         assert!(is_overdue(hourly, None, now));
         assert!(!is_overdue(hourly, None, now - HOUR / 2));

@@ -5,7 +5,7 @@ use super::*;
 use crate::pki::client::{issue_client, newest_client};
 use crate::pki::{asked, show, signing_public_key};
 
-/// Replaces a file with a symbolic link to itself. Root can read a file of any mode, but nobody can
+/// Replaces a file with a symbolic link to itself. Root can read a file of any mode, but no user can
 /// read through such a link.
 fn make_unreadable(path: &Path) {
     if path.is_dir() {

@@ -110,7 +110,7 @@ impl Installation {
             Some(recorded) => recorded.withdrawn().unwrap_or(recorded),
             None => Self::installed_elsewhere(now),
         };
-        if before.attempts > 0 {
+        if before.is_in_progress() {
             before.document(now);
         }
         // Drop the older record. Otherwise, the record would grow with each installation that the

@@ -62,7 +62,9 @@ fn settle(identity: &Identity) -> Result<String> {
     let before = shown()?;
     let change = plan(identity)?.context("no change is planned")?;
     ensure!(
-        change.to_string().starts_with("keep the address "),
+        change
+            .to_string()
+            .starts_with("static settings for the address "),
         "{change}"
     );
     change.apply()?;
