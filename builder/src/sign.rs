@@ -2,6 +2,7 @@
 //! keys themselves. Requests and answers contain no secrets.
 
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,7 +11,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeyPolicy, Opener, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{self, Event, FirstKeyPolicy, Opener, PkiError, PublicKeys, REQUEST_LIMIT};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -76,7 +77,7 @@ pub(crate) fn sign(options: &SignOptions) -> Result<()> {
         pki: options.pki.clone(),
         first: FirstKeyPolicy::Any,
     };
-    let signed = ca.answer(name, &keys, |error| console::error(error))?;
+    let signed = ca.answer(name, &keys, None, |error| console::error(error))?;
     signed.events.iter().for_each(console::note);
     console::note(format!("{name}: signed for the key {}", keys.fingerprint()));
     Ok(console::result(signed.document)?)
@@ -104,11 +105,18 @@ pub(crate) struct CertificateAuthority {
 
 impl CertificateAuthority {
     /// Records the keys of a request as the node's keys, and issues the node document for them.
-    /// `report` receives the error if the recipe has changed and cannot be used.
+    /// `served` is the node's address in the image that a server hands out. `report` receives the
+    /// error if the recipe has changed and cannot be used.
+    ///
+    /// # Errors
+    /// Fails with [`PkiError::NotBuilt`] if the document would contradict the last build or the
+    /// served image. A build that failed may have recorded an address that the served image does
+    /// not contain.
     pub(crate) fn answer(
         &self,
         name: &Label,
         keys: &PublicKeys,
+        served: Option<Ipv4Addr>,
         report: impl FnOnce(&anyhow::Error),
     ) -> Result<SignedRequest> {
         // Changed nodes and addresses take effect only with the next build, because the nodes'
@@ -117,6 +125,14 @@ impl CertificateAuthority {
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| not_a_node(name, self.recipe.path(), &recipe))?;
+        if served.is_some_and(|served| served != node.address) {
+            return Err(PkiError::NotBuilt {
+                folder: self.pki.clone(),
+                name: name.clone(),
+                address: node.address,
+            }
+            .into());
+        }
         let mut pki = build::open_pki(Opener::Signer, self.recipe.path(), &recipe, &self.pki)?;
         // A build may have ended since the recipe was read.
         pki.check_built(name, node.address)?;
@@ -194,7 +210,46 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
     use super::*;
+
+    fn request() -> PublicKeys {
+        let one = |()| {
+            let key = KeyPair::generate().unwrap();
+            let request = CertificateParams::default().serialize_request(&key);
+            request.unwrap().pem().unwrap()
+        };
+        PublicKeys::of_request([(); 3].map(one).concat().as_bytes()).unwrap()
+    }
+
+    /// A build records the addresses of its recipe before it replaces the served image.
+    #[test]
+    fn a_document_never_contradicts_the_served_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pki) = (folder.path().join("k.toml"), folder.path().join("pki"));
+        let text = include_str!("../../recipes/single-node.toml");
+        std::fs::write(&path, format!("{text}\n[tls]\nkeys = \"node\"\n")).unwrap();
+        let recipe = RecipeFile::open(&path).unwrap();
+        let built = recipe.current(|_| true, |error| panic!("{error:#}"));
+        drop(build::open_pki(Opener::Build, &path, &built, &pki).unwrap());
+        let ca = CertificateAuthority {
+            recipe,
+            pki,
+            first: FirstKeyPolicy::Any,
+        };
+        let node = &built.nodes[0];
+        let answer = |served| {
+            let report = |error: &anyhow::Error| panic!("{error:#}");
+            ca.answer(&node.name, &request(), served, report)
+        };
+        let error = answer(Some([10, 101, 15, 199].into())).unwrap_err();
+        assert!(
+            matches!(error.downcast_ref(), Some(PkiError::NotBuilt { .. })),
+            "{error:#}"
+        );
+        answer(Some(node.address)).unwrap();
+    }
 
     #[test]
     fn an_error_names_the_expected_file_and_the_nodes_of_the_recipe() {

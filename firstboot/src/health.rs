@@ -18,8 +18,8 @@ use crate::runtime::block_on;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, start_permit};
 
-/// The pause between two queries of the other members. While etcd is not healthy, firstboot asks
-/// the other members whether they still list this node.
+/// The pause between two queries of the other members, and the time limit for their answers. While
+/// etcd is not healthy, firstboot asks the other members whether they still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status line until firstboot diagnoses a fault.
 const WAITING: &str = "etcd has started; waiting until it has a quorum";
@@ -70,8 +70,8 @@ pub(crate) fn promote_and_wait_until_healthy(
 }
 
 /// Waits until etcd has created its WAL, and then records in the journal and in the start permit
-/// which data belongs to the member. firstboot promotes a learner only after the journal contains
-/// this record, so the data of every promoted voter is recorded. Afterwards, etcd's configuration
+/// which data belongs to the member. firstboot promotes a learner only after this record exists, so
+/// the data of every promoted voter is recorded. Afterwards, etcd's configuration
 /// no longer allows etcd to bootstrap a cluster.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! `firstboot image --scheduled`: checks this node's files, and records the result in etcd, where
-//! `builder status`, the board and `firstboot status` read the result.
+//! `firstboot image`: checks this node's files. With `--scheduled`, the command also records the
+//! result in etcd, where `builder status`, the board and `firstboot status` read it.
 //!
 //! The check reads the attributes of all files that must not change, but it reads the content of a
 //! file only if the file's inode has changed since the last comparison.

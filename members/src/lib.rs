@@ -1,6 +1,7 @@
 //! Queries the members of a running cluster. `etcd` is the client. `keys` defines the keys in etcd
 //! through which the nodes of a cluster coordinate. `survey` collects the state of all members,
-//! which `firstboot status` and `builder status` print.
+//! which `firstboot status` and `builder status` print. `reason` defines the ids of all reasons,
+//! `compare` compares the members' data, and `timestamp` formats times.
 
 pub mod compare;
 pub mod etcd;

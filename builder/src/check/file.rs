@@ -38,14 +38,17 @@ impl Kind {
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let within = |part: &str| folder.split('/').any(|name| name == part);
         Some(match (name, extension) {
+            // The folder decides before the name: a drop-in may be called chrony.conf.
+            _ if unit::name_of(path).is_some() => Self::Unit,
+            _ if unit::systemd_conf::section_of(path).is_some() => Self::SystemdConf,
+            (_, "conf") if within("sysctl.d") => Self::Sysctl,
+            (_, "conf") if within("tmpfiles.d") => Self::Tmpfiles,
             (_, "ks" | "cfg") if extension == "ks" || name.starts_with("ks") => Self::Kickstart,
             ("chrony.conf", _) => Self::Chrony,
             ("fstab", _) => Self::Fstab,
             ("sysctl.conf", _) => Self::Sysctl,
             ("firewalld.conf", _) => Self::FirewalldConf,
             (_, "preset") => Self::Preset,
-            (_, "conf") if within("sysctl.d") => Self::Sysctl,
-            (_, "conf") if within("tmpfiles.d") => Self::Tmpfiles,
             (_, "xml")
                 if within("firewalld")
                     || within("zones")
@@ -56,9 +59,32 @@ impl Kind {
             }
             (_, "sh") => Self::Script,
             _ if folder.ends_with("/etc/firstboot/post") => Self::Script,
-            _ if unit::name_of(path).is_some() => Self::Unit,
-            _ if unit::systemd_conf::section_of(path).is_some() => Self::SystemdConf,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_decides_before_the_name() {
+        for (path, kind) in [
+            ("/etc/systemd/system/etcd.service.d/chrony.conf", Kind::Unit),
+            ("/etc/systemd/system/etcd.service.d/fstab", Kind::Fstab),
+            (
+                "/etc/systemd/journald.conf.d/sysctl.conf",
+                Kind::SystemdConf,
+            ),
+            ("/etc/sysctl.d/chrony.conf", Kind::Sysctl),
+            ("/usr/lib/tmpfiles.d/firewalld.conf", Kind::Tmpfiles),
+            ("/etc/chrony.conf", Kind::Chrony),
+            ("/etc/sysctl.conf", Kind::Sysctl),
+            ("/etc/firewalld/firewalld.conf", Kind::FirewalldConf),
+            ("centos7.ks", Kind::Kickstart),
+        ] {
+            assert_eq!(Kind::of(path), Some(kind), "{path}");
+        }
     }
 }

@@ -16,7 +16,8 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Creates an error: CentOS 7.9 refuses the text, or does not act as the text suggests.
+    /// Creates an error, which stops a build: usually, CentOS 7.9 refuses the text, or does not act
+    /// as the text suggests.
     pub(super) fn error(
         rule: &'static str,
         span: impl Into<Span>,
@@ -28,7 +29,7 @@ impl Finding {
         }
     }
 
-    /// Creates a warning: the text works, but probably not as intended.
+    /// Creates a warning: the file works, but probably not as intended.
     pub(super) fn warning(
         rule: &'static str,
         span: impl Into<Span>,

@@ -11,6 +11,7 @@ use super::file::File;
 use super::finding::Finding;
 use super::masked::masks;
 use super::tables;
+use crate::tuning::Place;
 
 /// etcd's ports for clients, peers and metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
@@ -113,12 +114,19 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
 }
 
 /// Returns advice on how to make systemd read the file `own` after the file `other`. If `other` is
-/// /etc/sysctl.conf, no file name helps, because systemd reads that file last.
+/// /etc/sysctl.conf, no file name helps, because systemd reads that file last. The image's own file
+/// cannot be renamed.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
         return "remove the line from /etc/sysctl.conf, or set the key there; systemd 219 reads that file last"
             .to_owned();
+    }
+    if own == Place::Sysctl.file() {
+        return format!(
+            "remove the key from {other}, or give that file a name that sorts before {}",
+            name(own)
+        );
     }
     let (own, other) = (name(own), name(other));
     let bare = own.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
@@ -210,6 +218,18 @@ mod tests {
             file(own, "vm.swappiness = 1\n"),
             file(other, "vm.swappiness = 10\n"),
         ]
+    }
+
+    #[test]
+    fn the_image_cannot_rename_its_own_file() {
+        let files = files("/etc/sysctl.d/95-etcd.conf", "/etc/sysctl.d/99-own.conf");
+        let found = cross_check(&files, false);
+        let help = found[0].1.diagnostic.help.clone().unwrap();
+        assert_eq!(
+            help,
+            "remove the key from /etc/sysctl.d/99-own.conf, or give that file a name that sorts \
+             before 95-etcd.conf"
+        );
     }
 
     #[test]

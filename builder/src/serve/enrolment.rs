@@ -53,7 +53,9 @@ fn signed(
         has_new_keys,
         events,
     } = ca
-        .answer(&node.name, &keys, |error| state.log.error(error))
+        .answer(&node.name, &keys, Some(node.address), |error| {
+            state.log.error(error);
+        })
         .map_err(refusal)?;
     let is_new = events
         .iter()
@@ -121,7 +123,7 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
             RefusalId::NotBuilt,
             format!(
                 "in the recipe of this server, {name} has a different address than in the last \
-                 build. Ask again"
+                 build or in the served image. Ask again"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(

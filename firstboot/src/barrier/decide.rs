@@ -5,15 +5,15 @@
 //!
 //! The following argument shows that the rule is safe. A proposal names the nonces of all members.
 //! A node accepts a proposal only after the node itself has received every nonce of that proposal,
-//! and it never replaces its view of a peer with an older view. Therefore, all disks that accepted
-//! the same two proposals accepted them in the same order, and no node returns from the later
+//! and it never replaces its view of a peer with an older view. Therefore, any two disks that accept
+//! the same two proposals accept them in the same order, and no node returns from the later
 //! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
 //! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
 //! a second node starts as an initial member of that cluster only if the second node's disk
 //! accepted the cluster's proposal with its current nonce. Before etcd first starts on a disk that
 //! accepted the proposal, this disk has not voted in the proposal's cluster. The clusters of two
-//! proposals could both exist only if a node changed from one proposal to the other proposal and
-//! back.
+//! proposals could both exist only if a node changed from one proposal to the other and back, which
+//! the order of acceptance excludes.
 //!
 //! A node with a restore order follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
@@ -79,13 +79,15 @@ impl LocalState {
     pub(crate) fn phase(&self) -> BarrierPhase {
         self.proposals
             .last()
-            .map_or(BarrierPhase::Empty, |proposal| BarrierPhase::Accepted {
-                proposal: proposal.id,
+            .map_or(BarrierPhase::NotAccepted, |proposal| {
+                BarrierPhase::Accepted {
+                    proposal: proposal.id,
+                }
             })
     }
 
     /// Returns whether at least one excluded member has not been probed yet.
-    fn lacks_excluded(&self, observations: &PeerObservations) -> bool {
+    fn has_unprobed_excluded(&self, observations: &PeerObservations) -> bool {
         self.without
             .iter()
             .any(|name| !observations.contains_key(name))
@@ -101,21 +103,23 @@ pub(crate) enum Action {
     /// Wait, and probe the other members again.
     Wait,
     /// Accept the proposal with these nonces, because all other members that take part have just
-    /// answered with these nonces and with the same order.
+    /// answered with these nonces and with the same order. Members that have already rolled back are
+    /// not asked again.
     AcceptProposal(Nonces, BootstrapMode),
-    /// Start etcd as an initial member of the cluster that the proposal with this hash describes.
-    StartEtcd(Sha256),
+    /// Carry out the accepted proposal with this hash: start etcd as an initial member of the
+    /// proposal's cluster, or swap the data for a restore or a rollback.
+    CarryOut(Sha256),
     /// Join the running cluster instead of bootstrapping a new cluster. A cluster is running, or
     /// was running when it was last observed.
     JoinRunningCluster,
     /// Abandon this node's order and continue with the previous data, because the named member has
-    /// a different order or withdrew its agreement.
+    /// a different order or abandoned its order.
     AbandonOrder(Label),
 }
 
 /// Decides the next action from the state of this node and its observations of the other members.
 pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Action {
-    if let Some(step) = decide_with_live_cluster(local, observations) {
+    if let Some(step) = decide_on_observed_clusters(local, observations) {
         return step;
     }
     let mut nonces = Nonces::from([(local.name.clone(), local.nonce)]);
@@ -151,7 +155,7 @@ pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Act
     match local.proposals.last() {
         // All other members recorded on their disks that they accepted the proposal, so it does not
         // matter how old their answers are.
-        Some(proposal) if all_accepted => Action::StartEtcd(proposal.id),
+        Some(proposal) if all_accepted => Action::CarryOut(proposal.id),
         _ if local
             .proposals
             .iter()
@@ -161,7 +165,7 @@ pub(crate) fn decide(local: &LocalState, observations: &PeerObservations) -> Act
         }
         // An excluded member should not be running, so the node first probes all excluded members.
         // If etcd runs on an excluded member, a cluster already exists.
-        _ if local.lacks_excluded(observations) => Action::Wait,
+        _ if local.has_unprobed_excluded(observations) => Action::Wait,
         _ if all_answered && !local.only_joins => Action::AcceptProposal(nonces, mode),
         _ => Action::Wait,
     }
@@ -182,8 +186,11 @@ pub(super) fn starts_second_cluster(own: BootstrapMode, excluded: BootstrapMode)
 
 /// Returns the action that is necessary because another member runs etcd, has a different order, or
 /// is excluded and has not been probed yet. Returns `None` if no member requires such an action.
-fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations) -> Option<Action> {
-    let live_clusters: BTreeSet<u64> = observations
+fn decide_on_observed_clusters(
+    local: &LocalState,
+    observations: &PeerObservations,
+) -> Option<Action> {
+    let observed_clusters: BTreeSet<u64> = observations
         .values()
         .filter_map(|observation| match observation.state {
             Some(PeerState::Etcd { cluster_id }) => Some(cluster_id),
@@ -193,19 +200,19 @@ fn decide_with_live_cluster(local: &LocalState, observations: &PeerObservations)
     let own: Vec<&Proposal> = local
         .proposals
         .iter()
-        .filter(|proposal| live_clusters.contains(&proposal.cluster_id))
+        .filter(|proposal| observed_clusters.contains(&proposal.cluster_id))
         .collect();
     if local.mode.is_new() {
-        return live_clusters.first().map(|_| match own.as_slice() {
-            [proposal] if live_clusters.len() == 1 => Action::StartEtcd(proposal.id),
+        return observed_clusters.first().map(|_| match own.as_slice() {
+            [proposal] if observed_clusters.len() == 1 => Action::CarryOut(proposal.id),
             _ => Action::JoinRunningCluster,
         });
     }
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
-        return Some(Action::StartEtcd(proposal.id));
+        return Some(Action::CarryOut(proposal.id));
     }
     // Before the node decides, it must have probed every excluded member.
-    if local.lacks_excluded(observations) {
+    if local.has_unprobed_excluded(observations) {
         return Some(Action::Wait);
     }
     decide_with_other_orders(local, observations)
@@ -227,7 +234,7 @@ fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations)
         match state {
             // The other member runs etcd without the new data, because a member that started with
             // the new data was handled earlier. If the other member takes part, and this node has
-            // accepted a proposal, the other member has withdrawn its agreement.
+            // accepted a proposal, the other member has abandoned its order.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

@@ -83,9 +83,9 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         }
         DiskState::RetryFirstStart {
             start,
-            archive_data: is_partial,
+            has_partial_data,
         } => {
-            if is_partial {
+            if has_partial_data {
                 archive_partial_data(journal)?;
             }
             return Ok(start);
@@ -97,9 +97,12 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         }
         DiskState::NoData {
             disk_id,
-            archive_data: has_data,
+            has_partial_data,
         } => {
-            match (has_data, state.intent == MembershipIntent::Rejoining) {
+            match (
+                has_partial_data,
+                state.intent == MembershipIntent::Rejoining,
+            ) {
                 (false, _) => {}
                 (true, true) => archive_data(ArchiveReason::Removed, journal)?,
                 (true, false) => archive_partial_data(journal)?,
@@ -115,8 +118,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
     bootstrap_or_join(identity, journal, disk_id)
 }
 
-/// Classifies the disk. Stops etcd if etcd was started in this boot but does not use the member's
-/// data.
+/// Classifies the disk. Stops etcd, unless the member's data is in place.
 fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.recorded_data(&identity.node.name);
     // The guard checked the data of a running etcd when etcd started. firstboot cannot check the
@@ -247,7 +249,7 @@ pub(crate) async fn reach_agreement(
                 local.proposals.push(proposal);
                 listener.announce(announcement(identity, &local));
             }
-            Action::StartEtcd(id) => {
+            Action::CarryOut(id) => {
                 let proposal = accepted_proposal(&local, id)?;
                 refuse_running_cluster(cluster, &listener, session.as_ref()).await?;
                 wait_until_others_know(identity, &local, &listener).await;

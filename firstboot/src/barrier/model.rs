@@ -160,8 +160,10 @@ impl Explorer {
                 ordered,
             } => Some(PeerState::Firstboot {
                 nonce: Self::nonce(of, nonce),
-                phase: accepted.map_or(BarrierPhase::Empty, |proposal| BarrierPhase::Accepted {
-                    proposal: self.real[usize::from(proposal)].id,
+                phase: accepted.map_or(BarrierPhase::NotAccepted, |proposal| {
+                    BarrierPhase::Accepted {
+                        proposal: self.real[usize::from(proposal)].id,
+                    }
                 }),
                 without: self.labels(without),
                 mode: Self::mode(ordered),
@@ -222,7 +224,7 @@ impl Explorer {
             Action::AcceptProposal(nonces, _) => {
                 after.proposals.push(self.proposal(&nonces, after.ordered));
             }
-            Action::StartEtcd(id) => {
+            Action::CarryOut(id) => {
                 let proposal = self
                     .real
                     .iter()

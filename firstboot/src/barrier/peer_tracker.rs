@@ -96,8 +96,8 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this disk is empty, but the cluster is running, or was running when last observed, \
-                 so this node must not bootstrap a new cluster: {parts}"
+                "this node has no data, and the cluster is running, or was running at its last answer, \
+                 so this node does not bootstrap a new cluster: {parts}"
             ));
         }
         ReasonId::MembersNotReady.because(if local.only_joins {
@@ -127,7 +127,7 @@ impl PeerTracker {
                 local.mode
             )),
             _ => ReasonId::OrderWithdrawn
-                .because(format!("{name} withdrew its agreement to {}; its etcd keeps running unchanged", local.mode)),
+                .because(format!("{name} abandoned its order to {}; its etcd runs with its previous data", local.mode)),
         }
     }
 }
@@ -204,7 +204,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: BarrierPhase::Empty,
+                phase: BarrierPhase::NotAccepted,
                 ..
             }) => format!("the disk of {name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
@@ -263,7 +263,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot {
-                phase: BarrierPhase::Empty,
+                phase: BarrierPhase::NotAccepted,
                 ..
             }) => {
                 format!("{name} has the same order")
@@ -296,8 +296,11 @@ impl TrackedPeer {
             Some(PeerState::Etcd { cluster_id }) => {
                 format!("as etcd in the cluster {cluster_id:x}")
             }
+            Some(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
+                format!("with an order to {mode}")
+            }
             Some(PeerState::Firstboot {
-                phase: BarrierPhase::Empty,
+                phase: BarrierPhase::NotAccepted,
                 ..
             }) => "with an empty disk".to_owned(),
             Some(PeerState::Firstboot { .. }) => "ready to bootstrap".to_owned(),

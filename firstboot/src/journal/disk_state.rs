@@ -16,16 +16,16 @@ pub(crate) enum DiskState {
         new_identity: Option<DataIdentity>,
     },
     /// etcd's first start was interrupted before etcd had created its WAL, so etcd starts again
-    /// with the same parameters. `archive_data` is set if there is partial data to archive.
+    /// with the same parameters. `has_partial_data` is set if there is partial data to archive.
     RetryFirstStart {
         start: InitialCluster,
-        archive_data: bool,
+        has_partial_data: bool,
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// generate a new id.
     NoData {
         disk_id: Option<DiskId>,
-        archive_data: bool,
+        has_partial_data: bool,
     },
     /// This node has a member, but etcd must not start as that member with the current data.
     UnusableData(UnusableData),
@@ -97,18 +97,18 @@ pub(crate) fn classify_disk(
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
             DiskState::NoData {
                 disk_id: None,
-                archive_data: contents == Contents::NoWal,
+                has_partial_data: contents == Contents::NoWal,
             }
         }
         DataCheck::Unused | DataCheck::Incomplete if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
-            archive_data: contents == Contents::NoWal,
+            has_partial_data: contents == Contents::NoWal,
         },
         // This node may have been a member, but its data is lost, so the node joins its cluster
         // again as a new member.
         DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NoData {
             disk_id: None,
-            archive_data: false,
+            has_partial_data: false,
         },
         _ if disk_id_match == DiskIdMatch::Differs => {
             DiskState::UnrecordedData(UnrecordedData::OtherVolume)
@@ -134,21 +134,21 @@ fn classify_unstarted_disk(
         // longer valid.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NoData {
             disk_id: None,
-            archive_data: false,
+            has_partial_data: false,
         },
         (_, DiskIdMatch::Matches | DiskIdMatch::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
             DiskState::NoData {
                 disk_id: None,
-                archive_data: true,
+                has_partial_data: true,
             }
         }
         (Contents::Empty, _) => DiskState::NoData {
             disk_id: state
                 .disk_id
                 .filter(|_| disk_id_match == DiskIdMatch::Matches),
-            archive_data: false,
+            has_partial_data: false,
         },
         _ => DiskState::UnrecordedData(UnrecordedData::NeverStarted),
     }
@@ -250,7 +250,7 @@ mod tests {
                     disk_state,
                     DiskState::NoData {
                         disk_id: None,
-                        archive_data: contents != Contents::Empty
+                        has_partial_data: contents != Contents::Empty
                     }
                 );
             }
@@ -279,21 +279,21 @@ mod tests {
                 );
             }
             DiskState::RetryFirstStart {
-                archive_data,
+                has_partial_data,
                 start,
             } => {
                 assert!(
                     never_voted && start.state == "new" && state.initial_cluster == Some(start),
                     "{said}"
                 );
-                assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
+                assert_eq!(has_partial_data, contents == Contents::NoWal, "{said}");
             }
             DiskState::NoData {
                 disk_id,
-                archive_data,
+                has_partial_data,
             } => {
                 assert!(
-                    contents == Contents::Empty || archive_data && never_voted,
+                    contents == Contents::Empty || has_partial_data && never_voted,
                     "{said}"
                 );
                 let goes_on = state.initial_cluster.is_none()

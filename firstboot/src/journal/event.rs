@@ -37,7 +37,7 @@ pub(crate) enum Event {
     /// proposal's nonces. The node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
-        /// The nonces of all members that take part.
+        /// The nonces of all members that take part, without those that have already rolled back.
         #[serde(rename = "lives")]
         nonces: Nonces,
         /// Whether the members bootstrap a new cluster, restore a snapshot or roll back.
@@ -150,8 +150,9 @@ pub(crate) struct RestoreOrder {
     pub(crate) without: BTreeSet<Label>,
     /// The snapshot to restore, or `None` for a rollback.
     pub(crate) source: Option<SnapshotFile>,
-    /// The time at which firstboot abandons the order, in seconds since 1970. After a boot,
-    /// firstboot waits longer if necessary, so that the other members can boot too.
+    /// The time at which firstboot abandons the order, in seconds since 1970. If
+    /// firstboot.service continues the order, firstboot waits for at least two minutes, so that the
+    /// other members can boot too.
     pub(crate) until: u64,
 }
 

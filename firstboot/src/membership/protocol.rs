@@ -126,7 +126,8 @@ pub(crate) fn read(
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub(crate) enum BarrierPhase {
     /// The node has not accepted a proposal.
-    Empty,
+    #[serde(rename = "empty")]
+    NotAccepted,
     /// The node has received all nonces of this proposal, and has recorded the proposal in its
     /// journal.
     #[serde(rename = "ready")]
@@ -174,7 +175,7 @@ mod tests {
         let own_state = Announcement {
             name: &name,
             nonce: Nonce::of(7),
-            phase: BarrierPhase::Empty,
+            phase: BarrierPhase::NotAccepted,
             without: &without,
             mode,
         };
@@ -197,7 +198,7 @@ mod tests {
         );
         assert_eq!(
             read(&written, &label("demo"), own, &label("a")),
-            Ok(state(BarrierPhase::Empty))
+            Ok(state(BarrierPhase::NotAccepted))
         );
         let proposal = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
@@ -223,7 +224,7 @@ mod tests {
         let earlier = serde_json::to_vec(&earlier).unwrap();
         assert_eq!(
             read(&earlier, &label("demo"), none, &label("a")),
-            Ok(state(BarrierPhase::Empty))
+            Ok(state(BarrierPhase::NotAccepted))
         );
     }
 
@@ -254,7 +255,7 @@ mod tests {
             let state = Announcement {
                 name: &a,
                 nonce: Nonce::of(7),
-                phase: BarrierPhase::Empty,
+                phase: BarrierPhase::NotAccepted,
                 without: &BTreeSet::new(),
                 mode: BootstrapMode::Rollback { cluster: 7 },
             };

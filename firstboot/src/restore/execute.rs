@@ -23,9 +23,9 @@ use crate::output::say;
 use crate::runtime::block_on;
 use crate::{paths, start_permit};
 
-/// The minimum time to wait for the other members after a power cut, because not all machines boot
-/// equally fast.
-const AFTER_A_BOOT: Duration = Duration::from_secs(120);
+/// The minimum time for which firstboot.service waits for the other members. After a power cut, not
+/// all machines boot equally fast.
+const MIN_SERVICE_WAIT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) enum RestoreOutcome {
@@ -51,7 +51,13 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     match execute(identity, journal, false)? {
-        RestoreOutcome::Swapped(line) => say(line),
+        RestoreOutcome::Swapped(line) => {
+            say(line);
+            say(
+                "warning: the halt of updates and the marks of failed releases are now those of the restored data. \
+                 `firstboot status` shows them",
+            );
+        }
         RestoreOutcome::Abandoned(why) => {
             say(format!(
                 "the restore was abandoned, and etcd starts with its previous data: {why:#}"
@@ -219,7 +225,7 @@ fn agree_on_swap(
     let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
     let who: Vec<&str> = proposal.nonces.keys().map(recipes::Label::as_str).collect();
     say(format!(
-        "all members ({}) are ready to {}; the resulting cluster has the id {:x}",
+        "the members {} are ready to {}; the resulting cluster has the id {:x}",
         who.join(", "),
         order.mode,
         data_swap.cluster
@@ -235,7 +241,7 @@ fn patience(until: u64, newest: u64, now: u64, at_terminal: bool) -> Duration {
     if at_terminal {
         left
     } else {
-        left.max(AFTER_A_BOOT).min(Duration::from_secs(1 << 20))
+        left.max(MIN_SERVICE_WAIT).min(Duration::from_secs(1 << 20))
     }
 }
 
@@ -330,7 +336,7 @@ mod tests {
         let (until, newest) = (100_000, 99_500);
         let wait = |now| patience(until, newest, now, false).as_secs();
         assert_eq!(wait(99_700), 300);
-        assert_eq!(wait(200_000), AFTER_A_BOOT.as_secs());
+        assert_eq!(wait(200_000), MIN_SERVICE_WAIT.as_secs());
         assert_eq!(wait(99_500 - 28_800), 500, "8 hours behind");
         assert_eq!(patience(until, newest, 200_000, true).as_secs(), 0);
     }

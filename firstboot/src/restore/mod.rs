@@ -45,7 +45,7 @@ pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
 use plan::RestorePlan;
-use update_marks::{UpdateMarks, warn_of_changes};
+use update_marks::UpdateMarks;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::open_read_only(paths::JOURNAL)?;
@@ -138,7 +138,12 @@ fn order_restore(
         }
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         drop(lock);
-        execute(identity, journal, true)
+        // Report the swap now, because firstboot.service may fail to start afterwards.
+        execute(identity, journal, true).inspect(|outcome| {
+            if let RestoreOutcome::Swapped(line) = outcome {
+                say(line);
+            }
+        })
     })?;
     let patience = Duration::from_secs(options.deadline);
     finish(outcome, identity, patience, planned.update_marks())
@@ -153,8 +158,8 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data, and warns if the halt of updates or the marks of
-/// failed releases have changed. Returns an error if the restore was abandoned.
+/// Waits until etcd is healthy with the new data, and writes the halt of updates and the marks of
+/// failed releases again. Returns an error if the restore was abandoned.
 fn finish(
     outcome: RestoreOutcome,
     identity: &Identity,
@@ -162,10 +167,9 @@ fn finish(
     marks_before: Option<&UpdateMarks>,
 ) -> Result<()> {
     match outcome {
-        RestoreOutcome::Swapped(line) => {
-            say(line);
+        RestoreOutcome::Swapped(_) => {
             let healthy = wait::until_healthy(identity, patience);
-            warn_of_changes(marks_before);
+            update_marks::keep(marks_before);
             healthy
         }
         RestoreOutcome::HandedOver => Ok(()),

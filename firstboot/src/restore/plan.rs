@@ -152,8 +152,10 @@ pub(super) fn plan(
         updates: PlannedUpdates {
             now: UpdateMarks::of_cluster(cluster),
             then: match mode {
-                BootstrapMode::Rollback { .. } => "as in the archived data",
-                _ => "as in the snapshot",
+                BootstrapMode::Rollback { .. } => {
+                    "the same, plus the halt and the marks in the archived data"
+                }
+                _ => "the same, plus the halt and the marks in the snapshot",
             },
         },
     })

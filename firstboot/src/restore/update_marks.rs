@@ -1,28 +1,38 @@
-//! Shows how a restore changes the state of updates that the members share in etcd: the halt, and
-//! the marks of failed releases. A restore replaces all keys in etcd, including the keys of the
-//! halt and of the marks.
+//! Keeps the state of updates that the members share in etcd across a restore: the halt, and the
+//! marks of failed releases. A restore replaces all keys in etcd, including these keys, so the
+//! command writes the missing keys again as soon as etcd is healthy.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
+use anyhow::Result;
 use members::etcd::KeyValue;
-use members::keys::{FAILED_PREFIX, HALT, UPDATE_PREFIX, UpdateHalt};
+use members::keys::{FAILED_PREFIX, FailedRelease, HALT, UPDATE_PREFIX, UpdateHalt, failed_key};
 use recipes::ClusterDocument;
 use recipes::cluster::Member;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::answers;
-use crate::etcd::Client;
+use crate::etcd::{Client, installed_credentials};
 use crate::output::say;
 use crate::paths;
+use crate::runtime::block_on;
 
 /// The halt, and the marks of failed releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct UpdateMarks {
     halt: Option<UpdateHalt>,
-    /// The serials of the releases that are marked as failed.
-    failed: BTreeSet<u64>,
+    /// The marks of failed releases, by the serial of the release. Serialized as the serials.
+    #[serde(serialize_with = "serials")]
+    failed: BTreeMap<u64, FailedRelease>,
+}
+
+fn serials<S: Serializer>(
+    failed: &BTreeMap<u64, FailedRelease>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(failed.keys())
 }
 
 impl UpdateMarks {
@@ -31,6 +41,11 @@ impl UpdateMarks {
     /// because neither must prevent a restore.
     pub(super) fn of_cluster(cluster: &ClusterDocument) -> Option<Self> {
         Self::read(cluster.members.iter().map(Member::client_url))
+    }
+
+    /// Reads the marks of this node's own member.
+    fn of_own_member() -> Option<Self> {
+        Self::read([paths::OWN_CLIENT_URL.to_owned()])
     }
 
     fn read(urls: impl IntoIterator<Item = String>) -> Option<Self> {
@@ -46,11 +61,24 @@ impl UpdateMarks {
             let key = String::from_utf8_lossy(key);
             if key == HALT {
                 marks.halt = serde_json::from_slice(value).ok()?;
-            } else if let Some(serial) = key.strip_prefix(FAILED_PREFIX) {
-                marks.failed.extend(serial.parse::<u64>());
+            } else if let Some(Ok(serial)) = key.strip_prefix(FAILED_PREFIX).map(str::parse) {
+                let failed = serde_json::from_slice(value).ok()?;
+                marks.failed.insert(serial, failed);
             }
         }
         Some(marks)
+    }
+
+    /// Returns the keys and values of the marks that `other` does not contain. A halt in `other`
+    /// counts as the same mark, even if it has another reason.
+    fn missing_from(&self, other: &Self) -> Result<Vec<(String, Vec<u8>)>> {
+        let halt = self.halt.iter().filter(|_| other.halt.is_none());
+        let halt = halt.map(|halt| Ok((HALT.to_owned(), serde_json::to_vec(halt)?)));
+        let failed = self.failed.iter();
+        let failed = failed
+            .filter(|(serial, _)| !other.failed.contains_key(serial))
+            .map(|(serial, failed)| Ok((failed_key(*serial), serde_json::to_vec(failed)?)));
+        halt.chain(failed).collect()
     }
 }
 
@@ -60,7 +88,7 @@ impl fmt::Display for UpdateMarks {
             Some(halt) => write!(f, "halted by {} ({})", halt.node, halt.why)?,
             None => f.write_str("not halted")?,
         }
-        let failed: Vec<String> = self.failed.iter().map(u64::to_string).collect();
+        let failed: Vec<String> = self.failed.keys().map(u64::to_string).collect();
         match &failed[..] {
             [] => f.write_str(", no release is marked as failed"),
             _ => write!(f, ", releases marked as failed: {}", failed.join(", ")),
@@ -76,13 +104,38 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
     )
 }
 
-/// Warns the operator if the restore changed the marks, or if the marks before or after the restore
-/// are unknown.
-pub(super) fn warn_of_changes(before: Option<&UpdateMarks>) {
-    let after = UpdateMarks::read([paths::OWN_CLIENT_URL.to_owned()]);
-    if let Some(warning) = warning(before, after.as_ref()) {
+/// Writes the marks that the restore removed, and warns the operator if the marks still differ from
+/// those before the restore, or if they are unknown.
+pub(super) fn keep(before: Option<&UpdateMarks>) {
+    let restored = UpdateMarks::of_own_member();
+    if let (Some(before), Some(restored)) = (before, &restored)
+        && let Err(error) = write_missing(before, restored)
+    {
+        say(format!(
+            "cannot write the marks of updates again: {error:#}"
+        ));
+    }
+    if let Some(warning) = warning(before, UpdateMarks::of_own_member().as_ref()) {
         say(warning);
     }
+}
+
+/// Writes the marks that are missing from `restored`. Several nodes run the restore at the same
+/// time, so another node may have written a mark in the meantime.
+fn write_missing(before: &UpdateMarks, restored: &UpdateMarks) -> Result<()> {
+    let missing = before.missing_from(restored)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let credentials = installed_credentials()?;
+    block_on(async {
+        let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
+        for (key, value) in missing {
+            let seen = [(key.as_str(), 0)];
+            client.transact(&seen, &[(&key, Some(value))]).await?;
+        }
+        Ok(())
+    })
 }
 
 fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<String> {
@@ -90,7 +143,7 @@ fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<
         return None;
     }
     Some(format!(
-        "warning: the restore replaced the halt of updates and the marks of failed releases. Before: {}. Now: {}. \
+        "warning: the restore changed the halt of updates or the marks of failed releases. Before: {}. Now: {}. \
          `firstboot update --halt WHY` halts the updates, and `firstboot update --resume` ends the halt",
         describe(before),
         describe(after)
@@ -110,9 +163,10 @@ mod tests {
             value: value.as_bytes().to_vec(),
             ..KeyValue::default()
         };
+        let mark = r#"{"node":"etcd-2","why":"etcd died","at":7}"#;
         let mut keys: Vec<KeyValue> = failed
             .iter()
-            .map(|serial| key(failed_key(*serial), "{}"))
+            .map(|serial| key(failed_key(*serial), mark))
             .collect();
         keys.extend(halted.then(|| key(HALT.to_owned(), halt)));
         keys.push(key(format!("{UPDATE_PREFIX}turn"), "{}"));
@@ -149,6 +203,22 @@ mod tests {
             ..KeyValue::default()
         };
         assert_eq!(UpdateMarks::parse(&[stop]), None);
+    }
+
+    #[test]
+    fn the_marks_that_the_restore_removed_are_written_again() {
+        let (before, restored) = (marks(true, &[7, 9]), marks(false, &[7]));
+        let missing = before.missing_from(&restored).unwrap();
+        let keys: Vec<&str> = missing.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, [HALT, &failed_key(9)]);
+        let written = missing.into_iter().map(|(key, value)| KeyValue {
+            key: key.into_bytes(),
+            value,
+            ..KeyValue::default()
+        });
+        let written = UpdateMarks::parse(&written.collect::<Vec<_>>()).unwrap();
+        assert_eq!(written, marks(true, &[9]), "the values are those of before");
+        assert_eq!(restored.missing_from(&before).unwrap(), []);
     }
 
     #[test]

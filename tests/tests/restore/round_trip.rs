@@ -44,6 +44,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer URL of a learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
+/// The reason for the halt of updates.
+const FREEZE: &str = "release freeze";
+
 /// Returns whether a restore with this version of etcd can raise the revision, so that clients that
 /// have seen a later revision are notified.
 fn raises(version: &str) -> bool {
@@ -285,7 +288,8 @@ fn plans(one: &Host) -> Result<()> {
 fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
     for ran in came {
         ensure!(
-            ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"),
+            ran.stdout
+                .contains("the members etcd-1, etcd-2, etcd-3 are ready"),
             "{}",
             ran.stdout
         );
@@ -310,7 +314,14 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back to the earlier data, and checks that no data was lost.
+/// Returns the reason for the halt of updates.
+fn halt_of(host: &Host) -> Result<String> {
+    let key = "get /etcd-image/update/halt --print-value-only";
+    let halt: Value = serde_json::from_str(&etcdctl(host, key)?)?;
+    Ok(halt["why"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Rolls back to the earlier data, and checks that no data was lost and that updates stay halted.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("the bed does not have three hosts")
@@ -334,9 +345,21 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
         (two, &["--rollback"]),
         (three, &["--rollback"]),
     ];
+    two.wait_for(
+        &format!("firstboot update --halt '{FREEZE}'"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     all_restore(&orders)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+        ensure!(
+            halt_of(host)? == FREEZE,
+            "{}: the rollback ended the halt",
+            host.name()
+        );
+    }
+    two.check(&["firstboot", "update", "--resume"])?;
+    for host in &bed.hosts {
         ensure!(content(host)? == *before, "{} has changed", host.name());
     }
     ensure!(token(one)? == first);

@@ -53,8 +53,8 @@ impl<'a> Unit<'a> {
             .map(|(file, line)| (file, line.assignment.value))
     }
 
-    /// Returns the words of all values of a directive. A line without a value does not reset
-    /// dependencies.
+    /// Returns the words of all values of a dependency directive. Unlike for other directives, a
+    /// line without a value resets nothing.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self.lines.iter().filter(move |(_, line)| {
             line.assignment.section.text == section && line.assignment.key.text == key
@@ -81,8 +81,8 @@ impl<'a> Unit<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
-    /// The number of commands or words, or 1 for any other accepted value. 0 means that systemd 219
-    /// ignores the line or that the value is empty.
+    /// The number of commands or words, or 1 for any other accepted value. 0 means that the value
+    /// is empty and resets the directive.
     pub(super) accepted_count: usize,
 }
 

@@ -31,7 +31,7 @@ fn alone(mode: BootstrapMode) -> LocalState {
 fn observations(mode: BootstrapMode, answered_last_probe: bool) -> PeerObservations {
     let state = PeerState::Firstboot {
         nonce: Nonce::of(2),
-        phase: BarrierPhase::Empty,
+        phase: BarrierPhase::NotAccepted,
         without: BTreeSet::from(["a", "c"].map(label)),
         mode,
     };

@@ -62,7 +62,7 @@ fn observations(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
         proposal: Sha256::of(&number.to_be_bytes()),
     });
     for nonce in [1, 2].map(Nonce::of) {
-        for phase in [BarrierPhase::Empty].into_iter().chain(accepted) {
+        for phase in [BarrierPhase::NotAccepted].into_iter().chain(accepted) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
                     all.push(Some(PeerState::Firstboot {
@@ -128,7 +128,7 @@ fn check(local: &LocalState, observations: &PeerObservations) {
     });
     let others = || local.others().map(|name| &observations[name]);
     match step {
-        Action::StartEtcd(id) => {
+        Action::CarryOut(id) => {
             let proposal = local.proposals.iter().find(|proposal| proposal.id == id);
             let proposal =
                 proposal.unwrap_or_else(|| panic!("the node never accepted the proposal: {said}"));
@@ -204,7 +204,7 @@ fn a_lone_member_agrees_with_itself() {
     });
     assert_eq!(
         decide(&local, &PeerObservations::new()),
-        Action::StartEtcd(local.proposals[0].id)
+        Action::CarryOut(local.proposals[0].id)
     );
 }
 
@@ -215,7 +215,7 @@ fn a_node_that_was_a_member_bootstraps_no_cluster() {
     let empty = PeerObservation {
         state: Some(PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: BarrierPhase::Empty,
+            phase: BarrierPhase::NotAccepted,
             without: BTreeSet::new(),
             mode: BootstrapMode::New,
         }),
@@ -248,7 +248,7 @@ fn check_ordered(local: &LocalState, observations: &PeerObservations) {
     let others = || local.others().map(|name| &observations[name]);
     let back = |peer: &PeerObservation| matches!((&peer.state, local.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
-        Action::StartEtcd(id) => {
+        Action::CarryOut(id) => {
             let proposal = local
                 .proposals
                 .iter()
@@ -324,7 +324,7 @@ fn orders_for_two_snapshots_are_detected_at_once() {
     let ordered = |mode| {
         let state = PeerState::Firstboot {
             nonce: Nonce::of(1),
-            phase: BarrierPhase::Empty,
+            phase: BarrierPhase::NotAccepted,
             without: BTreeSet::new(),
             mode,
         };
@@ -368,7 +368,7 @@ fn a_single_member_rolls_back_to_members_that_already_run() {
     });
     assert_eq!(
         decide(&local, &observations),
-        Action::StartEtcd(local.proposals[0].id)
+        Action::CarryOut(local.proposals[0].id)
     );
 }
 
@@ -378,7 +378,7 @@ fn a_node_bootstraps_only_after_it_has_probed_the_excluded_members() {
     assert_eq!(local.without, BTreeSet::from([label("c")]));
     let state = PeerState::Firstboot {
         nonce: Nonce::of(1),
-        phase: BarrierPhase::Empty,
+        phase: BarrierPhase::NotAccepted,
         without: local.without.clone(),
         mode: BootstrapMode::New,
     };

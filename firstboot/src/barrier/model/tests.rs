@@ -256,7 +256,7 @@ fn an_abandoned_repeated_or_interrupted_restore_neither_mixes_nor_loses_data() {
 fn restores_alone(local: &LocalState, observations: &PeerObservations) -> Action {
     let step = decide(local, observations);
     match (local.proposals.last(), &step) {
-        (Some(proposal), Action::Wait) if !local.mode.is_new() => Action::StartEtcd(proposal.id),
+        (Some(proposal), Action::Wait) if !local.mode.is_new() => Action::CarryOut(proposal.id),
         _ => step,
     }
 }
@@ -297,7 +297,7 @@ fn starts_when_all_are_empty(local: &LocalState, observations: &PeerObservations
         .zip(&reported)
         .all(|(name, (nonce, _))| proposal.nonces[name] == *nonce);
     if same {
-        Action::StartEtcd(proposal.id)
+        Action::CarryOut(proposal.id)
     } else {
         decide(local, observations)
     }
@@ -312,9 +312,9 @@ fn starts_with_stale_nonces(local: &LocalState, observations: &PeerObservations)
     };
     let accepted = reported
         .iter()
-        .all(|(_, phase)| *phase != BarrierPhase::Empty);
+        .all(|(_, phase)| *phase != BarrierPhase::NotAccepted);
     if accepted {
-        Action::StartEtcd(proposal.id)
+        Action::CarryOut(proposal.id)
     } else {
         decide(local, observations)
     }
@@ -327,7 +327,7 @@ fn overlooks_living_clusters(local: &LocalState, observations: &PeerObservations
     let (Action::JoinRunningCluster, Some(proposal)) = (&step, local.proposals.last()) else {
         return step;
     };
-    Action::StartEtcd(proposal.id)
+    Action::CarryOut(proposal.id)
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn empty(without: &[&str]) -> ProbeResult {
     let without = without.iter().map(|name| label(name)).collect();
     ProbeResult::State(PeerState::Firstboot {
         nonce: Nonce::of(2),
-        phase: BarrierPhase::Empty,
+        phase: BarrierPhase::NotAccepted,
         without,
         mode: BootstrapMode::New,
     })
