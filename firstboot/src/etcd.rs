@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 pub(crate) use members::etcd::{
-    Client, Credentials, Lease, Member, SnapshotResponse, StatusResponse,
+    Client, Credentials, Lease, Member, ResponseHeader, SnapshotResponse, StatusResponse,
 };
 
 use crate::{files, paths};
@@ -17,15 +17,14 @@ pub(crate) fn installed_credentials() -> Result<Credentials> {
     ))
 }
 
-/// Returns the cluster id and the member id of etcd on this node.
+/// Probes etcd on this node, and returns the header of its answer, with the ids and the revision.
 ///
 /// # Errors
 /// Fails if etcd does not answer, or has no quorum.
-pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
+pub(crate) async fn probe_local(credentials: &Credentials) -> Result<ResponseHeader> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     // The health check is a linearizable read, so it fails on a learner, which must not serve
     // linearizable reads.
     client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
-    Ok((header.cluster_id, header.member_id))
+    Ok(client.status().await?.header.unwrap_or_default())
 }

@@ -127,7 +127,7 @@ async fn wait_until_healthy(
     let mut logged = false;
     loop {
         let error = match probe_local(credentials).await {
-            Ok(ids) => return Ok(ids),
+            Ok(header) => return Ok((header.cluster_id, header.member_id)),
             Err(error) => error,
         };
         if !logged {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
+use recipes::cluster::Member;
 use recipes::node::{NODE_TYPE, NodeTls};
 use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 
@@ -44,6 +45,13 @@ impl Identity {
     /// Returns the node's full name.
     pub(crate) fn fqdn(&self) -> String {
         self.cluster.fqdn(&self.node.name)
+    }
+
+    /// Returns this node's member in the cluster document.
+    pub(crate) fn member(&self) -> Result<&Member> {
+        self.cluster
+            .member(&self.node.name)
+            .context("this node's member is missing from the cluster document")
     }
 }
 

@@ -10,8 +10,11 @@ use members::timestamp::now;
 
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::refused;
-use crate::image_integrity::{Options, compare, file_list, known_files, reason, verify_all};
+use crate::image_integrity::{
+    VerifiedFiles, compare, file_list, known_files, reason, refuse_altered,
+};
 use crate::machine::host;
+use crate::output::show;
 use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::update::in_progress;
@@ -21,6 +24,18 @@ use crate::{files, identity, paths};
 /// that the node still runs the check.
 const MAX_RECORD_AGE: u64 = 3600;
 
+/// The command line of `firstboot image`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Check only the files whose inodes have changed, and record the result in etcd;
+    /// firstboot-image.service runs this command
+    #[arg(long, hide = true, conflicts_with = "json")]
+    scheduled: bool,
+}
+
 /// Runs `firstboot image`.
 ///
 /// # Errors
@@ -29,8 +44,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.scheduled {
         scheduled()
     } else {
-        verify_all(options)
+        verify_all(options.json)
     }
+}
+
+/// Reads all files of the overlay except those that may change, regardless of
+/// earlier results.
+///
+/// # Errors
+/// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`](crate::image_integrity::verify_changed), this function does
+/// not require the installation marker, because the installation runs this command before it writes
+/// the marker.
+fn verify_all(json: bool) -> Result<()> {
+    let file_list = file_list()?;
+    let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;
+    let line = if json {
+        format!("{:#}", serde_json::json!({ "unchanged": count }))
+    } else {
+        format!("all {count} files of the image are unchanged")
+    };
+    show(&(line + "\n"))?;
+    Ok(())
 }
 
 /// Checks the files and records the result, unless an update is in progress.

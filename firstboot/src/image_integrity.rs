@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::refused;
 use crate::files::{self, DesiredFile};
-use crate::output::show;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
@@ -45,43 +44,12 @@ impl InodeState {
     }
 }
 
-/// The command line of `firstboot image`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Check only the files whose inodes have changed, and record the result in etcd;
-    /// firstboot-image.service runs this command
-    #[arg(long, hide = true, conflicts_with = "json")]
-    pub(crate) scheduled: bool,
-}
-
 /// A file that differs from the image.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AlteredFile {
     /// The absolute path.
     pub(crate) path: PathBuf,
     why: String,
-}
-
-/// `firstboot image`: reads all files of the overlay except those that may change, regardless of
-/// earlier results.
-///
-/// # Errors
-/// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`], this function does
-/// not require the installation marker, because the installation runs this command before it writes
-/// the marker.
-pub(crate) fn verify_all(options: &Options) -> Result<()> {
-    let file_list = file_list()?;
-    let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;
-    let line = if options.json {
-        format!("{:#}", serde_json::json!({ "unchanged": count }))
-    } else {
-        format!("all {count} files of the image are unchanged")
-    };
-    show(&(line + "\n"))?;
-    Ok(())
 }
 
 /// Compares the files of the overlay with the image's file list. Reads only files whose inodes have
@@ -152,7 +120,7 @@ pub(crate) fn compare(
     Ok(Ok(now.len()))
 }
 
-fn refuse_altered(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
+pub(crate) fn refuse_altered(compared: Result<Result<usize, Vec<AlteredFile>>>) -> Result<usize> {
     compared?.map_err(|altered| refused(reason(&altered)))
 }
 

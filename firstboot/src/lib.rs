@@ -120,7 +120,7 @@ enum Command {
     /// Print this node's request for certificates, if the node generates its own keys
     Csr(csr::Options),
     /// Verify that every file of the image on this machine is unchanged
-    Image(image_integrity::Options),
+    Image(image_check::Options),
     /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
     /// Install a newer image and node document on this node without interrupting the cluster, or

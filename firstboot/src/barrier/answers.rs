@@ -14,7 +14,7 @@ use crate::membership::{PeerClient, ProbeResult};
 
 /// The pause between two probes of one member. The pause ends early if this node or another member
 /// changes its state.
-pub(super) const PAUSE: Duration = Duration::from_millis(300);
+pub(super) const PROBE_PAUSE: Duration = Duration::from_millis(300);
 
 /// The answers of the other members, in the order in which they arrive.
 #[derive(Debug)]
@@ -84,6 +84,6 @@ async fn probe_repeatedly(
         let woken =
             notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
         // Wait until the pause is over or a notification arrives.
-        let _ = tokio::time::timeout(PAUSE, woken).await;
+        let _ = tokio::time::timeout(PROBE_PAUSE, woken).await;
     }
 }

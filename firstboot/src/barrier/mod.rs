@@ -46,7 +46,7 @@ use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
 use crate::runtime::block_on;
 use crate::{data, duplicate, paths, rotation, start_permit};
-use answers::{Answers, PAUSE, probe_all};
+use answers::{Answers, probe_all};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
@@ -56,6 +56,11 @@ use server::Listener;
 /// The interval at which a waiting node checks whether the other members still trust its
 /// certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The pause between two steps of a rebuild.
+const REBUILD_PAUSE: Duration = Duration::from_millis(300);
+/// The time limit for the other members to receive this node's last announcement.
+const ACK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Archives data that etcd must not use, and waits, without a time limit, until etcd may start.
 /// Returns etcd's start parameters.
@@ -271,7 +276,7 @@ pub(crate) async fn reach_agreement(
                             now = why.map(|why| cannot_join(why, &now.text));
                         }
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(REBUILD_PAUSE).await;
                 }
                 let line = now.to_string();
                 if line != logged {
@@ -345,7 +350,7 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
     proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
-/// Waits until the other members have received this node's state, but no longer than [`PAUSE`]. A
+/// Waits until the other members have received this node's state, but no longer than [`ACK_TIMEOUT`]. A
 /// member that has not received the state must wait until etcd on this node answers, which is safe
 /// but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
@@ -355,7 +360,10 @@ async fn wait_until_others_know(identity: &Identity, local: &LocalState, listene
         .iter()
         .filter(|member| local.others().any(|name| *name == member.name));
     listener
-        .wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE)
+        .wait_until_acked(
+            &others.map(|member| member.address.into()).collect(),
+            ACK_TIMEOUT,
+        )
         .await;
 }
 

@@ -26,7 +26,7 @@ const HEAD_START: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 /// If a probe has been neither answered nor refused after this time, the port is open, but etcd
 /// does not answer yet. etcd opens the port tens of milliseconds before it answers.
-const OPEN: Duration = Duration::from_millis(10);
+const PORT_OPEN_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.
 pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
@@ -67,7 +67,7 @@ async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<
     loop {
         let (peer_client, first) = (peer_client.clone(), first.clone());
         let mut question = tokio::spawn(async move { peer_client.probe(&first, false).await });
-        match timeout(OPEN, &mut question).await {
+        match timeout(PORT_OPEN_TIMEOUT, &mut question).await {
             Err(_) => return Some(question),
             Ok(Ok(ProbeResult::State(PeerState::Etcd { .. }))) => return None,
             Ok(_) => sleep(PAUSE).await,

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::upgrade::{self, ClusterVersions, EtcdStart};
 use tokio::runtime::Runtime;
 
@@ -31,10 +31,9 @@ const QUERY_PAUSE: Duration = Duration::from_secs(1);
 /// The time limit for a TCP connection to another member.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The number of times that the query is repeated if no member answers in time. A machine on which
-/// etcd is not running refuses the connection immediately, so such a machine does not cause a
-/// timeout.
-const SILENCES: u32 = 2;
+/// The maximum number of times that the query is repeated if no member answers in time. A machine
+/// that does not run etcd refuses the connection immediately, so it causes no repetition.
+const MAX_REPETITIONS: u32 = 2;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if this
 /// node's member was removed while etcd was stopped, or if the member is running on another
@@ -172,10 +171,7 @@ fn wait_until_unique(
     let mut detector = LivenessDetector::default();
     let mut timeout = DuplicateTimeout::default();
     let (mut silences, mut logged) = (0, false);
-    let own = identity
-        .cluster
-        .member(&identity.node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     let mut member = state.member_id;
     loop {
         monitor.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
@@ -195,7 +191,7 @@ fn wait_until_unique(
             suspected.clone_from(&connected);
         }
         let Some(why) = &suspected else {
-            if !clusters.is_empty() || begun.elapsed() < patience || silences == SILENCES {
+            if !clusters.is_empty() || begun.elapsed() < patience || silences == MAX_REPETITIONS {
                 return Ok(());
             }
             silences += 1;

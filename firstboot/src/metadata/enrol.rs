@@ -17,16 +17,12 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::document::FoundDocument;
 use super::http::{HttpError, builder, send};
+use super::source::RETRY_PAUSES;
 use crate::exit::{not_ready, refused};
 use crate::machine::Machine;
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::runtime::block_on;
-
-/// The pauses between attempts, in seconds. If the server requires approval, an operator approves
-/// the key during these pauses or later. After the last attempt, firstboot exits, and systemd
-/// restarts it without a limit.
-const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Sends a request for certificates to the server at the URL `base`, which ends with a slash.
 /// Repeats the request while the server does not answer or is waiting for an operator.
@@ -101,7 +97,7 @@ impl Server {
 
     async fn patiently(&self, request: &str) -> Result<FoundDocument> {
         let mut last = String::new();
-        for pause in PAUSES {
+        for pause in RETRY_PAUSES {
             match self.ask(request).await {
                 Ok(found) => return Ok(found),
                 Err(HttpError::Final(error)) => return Err(refusal(&error)),

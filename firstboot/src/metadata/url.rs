@@ -12,7 +12,7 @@ use reqwest::{Client, StatusCode, Url};
 
 use super::document::FoundDocument;
 use super::http::{HttpError, client, send};
-use super::source::{KNOWN, Query, QueryMode, Source, SourceResult};
+use super::source::{KNOWN, Query, QueryMode, RETRY_PAUSES, Source, SourceResult};
 use crate::exit::not_ready;
 use crate::machine::Machine;
 use crate::runtime::block_on;
@@ -24,10 +24,6 @@ pub(super) const SOURCE: Source = Source {
 
 /// The path of a machine's document, relative to the URL of the server's folder.
 const DOCUMENT: &str = "node.json";
-
-/// The pauses between attempts, for a network that has just come up or a server that is still
-/// starting. After the last attempt, firstboot exits, and systemd restarts it without a limit.
-const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Requests `node.json` from the folder that the recipe names. The query identifies this machine.
 fn find(query: &Query<'_>) -> Result<SourceResult> {
@@ -96,20 +92,19 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
 
 async fn patiently(url: &Url, origin: &str, query: &Query<'_>) -> Result<Vec<u8>> {
     let client = client(url)?;
-    for pause in PAUSES {
+    let mut last = String::new();
+    for pause in RETRY_PAUSES {
         match attempt(&client, url, origin).await {
             Ok(bytes) => return Ok(bytes),
             Err(HttpError::Final(error)) => return Err(error),
             Err(HttpError::Again(error)) => {
-                (query.waiting)(&format!("waiting for {origin}: {error:#}"));
+                last = format!("waiting for {origin}: {error:#}");
+                (query.waiting)(&last);
             }
         }
         tokio::time::sleep(Duration::from_secs(pause)).await;
     }
-    let last = PAUSES[PAUSES.len() - 1];
-    Err(not_ready(format!(
-        "cannot download {origin}; firstboot gave up {last} s after the last attempt"
-    )))
+    Err(not_ready(last))
 }
 
 async fn attempt(client: &Client, url: &Url, origin: &str) -> Result<Vec<u8>, HttpError> {

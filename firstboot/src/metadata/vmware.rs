@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::document::{FoundDocument, LIMIT};
 use super::source::{Query, Source, SourceResult};
+use crate::exit::not_ready;
 use crate::runtime::block_on;
 
 pub(super) const SOURCE: Source = Source {
@@ -36,13 +37,18 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
     {
         return Ok(answer);
     }
-    read(&TOOLS)
+    read(&TOOLS, ANSWER_TIMEOUT, query.known)
 }
 
-fn read(tools: &[&[&str]]) -> Result<SourceResult> {
+/// Reads guestinfo with the first of the tools that is installed. A tool that fails can succeed
+/// later, for example because the hypervisor is busy. If the node already has a document (`known`),
+/// such a failure does not prevent its start.
+fn read(tools: &[&[&str]], limit: Duration, known: bool) -> Result<SourceResult> {
     for tool in tools {
-        match block_on(value(tool, KEY))? {
+        match block_on(value(tool, KEY, limit))? {
             Value::NoTool => {}
+            Value::NoAnswer(why) if known => return Ok(SourceResult::Nothing(why)),
+            Value::NoAnswer(why) => return Err(not_ready(why)),
             Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} is empty"))),
             Value::Text(text) => {
                 return Ok(FoundDocument::parse(format!("{KEY} of VMware"), &text)?.into());
@@ -58,11 +64,13 @@ fn read(tools: &[&[&str]]) -> Result<SourceResult> {
 #[derive(Debug)]
 enum Value {
     NoTool,
+    /// The tool failed, or did not end in time.
+    NoAnswer(String),
     Empty,
     Text(Vec<u8>),
 }
 
-async fn value(tool: &[&str], key: &str) -> Result<Value> {
+async fn value(tool: &[&str], key: &str, limit: Duration) -> Result<Value> {
     let (program, command) = (tool[0], format!("info-get {key}"));
     let mut child = match Command::new(program)
         .args(&tool[1..])
@@ -98,17 +106,21 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         Ok((text, said, child.wait().await?))
     };
-    let ended = tokio::time::timeout(ANSWER_TIMEOUT, ended).await;
-    let (text, said, status) = ended.with_context(|| {
-        format!("`{program} \"{command}\"` did not finish within {ANSWER_TIMEOUT:?}")
-    })??;
+    let ended = tokio::time::timeout(limit, ended).await;
+    let Ok(ended) = ended else {
+        return Ok(Value::NoAnswer(format!(
+            "`{program} \"{command}\"` did not end within {limit:?}"
+        )));
+    };
+    let (text, said, status) = ended?;
     if said.starts_with("No value found") {
         return Ok(Value::Empty);
     }
-    ensure!(
-        status.success(),
-        "`{program} \"{command}\"` failed ({status}): {said}"
-    );
+    if !status.success() {
+        return Ok(Value::NoAnswer(format!(
+            "`{program} \"{command}\"` failed ({status}): {said}"
+        )));
+    }
     // After cloud-init has read a value, it can overwrite the value with `---` (`redact` and
     // `cleanup-guestinfo` in its metadata).
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
@@ -125,9 +137,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::exit::{Exit, code_of};
 
     /// Runs a script in place of vmtoolsd.
-    fn answer(script: &str) -> Result<SourceResult> {
+    fn answer(script: &str, known: bool) -> Result<SourceResult> {
         let folder = tempfile::tempdir().unwrap();
         let tool = folder.path().join("tool");
         fs::write(
@@ -136,10 +149,9 @@ mod tests {
         )
         .unwrap();
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
-        read(&[
-            &["/nowhere/vmtoolsd", "--cmd"],
-            &[&tool.to_string_lossy(), "--cmd"],
-        ])
+        let tool = tool.to_string_lossy();
+        let tools: [&[&str]; 2] = [&["/nowhere/vmtoolsd", "--cmd"], &[&tool, "--cmd"]];
+        read(&tools, Duration::from_secs(1), known)
     }
 
     #[test]
@@ -157,22 +169,36 @@ mod tests {
                 false,
             ),
         ] {
-            let answer = answer(script).unwrap();
+            let answer = answer(script, false).unwrap();
             assert_eq!(
                 matches!(answer, SourceResult::Nothing(_)),
                 nothing,
                 "{script}: {answer:?}"
             );
         }
-        let denied = format!(
-            "{:#}",
-            answer("echo 'Permission denied' >&2; exit 1").unwrap_err()
-        );
-        assert!(denied.contains("Permission denied"), "{denied}");
-        assert!(format!("{:#}", answer("cat /dev/zero").unwrap_err()).contains("more than"));
-        let SourceResult::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else {
+        let endless = answer("cat /dev/zero", false).unwrap_err();
+        assert!(format!("{endless:#}").contains("more than"), "{endless:#}");
+        let SourceResult::Nothing(none) =
+            read(&[&["/nowhere/vmtoolsd"]], ANSWER_TIMEOUT, false).unwrap()
+        else {
             panic!()
         };
         assert!(none.contains("open-vm-tools"), "{none}");
+    }
+
+    #[test]
+    fn a_tool_that_fails_delays_a_new_node_and_does_not_stop_a_member() {
+        for (script, why) in [
+            ("echo 'Permission denied' >&2; exit 1", "Permission denied"),
+            ("exec sleep 60", "did not end within"),
+        ] {
+            let new = answer(script, false).unwrap_err();
+            assert_eq!(code_of(&new), Exit::NotReady, "{new:#}");
+            assert!(new.to_string().contains(why), "{new:#}");
+            let SourceResult::Nothing(member) = answer(script, true).unwrap() else {
+                panic!("{script}")
+            };
+            assert!(member.contains(why), "{member}");
+        }
     }
 }

@@ -20,9 +20,7 @@ pub(super) async fn observe(
     let (peers, clusters) = query_others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
     let space = statvfs(paths::VOLUME)
         .with_context(|| format!("cannot determine the free space of {}", paths::VOLUME))?;
-    let own = cluster
-        .member(&node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     Ok(Observed {
         name: node.name.clone(),
         peer_url: own.peer_url(),

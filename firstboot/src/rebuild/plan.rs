@@ -5,8 +5,8 @@
 //! etcd's own checks (server/etcdserver/server.go) refuse too late, or with messages that are too
 //! vague for an operator. Therefore, this module makes equivalent checks before any change.
 //! firstboot removes the old member before it adds the new member, because etcd refuses two members
-//! with the same peer URL. The removal also keeps the quorum from rising: if the member list still
-//! contained the dead member, the promotion of the new member would raise the quorum.
+//! with the same peer URL. If the dead member stayed in the member list, the promotion of the new
+//! member would also raise the quorum.
 
 use std::collections::BTreeSet;
 

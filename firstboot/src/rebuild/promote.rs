@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::backoff::pause;
 use crate::etcd::{Client, Credentials};
@@ -41,10 +41,7 @@ pub(crate) async fn promote_learner(
     credentials: &Credentials,
     member: u64,
 ) -> Result<()> {
-    let own = identity
-        .cluster
-        .member(&identity.node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let begun = Instant::now();
     loop {

@@ -26,9 +26,8 @@ pub(super) const MARGIN: u64 = 1_000_000_000;
 /// The number of bytes that etcdutl writes in addition to the database. This number includes two
 /// segments of the WAL, and is rounded up.
 ///
-/// A manual restore can need 61 MiB less: the operator stops etcd first, and etcd deletes its
-/// preallocated WAL segment of 64 MB when it stops. firstboot checks the free space while etcd is
-/// still running, and never deletes a file of a running etcd.
+/// This number is 61 MiB higher than in a manual restore, because firstboot checks the free space
+/// while etcd runs, and a running etcd keeps a preallocated WAL segment.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except the proposal.
@@ -83,13 +82,13 @@ pub(super) fn check_room(size: u64) -> Result<()> {
 
 impl DataDirBuilder {
     /// Builds the data for a proposal, unless it has already been built.
-    pub(super) fn make(&self, proposal: &Proposal) -> Result<()> {
+    pub(super) fn build(&self, proposal: &Proposal) -> Result<()> {
         let folder = folder(&proposal.token);
         if files::exists(&folder)? {
             return Ok(());
         }
         self.same_file()?;
-        clear()?;
+        remove_unused_builds()?;
         DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let part = Path::new(paths::RESTORE).join("part");
         let mut command = self.command(proposal, &part);
@@ -108,7 +107,7 @@ impl DataDirBuilder {
             let said = String::from_utf8_lossy(&output.stderr);
             let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            clear()?;
+            remove_unused_builds()?;
             bail!("`{words}` failed ({}): {}", output.status, last.join(" | "));
         }
         selinux::below(&part)
@@ -215,12 +214,12 @@ impl DataDirBuilder {
 }
 
 /// Deletes data that was built but never used. Keeps a downloaded snapshot.
-pub(super) fn clear() -> Result<()> {
+fn remove_unused_builds() -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     if !files::exists(folder)? {
         return Ok(());
     }
-    let clear = || -> std::io::Result<()> {
+    let remove = || -> std::io::Result<()> {
         let dir = Dir::open(folder)?;
         for name in dir.names()? {
             if dir
@@ -232,7 +231,7 @@ pub(super) fn clear() -> Result<()> {
         }
         Ok(())
     };
-    clear().with_context(|| format!("cannot clear {}", folder.display()))
+    remove().with_context(|| format!("cannot clear {}", folder.display()))
 }
 
 #[cfg(test)]

@@ -88,15 +88,14 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
         Nonces::from([(own.clone(), order.nonce)]),
         order.mode,
     );
-    build.make(&proposal).inspect_err(|_| clean())
+    build
+        .build(&proposal)
+        .inspect_err(|_| remove_restore_folder())
 }
 
 /// Returns the builder of the new data, or `None` for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
-    let own = identity
-        .cluster
-        .member(&identity.node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     Ok(order.source.clone().map(|source| DataDirBuilder {
         cluster: identity.cluster.clone(),
         own: own.clone(),
@@ -133,7 +132,7 @@ pub(super) fn execute(
         return give_up(journal, error);
     }
     journal.add(Event::SwapDone)?;
-    clean();
+    remove_restore_folder();
     let old_data = data_swap
         .archive_to
         .map(|path| format!("; the old data is in {}", path.display()))
@@ -146,22 +145,22 @@ pub(super) fn execute(
 
 fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> {
     journal.add(Event::RestoreAbandoned)?;
-    clean();
+    remove_restore_folder();
     Ok(RestoreOutcome::Abandoned(why))
 }
 
 /// Removes the files of a restore that ended before it wrote its order to the journal.
-pub(super) fn clear(state: &NodeState) {
+pub(super) fn remove_leftovers(state: &NodeState) {
     if state.order.is_none()
         && let Ok(_lock) = Lock::take()
     {
-        clean();
+        remove_restore_folder();
     }
 }
 
 /// Removes the data that was built for abandoned proposals, and a downloaded snapshot. A file that
 /// cannot be removed occupies space until the next restore removes it.
-fn clean() {
+fn remove_restore_folder() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
         say(format!("{error:#}"));
     }
@@ -254,10 +253,7 @@ fn plan_swap(
     proposal: &Proposal,
     archive_to: Option<PathBuf>,
 ) -> Result<DataSwap> {
-    let own = identity
-        .cluster
-        .member(&identity.node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     Ok(match (order.mode, &order.source, archived) {
         (BootstrapMode::Restore { .. }, Some(source), _) => {
             let InitialCluster { token, members, .. } = InitialCluster::new_cluster(
@@ -319,7 +315,7 @@ fn ensure_data(
     proposal: &Proposal,
 ) -> Result<()> {
     match (build, archived) {
-        (Some(build), _) => build.make(proposal),
+        (Some(build), _) => build.build(proposal),
         (None, Some(archived)) => archive::check(archived),
         (None, None) => Err(anyhow!(
             "a bug: the order has neither a snapshot nor archived data"

@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !options.dry_run {
         update::refuse_during_replacement()?;
-        execute::clear(&state);
+        execute::remove_leftovers(&state);
     }
     let without = without(options, &identity, &state)?;
     if !options.solo {
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let prepared = prepare(options, &identity, &state, without);
     if options.dry_run || prepared.is_err() {
         // A downloaded snapshot must not occupy space on etcd's volume.
-        execute::clear(&state);
+        execute::remove_leftovers(&state);
     }
     let (order, planned) = prepared?;
     if !options.dry_run {

@@ -7,7 +7,7 @@ use recipes::cluster::Member;
 use tokio::task::JoinSet;
 
 use crate::domain::InitialCluster;
-use crate::etcd::{Client, Credentials, installed_credentials};
+use crate::etcd::{Client, Credentials, installed_credentials, probe_local};
 use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
@@ -31,13 +31,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
         let mut asked = Instant::now();
         let mut signals = TerminalSignals::listen()?;
         loop {
-            let healthy = async {
-                let client = Client::connect("https://127.0.0.1:2379", &credentials).await?;
-                client.healthy().await?;
-                client.status().await
-            };
-            if let Ok(status) = healthy.await {
-                let header = status.header.unwrap_or_default();
+            if let Ok(header) = probe_local(&credentials).await {
                 say(format!(
                     "{} is a healthy member of the cluster {:x}, at revision {}",
                     identity.node.name, header.cluster_id, header.revision

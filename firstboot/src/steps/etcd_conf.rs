@@ -3,7 +3,7 @@
 //! its own variables. The variables are from etcd's embed/config.go and etcdmain/config.go at
 //! v3.4.45, and from the same files below server/ at v3.5.33, v3.6.14 and v3.7.1.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::cluster::{EtcdSettings, Member};
 
 use crate::certificates::PEER;
@@ -140,9 +140,7 @@ pub(crate) fn plan(
     has_wal: bool,
 ) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
-    let own = cluster
-        .member(&identity.node.name)
-        .context("this node's member is missing from the cluster document")?;
+    let own = identity.member()?;
     let start = if has_wal {
         &start.for_existing_wal(own)
     } else {

@@ -5,7 +5,7 @@
 //!
 //! Usage: `lint WORKSPACE`. Prints each fault, and exits with 1 if there is a fault.
 
-mod circles;
+mod cycles;
 mod imports;
 mod modules;
 #[cfg(test)]
@@ -34,9 +34,9 @@ fn main() -> Result<ExitCode> {
     for root in crate_roots(&workspace)? {
         let map = CrateMap::load(&root)?;
         faults.extend(
-            circles::find(&map)
+            cycles::find(&map)
                 .iter()
-                .map(|circle| circle.describe(&workspace)),
+                .map(|cycle| cycle.describe(&workspace)),
         );
     }
     faults.extend(long_files(&workspace, &workspace)?);

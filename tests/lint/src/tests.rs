@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use crate::circles;
+use crate::cycles;
 use crate::modules::CrateMap;
 use crate::{LONGEST_FILE, long_files};
 
 /// Returns the linter's descriptions of all cycles in a crate that consists of these files.
-fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -15,15 +15,15 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
         fs::write(path, text).unwrap();
     }
     let map = CrateMap::load(&folder.path().join("lib.rs")).unwrap();
-    circles::find(&map)
+    cycles::find(&map)
         .iter()
-        .map(|circle| circle.describe(folder.path()))
+        .map(|cycle| cycle.describe(folder.path()))
         .collect()
 }
 
 #[test]
 fn a_parent_that_calls_its_child_is_not_in_a_cycle() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() }"),
         ("a.rs", "pub(crate) fn go() {}"),
     ]);
@@ -32,7 +32,7 @@ fn a_parent_that_calls_its_child_is_not_in_a_cycle() {
 
 #[test]
 fn a_child_that_uses_its_parents_type_is_in_a_cycle() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         (
             "lib.rs",
             "mod a; struct Options; fn run() { a::go(&Options) }",
@@ -52,7 +52,7 @@ fn a_child_that_uses_its_parents_type_is_in_a_cycle() {
 
 #[test]
 fn a_name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         ("lib.rs", "mod a; mod b; mod c; fn run() { b::run() }"),
         ("a.rs", "pub(crate) use crate::c::Type;"),
         (
@@ -71,7 +71,7 @@ fn a_name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
 
 #[test]
 fn a_path_inside_a_macro_counts() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn name() {}"),
         (
             "a.rs",
@@ -83,7 +83,7 @@ fn a_path_inside_a_macro_counts() {
 
 #[test]
 fn three_files_in_a_ring_are_one_cycle() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         ("lib.rs", "mod a; mod b; mod c;"),
         ("a.rs", "fn f() { crate::b::f() }"),
         ("b.rs", "fn f() { crate::c::f() }"),
@@ -95,7 +95,7 @@ fn three_files_in_a_ring_are_one_cycle() {
 
 #[test]
 fn code_compiled_only_for_tests_does_not_count() {
-    let found = circles_of(&[
+    let found = cycles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn helper() {}"),
         (
             "a.rs",

@@ -93,3 +93,19 @@ pub(crate) fn revision(host: &Host) -> Result<i64> {
         .as_i64()
         .context("the status has no revision")
 }
+
+/// Returns the reason for the halt of updates.
+pub(crate) fn halt_reason(host: &Host) -> Result<String> {
+    let key = "get /etcd-image/update/halt --print-value-only";
+    let halt: Value = serde_json::from_str(&etcdctl(host, key)?)?;
+    Ok(halt["why"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Returns the remaining seconds of a lease that was granted for a day.
+pub(crate) fn remaining_ttl(host: &Host, lease: &str) -> Result<u64> {
+    let json: Value = serde_json::from_str(&etcdctl(
+        host,
+        &format!("lease timetolive {lease} --write-out=json"),
+    )?)?;
+    json["ttl"].as_u64().with_context(|| json.to_string())
+}

@@ -15,7 +15,10 @@ use tests::host::Host;
 use tests::process::Output;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, token};
-use crate::orders::{SNAPSHOT, all_restore, cluster, content, distribute_snapshot, revision};
+use crate::orders::{
+    SNAPSHOT, all_restore, cluster, content, distribute_snapshot, halt_reason, remaining_ttl,
+    revision,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
@@ -78,15 +81,6 @@ fn fill(host: &Host) -> Result<String> {
         etcdctl(host, words)?;
     }
     Ok(lease)
-}
-
-/// Returns the remaining seconds of a lease that was granted for a day.
-fn remaining_ttl(host: &Host, lease: &str) -> Result<u64> {
-    let json: Value = serde_json::from_str(&etcdctl(
-        host,
-        &format!("lease timetolive {lease} --write-out=json"),
-    )?)?;
-    json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
 /// Returns the users, the roles with their permissions, and the leases that exist.
@@ -314,13 +308,6 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason for the halt of updates.
-fn halt_of(host: &Host) -> Result<String> {
-    let key = "get /etcd-image/update/halt --print-value-only";
-    let halt: Value = serde_json::from_str(&etcdctl(host, key)?)?;
-    Ok(halt["why"].as_str().unwrap_or_default().to_owned())
-}
-
 /// Rolls back to the earlier data, and checks that no data was lost and that updates stay halted.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
@@ -353,7 +340,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(
-            halt_of(host)? == FREEZE,
+            halt_reason(host)? == FREEZE,
             "{}: the rollback ended the halt",
             host.name()
         );

@@ -13,6 +13,7 @@ use tests::cluster::Provisioning;
 use tests::harness::long;
 use tests::process::KillOnDrop;
 use tests::requirement::Requirement;
+use tests::vm::KERNEL_ARGUMENTS;
 use tests::{run, vm};
 
 use crate::bed::{SERVER, Server, allow, built, built_with, document_of, expect, get};
@@ -142,7 +143,7 @@ impl Bed {
         let append: &[&str] = if options.contains(&"--append") {
             &[]
         } else {
-            &["--append", "console=ttyS0"]
+            &["--append", KERNEL_ARGUMENTS]
         };
         let loaders = loaders()?;
         let folder = loaders.to_string_lossy().into_owned();
@@ -319,7 +320,7 @@ fn power_cut() -> Result<()> {
             "--retries",
             "1",
             "--append",
-            "console=ttyS0 test.last=kickstart",
+            &format!("{KERNEL_ARGUMENTS} test.last=kickstart"),
         ],
     )?;
     let machine = Machine::new(Firmware::Bios)?;

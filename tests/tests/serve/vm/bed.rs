@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
 use tests::process::KillOnDrop;
+use tests::vm::KERNEL_ARGUMENTS;
 use tests::{etcd, netboot, process, programs, run};
 
 use super::node::Node;
@@ -52,7 +53,7 @@ impl Bed {
         let tree = netboot::tree(Path::new(env!("CARGO_BIN_EXE_anaconda")))?;
         let options = [
             "--append",
-            "console=ttyS0",
+            KERNEL_ARGUMENTS,
             "--tree",
             &tree.to_string_lossy(),
         ];

@@ -46,7 +46,7 @@ impl Circle {
 /// Finds every cycle in the crate, with all files that are part of the cycle.
 pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     let mut graph = graph(map);
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     while let Some((start, _)) = graph.first_key_value() {
         let start = start.clone();
         let reached = reachable(&graph, &start);
@@ -56,13 +56,13 @@ pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
             .cloned()
             .collect();
         if !files.is_empty() {
-            circles.push(Circle {
+            cycles.push(Circle {
                 graph: within(&graph, &files),
             });
         }
         graph.retain(|file, _| *file != start && !files.contains(file));
     }
-    circles
+    cycles
 }
 
 /// Returns only those imports whose two files are both in this set.
