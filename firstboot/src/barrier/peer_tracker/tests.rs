@@ -62,6 +62,27 @@ fn the_message_names_each_missing_member_and_its_last_answer() {
 }
 
 #[test]
+fn the_last_answer_of_a_member_with_an_order_names_the_order() {
+    let rollback = BootstrapMode::Rollback { cluster: 7 };
+    let ordered = ProbeResult::State(PeerState::Firstboot {
+        nonce: Nonce::of(2),
+        phase: BarrierPhase::NotAccepted,
+        without: BTreeSet::new(),
+        mode: rollback,
+    });
+    let mut tracker = PeerTracker::default();
+    tracker.record(&label("b"), ordered, at(60));
+    let silence = ProbeResult::Unreachable("connection refused".into());
+    tracker.record(&label("b"), silence, at(61));
+    for mode in [BootstrapMode::New, rollback] {
+        let own = LocalState { mode, ..local(&[]) };
+        let reason = tracker.describe(&own, &Action::Wait).to_string();
+        let last = format!("it last answered at 00:01:00 UTC, with an order to {rollback}");
+        assert!(reason.contains(&last), "{reason}");
+    }
+}
+
+#[test]
 fn a_machine_that_is_off_has_one_message_although_its_errors_differ() {
     let mut tracker = PeerTracker::default();
     let mut said = Vec::new();
@@ -113,7 +134,7 @@ fn the_message_names_other_sets_unexpected_programs_and_running_clusters() {
     );
     let reason = tracker.describe(&local(&["c"]), &Action::JoinRunningCluster);
     assert!(
-        reason.text.contains("must not bootstrap a")
+        reason.text.contains("does not bootstrap a")
             && reason.text.contains("c has run etcd in the cluster ab")
     );
 }
