@@ -6,6 +6,7 @@ mod conf;
 mod direct;
 mod element;
 mod ipset;
+mod name;
 mod reader;
 mod references;
 mod rule;
@@ -66,7 +67,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         out.push(finding.fix(has));
         return out;
     };
-    out.extend(name(path, kind));
+    out.extend(name::check(path, kind));
     walk_kind(text, root.node, kind, &mut out);
     out
 }
@@ -101,34 +102,6 @@ fn encoding(text: &str) -> Option<Finding> {
         "the file declares UTF-16, but is not encoded in UTF-16",
     );
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
-}
-
-/// Returns a finding if firewalld refuses the name of the file (io_object.py, check_name).
-fn name(path: &str, kind: Kind) -> Option<Finding> {
-    let (folder, file) = path.rsplit_once('/')?;
-    let signs = kind.name_punctuation()?;
-    // A file in a zone's folder is a part of that zone, so the folder's name is the zone's name.
-    let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
-    let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
-    let message = if name.is_empty()
-        || !name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
-    {
-        format!("`{name}` is not a valid name: only letters, digits and {signs} are allowed")
-    } else if kind == Kind::Zone && name.len() > 17 {
-        format!(
-            "the zone's name has {} characters, but at most 17 are allowed",
-            name.len()
-        )
-    } else {
-        return None;
-    };
-    Some(
-        Finding::error("firewalld/name", 0..0, message)
-            .effect(REFUSED)
-            .fix("rename the file"),
-    )
 }
 
 /// Passes the start and the end of each element in a file to a reader. Does not pass the start of a
