@@ -2,8 +2,10 @@
 //! and firewalld.conf. An unknown element or attribute makes firewalld ignore the whole XML file,
 //! as most invalid values do. An invalid rich rule makes firewalld ignore only that rule.
 
+mod bindings;
 mod conf;
 mod direct;
+mod document;
 mod element;
 mod ipset;
 mod name;
@@ -19,8 +21,9 @@ mod zone;
 use std::ops::Range;
 
 use recipes::diagnostic::nearest;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::Node;
 
+use super::file::File;
 use super::finding::Finding;
 use super::text::TextSpan;
 use element::{Element, REFUSED};
@@ -28,15 +31,10 @@ use reader::Reader;
 use schema::Kind;
 
 pub(super) use conf::conf;
-pub(super) use references::cross_check;
 
 /// Checks a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let options = ParsingOptions {
-        allow_dtd: true,
-        ..ParsingOptions::default()
-    };
-    let document = match Document::parse_with_options(text, options) {
+    let document = match document::parse(text) {
         Ok(document) => document,
         Err(error) => {
             let at = offset(text, error.pos());
@@ -69,6 +67,15 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     };
     out.extend(name::check(path, kind));
     walk_kind(text, root.node, kind, &mut out);
+    out
+}
+
+/// Checks the zones of `files` against each other and against the other files. `is_complete_set` is
+/// true if `files` contains all files that are added to a node.
+pub(super) fn cross_check(files: &[File<'_>], is_complete_set: bool) -> Vec<(usize, Finding)> {
+    let zones = document::zones(files);
+    let mut out = references::cross_check(files, &zones, is_complete_set);
+    out.extend(bindings::cross_check(files, &zones, is_complete_set));
     out
 }
 

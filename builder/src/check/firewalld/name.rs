@@ -52,6 +52,19 @@ fn folders(path: &str) -> Vec<&str> {
     folders.split('/').collect()
 }
 
+/// Returns the name of the zone that a file configures.
+pub(super) fn zone(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let own = file.strip_suffix(".xml").unwrap_or(file);
+    folders(path).last().copied().unwrap_or(own)
+}
+
+/// Returns whether a file in a subfolder configures the zone. firewalld does not read the target of
+/// such a file (core/io/zone.py, `combine`).
+pub(super) fn is_part(path: &str) -> bool {
+    !folders(path).is_empty()
+}
+
 /// Describes why firewalld refuses a name. `longest` is the maximum length, if there is one.
 fn fault(name: &str, signs: &str, longest: Option<usize>) -> Option<String> {
     let is_valid = !name.is_empty()
