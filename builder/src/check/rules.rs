@@ -65,6 +65,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "firewalld/name" "A file name that firewalld refuses"
     Advice "firewalld/open" "An etcd port that is open to every host of a zone"
     Effect "firewalld/reference" "A service, an ICMP type or an ipset that the node does not have"
+    Effect "firewalld/reject" "A TCP reset in a rule that does not match only TCP"
     Parser "firewalld/rule" "A rule or an element that firewalld does not accept"
     Parser "firewalld/twice" "An element or entry that is listed twice"
     Parser "firewalld/value" "A value that firewalld refuses"

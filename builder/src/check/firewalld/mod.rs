@@ -11,6 +11,7 @@ mod ipset;
 mod name;
 mod reader;
 mod references;
+mod resets;
 mod rule;
 mod schema;
 mod service;
@@ -76,6 +77,7 @@ pub(super) fn cross_check(files: &[File<'_>], is_complete_set: bool) -> Vec<(usi
     let zones = document::zones(files);
     let mut out = references::cross_check(files, &zones, is_complete_set);
     out.extend(bindings::cross_check(files, &zones, is_complete_set));
+    out.extend(resets::cross_check(files, &zones));
     out
 }
 
