@@ -62,6 +62,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Parser "firewalld/element" "An element that firewalld 0.6.3 does not support"
     Parser "firewalld/entry" "An entry that its ipset does not accept"
     Parser "firewalld/family" "A rule whose family is missing, or does not match the address"
+    Effect "firewalld/maxelem" "An ipset with more elements than its maxelem"
     Parser "firewalld/name" "A file name that firewalld refuses"
     Advice "firewalld/open" "An etcd port that is open to every host of a zone"
     Effect "firewalld/reference" "A service, an ICMP type or an ipset that the node does not have"
