@@ -147,6 +147,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "sysctl/etcd-ports" "A local port range that includes etcd ports"
     Parser "sysctl/glob" "A pattern in a key, which systemd 219 does not support"
     Effect "sysctl/module" "A key that exists only while a kernel module is loaded"
+    Effect "sysctl/modules-disabled" "A setting that keeps firewalld from loading its rules"
     Parser "sysctl/no-assignment" "A line that is not a setting"
     Advice "sysctl/not-rising" "Numbers that are not in ascending order"
     Effect "sysctl/overridden" "A setting that a later file changes"
