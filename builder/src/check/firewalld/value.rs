@@ -98,12 +98,11 @@ pub(super) fn range4(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
     }
     let (address, mask) = text.split_once('/').unwrap_or((text, "32"));
     let address = address.parse::<Ipv4Addr>().ok()?.to_bits();
-    let mask = match mask.parse::<Ipv4Addr>() {
-        Ok(mask) => mask.to_bits(),
-        Err(_) => {
-            let bits = u32::try_from(decimal(mask)?).ok()?;
-            u32::MAX.checked_shl(32 - bits).unwrap_or(0)
-        }
+    let mask = if let Ok(mask) = mask.parse::<Ipv4Addr>() {
+        mask.to_bits()
+    } else {
+        let bits = u32::try_from(decimal(mask)?).ok()?;
+        u32::MAX.checked_shl(32 - bits).unwrap_or(0)
     };
     Some(((address & mask).into(), (address | !mask).into()))
 }
