@@ -227,10 +227,7 @@ fn conflict_findings(
             file.span.clone(),
             format!("{path} is one of the image's own files"),
         );
-        findings.push(finding.help(
-            "add a separate file such as a drop-in, or change the setting through the sections of \
-             the recipe",
-        ));
+        findings.push(finding.help(separate_file(path)));
     }
     let below = |other: &str| {
         other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
@@ -248,9 +245,55 @@ fn conflict_findings(
     findings
 }
 
+/// Advises where to write settings instead of into the image's own file `path`.
+fn separate_file(path: &str) -> String {
+    let zone = path
+        .strip_prefix("/etc/firewalld/zones/")
+        .and_then(|name| name.strip_suffix(".xml"));
+    match zone {
+        // firewalld 0.6.3, core/fw.py, _loader.
+        Some(zone) => format!(
+            "add the file /etc/firewalld/zones/{zone}/NAME.xml, because firewalld combines the \
+             files in that folder with {zone}.xml; or change [firewall] in the recipe"
+        ),
+        None => "add a separate file such as a drop-in, or change the setting through the \
+                 sections of the recipe"
+            .to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_advice_for_a_file_of_the_image_names_a_file_that_works() {
+        let help = |path: &str| {
+            let own = File {
+                shown: path.to_owned(),
+                path: path.to_owned(),
+                text: "",
+                mode: None,
+            };
+            let file = UserFile {
+                path: path.trim_start_matches('/').to_owned(),
+                source: "own".into(),
+                bytes: Vec::new(),
+                mode: 0o644,
+                owner: 0,
+                span: 0..0,
+            };
+            let findings = conflict_findings(&file, path, &[own], 1);
+            findings[0].help.clone().unwrap()
+        };
+        let zone = help("/etc/firewalld/zones/etcd.xml");
+        assert!(
+            zone.contains("/etc/firewalld/zones/etcd/NAME.xml"),
+            "{zone}"
+        );
+        let unit = help("/etc/systemd/system/etcd.service");
+        assert!(unit.contains("a drop-in"), "{unit}");
+    }
 
     fn findings(version: &str, sha256: &str) -> Vec<String> {
         let text = include_str!("../../../recipes/single-node.toml").replace("3.6.14", version);

@@ -26,7 +26,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             out.push(finding);
             continue;
         }
-        out.extend(value::check(setting));
+        let wrong_value = value::check(setting);
+        if wrong_value.is_none() && setting.key == "kernel.modules_disabled" {
+            out.push(disables_modules(setting));
+        }
+        out.extend(wrong_value);
         if let Some(first) = seen.insert(&setting.key, setting) {
             let message = format!("{} is set twice in this file", setting.key);
             let finding = if first.value.text == setting.value.text {
@@ -68,6 +72,19 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         ));
     }
     out
+}
+
+/// Returns an error about `kernel.modules_disabled = 1`, which no later setting can undo. firewalld
+/// exits if it cannot load nf_conntrack (firewalld 0.6.3, core/fw.py, `_start`). systemd-sysctl
+/// applies the settings before firewalld starts.
+fn disables_modules(setting: &Setting<'_>) -> Finding {
+    Finding::error(
+        "sysctl/modules-disabled",
+        setting.span,
+        "kernel.modules_disabled forbids the loading of kernel modules until the next restart",
+    )
+    .effect("firewalld cannot load nf_conntrack, and exits without any rules")
+    .fix("remove the line")
 }
 
 fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option<Finding> {

@@ -153,6 +153,10 @@ pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> =
 pub(super) static FIREWALLD_SERVICES: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/firewalld-services.txt")));
 
+/// The services of firewalld that do not use only TCP.
+pub(super) static FIREWALLD_NOT_TCP: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/firewalld-not-tcp.txt")));
+
 /// The ICMP types of firewalld.
 pub(super) static FIREWALLD_ICMP_TYPES: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/firewalld-icmptypes.txt")));
@@ -221,6 +225,7 @@ mod tests {
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(CHRONY_LATER.contains("nts"));
+        assert!(FIREWALLD_NOT_TCP.is_subset(&FIREWALLD_SERVICES));
         assert!(
             PORT_NAMES["https"] == "443" && PROTOCOLS.contains("esp") && PROTOCOLS.contains("GRE")
         );

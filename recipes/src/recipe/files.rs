@@ -47,15 +47,25 @@ const OWN: [&str; 3] = [
     "usr/local/bin/firstboot",
 ];
 
-/// Files that the installer or firstboot writes, and folders of such files, each with advice.
-/// firstboot refuses a node on which a file of the overlay was changed.
-const WRITTEN: [(&str, &str); 6] = [
+/// Files that the installer, firstboot or a service writes, and folders of such files, each with
+/// advice. firstboot refuses a node on which a file of the overlay was changed.
+const WRITTEN: [(&str, &str); 8] = [
+    // audit 2.8.5, auditd.service: ExecStartPost=-/sbin/augenrules --load.
+    (
+        "etc/audit/audit.rules",
+        "augenrules generates this file at each boot; write a file /etc/audit/rules.d/NAME.rules",
+    ),
     (
         "etc/etcd/",
         "firstboot writes the files in this folder; set etcd's options in [etcd]",
     ),
     ("etc/hostname", "firstboot writes the name of each node"),
     ("etc/machine-id", "each machine has its own id"),
+    // systemd 219, systemd-hwdb-update.service: ConditionNeedsUpdate=/etc.
+    (
+        "etc/udev/hwdb.bin",
+        "systemd-hwdb generates this file; write a file /etc/udev/hwdb.d/NAME.hwdb",
+    ),
     (
         "root/.ssh/authorized_keys",
         "the installer writes this file; list the keys in `ssh-keys` under [install]",

@@ -1,5 +1,7 @@
 //! Checks IP sets (firewalld 0.6.3, core/io/ipset.py; core/ipset.py, IPSET_TYPES; core/icmp.py).
 
+mod elements;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -97,6 +99,7 @@ impl Reader for IpSet {
         } else {
             "ipv4"
         };
+        out.extend(self.overflow(family));
         for (entry, span) in &self.entries {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
@@ -111,6 +114,33 @@ impl Reader for IpSet {
 }
 
 impl IpSet {
+    /// Returns an error if the entries add more elements than the set can contain.
+    fn overflow(&self, family: &str) -> Option<Finding> {
+        let maximum = match self.options.get("maxelem") {
+            Some(maximum) => u64::try_from(decimal(maximum)?).ok()?,
+            None => elements::DEFAULT_MAXIMUM,
+        };
+        let (mut total, mut adds_many) = (0_u64, false);
+        let (_, span) = self.entries.iter().find(|(entry, _)| {
+            if entry_fits(entry, &self.kind, family).is_ok() {
+                let count = elements::count(entry, &self.kind);
+                total = total.saturating_add(count);
+                adds_many |= count > 1;
+            }
+            total > maximum
+        })?;
+        let message =
+            format!("up to this entry, the set has {total} elements, but its maxelem is {maximum}");
+        let finding = Finding::error("firewalld/maxelem", span.clone(), message).effect(
+            "the kernel refuses the element, and firewalld then loads the rules of no zone",
+        );
+        Some(finding.fix(if adds_many && self.kind.contains("ip") {
+            "write a type with net instead of ip, such as hash:net, because the kernel adds each address of a network to a set with ip; or raise maxelem"
+        } else {
+            "raise maxelem"
+        }))
+    }
+
     fn option(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let (name, value) = (at.text("name"), at.text("value"));
         match name {

@@ -2,12 +2,16 @@
 //! and firewalld.conf. An unknown element or attribute makes firewalld ignore the whole XML file,
 //! as most invalid values do. An invalid rich rule makes firewalld ignore only that rule.
 
+mod bindings;
 mod conf;
 mod direct;
+mod document;
 mod element;
 mod ipset;
+mod name;
 mod reader;
 mod references;
+mod resets;
 mod rule;
 mod schema;
 mod service;
@@ -18,8 +22,9 @@ mod zone;
 use std::ops::Range;
 
 use recipes::diagnostic::nearest;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::Node;
 
+use super::file::File;
 use super::finding::Finding;
 use super::text::TextSpan;
 use element::{Element, REFUSED};
@@ -27,15 +32,10 @@ use reader::Reader;
 use schema::Kind;
 
 pub(super) use conf::conf;
-pub(super) use references::cross_check;
 
 /// Checks a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let options = ParsingOptions {
-        allow_dtd: true,
-        ..ParsingOptions::default()
-    };
-    let document = match Document::parse_with_options(text, options) {
+    let document = match document::parse(text) {
         Ok(document) => document,
         Err(error) => {
             let at = offset(text, error.pos());
@@ -66,8 +66,18 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         out.push(finding.fix(has));
         return out;
     };
-    out.extend(name(path, kind));
+    out.extend(name::check(path, kind));
     walk_kind(text, root.node, kind, &mut out);
+    out
+}
+
+/// Checks the zones of `files` against each other and against the other files. `is_complete_set` is
+/// true if `files` contains all files that are added to a node.
+pub(super) fn cross_check(files: &[File<'_>], is_complete_set: bool) -> Vec<(usize, Finding)> {
+    let zones = document::zones(files);
+    let mut out = references::cross_check(files, &zones, is_complete_set);
+    out.extend(bindings::cross_check(files, &zones, is_complete_set));
+    out.extend(resets::cross_check(files, &zones));
     out
 }
 
@@ -101,34 +111,6 @@ fn encoding(text: &str) -> Option<Finding> {
         "the file declares UTF-16, but is not encoded in UTF-16",
     );
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
-}
-
-/// Returns a finding if firewalld refuses the name of the file (io_object.py, check_name).
-fn name(path: &str, kind: Kind) -> Option<Finding> {
-    let (folder, file) = path.rsplit_once('/')?;
-    let signs = kind.name_punctuation()?;
-    // A file in a zone's folder is a part of that zone, so the folder's name is the zone's name.
-    let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
-    let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
-    let message = if name.is_empty()
-        || !name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
-    {
-        format!("`{name}` is not a valid name: only letters, digits and {signs} are allowed")
-    } else if kind == Kind::Zone && name.len() > 17 {
-        format!(
-            "the zone's name has {} characters, but at most 17 are allowed",
-            name.len()
-        )
-    } else {
-        return None;
-    };
-    Some(
-        Finding::error("firewalld/name", 0..0, message)
-            .effect(REFUSED)
-            .fix("rename the file"),
-    )
 }
 
 /// Passes the start and the end of each element in a file to a reader. Does not pass the start of a

@@ -6,38 +6,25 @@
 use std::collections::BTreeSet;
 
 use recipes::diagnostic::nearest;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::Node;
 
-use super::schema::Kind;
-use crate::check::file::{File, Kind as FileKind};
+use super::document::{self, ZoneFile};
+use crate::check::file::File;
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// Checks the zones of `files`. `is_complete_set` is true if `files` contains all files that are
-/// added to a node.
-pub(in crate::check) fn cross_check(
+/// Checks the zones. `is_complete_set` is true if `files` contains all files that are added to a
+/// node.
+pub(super) fn cross_check(
     files: &[File<'_>],
+    zones: &[ZoneFile<'_>],
     is_complete_set: bool,
 ) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
-    for (index, file) in files.iter().enumerate() {
-        if FileKind::of(&file.path) != Some(FileKind::Firewalld) {
-            continue;
-        }
-        let options = ParsingOptions {
-            allow_dtd: true,
-            ..ParsingOptions::default()
-        };
-        let Ok(document) = Document::parse_with_options(file.text, options) else {
-            continue;
-        };
-        let root = document.root_element().tag_name().name();
-        if Kind::of(&file.path, root) != Some(Kind::Zone) {
-            continue;
-        }
-        let elements = document.descendants().filter(Node::is_element);
+    for zone in zones {
+        let elements = zone.document.descendants().filter(Node::is_element);
         let findings = elements.filter_map(|node| reference(node, files, is_complete_set));
-        out.extend(findings.map(|finding| (index, finding)));
+        out.extend(findings.map(|finding| (zone.index, finding)));
     }
     out
 }
@@ -58,8 +45,7 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], is_complete_set: bool) -> O
     };
     let named = node.attribute_node(attribute)?;
     let name = named.value();
-    let own = format!("/firewalld/{folder}/{name}.xml");
-    if stock.contains(name) || files.iter().any(|file| file.path.ends_with(&own)) {
+    if stock.contains(name) || document::find(files, folder, name).is_some() {
         return None;
     }
     let in_rule = node
@@ -76,6 +62,6 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], is_complete_set: bool) -> O
     };
     Some(match nearest(name, stock.iter().copied()) {
         Some(near) => finding.fix(format!("did you mean {near}?")),
-        None => finding.fix(format!("add the file /etc{own}")),
+        None => finding.fix(format!("add the file /etc/firewalld/{folder}/{name}.xml")),
     })
 }

@@ -66,8 +66,7 @@ impl Kind {
     /// contain. Returns `None` if the name is not checked.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
-            Self::Zone => Some("_-/"),
-            Self::Service | Self::IcmpType => Some("_-"),
+            Self::Zone | Self::Service | Self::IcmpType => Some("_-"),
             Self::IpSet => Some("_-:."),
             Self::Helper => Some("-."),
             Self::Direct | Self::Whitelist => None,

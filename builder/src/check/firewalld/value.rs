@@ -87,6 +87,26 @@ pub(super) fn is_network6(text: &str) -> bool {
     is_ipv6(address) && bits(mask, 128)
 }
 
+/// Returns the first and the last address of an IPv4 address, network or range.
+pub(super) fn range4(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    if let Some((first, last)) = text.split_once('-') {
+        let (first, last): (Ipv4Addr, Ipv4Addr) = (first.parse().ok()?, last.parse().ok()?);
+        return Some((first.min(last), first.max(last)));
+    }
+    if !is_network4(text) {
+        return None;
+    }
+    let (address, mask) = text.split_once('/').unwrap_or((text, "32"));
+    let address = address.parse::<Ipv4Addr>().ok()?.to_bits();
+    let mask = if let Ok(mask) = mask.parse::<Ipv4Addr>() {
+        mask.to_bits()
+    } else {
+        let bits = u32::try_from(decimal(mask)?).ok()?;
+        u32::MAX.checked_shl(32 - bits).unwrap_or(0)
+    };
+    Some(((address & mask).into(), (address | !mask).into()))
+}
+
 fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
@@ -122,6 +142,26 @@ pub(super) fn is_uint32(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_a_network_and_a_range_are_ranges_of_addresses() {
+        for (text, range) in [
+            ("10.0.0.7", Some(([10, 0, 0, 7], [10, 0, 0, 7]))),
+            ("10.0.0.7/24", Some(([10, 0, 0, 0], [10, 0, 0, 255]))),
+            (
+                "10.0.0.7/255.255.0.0",
+                Some(([10, 0, 0, 0], [10, 0, 255, 255])),
+            ),
+            ("10.0.0.7/0", Some(([0, 0, 0, 0], [255, 255, 255, 255]))),
+            ("10.0.1.0-10.0.0.9", Some(([10, 0, 0, 9], [10, 0, 1, 0]))),
+            ("10.0.0.7/33", None),
+            ("2001:db8::1", None),
+            ("52:54:00:00:00:11", None),
+        ] {
+            let expected = range.map(|(first, last)| (first.into(), last.into()));
+            assert_eq!(range4(text), expected, "{text}");
+        }
+    }
 
     /// The expected ranges are the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]

@@ -46,10 +46,7 @@ pub(super) fn startable<'a>(file: &'a File<'_>) -> Option<&'a str> {
 /// Returns the name of a unit, if its file is in /etc/systemd/system or /usr/lib/systemd/system and
 /// has an `[Install]` section, and if the name contains no @.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
-    let name = file
-        .path
-        .strip_prefix("/etc/systemd/system/")
-        .or_else(|| file.path.strip_prefix("/usr/lib/systemd/system/"))?;
+    let name = unit::in_folder(file.path.strip_prefix('/')?)?;
     let is_unit = !name.contains('/') && name_of(&file.path) == Some(name);
     // A template is enabled through one of its instances.
     (is_unit && !name.contains('@') && file.text.lines().any(|line| line.trim() == "[Install]"))

@@ -162,14 +162,16 @@ fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
     }
 }
 
-/// firstboot refuses a node on which a file of the image was changed, so a file that firstboot or
-/// the installer writes cannot be in the image.
+/// firstboot refuses a node on which a file of the image was changed, so a file that firstboot, the
+/// installer or a service writes cannot be in the image.
 #[test]
 fn a_file_that_the_node_writes_itself_is_refused() {
     let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
     for path in [
+        "/etc/audit/audit.rules",
         "/etc/hostname",
         "/etc/machine-id",
+        "/etc/udev/hwdb.bin",
         "/etc/etcd/etcd.conf",
         "/root/.ssh/authorized_keys",
         "/var/lib/etcd/data/a",
@@ -183,6 +185,7 @@ fn a_file_that_the_node_writes_itself_is_refused() {
     // systemd requires this name for a mount at /mnt/a-b.
     let mount = "/etc/systemd/system/mnt-a\\\\x2db.mount";
     for path in [
+        "/etc/audit/rules.d/own.rules",
         "/etc/hostname.own",
         "/root/.ssh/config",
         "/etc/etcd.own/a",
