@@ -86,7 +86,8 @@ const fn is_rebooting(state: &UpdateState) -> bool {
 /// in which all files belong to one image.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
-    match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
+    let passed = state.keeps_image(Updated::read()?.as_ref());
+    match resumption(state.phase, state.boots, same_boot, passed) {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
@@ -106,12 +107,6 @@ fn recover(state: &mut UpdateState) -> Result<()> {
         }
         Resumption::RevertAgain => revert(state),
     }
-}
-
-/// Returns whether the image of this order has passed its health check.
-fn has_passed(state: &UpdateState) -> Result<bool> {
-    let is_new = |updated: Updated| updated.serial == state.order.serial;
-    Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
 /// Waits for this node's turn, and then replaces the files, rolls the image back or prepares the
@@ -215,7 +210,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let passed = has_passed(state)?;
+    let passed = state.keeps_image(Updated::read()?.as_ref());
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
         Some(why) if passed => return kept(state, why),

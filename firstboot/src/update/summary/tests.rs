@@ -1,6 +1,6 @@
 //! Tests which facts about updates `firstboot status` shows.
 
-use super::super::state::{Replacement, UpdateOrder as StoredOrder};
+use super::super::state::tests::state;
 use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
 
@@ -136,30 +136,10 @@ fn a_node_that_keeps_a_failed_image_reports_it() {
 
 #[test]
 fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
-    let state = UpdateState {
-        id: String::new(),
-        node: "etcd-1".parse().unwrap(),
-        order: StoredOrder {
-            release: None,
-            serial: 7,
-            reinstall: None,
-            soak: 60,
-            reboot: recipes::update::Reboot::Never,
-            until: 0,
-            window: None,
-        },
-        phase: UpdatePhase::Recovering,
-        replacement: Replacement::default(),
-        turn: true,
-        downgrade: None,
-        boot: String::new(),
-        replacement_boot: String::new(),
-        boots: 0,
-        why: Some("an operator ordered it".into()),
-        marks_release_failed: true,
-    };
+    let mut order = state(UpdatePhase::Recovering, Some("an operator ordered it"));
+    order.order.release = None;
     let busy = Local {
-        state: Some(state),
+        state: Some(order),
         last: Some(ended(UpdateResult::Reverted, 7, "a power cut")),
         look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
         ..local()
@@ -171,6 +151,39 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
     let expected = "restoring the image that it had before the image 7: an operator ordered it \
          [update-busy]";
     says(busy, update_keys, &["image: 6", expected]);
+}
+
+#[test]
+fn an_updater_that_keeps_its_image_says_that_it_waits_for_a_quorum() {
+    for (why, expected) in [
+        (
+            Some("etcd died"),
+            "the image 7 failed on this node, but the node keeps it, and is waiting until etcd has a \
+             quorum to release its turn: etcd died [update-busy]",
+        ),
+        (
+            None,
+            "this node has the image 7, and is waiting until etcd has a quorum to release its turn \
+             [update-busy]",
+        ),
+    ] {
+        let kept = Local {
+            updated: Some(Updated {
+                serial: 7,
+                serial_before: Some(6),
+                replacement: None,
+            }),
+            state: Some(state(UpdatePhase::CheckingHealth, why)),
+            ..local()
+        };
+        says(kept, UpdateKeys::default(), &["image: 7", expected]);
+    }
+    let reverts = Local {
+        state: Some(state(UpdatePhase::CheckingHealth, Some("etcd died"))),
+        ..local()
+    };
+    let expected = "waiting until it can restore the image that it had before the image 7";
+    says(reverts, UpdateKeys::default(), &["image: 6", expected]);
 }
 
 #[test]
