@@ -177,12 +177,13 @@ impl Local {
         })
     }
 
-    /// Returns the serial of this node's image, if it is known.
+    /// Returns the serial of this node's image, if it is known. The last check can have found the
+    /// same image with a higher serial, because the recipe was changed and changed back.
     fn serial(&self) -> Option<u64> {
         let updated = self.updated.as_ref().map(|updated| updated.serial);
         let look = self.look.as_ref();
         let seen = look.filter(|look| Some(look.overlay) == self.overlay);
-        updated.or_else(|| seen?.own)
+        updated.max(seen.and_then(|look| look.own))
     }
 
     /// Returns the reasons to show: why the node did not install a newer image, why it keeps a

@@ -86,6 +86,31 @@ fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
     says(installed(other), UpdateKeys::default(), &[]);
 }
 
+/// The image 7 failed, and the operator returned to the recipe of the image 6.
+#[test]
+fn a_node_has_the_highest_serial_of_its_image() {
+    let update_keys = || UpdateKeys {
+        failed: failed(),
+        ..of_newest(7)
+    };
+    let seen = |overlay| Local {
+        look: Some(LastCheck {
+            overlay: Sha256::new(overlay),
+            ..look(Some(8), Some(8), None)
+        }),
+        last: Some(ended(UpdateResult::Reverted, 7, "etcd died")),
+        ..local()
+    };
+    says(seen(DIGEST), update_keys(), &["image: 8"]);
+    let failed = "the image 7 failed on etcd-2: etcd died";
+    says(seen([8; 32]), update_keys(), &["image: 6", failed]);
+    let older = Local {
+        look: Some(look(Some(5), Some(5), None)),
+        ..local()
+    };
+    says(older, UpdateKeys::default(), &["image: 6"]);
+}
+
 #[test]
 fn the_shared_state_of_the_members_is_shown() {
     let update_keys = || UpdateKeys {
