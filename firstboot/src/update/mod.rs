@@ -2,7 +2,8 @@
 //! clients.
 //!
 //! `source` fetches a release, and `check_release` compares the release with this node's image.
-//! `stage` unpacks the image next to the image in use. `worker` then executes the order in a
+//! `stage` unpacks the image next to the image in use, and `room` checks that the file systems have
+//! room for its files. `worker` then executes the order in a
 //! separate unit. The worker waits until the cluster can spare this member (`preconditions`), and
 //! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
 //! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
@@ -40,6 +41,7 @@ mod renew;
 pub(crate) mod renewal_failure;
 mod replacement;
 mod resume;
+mod room;
 mod scheduled;
 mod source;
 mod stage;

@@ -255,6 +255,13 @@ impl UpdateState {
         self.phase.may_revert() && !is_checked
     }
 
+    /// Records the reason why the updater restores the previous image, unless an earlier run has
+    /// recorded the reason. If `failed` is set, the release is marked as failed.
+    pub(super) fn record_failure(&mut self, why: String, failed: bool) {
+        self.why.get_or_insert(why);
+        self.marks_release_failed |= failed;
+    }
+
     /// Writes the new phase.
     pub(super) fn enter(&mut self, phase: UpdatePhase) -> Result<()> {
         self.phase = phase;

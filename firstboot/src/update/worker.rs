@@ -97,7 +97,7 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             state.enter(phase)
         }
         Resumption::Revert { why, failed } => {
-            (state.why, state.marks_release_failed) = (state.why.take().or(Some(why)), failed);
+            state.record_failure(why, failed);
             if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Do not revert here, because the other members must report whether the older etcd
                 // may start. The updater queries these members in the phase `CheckingHealth`.

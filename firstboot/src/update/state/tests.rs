@@ -97,3 +97,16 @@ fn the_names_of_phases_and_results_are_the_same_as_in_earlier_versions() {
         assert_eq!(name(result), text);
     }
 }
+
+#[test]
+fn the_cause_of_a_failed_installation_is_kept_after_a_restart() {
+    let mut order = state(UpdatePhase::Replacing, None);
+    order.record_failure("no space left on /boot".to_owned(), true);
+    order.record_failure("the node stopped".to_owned(), false);
+    assert_eq!(order.why.as_deref(), Some("no space left on /boot"));
+    assert!(order.marks_release_failed);
+    let mut interrupted = state(UpdatePhase::Replacing, None);
+    interrupted.record_failure("the node stopped".to_owned(), false);
+    assert_eq!(interrupted.why.as_deref(), Some("the node stopped"));
+    assert!(!interrupted.marks_release_failed);
+}

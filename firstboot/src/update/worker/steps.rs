@@ -12,7 +12,7 @@ use super::super::file_changes::FileChange;
 use super::super::replacement::Replacer;
 use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
-use super::super::{apply, effects, kernel_settings, stage};
+use super::super::{apply, effects, kernel_settings, room, stage};
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity::file_list;
 use crate::lock::Lock;
@@ -54,6 +54,7 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
     state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
+    room::check(&state.replacement.files, &staged.root)?;
     state.replacement.settings = kernel_settings::current(
         Path::new(kernel_settings::PROC_SYS),
         &state.replacement.files,
@@ -86,12 +87,24 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
     state.replacement_boot = boot()?;
     state.enter(UpdatePhase::Replacing)?;
     apply::stop_removed_units(&state.replacement.files, &mut say);
-    replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
-    apply::apply_effects(
-        &state.replacement.files,
-        replacer.present(&state.replacement, false),
-        &mut say,
-    )?;
+    let installed = replacer
+        .replace(&state.replacement, Path::new(paths::UPDATE_NEW))
+        .and_then(|()| {
+            apply::apply_effects(
+                &state.replacement.files,
+                replacer.present(&state.replacement, false),
+                &mut say,
+            )
+        });
+    if let Err(error) = installed {
+        // The unit restarts, and then restores the previous image and reports this reason. Mark the
+        // release as failed. Otherwise, with mode = "auto", each check would stop etcd again.
+        let why = format!("cannot install the files of the image: {error:#}");
+        say(&why);
+        state.record_failure(why, true);
+        state.write()?;
+        return Err(error);
+    }
     state.boots = 0;
     state.enter(
         if effects::reboots(state.order.reboot, &state.replacement.files) {
