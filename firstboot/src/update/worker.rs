@@ -31,7 +31,7 @@ use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
 use steps::{
     give_up_leadership, install_new, plan_replacement, reboot, reboot_only_files, revert, say,
-    was_tried,
+    take_lock, was_tried,
 };
 use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
@@ -103,9 +103,9 @@ fn recover(state: &mut UpdateState) -> Result<()> {
                 // may start. The updater queries these members in the phase `CheckingHealth`.
                 return state.enter(UpdatePhase::CheckingHealth);
             }
-            revert(state)
+            revert(state, &take_lock()?)
         }
-        Resumption::RevertAgain => revert(state),
+        Resumption::RevertAgain => revert(state, &take_lock()?),
     }
 }
 
@@ -117,7 +117,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
-    loop {
+    let lock = loop {
         if now() >= state.order.until && was_tried(state)? {
             let missed = || missed_deadline(&state.order).to_string();
             let why = Some(logged).filter(|why| !why.is_empty());
@@ -135,25 +135,28 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             }
             Err(error) => TurnDecision::Wait(reason_of(&error)),
         };
-        match decision {
-            TurnDecision::Take | TurnDecision::Held => break,
+        let why = match decision {
+            // Take the lock before etcd stops, because a restore may hold the lock for minutes.
+            TurnDecision::Take | TurnDecision::Held => match take_lock() {
+                Ok(lock) => break lock,
+                Err(error) => reason_of(&error),
+            },
             TurnDecision::Refuse(why) => {
                 return end(state, &own, UpdateResult::Refused, why.to_string());
             }
-            TurnDecision::Wait(why) => {
-                let why = why.to_string();
-                if why != logged {
-                    say(format!("waiting: {why}"));
-                    logged = why;
-                }
-                wait_for_turn(&own);
-            }
+            TurnDecision::Wait(why) => why,
+        };
+        let why = why.to_string();
+        if why != logged {
+            say(format!("waiting: {why}"));
+            logged = why;
         }
-    }
+        wait_for_turn(&own);
+    };
     if state.order.reinstall.is_some() {
-        reinstall::begin(state)?;
+        reinstall::begin(state, &lock)?;
     } else if state.order.release.is_some() {
-        install_new(state)?;
+        install_new(state, &lock)?;
     } else {
         (state.why, state.marks_release_failed) = (
             Some(format!(
@@ -162,7 +165,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             )),
             true,
         );
-        revert(state)?;
+        revert(state, &lock)?;
     }
     Ok(false)
 }
@@ -273,7 +276,7 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     } else {
         wait_until_spared(state, &ThisNode::read()?);
     }
-    revert(state)?;
+    revert(state, &take_lock()?)?;
     Ok(false)
 }
 
