@@ -152,9 +152,14 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> 
 
 /// Removes the files of a restore that ended before it wrote its order to the journal.
 pub(super) fn clear(state: &NodeState) {
-    if state.order.is_none()
-        && let Ok(_lock) = Lock::take()
-    {
+    if let Ok(_lock) = Lock::take() {
+        clear_locked(state);
+    }
+}
+
+/// Does the same as [`clear`] for a caller that holds the lock.
+pub(super) fn clear_locked(state: &NodeState) {
+    if state.order.is_none() {
         clean();
     }
 }

@@ -7,7 +7,9 @@ use std::fmt;
 
 use anyhow::Result;
 use members::etcd::KeyValue;
-use members::keys::{FAILED_PREFIX, FailedRelease, HALT, UPDATE_PREFIX, UpdateHalt, failed_key};
+use members::keys::{
+    FAILED_PREFIX, FailedRelease, HALT, TURN, UPDATE_PREFIX, UpdateHalt, UpdateTurn, failed_key,
+};
 use recipes::ClusterDocument;
 use recipes::cluster::Member;
 use serde::{Serialize, Serializer};
@@ -26,6 +28,9 @@ pub(super) struct UpdateMarks {
     /// The marks of failed releases, by the serial of the release. Serialized as the serials.
     #[serde(serialize_with = "serials")]
     failed: BTreeMap<u64, FailedRelease>,
+    /// The turn of the member that updates itself. A restore does not keep the turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) turn: Option<UpdateTurn>,
 }
 
 fn serials<S: Serializer>(
@@ -61,6 +66,8 @@ impl UpdateMarks {
             let key = String::from_utf8_lossy(key);
             if key == HALT {
                 marks.halt = serde_json::from_slice(value).ok()?;
+            } else if key == TURN {
+                marks.turn = serde_json::from_slice(value).ok();
             } else if let Some(Ok(serial)) = key.strip_prefix(FAILED_PREFIX).map(str::parse) {
                 let failed = serde_json::from_slice(value).ok()?;
                 marks.failed.insert(serial, failed);
@@ -139,7 +146,8 @@ fn write_missing(before: &UpdateMarks, restored: &UpdateMarks) -> Result<()> {
 }
 
 fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<String> {
-    if before.is_some() && before == after {
+    let kept = |marks: &UpdateMarks| (marks.halt.clone(), marks.failed.clone());
+    if before.is_some() && before.map(kept) == after.map(kept) {
         return None;
     }
     Some(format!(
@@ -193,6 +201,19 @@ mod tests {
             (&json["halt"]["why"], &json["failed"][0]),
             (&"freeze".into(), &9.into())
         );
+    }
+
+    #[test]
+    fn the_turn_is_not_a_mark_that_a_restore_keeps() {
+        let turn = KeyValue {
+            key: TURN.as_bytes().to_vec(),
+            value: br#"{"node":"etcd-3","serial":7,"since":0}"#.to_vec(),
+            ..KeyValue::default()
+        };
+        let updating = UpdateMarks::parse(&[turn]).unwrap();
+        assert_eq!(updating.turn.as_ref().unwrap().node.as_str(), "etcd-3");
+        assert_eq!(updating.missing_from(&marks(false, &[])).unwrap(), []);
+        assert_eq!(warning(Some(&updating), Some(&marks(false, &[]))), None);
     }
 
     #[test]
