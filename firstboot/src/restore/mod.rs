@@ -180,7 +180,7 @@ fn finish(
     match outcome {
         RestoreOutcome::Swapped(_) => {
             let healthy = wait::until_healthy(identity, patience);
-            update_marks::keep(marks_before);
+            update_marks::keep(marks_before, identity);
             healthy
         }
         RestoreOutcome::HandedOver => Ok(()),

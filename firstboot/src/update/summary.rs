@@ -164,6 +164,11 @@ impl Summary {
     }
 }
 
+/// Returns the serial of this node's image, if it is known.
+pub(crate) fn own_serial() -> Result<Option<u64>> {
+    Ok(Local::read()?.serial())
+}
+
 impl Local {
     fn read() -> Result<Self> {
         let overlay = files::read_if_there(paths::INSTALLED)?;
