@@ -36,7 +36,8 @@ pub(crate) struct FileAttributes {
     /// The number of the file's hard links.
     pub(crate) links: u64,
     pub(crate) inode: u64,
-    device: u64,
+    /// The file system that contains the entry.
+    pub(crate) device: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }

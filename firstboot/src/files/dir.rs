@@ -140,6 +140,8 @@ impl Dir {
     pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            // On a read-only file system, the kernel does not look for the entry first.
+            Err(Errno::EROFS) if self.look(name)?.is_none() => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -148,6 +150,7 @@ impl Dir {
     pub(crate) fn remove_empty(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            Err(Errno::EROFS) if self.look(name)?.is_none() => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
 use super::dir::{self, Dir};
-use super::{absent_or, look, successor};
+use super::{FileAttributes, Kind, absent_or, digest, look, successor};
 
 /// Durably gives the file `source` the second name `target`. If another file has the name `target`,
 /// `source` replaces that file in one step. `source` also keeps its first name, its owner, its mode
@@ -56,6 +56,16 @@ pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
         to.sync()
     };
     install().with_context(|| format!("cannot copy {} to {}", source.display(), target.display()))
+}
+
+/// Returns whether two regular files have the same content, owner and mode.
+pub(crate) fn is_equal(one: &Path, other: &Path) -> Result<bool> {
+    let (Some(there), Some(other_there)) = (look(one)?, look(other)?) else {
+        return Ok(false);
+    };
+    let attributes = |of: FileAttributes| (of.kind, of.mode, of.owner, of.size);
+    let same = there.kind == Kind::File && attributes(there) == attributes(other_there);
+    Ok(same && (there.is_same(&other_there) || digest(one)? == digest(other)?))
 }
 
 /// Makes a durable copy with the same owner and mode.

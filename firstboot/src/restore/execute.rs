@@ -151,9 +151,14 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> 
 
 /// Removes the files of a restore that ended before it wrote its order to the journal.
 pub(super) fn remove_leftovers(state: &NodeState) {
-    if state.order.is_none()
-        && let Ok(_lock) = Lock::take()
-    {
+    if let Ok(_lock) = Lock::take() {
+        remove_leftovers_locked(state);
+    }
+}
+
+/// Does the same as [`remove_leftovers`] for a caller that holds the lock.
+pub(super) fn remove_leftovers_locked(state: &NodeState) {
+    if state.order.is_none() {
         remove_restore_folder();
     }
 }

@@ -19,6 +19,7 @@ mod spool;
 mod swap;
 mod unknown_members;
 mod update_marks;
+mod update_turn;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -68,11 +69,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
         ))));
     }
+    let without = without(options, &identity, &state)?;
     if !options.dry_run {
-        update::refuse_during_replacement()?;
+        refuse_during_update(&identity, &without)?;
         execute::remove_leftovers(&state);
     }
-    let without = without(options, &identity, &state)?;
     if !options.solo {
         unknown_members::check(&identity, &without)?;
     }
@@ -131,6 +132,9 @@ fn order_restore(
     // After this process has ended, firstboot.service continues, and starts etcd with either the
     // old or the new data.
     let outcome = operator::with_journal(|journal| {
+        // An update may have begun while this command downloaded and verified the snapshot.
+        refuse_during_update(identity, &order.without)
+            .inspect_err(|_| execute::remove_leftovers_locked(state))?;
         // etcd does not start without a disk id, and a later run does not generate a disk id for a
         // node with data. Therefore, generate a missing disk id now.
         if NodeState::of(journal).disk_id.is_none() {
@@ -147,6 +151,13 @@ fn order_restore(
     })?;
     let patience = Duration::from_secs(options.deadline);
     finish(outcome, identity, patience, planned.update_marks())
+}
+
+/// Returns a "not ready" error while an update of this node, or of another member that takes part in
+/// the restore, needs etcd.
+fn refuse_during_update(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
+    update::refuse_during_replacement()?;
+    update_turn::check(identity, without)
 }
 
 fn list(options: &Options, journal: &Journal) -> Result<()> {
@@ -169,7 +180,7 @@ fn finish(
     match outcome {
         RestoreOutcome::Swapped(_) => {
             let healthy = wait::until_healthy(identity, patience);
-            update_marks::keep(marks_before);
+            update_marks::keep(marks_before, identity);
             healthy
         }
         RestoreOutcome::HandedOver => Ok(()),

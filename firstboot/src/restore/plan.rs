@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::answers;
 use super::build::{self, MARGIN};
 use super::update_marks::{UpdateMarks, describe};
+use super::update_turn;
 use crate::domain::{BootstrapMode, short};
 use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
@@ -222,7 +223,13 @@ impl fmt::Display for RestorePlan {
             f,
             "  updates    {} now; then {then}",
             describe(now.as_ref())
-        )
+        )?;
+        if let Some(turn) = now.as_ref().and_then(|now| now.turn.as_ref())
+            && update_turn::takes_part(turn, &self.node, &self.members)
+        {
+            writeln!(f, "  warning    {}", update_turn::obstacle(turn).text)?;
+        }
+        Ok(())
     }
 }
 

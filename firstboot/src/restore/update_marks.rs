@@ -7,16 +7,21 @@ use std::fmt;
 
 use anyhow::Result;
 use members::etcd::KeyValue;
-use members::keys::{FAILED_PREFIX, FailedRelease, HALT, UPDATE_PREFIX, UpdateHalt, failed_key};
+use members::keys::{
+    FAILED_PREFIX, FailedRelease, HALT, NEWEST_RELEASE, NewestRelease, TURN, UPDATE_PREFIX,
+    UpdateHalt, UpdateTurn, failed_key,
+};
 use recipes::ClusterDocument;
 use recipes::cluster::Member;
 use serde::{Serialize, Serializer};
 
 use super::answers;
 use crate::etcd::{Client, installed_credentials};
+use crate::identity::Identity;
 use crate::output::say;
 use crate::paths;
 use crate::runtime::block_on;
+use crate::update::summary::own_serial;
 
 /// The halt, and the marks of failed releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -26,6 +31,13 @@ pub(super) struct UpdateMarks {
     /// The marks of failed releases, by the serial of the release. Serialized as the serials.
     #[serde(serialize_with = "serials")]
     failed: BTreeMap<u64, FailedRelease>,
+    /// The turn of the member that updates itself. A restore does not keep the turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) turn: Option<UpdateTurn>,
+    /// The serial of the newest release that a member has started to install. A restore does not
+    /// keep the serial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<u64>,
 }
 
 fn serials<S: Serializer>(
@@ -61,6 +73,11 @@ impl UpdateMarks {
             let key = String::from_utf8_lossy(key);
             if key == HALT {
                 marks.halt = serde_json::from_slice(value).ok()?;
+            } else if key == TURN {
+                marks.turn = serde_json::from_slice(value).ok();
+            } else if key == NEWEST_RELEASE {
+                let newest = serde_json::from_slice(value).ok();
+                marks.newest = newest.map(|newest: NewestRelease| newest.serial);
             } else if let Some(Ok(serial)) = key.strip_prefix(FAILED_PREFIX).map(str::parse) {
                 let failed = serde_json::from_slice(value).ok()?;
                 marks.failed.insert(serial, failed);
@@ -105,8 +122,9 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
 }
 
 /// Writes the marks that the restore removed, and warns the operator if the marks still differ from
-/// those before the restore, or if they are unknown.
-pub(super) fn keep(before: Option<&UpdateMarks>) {
+/// those before the restore, or if they are unknown. Also warns if the restored data makes the nodes
+/// refuse the next images of this cluster.
+pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
     let restored = UpdateMarks::of_own_member();
     if let (Some(before), Some(restored)) = (before, &restored)
         && let Err(error) = write_missing(before, restored)
@@ -115,9 +133,34 @@ pub(super) fn keep(before: Option<&UpdateMarks>) {
             "cannot write the marks of updates again: {error:#}"
         ));
     }
-    if let Some(warning) = warning(before, UpdateMarks::of_own_member().as_ref()) {
+    let after = UpdateMarks::of_own_member();
+    if let Some(warning) = warning(before, after.as_ref()) {
         say(warning);
     }
+    let own = own_serial().unwrap_or_default();
+    let known = own.max(identity.node.release);
+    if let Some(warning) = newer_release(before, after.as_ref(), known) {
+        say(warning);
+    }
+}
+
+/// Returns a warning if the restored data contains the serial of a newer release than the data
+/// before the restore. `known` is the newest serial that this node knows from its image and its
+/// node document.
+fn newer_release(
+    before: Option<&UpdateMarks>,
+    after: Option<&UpdateMarks>,
+    known: Option<u64>,
+) -> Option<String> {
+    let newest = after?.newest?;
+    let known = known.max(before.and_then(|before| before.newest));
+    known.is_none_or(|known| known < newest).then(|| {
+        format!(
+            "warning: according to the restored data, a member has started to install the image {newest}, so the nodes \
+             refuse older images with [update-older]. If the serials of this cluster's images are lower, set `serial` in \
+             `serial.json` of the PKI folder to {newest} before the next build"
+        )
+    })
 }
 
 /// Writes the marks that are missing from `restored`. Several nodes run the restore at the same
@@ -139,7 +182,8 @@ fn write_missing(before: &UpdateMarks, restored: &UpdateMarks) -> Result<()> {
 }
 
 fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<String> {
-    if before.is_some() && before == after {
+    let kept = |marks: &UpdateMarks| (marks.halt.clone(), marks.failed.clone());
+    if before.is_some() && before.map(kept) == after.map(kept) {
         return None;
     }
     Some(format!(
@@ -193,6 +237,49 @@ mod tests {
             (&json["halt"]["why"], &json["failed"][0]),
             (&"freeze".into(), &9.into())
         );
+    }
+
+    #[test]
+    fn the_turn_is_not_a_mark_that_a_restore_keeps() {
+        let turn = KeyValue {
+            key: TURN.as_bytes().to_vec(),
+            value: br#"{"node":"etcd-3","serial":7,"since":0}"#.to_vec(),
+            ..KeyValue::default()
+        };
+        let updating = UpdateMarks::parse(&[turn]).unwrap();
+        assert_eq!(updating.turn.as_ref().unwrap().node.as_str(), "etcd-3");
+        assert_eq!(updating.missing_from(&marks(false, &[])).unwrap(), []);
+        assert_eq!(warning(Some(&updating), Some(&marks(false, &[]))), None);
+    }
+
+    #[test]
+    fn the_command_warns_if_the_restored_data_is_from_newer_images() {
+        let newest = |serial: Option<u64>| {
+            let key = serial.map(|serial| KeyValue {
+                key: NEWEST_RELEASE.as_bytes().to_vec(),
+                value: format!(r#"{{"serial":{serial}}}"#).into_bytes(),
+                ..KeyValue::default()
+            });
+            UpdateMarks::parse(key.as_slice()).unwrap()
+        };
+        for (before, known) in [(Some(41), None), (None, Some(41)), (None, None)] {
+            let before = newest(before);
+            let warning = newer_release(Some(&before), Some(&newest(Some(42))), known).unwrap();
+            assert!(
+                warning.contains("`serial.json` of the PKI folder to 42"),
+                "{warning}"
+            );
+        }
+        assert!(newer_release(None, Some(&newest(Some(42))), Some(41)).is_some());
+        for (before, after, known) in [
+            (Some(42), Some(42), None),
+            (None, Some(42), Some(42)),
+            (Some(42), None, None),
+        ] {
+            let (before, after) = (newest(before), newest(after));
+            assert_eq!(newer_release(Some(&before), Some(&after), known), None);
+        }
+        assert_eq!(newer_release(None, None, Some(1)), None);
     }
 
     #[test]

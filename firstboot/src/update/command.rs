@@ -12,7 +12,7 @@ use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
 use super::update_keys::{self, UpdateKeys};
-use super::{check, reinstall, scheduled, stage, worker};
+use super::{check, reinstall, room, scheduled, stage, worker};
 use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
@@ -224,7 +224,7 @@ fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
     if check == ReleaseCheck::Current {
         return Ok(Next::Current(release.serial));
     }
-    stage::stage(source, &release, own)?;
+    room::check_staged(&stage::stage(source, &release, own)?)?;
     Ok(Next::Order(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),

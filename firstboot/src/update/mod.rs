@@ -2,7 +2,8 @@
 //! clients.
 //!
 //! `source` fetches a release, and `check_release` compares the release with this node's image.
-//! `stage` unpacks the image next to the image in use. `worker` then executes the order in a
+//! `stage` unpacks the image next to the image in use, and `room` checks that the file systems have
+//! room for its files. `worker` then executes the order in a
 //! separate unit. The worker waits until the cluster can spare this member (`preconditions`), and
 //! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
 //! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
@@ -40,6 +41,7 @@ mod renew;
 pub(crate) mod renewal_failure;
 mod replacement;
 mod resume;
+mod room;
 mod scheduled;
 mod source;
 mod stage;
@@ -67,13 +69,17 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
 /// would roll the image back.
 ///
 /// # Errors
-/// Returns a "not ready" error during these phases, which end by themselves.
+/// Returns a "not ready" error during these phases, which end by themselves. Does not fail if the
+/// updater keeps the image and only waits for a quorum to release the turn, because a restore may
+/// be the only way to get a quorum.
 pub(crate) fn refuse_during_replacement() -> anyhow::Result<()> {
     match state::UpdateState::read()? {
-        Some(state) if state.phase.needs_etcd() => Err(not_ready(ReasonId::UpdateBusy.because(
-            "an update of this node is in progress, and must end first: `systemctl status \
+        Some(state) if state.needs_etcd(state::Updated::read()?.as_ref()) => {
+            Err(not_ready(ReasonId::UpdateBusy.because(
+                "an update of this node is in progress, and must end first: `systemctl status \
              firstboot-update` shows the progress",
-        ))),
+            )))
+        }
         _ => Ok(()),
     }
 }

@@ -150,13 +150,25 @@ impl Replacer {
             if *kind == Kind::Added {
                 self.remove(path)?;
             } else {
-                files::install::install(&self.backup_path(path), &self.live_path(path))?;
+                self.restore(path)?;
             }
         }
         for folder in replacement.folders.iter().rev() {
             files::install::remove_if_empty(&self.live_path(folder))?;
         }
         Ok(())
+    }
+
+    /// Durably restores a kept file. Does not copy a file that the replacement has not changed,
+    /// because the file system of the file may be full or read-only.
+    fn restore(&self, path: &str) -> Result<()> {
+        let (kept, live) = (self.backup_path(path), self.live_path(path));
+        if !files::install::is_equal(&kept, &live)? {
+            return files::install::install(&kept, &live);
+        }
+        // An interrupted run may have restored the file without flushing its folder.
+        let folder = live.parent().unwrap_or(&self.root);
+        files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
     /// Removes a file durably. The file's folder may already be missing.
@@ -196,7 +208,7 @@ impl Replacer {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use recipes::{ImageFile, Sha256};
 
@@ -288,6 +300,36 @@ mod tests {
         for path in replacer.present(&replacement, false) {
             assert!(path.exists(), "{}", path.display());
         }
+    }
+
+    /// A kept file on another file system is a copy. If the file system with the original file is
+    /// full, the copy cannot be copied back.
+    #[test]
+    fn a_file_that_was_not_replaced_is_not_copied_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (replacer, _) = node(folder.path());
+        let replacement = replacer.plan(&file_list(&OLD), &file_list(&NEW)).unwrap();
+        replacer.keep_previous(&replacement).unwrap();
+        let (kept, live) = (replacer.backup_path("etc/a"), replacer.live_path("etc/a"));
+        let copy = || {
+            fs::remove_file(&kept).unwrap();
+            fs::copy(&live, &kept).unwrap();
+        };
+        let inode = || fs::metadata(&live).unwrap().ino();
+        copy();
+        let before = inode();
+        replacer.revert(&replacement).unwrap();
+        assert_eq!(inode(), before, "the file was copied");
+        for changed in ["new a", "longer"] {
+            copy();
+            fs::write(&live, changed).unwrap();
+            replacer.revert(&replacement).unwrap();
+            assert_eq!(fs::read_to_string(&live).unwrap(), "old a");
+        }
+        copy();
+        fs::set_permissions(&live, fs::Permissions::from_mode(0o600)).unwrap();
+        replacer.revert(&replacement).unwrap();
+        assert_eq!(fs::metadata(&live).unwrap().mode() & 0o777, 0o644);
     }
 
     /// In this test, power fails after any number of steps, and also while files are restored.

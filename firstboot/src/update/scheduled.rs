@@ -15,7 +15,7 @@ use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
 use super::update_keys::{TurnDecision, UpdateKeys};
-use super::{document, preconditions, stage, window};
+use super::{document, preconditions, room, stage, window};
 use crate::etcd::installed_credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
@@ -143,7 +143,7 @@ fn decide(
     if let Some(why) = block_on(obstacle(own, &release))? {
         return Ok(Next::Wait(why));
     }
-    stage::stage(source, &release, own)?;
+    room::check_staged(&stage::stage(source, &release, own)?)?;
     Ok(Next::Begin(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),

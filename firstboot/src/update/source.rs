@@ -234,7 +234,7 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
             "{} has {} MiB free, but an update needs {} MiB there for both images",
             folder.display(),
             free >> 20,
-            needed >> 20
+            needed.div_ceil(1 << 20)
         ))));
     }
     Ok(())

@@ -106,10 +106,10 @@ pub(super) enum UpdatePhase {
 }
 
 impl UpdatePhase {
-    /// Returns true if other programs must not stop etcd in this phase. In such a phase, the files
-    /// may belong to two images, or the image has not passed its health check. In the other phases,
-    /// the updater does not revert an image if etcd is down.
-    pub(super) const fn needs_etcd(self) -> bool {
+    /// Returns true if the files may belong to two images in this phase, or if the image may not
+    /// have passed its health check. In the other phases, the updater does not revert an image if
+    /// etcd is down.
+    const fn may_revert(self) -> bool {
         match self {
             Self::Replacing
             | Self::Rebooting
@@ -240,6 +240,28 @@ impl UpdateState {
         write(paths::UPDATE_STATE, self)
     }
 
+    /// Returns whether this order has recorded its image as the image of this node. From then on,
+    /// the updater keeps the image, and only waits until it can release the turn. `updated` is the
+    /// image to which this node was updated.
+    pub(super) fn keeps_image(&self, updated: Option<&Updated>) -> bool {
+        self.order.release.is_some()
+            && updated.is_some_and(|updated| updated.serial == self.order.serial)
+    }
+
+    /// Returns true if other programs must not stop etcd now, because the updater may then revert
+    /// the image.
+    pub(super) fn needs_etcd(&self, updated: Option<&Updated>) -> bool {
+        let is_checked = self.phase == UpdatePhase::CheckingHealth && self.keeps_image(updated);
+        self.phase.may_revert() && !is_checked
+    }
+
+    /// Records the reason why the updater restores the previous image, unless an earlier run has
+    /// recorded the reason. If `failed` is set, the release is marked as failed.
+    pub(super) fn record_failure(&mut self, why: String, failed: bool) {
+        self.why.get_or_insert(why);
+        self.marks_release_failed |= failed;
+    }
+
     /// Writes the new phase.
     pub(super) fn enter(&mut self, phase: UpdatePhase) -> Result<()> {
         self.phase = phase;
@@ -315,42 +337,4 @@ pub(super) fn boot() -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repeated_rollback_keeps_the_serial_of_the_previous_image() {
-        let updated = |serial_before| Updated {
-            serial: 7,
-            serial_before,
-            replacement: Some(Replacement::default()),
-        };
-        let once = updated(Some(6)).after_rollback(7);
-        assert_eq!(once.as_ref().map(|updated| updated.serial), Some(6));
-        let again = once.clone().and_then(|updated| updated.after_rollback(7));
-        assert_eq!(again, once);
-        assert_eq!(updated(None).after_rollback(7), None);
-    }
-
-    /// An updater of an earlier version may have written the state.
-    #[test]
-    fn the_names_of_phases_and_results_are_the_same_as_in_earlier_versions() {
-        let name = |phase: UpdatePhase| serde_json::to_value(phase).unwrap();
-        for (phase, text) in [
-            (UpdatePhase::Replacing, "exchanging"),
-            (UpdatePhase::CheckingHealth, "proving"),
-            (UpdatePhase::Reverting, "taking-back"),
-            (UpdatePhase::RebootingReverted, "rebooting-back"),
-        ] {
-            assert_eq!(name(phase), text);
-        }
-        let name = |result: UpdateResult| serde_json::to_value(result).unwrap();
-        for (result, text) in [
-            (UpdateResult::Reverted, "taken-back"),
-            (UpdateResult::NewImageKept, "kept"),
-            (UpdateResult::NotUpdated, "given-up"),
-        ] {
-            assert_eq!(name(result), text);
-        }
-    }
-}
+pub(super) mod tests;

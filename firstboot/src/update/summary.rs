@@ -104,7 +104,9 @@ impl Summary {
     fn of(auto: bool, local: Local, update_keys: UpdateKeys) -> Self {
         let serial = local.serial();
         let mut reasons = Vec::new();
-        let busy = local.state.as_ref().map(under_way);
+        let updated = local.updated.as_ref();
+        let busy = local.state.as_ref();
+        let busy = busy.map(|state| under_way(state, state.keeps_image(updated)));
         let own = local.state.as_ref().map(|state| &state.node);
         reasons.extend(busy);
         let turn = update_keys.turn.value.as_ref();
@@ -162,6 +164,11 @@ impl Summary {
     }
 }
 
+/// Returns the serial of this node's image, if it is known.
+pub(crate) fn own_serial() -> Result<Option<u64>> {
+    Ok(Local::read()?.serial())
+}
+
 impl Local {
     fn read() -> Result<Self> {
         let overlay = files::read_if_there(paths::INSTALLED)?;
@@ -175,12 +182,13 @@ impl Local {
         })
     }
 
-    /// Returns the serial of this node's image, if it is known.
+    /// Returns the serial of this node's image, if it is known. The last check can have found the
+    /// same image with a higher serial, because the recipe was changed and changed back.
     fn serial(&self) -> Option<u64> {
         let updated = self.updated.as_ref().map(|updated| updated.serial);
         let look = self.look.as_ref();
         let seen = look.filter(|look| Some(look.overlay) == self.overlay);
-        updated.or_else(|| seen?.own)
+        updated.max(seen.and_then(|look| look.own))
     }
 
     /// Returns the reasons to show: why the node did not install a newer image, why it keeps a
@@ -243,7 +251,9 @@ impl Local {
     }
 }
 
-fn under_way(state: &UpdateState) -> Reason {
+/// Describes the order. `keeps_image` is set if the node keeps the image of the order, so that the
+/// updater only waits until it can release the turn.
+fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
     ReasonId::UpdateBusy.because(match state.phase {
@@ -268,6 +278,18 @@ fn under_way(state: &UpdateState) -> Reason {
         }
         UpdatePhase::Replacing => format!("this node is installing the image {serial}"),
         UpdatePhase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
+        UpdatePhase::CheckingHealth if keeps_image && state.why.is_some() => {
+            format!(
+                "the image {serial} failed on this node, but the node keeps it, and is waiting until \
+                 etcd has a quorum to release its turn: {why}"
+            )
+        }
+        UpdatePhase::CheckingHealth if keeps_image => {
+            format!(
+                "this node has the image {serial}, and is waiting until etcd has a quorum to release \
+                 its turn"
+            )
+        }
         UpdatePhase::CheckingHealth if state.why.is_some() => {
             format!(
                 "this node is waiting until it can restore the image that it had before the image \

@@ -31,7 +31,7 @@ use reinstall::{booted_old_system, restart_into_installer, withdraw};
 use revert::{RevertOption, wait_until_revertible};
 use steps::{
     give_up_leadership, install_new, plan_replacement, reboot, reboot_only_files, revert, say,
-    was_tried,
+    take_lock, was_tried,
 };
 use turn::{acquire_turn, may_stop, release_turn_patiently, wait_for_turn, wait_until_spared};
 
@@ -86,7 +86,8 @@ const fn is_rebooting(state: &UpdateState) -> bool {
 /// in which all files belong to one image.
 fn recover(state: &mut UpdateState) -> Result<()> {
     let same_boot = state.boot == boot()?;
-    match resumption(state.phase, state.boots, same_boot, has_passed(state)?) {
+    let passed = state.keeps_image(Updated::read()?.as_ref());
+    match resumption(state.phase, state.boots, same_boot, passed) {
         Resumption::Continue => Ok(()),
         Resumption::Enter { phase, counts } => {
             state.boots += u32::from(counts);
@@ -96,22 +97,16 @@ fn recover(state: &mut UpdateState) -> Result<()> {
             state.enter(phase)
         }
         Resumption::Revert { why, failed } => {
-            (state.why, state.marks_release_failed) = (state.why.take().or(Some(why)), failed);
+            state.record_failure(why, failed);
             if state.phase == UpdatePhase::CheckingHealth && older_etcd(state)?.is_some() {
                 // Do not revert here, because the other members must report whether the older etcd
                 // may start. The updater queries these members in the phase `CheckingHealth`.
                 return state.enter(UpdatePhase::CheckingHealth);
             }
-            revert(state)
+            revert(state, &take_lock()?)
         }
-        Resumption::RevertAgain => revert(state),
+        Resumption::RevertAgain => revert(state, &take_lock()?),
     }
-}
-
-/// Returns whether the image of this order has passed its health check.
-fn has_passed(state: &UpdateState) -> Result<bool> {
-    let is_new = |updated: Updated| updated.serial == state.order.serial;
-    Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
 /// Waits for this node's turn, and then replaces the files, rolls the image back or prepares the
@@ -122,7 +117,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
-    loop {
+    let lock = loop {
         if now() >= state.order.until && was_tried(state)? {
             let missed = || missed_deadline(&state.order).to_string();
             let why = Some(logged).filter(|why| !why.is_empty());
@@ -140,25 +135,28 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             }
             Err(error) => TurnDecision::Wait(reason_of(&error)),
         };
-        match decision {
-            TurnDecision::Take | TurnDecision::Held => break,
+        let why = match decision {
+            // Take the lock before etcd stops, because a restore may hold the lock for minutes.
+            TurnDecision::Take | TurnDecision::Held => match take_lock() {
+                Ok(lock) => break lock,
+                Err(error) => reason_of(&error),
+            },
             TurnDecision::Refuse(why) => {
                 return end(state, &own, UpdateResult::Refused, why.to_string());
             }
-            TurnDecision::Wait(why) => {
-                let why = why.to_string();
-                if why != logged {
-                    say(format!("waiting: {why}"));
-                    logged = why;
-                }
-                wait_for_turn(&own);
-            }
+            TurnDecision::Wait(why) => why,
+        };
+        let why = why.to_string();
+        if why != logged {
+            say(format!("waiting: {why}"));
+            logged = why;
         }
-    }
+        wait_for_turn(&own);
+    };
     if state.order.reinstall.is_some() {
-        reinstall::begin(state)?;
+        reinstall::begin(state, &lock)?;
     } else if state.order.release.is_some() {
-        install_new(state)?;
+        install_new(state, &lock)?;
     } else {
         (state.why, state.marks_release_failed) = (
             Some(format!(
@@ -167,7 +165,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
             )),
             true,
         );
-        revert(state)?;
+        revert(state, &lock)?;
     }
     Ok(false)
 }
@@ -215,7 +213,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
     systemd::start(FIRSTBOOT_UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let passed = has_passed(state)?;
+    let passed = state.keeps_image(Updated::read()?.as_ref());
     let why = match state.why.clone() {
         // An interrupted run of this unit has already recorded the failure.
         Some(why) if passed => return kept(state, why),
@@ -278,7 +276,7 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     } else {
         wait_until_spared(state, &ThisNode::read()?);
     }
-    revert(state)?;
+    revert(state, &take_lock()?)?;
     Ok(false)
 }
 

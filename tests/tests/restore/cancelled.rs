@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
+use tests::host::Host;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, cluster, content, restore, snapshot};
@@ -71,8 +72,7 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    let newer = format!("{SNAPSHOT}.new");
-    let deadline = ["--deadline", "30"];
+    let (newer, deadline) = (format!("{SNAPSHOT}.new"), ["--deadline", "30"]);
     let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT, deadline[0], deadline[1]]),
         (two, &[SNAPSHOT, deadline[0], deadline[1]]),
@@ -83,7 +83,7 @@ fn wrong_snapshot() -> Result<()> {
         came.iter().all(|ran| ran.code() == 3 || ran.code() == 4),
         "{came:?}"
     );
-    let digest = |host: &tests::host::Host, path: &str| -> Result<String> {
+    let digest = |host: &Host, path: &str| -> Result<String> {
         Ok(host.check(&["sha256sum", path])?[..16].to_owned())
     };
     let (right, wrong) = (digest(one, SNAPSHOT)?, digest(three, &newer)?);
@@ -113,7 +113,26 @@ fn wrong_snapshot() -> Result<()> {
             "{arguments:?}: {ran:?}"
         );
     }
+    another_member_has_the_turn(one)?;
     as_before(&bed, &first, &before)
+}
+
+/// Another member has the turn, so a restore would make its update fail.
+fn another_member_has_the_turn(one: &Host) -> Result<()> {
+    let turn = r#"{"node":"etcd-2","serial":7,"since":0}"#;
+    etcdctl(one, &format!("put /etcd-image/update/turn '{turn}'"))?;
+    let ran = one.run(&["firstboot", "restore", SNAPSHOT])?;
+    ensure!(
+        ran.code() == 4 && ran.stderr.contains("[update-turn]"),
+        "{ran:?}"
+    );
+    let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
+    ensure!(
+        plan.contains("warning    etcd-2 has held the turn"),
+        "{plan}"
+    );
+    one.check(&["firstboot", "update", "--break-turn", "etcd-2"])
+        .map(drop)
 }
 
 fn full_disk() -> Result<()> {

@@ -1,6 +1,6 @@
 //! Tests which facts about updates `firstboot status` shows.
 
-use super::super::state::{Replacement, UpdateOrder as StoredOrder};
+use super::super::state::tests::state;
 use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
 
@@ -86,6 +86,31 @@ fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
     says(installed(other), UpdateKeys::default(), &[]);
 }
 
+/// The image 7 failed, and the operator returned to the recipe of the image 6.
+#[test]
+fn a_node_has_the_highest_serial_of_its_image() {
+    let update_keys = || UpdateKeys {
+        failed: failed(),
+        ..of_newest(7)
+    };
+    let seen = |overlay| Local {
+        look: Some(LastCheck {
+            overlay: Sha256::new(overlay),
+            ..look(Some(8), Some(8), None)
+        }),
+        last: Some(ended(UpdateResult::Reverted, 7, "etcd died")),
+        ..local()
+    };
+    says(seen(DIGEST), update_keys(), &["image: 8"]);
+    let failed = "the image 7 failed on etcd-2: etcd died";
+    says(seen([8; 32]), update_keys(), &["image: 6", failed]);
+    let older = Local {
+        look: Some(look(Some(5), Some(5), None)),
+        ..local()
+    };
+    says(older, UpdateKeys::default(), &["image: 6"]);
+}
+
 #[test]
 fn the_shared_state_of_the_members_is_shown() {
     let update_keys = || UpdateKeys {
@@ -136,30 +161,10 @@ fn a_node_that_keeps_a_failed_image_reports_it() {
 
 #[test]
 fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
-    let state = UpdateState {
-        id: String::new(),
-        node: "etcd-1".parse().unwrap(),
-        order: StoredOrder {
-            release: None,
-            serial: 7,
-            reinstall: None,
-            soak: 60,
-            reboot: recipes::update::Reboot::Never,
-            until: 0,
-            window: None,
-        },
-        phase: UpdatePhase::Recovering,
-        replacement: Replacement::default(),
-        turn: true,
-        downgrade: None,
-        boot: String::new(),
-        replacement_boot: String::new(),
-        boots: 0,
-        why: Some("an operator ordered it".into()),
-        marks_release_failed: true,
-    };
+    let mut order = state(UpdatePhase::Recovering, Some("an operator ordered it"));
+    order.order.release = None;
     let busy = Local {
-        state: Some(state),
+        state: Some(order),
         last: Some(ended(UpdateResult::Reverted, 7, "a power cut")),
         look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
         ..local()
@@ -171,6 +176,39 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
     let expected = "restoring the image that it had before the image 7: an operator ordered it \
          [update-busy]";
     says(busy, update_keys, &["image: 6", expected]);
+}
+
+#[test]
+fn an_updater_that_keeps_its_image_says_that_it_waits_for_a_quorum() {
+    for (why, expected) in [
+        (
+            Some("etcd died"),
+            "the image 7 failed on this node, but the node keeps it, and is waiting until etcd has a \
+             quorum to release its turn: etcd died [update-busy]",
+        ),
+        (
+            None,
+            "this node has the image 7, and is waiting until etcd has a quorum to release its turn \
+             [update-busy]",
+        ),
+    ] {
+        let kept = Local {
+            updated: Some(Updated {
+                serial: 7,
+                serial_before: Some(6),
+                replacement: None,
+            }),
+            state: Some(state(UpdatePhase::CheckingHealth, why)),
+            ..local()
+        };
+        says(kept, UpdateKeys::default(), &["image: 7", expected]);
+    }
+    let reverts = Local {
+        state: Some(state(UpdatePhase::CheckingHealth, Some("etcd died"))),
+        ..local()
+    };
+    let expected = "waiting until it can restore the image that it had before the image 7";
+    says(reverts, UpdateKeys::default(), &["image: 6", expected]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::super::file_changes::FileChange;
 use super::super::replacement::Replacer;
 use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
-use super::super::{apply, effects, kernel_settings, stage};
+use super::super::{apply, effects, kernel_settings, room, stage};
 use crate::etcd::{Client, installed_credentials};
 use crate::image_integrity::file_list;
 use crate::lock::Lock;
@@ -54,6 +54,7 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let replacer = Replacer::of_node();
     state.replacement = replacer.plan(&file_list()?, &staged.file_list)?;
+    room::check(&state.replacement.files, &staged.root)?;
     state.replacement.settings = kernel_settings::current(
         Path::new(kernel_settings::PROC_SYS),
         &state.replacement.files,
@@ -71,8 +72,25 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
     replacer.keep_previous(&state.replacement)
 }
 
+/// Takes the lock of this node, which the updater holds while etcd is stopped. If firstboot.service
+/// is running its program, stops the unit, because the program holds the lock. etcd keeps running.
+///
+/// # Errors
+/// Returns a "not ready" error if another program holds the lock, such as a restore that builds its
+/// data while etcd runs.
+pub(super) fn take_lock() -> Result<Lock> {
+    if systemd::main_process(FIRSTBOOT_UNIT)?.is_some() {
+        systemd::stop(FIRSTBOOT_UNIT)?;
+    }
+    let lock = Lock::take();
+    if lock.is_err() {
+        systemd::start(FIRSTBOOT_UNIT)?;
+    }
+    lock
+}
+
 /// Stops etcd, and installs the files of the new image.
-pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
+pub(super) fn install_new(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
     let replacer = Replacer::of_node();
     say(format!(
         "stopping etcd, and replacing {} files with those of the image {}",
@@ -80,18 +98,29 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
         state.order.serial
     ));
     stop()?;
-    let _lock = Lock::take()?;
     // Write the phase before the first change to a unit, because an interruption must never leave
     // the units of one image with the files of the other image.
     state.replacement_boot = boot()?;
     state.enter(UpdatePhase::Replacing)?;
     apply::stop_removed_units(&state.replacement.files, &mut say);
-    replacer.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
-    apply::apply_effects(
-        &state.replacement.files,
-        replacer.present(&state.replacement, false),
-        &mut say,
-    )?;
+    let installed = replacer
+        .replace(&state.replacement, Path::new(paths::UPDATE_NEW))
+        .and_then(|()| {
+            apply::apply_effects(
+                &state.replacement.files,
+                replacer.present(&state.replacement, false),
+                &mut say,
+            )
+        });
+    if let Err(error) = installed {
+        // The unit restarts, and then restores the previous image and reports this reason. Mark the
+        // release as failed. Otherwise, with mode = "auto", each check would stop etcd again.
+        let why = format!("cannot install the files of the image: {error:#}");
+        say(&why);
+        state.record_failure(why, true);
+        state.write()?;
+        return Err(error);
+    }
     state.boots = 0;
     state.enter(
         if effects::reboots(state.order.reboot, &state.replacement.files) {
@@ -104,14 +133,13 @@ pub(super) fn install_new(state: &mut UpdateState) -> Result<()> {
 
 /// Stops etcd, and restores the files of the previous image. The caller must then start
 /// firstboot.service, except at boot, when systemd starts it.
-pub(super) fn revert(state: &mut UpdateState) -> Result<()> {
+pub(super) fn revert(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
     say(format!(
         "restoring the image that this node had before the image {}: {}",
         state.order.serial,
         state.why.as_deref().unwrap_or_default()
     ));
     stop()?;
-    let _lock = Lock::take()?;
     state.enter(UpdatePhase::Reverting)?;
     let reversed = apply::reversed(&state.replacement.files);
     apply::stop_removed_units(&reversed, &mut say);
@@ -256,5 +284,5 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
         "the node did not reboot within {} s",
         REBOOT_TIMEOUT.as_secs()
     ));
-    revert(state)
+    revert(state, &take_lock()?)
 }
