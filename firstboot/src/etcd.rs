@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 pub(crate) use members::etcd::{
-    Client, Credentials, Lease, Member, SnapshotResponse, StatusResponse,
+    AlarmMember, Client, Credentials, Lease, Member, SnapshotResponse, StatusResponse,
 };
 
 use crate::{files, paths};
