@@ -373,3 +373,6 @@ impl Parts {
         STANDARD.encode(self.hash.clone().finish())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
