@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 pub(crate) use members::etcd::{
-    Client, Credentials, Lease, Member, ResponseHeader, SnapshotResponse, StatusResponse,
+    AlarmMember, Client, Credentials, Lease, Member, ResponseHeader, SnapshotResponse,
+    StatusResponse,
 };
 
 use crate::{files, paths};

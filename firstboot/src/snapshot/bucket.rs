@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use members::timestamp::now;
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::path::Path;
@@ -23,7 +24,8 @@ use url::Url;
 use super::credentials;
 use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
-use crate::exit::{not_ready, refused};
+use super::store_error::{ErrorAnswer, store_error};
+use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::reason::ReasonId;
 
 /// The time after which firstboot repeats a request if the store has sent no data.
@@ -282,7 +284,8 @@ impl Bucket {
             .store
             .signed_url_opts(Method::HEAD, &self.path(name), SIGNED, &options)
             .await?;
-        let mut last = None;
+        let unchecked = format!("{self}{name} was written, but cannot be checked");
+        let mut last = not_ready(ReasonId::StoreUnreachable.because(unchecked.clone()));
         for pause in [0, 1, 2, 4, 8] {
             tokio::time::sleep(Duration::from_secs(pause)).await;
             let answer = match self
@@ -294,11 +297,21 @@ impl Bucket {
             {
                 Ok(answer) if answer.status() == StatusCode::OK => answer,
                 Ok(answer) => {
-                    last = Some(answer.status().to_string());
+                    last = ErrorAnswer {
+                        status: Some(answer.status()),
+                        error: None,
+                    }
+                    .into_error(&unchecked, now());
+                    if code_of(&last) == Exit::Refused {
+                        return Err(last);
+                    }
                     continue;
                 }
                 Err(error) => {
-                    last = Some(format!("{:#}", anyhow::Error::from(error.without_url())));
+                    let error = anyhow::Error::from(error.without_url());
+                    last = not_ready(
+                        ReasonId::StoreUnreachable.because(format!("{unchecked}: {error:#}")),
+                    );
                     continue;
                 }
             };
@@ -314,17 +327,12 @@ impl Bucket {
             })?;
             return Ok((length, header("x-amz-checksum-sha256").map(str::to_owned)));
         }
-        Err(not_ready(ReasonId::StoreUnreachable.because(format!(
-            "{self}{name} was written, but cannot be checked: {}",
-            last.unwrap_or_default()
-        ))))
+        Err(last)
     }
 
-    /// Converts an error of the store. The new error contains only the first line of the old error.
+    /// Converts an error of the store.
     pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        not_ready(ReasonId::StoreUnreachable.because(format!("cannot {what} {self}: {line}")))
+        store_error(&format!("cannot {what} {self}"), error, now())
     }
 }
 
@@ -365,3 +373,6 @@ impl Parts {
         STANDARD.encode(self.hash.clone().finish())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -32,6 +32,7 @@ mod schema;
 mod source;
 mod spool_tee;
 mod store;
+mod store_error;
 mod take;
 mod target;
 mod trial_start;

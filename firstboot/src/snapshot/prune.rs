@@ -1,6 +1,6 @@
 //! Deletes snapshots according to the retention policy of the recipe, `[backup] keep`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use members::keys::is_from_wrong_clock;
@@ -40,13 +40,17 @@ struct JsonOutput {
 
 /// The facts about a snapshot that determine whether firstboot deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Candidate {
+struct Candidate<'a> {
     /// The time at which the snapshot was taken, in seconds since 1970.
     time: u64,
     /// Whether the snapshot's manifest names this cluster.
     ours: bool,
     /// Whether the snapshot has the size that its manifest states.
     good: bool,
+    /// The id of the etcd cluster. Each restore creates a cluster with a new id.
+    cluster_id: &'a str,
+    /// etcd's revision in the snapshot.
+    revision: i64,
 }
 
 /// Returns the indices of the snapshots to delete.
@@ -57,26 +61,32 @@ struct Candidate {
 /// does not count towards N, and firstboot deletes it once a newer good snapshot exists. firstboot
 /// ignores a snapshot whose time comes from a wrong clock. If such a snapshot counted towards N,
 /// firstboot would delete a snapshot with a correct time instead.
-fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<usize> {
+///
+/// A stale snapshot does not count towards N either. firstboot keeps it if it is the newest
+/// snapshot of all, or if its period has no other snapshot (see [`newest_of_each`]).
+fn to_delete(snapshots: &[Candidate<'_>], keep: RetentionPolicy, now: u64) -> Vec<usize> {
     let dated = |at: &usize| !is_from_wrong_clock(snapshots[*at].time, now);
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good && dated(at))
         .collect();
     newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
-    let mut kept: BTreeSet<usize> = newest_first.first().copied().into_iter().collect();
+    let is_stale = |at: &usize| {
+        let mut others = newest_first.iter();
+        others.any(|other| snapshots[*other].is_newer_than(&snapshots[*at]))
+    };
+    let (stale, current): (Vec<usize>, Vec<usize>) =
+        newest_first.iter().partition(|at| is_stale(at));
+    let newest = [newest_first.first(), current.first()];
+    let mut kept: BTreeSet<usize> = newest.into_iter().flatten().copied().collect();
     let mut newest_of_each = |count: u32, period: fn(u64) -> i64| {
-        let mut filled = BTreeSet::new();
-        for at in &newest_first {
-            if filled.len() < count as usize && filled.insert(period(snapshots[*at].time)) {
-                kept.insert(*at);
-            }
-        }
+        let period = |at: &usize| period(snapshots[*at].time);
+        kept.extend(newest_of_each(&current, &stale, count as usize, period));
     };
     newest_of_each(keep.hourly, hour);
     newest_of_each(keep.daily, day);
     newest_of_each(keep.weekly, week);
     newest_of_each(keep.monthly, month);
-    let newest = newest_first.first().map(|at| snapshots[*at].time);
+    let newest = current.first().map(|at| snapshots[*at].time);
     let goes = |at: &usize| {
         let snapshot = snapshots[*at];
         let superseded = newest.is_some_and(|newest| snapshot.time < newest);
@@ -89,6 +99,46 @@ fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy, now: u64) -> Vec<us
             }
     };
     (0..snapshots.len()).filter(goes).collect()
+}
+
+/// Returns the newest snapshot of each of the last `count` periods that have a snapshot in
+/// `current`. If there are periods between them that have only a stale snapshot, also returns the
+/// newest snapshot of these periods, but of at most `count` of them. firstboot cannot rule out that
+/// a stale snapshot is the only copy of its data: the clock of the member that took another
+/// snapshot may have been behind. Both lists have the newest snapshot first.
+fn newest_of_each(
+    current: &[usize],
+    stale: &[usize],
+    count: usize,
+    period: impl Fn(&usize) -> i64,
+) -> Vec<usize> {
+    let mut kept = BTreeMap::new();
+    for at in current {
+        if kept.len() < count {
+            kept.entry(period(at)).or_insert(*at);
+        }
+    }
+    let oldest = kept.keys().next().copied();
+    let oldest = oldest.filter(|_| kept.len() == count).unwrap_or(i64::MIN);
+    let mut between = BTreeMap::new();
+    for at in stale {
+        let own = period(at);
+        if between.len() < count && own > oldest && !kept.contains_key(&own) {
+            between.entry(own).or_insert(*at);
+        }
+    }
+    kept.into_values().chain(between.into_values()).collect()
+}
+
+impl Candidate<'_> {
+    /// Returns whether this snapshot has newer data than the snapshot `other`, although it was not
+    /// taken later. The snapshot `other` is then stale: its member was cut off from the other
+    /// members, or has different data.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        self.cluster_id == other.cluster_id
+            && self.time <= other.time
+            && self.revision > other.revision
+    }
 }
 
 fn hour(time: u64) -> i64 {
@@ -120,7 +170,7 @@ pub(super) async fn prune(
     dry_run: bool,
 ) -> Result<Vec<String>> {
     let found = place.list().await?;
-    let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();
+    let seen: Vec<Candidate<'_>> = found.iter().map(|found| seen(found, cluster)).collect();
     let mut removed = Vec::new();
     for at in to_delete(&seen, keep, now()) {
         let name = &found[at].name;
@@ -135,12 +185,14 @@ pub(super) async fn prune(
     Ok(removed)
 }
 
-fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
+fn seen<'a>(found: &'a ListedSnapshot, cluster: &Label) -> Candidate<'a> {
     let manifest = found.manifest.as_ref();
     Candidate {
         time: manifest.map_or(0, |manifest| manifest.time),
         ours: manifest.is_some_and(|manifest| manifest.cluster == *cluster),
         good: found.has_stated_size(),
+        cluster_id: manifest.map_or("", |manifest| &manifest.cluster_id),
+        revision: manifest.map_or(0, |manifest| manifest.snapshot.revision),
     }
 }
 
@@ -162,123 +214,4 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HOUR: u64 = 3600;
-    const DAY: u64 = 24 * HOUR;
-    /// 2026-11-22 00:00 UTC, a Sunday.
-    const SUNDAY: u64 = 1_795_305_600;
-    /// A time after all snapshots of these tests, except the snapshots whose times come from a
-    /// wrong clock.
-    const LATER: u64 = SUNDAY + 100_000 * DAY;
-
-    fn good(time: u64) -> Candidate {
-        Candidate {
-            time,
-            ours: true,
-            good: true,
-        }
-    }
-
-    fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> RetentionPolicy {
-        RetentionPolicy {
-            hourly,
-            daily,
-            weekly,
-            monthly,
-        }
-    }
-
-    fn left(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<u64> {
-        let gone = to_delete(snapshots, keep, LATER);
-        (0..snapshots.len())
-            .filter(|at| !gone.contains(at))
-            .map(|at| snapshots[at].time)
-            .collect()
-    }
-
-    #[test]
-    fn the_newest_snapshot_of_each_period_is_kept() {
-        let hourly: Vec<Candidate> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
-        assert_eq!(
-            left(&hourly, keep(2, 0, 0, 0)),
-            [SUNDAY + 197 * HOUR / 2, SUNDAY + 199 * HOUR / 2]
-        );
-        assert_eq!(
-            left(&hourly, keep(0, 2, 0, 0)),
-            [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
-        );
-        // A week ends on Sunday, so Sunday and the following Monday belong to different weeks.
-        assert_eq!(
-            left(&hourly, keep(0, 0, 9, 0)),
-            [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
-        );
-        let months: Vec<Candidate> = (0..10).map(|nth| good(SUNDAY + nth * 4 * DAY)).collect();
-        assert_eq!(
-            left(&months, keep(0, 0, 0, 2)),
-            [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]
-        );
-    }
-
-    /// A snapshot of a member whose clock is far ahead must not count as the newest snapshot of any
-    /// period.
-    #[test]
-    fn a_snapshot_from_a_wrong_clock_neither_counts_nor_is_deleted() {
-        let (today, future) = (LATER - HOUR, LATER + 400 * DAY);
-        for keep in [keep(0, 1, 0, 0), keep(0, 0, 0, 0)] {
-            assert_eq!(
-                left(&[good(today - DAY), good(future), good(today)], keep),
-                [future, today],
-                "{keep:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_newest_good_snapshot_is_always_kept() {
-        let nothing = keep(0, 0, 0, 0);
-        let broken = Candidate {
-            good: false,
-            ..good(SUNDAY + DAY)
-        };
-        assert_eq!(
-            left(&[good(SUNDAY), broken], nothing),
-            [SUNDAY, SUNDAY + DAY]
-        );
-        assert_eq!(
-            left(&[good(SUNDAY), broken, good(SUNDAY + 2 * DAY)], nothing),
-            [SUNDAY + 2 * DAY]
-        );
-        assert_eq!(left(&[broken], nothing), [SUNDAY + DAY]);
-    }
-
-    proptest! {
-        #[test]
-        fn all_required_snapshots_are_kept(
-            snapshots in prop::collection::vec((0u64..400, any::<bool>(), any::<bool>()), 0..60),
-            counts in prop::array::uniform4(0u32..6),
-        ) {
-            let snapshots: Vec<Candidate> = snapshots
-                .into_iter()
-                .map(|(hours, ours, good)| Candidate { time: SUNDAY + hours * 7 * HOUR, ours, good })
-                .collect();
-            let keep = keep(counts[0], counts[1], counts[2], counts[3]);
-            let gone = to_delete(&snapshots, keep, LATER);
-            prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own \
-                 snapshots are deleted");
-            let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
-            let kept: Vec<Candidate> =
-                (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at]).collect();
-            let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
-            prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good snapshot is \
-                 kept");
-            // The policy keeps at most the requested number of snapshots, but always at least one.
-            prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
-            // A second run does not delete any further snapshots.
-            prop_assert!(to_delete(&kept, keep, LATER).is_empty());
-        }
-    }
-}
+mod tests;

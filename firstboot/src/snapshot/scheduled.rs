@@ -8,13 +8,15 @@
 //! `claim` with a lease. If that member fails, the lease expires, and another member takes the
 //! snapshot. The sequence of the members changes from slot to slot, so that all disks fill evenly.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::Result;
-use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord};
+use anyhow::{Result, bail};
+use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord, is_from_wrong_clock};
 use members::timestamp::{now, rfc3339};
-use recipes::{ClusterDocument, Label, Sha256};
+use recipes::{Backup, ClusterDocument, Label, Sha256};
 
+use super::listed::ListedSnapshot;
 use super::manifest::Manifest;
 use super::member_comparison::MemberComparison;
 use super::prune::prune;
@@ -58,6 +60,48 @@ fn sequence<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a 
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
+/// What this member knows about the record of the newest snapshot.
+#[derive(Debug)]
+enum KnownRecord {
+    /// This member has a quorum.
+    Own(Option<SnapshotRecord>),
+    /// This member has no quorum, but another member has one.
+    OfOther(Option<SnapshotRecord>),
+    /// This member does not know of any member that has a quorum.
+    Unknown(anyhow::Error),
+}
+
+/// The next step of a run.
+#[derive(Debug)]
+enum Step {
+    /// The run ends, because this snapshot covers the slot.
+    Done(SnapshotRecord),
+    /// This member tries to take the snapshot for the cluster.
+    Attempt,
+    /// This member waits until a member that has a quorum has taken the snapshot. The data of this
+    /// member may be old.
+    Wait,
+    /// This member takes a snapshot for itself, because the members cannot coordinate. A snapshot
+    /// is especially valuable while the cluster has no quorum.
+    Alone(anyhow::Error),
+    /// The run ends, because the next snapshot is due.
+    Overdue,
+}
+
+/// Returns the next step of a run for the slot that lasts from `slot` to `end`.
+fn next_step(known: KnownRecord, slot: u64, end: u64, now: u64) -> Step {
+    let (record, step) = match known {
+        KnownRecord::Own(record) => (record, Step::Attempt),
+        KnownRecord::OfOther(record) => (record, Step::Wait),
+        KnownRecord::Unknown(error) => return Step::Alone(error),
+    };
+    match record.filter(|record| record.covers(slot, now)) {
+        Some(record) => Step::Done(record),
+        None if now >= end => Step::Overdue,
+        None => step,
+    }
+}
+
 /// Takes the snapshot for the current slot, and then deletes old snapshots. Does nothing if another
 /// member has already taken this snapshot.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
@@ -76,49 +120,189 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         .unwrap_or(sequence.len());
     let target = Target::of(None, Some(backup))?;
     wait_turn(rank, sequence[0], slot, spread).await;
-    let mut exit = None;
-    while now() < slot + backup.schedule.period() {
-        let source = Endpoint::at(None, &credentials).await?;
-        let (record, _) = match SnapshotRecord::read(&source.client).await {
-            Ok(found) => found,
+    let run = Run {
+        cluster: &cluster,
+        backup,
+        credentials: &credentials,
+        target: &target,
+        slot,
+        any_size,
+    };
+    run.repeat().await
+}
+
+/// One run of the schedule.
+struct Run<'a> {
+    cluster: &'a ClusterDocument,
+    backup: &'a Backup,
+    credentials: &'a Credentials,
+    target: &'a Target,
+    slot: u64,
+    any_size: bool,
+}
+
+/// A snapshot that this run has taken.
+struct Taken {
+    /// The exit code if the data of the member differs from the data of the other members.
+    exit: Option<Exit>,
+    /// Whether the snapshot is recorded in etcd.
+    recorded: Result<()>,
+}
+
+impl Run<'_> {
+    /// Repeats the steps of the run until it ends.
+    async fn repeat(&self) -> Result<Option<Exit>> {
+        let end = self.slot + self.backup.schedule.period();
+        let mut waits = false;
+        loop {
+            let source = Endpoint::at(None, self.credentials).await?;
+            match next_step(self.known_record(&source).await, self.slot, end, now()) {
+                Step::Done(record) => {
+                    let (host, file) = (record.host, record.file);
+                    let slot = rfc3339(self.slot);
+                    say(format!("{host} has taken the snapshot of {slot}: {file}"));
+                    return Ok(None);
+                }
+                Step::Attempt => {
+                    if let ControlFlow::Break(exit) = self.attempt(&source).await? {
+                        return Ok(exit);
+                    }
+                }
+                Step::Wait if waits => {}
+                Step::Wait => {
+                    waits = true;
+                    say(
+                        "this member has no quorum, but another member has one: waiting until a member with a quorum \
+                         has taken the snapshot",
+                    );
+                }
+                Step::Alone(error) => return self.take_alone(&source, &error).await,
+                Step::Overdue => {
+                    return Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
+                        "no member took the snapshot of {} before the next snapshot was due",
+                        rfc3339(self.slot)
+                    ))));
+                }
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Reads the record of the newest snapshot through this member or, if this member has no
+    /// quorum, through any other member.
+    async fn known_record(&self, source: &Endpoint) -> KnownRecord {
+        let error = match SnapshotRecord::read(&source.client).await {
+            Ok((record, _)) => return KnownRecord::Own(record),
+            Err(error) => error,
+        };
+        let members = self.cluster.members.iter();
+        for other in members.filter(|member| member.name.as_str() != host()) {
+            let read = async {
+                let client = Client::connect(&other.client_url(), self.credentials).await?;
+                SnapshotRecord::read(&client).await
+            };
+            if let Ok((record, _)) = read.await {
+                return KnownRecord::OfOther(record);
+            }
+        }
+        KnownRecord::Unknown(error)
+    }
+
+    /// Tries to take the snapshot, and then deletes old snapshots. Continues if another member
+    /// takes the snapshot.
+    async fn attempt(&self, source: &Endpoint) -> Result<ControlFlow<Option<Exit>>> {
+        let taken = match LeaseLock::try_acquire(&source.client, CLAIM, host(), &[]).await {
+            Ok(Some(lock)) => {
+                let taken = lock.hold(self.take_and_record(source)).await;
+                lock.release().await;
+                taken?
+            }
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            // The quorum has been lost since this member read the record.
+            Err(_) if source.client.healthy().await.is_err() => {
+                return Ok(ControlFlow::Continue(()));
+            }
+            // For example, etcd grants no lease while the alarm NOSPACE or CORRUPT is active
+            // (applierV3Capped and applierV3Corrupt in etcd's apply.go). In this case, etcd does not
+            // accept a record either.
             Err(error) => {
-                return take_alone(&cluster, &credentials, &target, &source, any_size, &error)
-                    .await;
+                say(format!(
+                    "cannot claim the snapshot in etcd ({error:#}): this member takes the snapshot unless {} has one",
+                    self.target.place
+                ));
+                let found = self.target.place.list().await?;
+                if let Some(name) = covering(&found, &self.cluster.name, self.slot, now()) {
+                    let slot = rfc3339(self.slot);
+                    say(format!("the snapshot of {slot} exists: {name}"));
+                    return Ok(ControlFlow::Break(None));
+                }
+                self.take_and_record(source).await?
             }
         };
-        if let Some(record) = record.filter(|record| record.covers(slot, now())) {
-            say(format!(
-                "{} has taken the snapshot of {}: {}",
-                record.host,
-                rfc3339(slot),
-                record.file
-            ));
-            return Ok(exit);
-        }
-        if let Some(lock) = LeaseLock::try_acquire(&source.client, CLAIM, host(), &[]).await? {
-            let work = async {
-                // If this member's data differs from the majority's data, another member must take
-                // the snapshot.
-                let comparison = MemberComparison::ask(&cluster, &credentials, any_size).await;
-                let exit = warn_of_differences(&comparison, &source, false)?;
-                let done = take_and_record(&cluster, &target, &source, &comparison, slot).await?;
-                Ok::<_, anyhow::Error>((done, exit))
-            };
-            let done = lock.hold(work).await;
-            lock.release().await;
-            let (done, so) = done?;
-            if done {
-                exit = so;
-                prune(&target.place, &cluster.name, backup.keep, false).await?;
-            }
-            continue;
-        }
-        tokio::time::sleep(INTERVAL).await;
+        let Some(Taken { exit, recorded }) = taken else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let (name, keep) = (&self.cluster.name, self.backup.keep);
+        prune(&self.target.place, name, keep, false).await?;
+        recorded.map_err(|error| {
+            not_ready(ReasonId::SnapshotUnrecorded.because(format!(
+                "the snapshot was taken, but cannot be recorded in etcd: {error:#}"
+            )))
+        })?;
+        Ok(ControlFlow::Break(exit))
     }
-    Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
-        "no member took the snapshot of {} before the next snapshot was due",
-        rfc3339(slot)
-    ))))
+
+    /// Takes the snapshot and records it in etcd. Returns `None` if another member took the
+    /// snapshot first.
+    async fn take_and_record(&self, source: &Endpoint) -> Result<Option<Taken>> {
+        // If this member's data differs from the majority's data, another member must take the
+        // snapshot.
+        let comparison = MemberComparison::ask(self.cluster, self.credentials, self.any_size).await;
+        let exit = warn_of_differences(&comparison, source, false)?;
+        // Another member may have finished its snapshot between the last check and the claim. If
+        // the record cannot be read, two snapshots are better than none.
+        let read = SnapshotRecord::read(&source.client).await;
+        let known = read.ok().and_then(|(record, _)| record);
+        if known.is_some_and(|record| record.covers(self.slot, now())) {
+            return Ok(None);
+        }
+        let manifest = take(self.cluster, self.target, source, &comparison).await?;
+        let place = &self.target.place;
+        say(describe(place, &manifest));
+        let recorded = record(&source.client, &record_of(self.slot, place, &manifest)).await;
+        Ok(Some(Taken { exit, recorded }))
+    }
+
+    /// Takes a snapshot of this member without coordination.
+    async fn take_alone(&self, source: &Endpoint, error: &anyhow::Error) -> Result<Option<Exit>> {
+        say(format!(
+            "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
+        ));
+        let comparison = MemberComparison::ask(self.cluster, self.credentials, self.any_size).await;
+        let exit = warn_of_differences(&comparison, source, false)?;
+        let manifest = take(self.cluster, self.target, source, &comparison).await?;
+        say(describe(&self.target.place, &manifest));
+        Ok(exit)
+    }
+}
+
+/// Returns the name of a good snapshot of the cluster that was taken for this slot of the schedule,
+/// or for a later slot.
+fn covering<'a>(
+    found: &'a [ListedSnapshot],
+    cluster: &Label,
+    slot: u64,
+    now: u64,
+) -> Option<&'a str> {
+    let covers = |found: &&ListedSnapshot| {
+        found.has_stated_size()
+            && found.manifest.as_ref().is_some_and(|manifest| {
+                manifest.cluster == *cluster
+                    && manifest.time >= slot
+                    && !is_from_wrong_clock(manifest.time, now)
+            })
+    };
+    found.iter().find(covers).map(|found| found.name.as_str())
 }
 
 /// Waits until the members that precede this member in the sequence have had time to take the
@@ -134,51 +318,6 @@ async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
         ));
         tokio::time::sleep(turn).await;
     }
-}
-
-/// Takes a snapshot of this member without coordination.
-async fn take_alone(
-    cluster: &ClusterDocument,
-    credentials: &Credentials,
-    target: &Target,
-    source: &Endpoint,
-    any_size: bool,
-    error: &anyhow::Error,
-) -> Result<Option<Exit>> {
-    // Without a quorum, the members cannot coordinate, so each member takes its own snapshot. A
-    // snapshot is especially valuable while the cluster has no quorum.
-    say(format!(
-        "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
-    ));
-    let comparison = MemberComparison::ask(cluster, credentials, any_size).await;
-    let exit = warn_of_differences(&comparison, source, false)?;
-    let manifest = take(cluster, target, source, &comparison).await?;
-    say(describe(&target.place, &manifest));
-
-    Ok(exit)
-}
-
-/// Takes the snapshot and records it in etcd. Returns `false` if another member took the snapshot
-/// first.
-async fn take_and_record(
-    cluster: &recipes::ClusterDocument,
-    target: &Target,
-    source: &Endpoint,
-    comparison: &MemberComparison,
-    slot: u64,
-) -> Result<bool> {
-    // Another member may have finished its snapshot between the last check and the claim.
-    if SnapshotRecord::read(&source.client)
-        .await?
-        .0
-        .is_some_and(|record| record.covers(slot, now()))
-    {
-        return Ok(false);
-    }
-    let manifest = take(cluster, target, source, comparison).await?;
-    say(describe(&target.place, &manifest));
-    record(&source.client, &record_of(slot, &target.place, &manifest)).await?;
-    Ok(true)
 }
 
 /// Records the snapshot in etcd, unless there is a newer record.
@@ -200,16 +339,13 @@ async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
             return Ok(());
         }
     }
-    Err(not_ready(
-        ReasonId::SnapshotUnrecorded
-            .because("the snapshot was taken, but cannot be recorded in etcd: other members keep changing the record"),
-    ))
+    bail!("other members keep changing the record")
 }
 
 /// Records a snapshot that an operator took, if the snapshot is at the recipe's destination. The
 /// record prevents a second, scheduled snapshot for the same slot.
 pub(super) async fn record_manual(
-    cluster: &recipes::ClusterDocument,
+    cluster: &ClusterDocument,
     source: &Endpoint,
     place: &Store,
     manifest: &Manifest,
@@ -229,28 +365,4 @@ pub(super) async fn record_manual(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn all_members_compute_the_same_order_and_each_is_first_about_equally_often() {
-        let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"]
-            .map(|name| name.parse().unwrap())
-            .to_vec();
-        let mut first = BTreeMap::new();
-        for slot in (0..300u64).map(|nth| nth * 3600) {
-            let drawn = sequence(members.iter(), slot);
-            assert_eq!(drawn, sequence(members.iter().rev(), slot));
-            *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // If the first member leaves, the sequence of the other members does not change.
-            let rest = members.iter().filter(|member| *member != drawn[0]);
-            assert_eq!(sequence(rest, slot), drawn[1..]);
-        }
-        assert!(
-            first.len() == 3 && first.values().all(|count| *count > 60),
-            "{first:?}"
-        );
-    }
-}
+mod tests;

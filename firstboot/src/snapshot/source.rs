@@ -5,14 +5,12 @@ use std::str::FromStr;
 use anyhow::Result;
 use http::Uri;
 
-use crate::etcd::{Client, Credentials, StatusResponse};
+use crate::etcd::{AlarmMember, Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
 /// The client URL of this node's member.
 const LOCAL: &str = "https://127.0.0.1:2379";
-/// etcd's number for the alarm CORRUPT.
-const CORRUPT: i32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientUrl(String);
@@ -76,10 +74,10 @@ impl Endpoint {
 
     async fn is_corrupt(&self) -> bool {
         let own = self.status.header.as_ref().map(|header| header.member_id);
-        let alarms = self.client.alarms().await.unwrap_or_default();
+        let alarms = self.status.alarms(self.client.alarms().await);
         alarms
             .iter()
-            .any(|alarm| alarm.alarm == CORRUPT && Some(alarm.member_id) == own)
+            .any(|alarm| alarm.alarm == AlarmMember::CORRUPT && Some(alarm.member_id) == own)
     }
 }
 

@@ -25,12 +25,13 @@ use crate::paths;
 use crate::reason::ReasonId;
 use members::timestamp::{now, rfc3339};
 
-/// Warns if the data of the member `source` differs from the data of the other members, or if the
-/// data was not compared. Returns an exit code if the data differs.
+/// Warns if the data of the member `source` differs from the data of the other members or may be
+/// old, or if the data was not compared. Returns an exit code if the data differs or may be old.
 ///
 /// # Errors
-/// Returns a refusal if the data of `source` differs from the data of a majority of the members,
-/// and the operator did not name the member `source` (`named` is false).
+/// Returns a refusal if the data of `source` differs from the data of a majority of the members, or
+/// other members have a quorum without `source`, and the operator did not name the member `source`
+/// (`named` is false).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,

@@ -129,6 +129,10 @@ enum ToAbort {
     Nothing,
     /// Parts, which do not appear in listings but cost money.
     Parts(Box<dyn MultipartUpload>),
+    /// Parts or the object. The store may have completed the object although its answer was an
+    /// error: if the first answer is lost, `object_store` repeats the request, and S3 answers that
+    /// the upload does not exist.
+    PartsOrObject(Box<dyn MultipartUpload>),
     /// An object that has not been checked yet, or whose manifest is missing.
     Object,
 }
@@ -229,7 +233,10 @@ impl<'a> Upload<'a> {
         let completed = async move {
             match parts.complete().await {
                 Ok(_) => (ToAbort::Object, Ok(())),
-                Err(error) => (ToAbort::Parts(parts), Err(bucket.error("write to", &error))),
+                Err(error) => {
+                    let error = bucket.error("write to", &error);
+                    (ToAbort::PartsOrObject(parts), Err(error))
+                }
             }
         };
         self.ask(completed).await?;
@@ -263,10 +270,13 @@ impl Drop for Upload<'_> {
             };
             let undone = match left {
                 ToAbort::Nothing => Ok(()),
-                ToAbort::Parts(mut parts) => parts
-                    .abort()
-                    .await
-                    .map_err(|error| bucket.error("abort an upload to", &error)),
+                ToAbort::Parts(parts) => abort(&bucket, parts).await,
+                // Abort the upload first, so that the store cannot complete the object later.
+                // `upload` in take.rs has checked that no other object had this name.
+                ToAbort::PartsOrObject(parts) => {
+                    let aborted = abort(&bucket, parts).await;
+                    bucket.remove(&name).await.and(aborted)
+                }
                 // Remove the object, because an object that has not been checked must not look like
                 // a snapshot.
                 ToAbort::Object => bucket.remove(&name).await,
@@ -278,33 +288,13 @@ impl Drop for Upload<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// For an encrypted snapshot, age writes its header before the thread that writes the stream
-    /// has started.
-    #[test]
-    fn parts_are_complete_in_any_order_of_writers() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let sizes = runtime.block_on(async {
-            let (inlet, mut incoming, back) = UploadWriter::new();
-            let mut inlet = Box::new(inlet);
-            inlet.write_all(b"header").unwrap();
-            let writer = tokio::task::spawn_blocking(move || {
-                (0..3).for_each(|_| inlet.write_all(&vec![7; PART]).unwrap());
-                inlet.finish().unwrap();
-            });
-            let mut sizes = Vec::new();
-            while let Some(part) = incoming.recv().await {
-                sizes.push(part.bytes.len());
-                let _ = back.send(BytesMut::new());
-            }
-            writer.await.unwrap();
-            sizes
-        });
-        assert_eq!(sizes, [PART, PART, PART, 6]);
+/// Deletes the parts of an upload. Succeeds if the upload does not exist.
+async fn abort(bucket: &Bucket, mut parts: Box<dyn MultipartUpload>) -> Result<()> {
+    match parts.abort().await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(bucket.error("abort an upload to", &error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Accesses etcd through gRPC, with a client certificate. No program of this project runs etcdctl.
 
+mod alarms;
 mod client;
 mod credentials;
 mod shared;

@@ -177,11 +177,11 @@ struct Answers {
 }
 
 /// Returns the faults that the member itself reports and, if etcd's health check of the member
-/// failed, the error of this check. Omits alarms.
+/// failed, the error of this check. Omits alarms, which [`alarm::check`] reports.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported
-        .filter(|error| !alarm::is_one(error))
+        .filter(|error| AlarmMember::parse(error).is_none())
         .cloned()
         .map(Reason::from)
         .collect();
@@ -199,7 +199,7 @@ async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
     } else {
         client.healthy().await
     };
-    let alarms = client.alarms().await.unwrap_or_default();
+    let alarms = status.alarms(client.alarms().await);
     let members = client.members(false).await.unwrap_or_default();
     Ok(Answers {
         status,

@@ -59,6 +59,13 @@ fn all() -> Result<()> {
         first[0]["manifest"]["checked"][3] == "stored digest",
         "{first:?}"
     );
+    let missing = host.run(&["firstboot", "snapshot", "list", "s3://missing/"])?;
+    ensure!(
+        missing.code() == 3
+            && missing.stderr.contains("NoSuchBucket")
+            && missing.stderr.contains("[store-denied]"),
+        "{missing:?}"
+    );
 
     survives_faults(host, &store)?;
     // Check that no part of a snapshot remains on the node, and that the systemd journal does not
