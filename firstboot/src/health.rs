@@ -71,8 +71,8 @@ pub(crate) fn promote_and_wait_until_healthy(
 
 /// Waits until etcd has created its WAL, and then records in the journal and in the start permit
 /// which data belongs to the member. firstboot promotes a learner only after this record exists, so
-/// the data of every promoted voter is recorded. Afterwards, etcd's configuration
-/// no longer allows etcd to bootstrap a cluster.
+/// the data of every promoted voter is recorded. Once the record exists, etcd's configuration no
+/// longer allows etcd to bootstrap a cluster.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();

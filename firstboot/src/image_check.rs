@@ -52,9 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// earlier results.
 ///
 /// # Errors
-/// Returns a refusal if a file is missing or altered. Unlike [`verify_changed`](crate::image_integrity::verify_changed), this function does
-/// not require the installation marker, because the installation runs this command before it writes
-/// the marker.
+/// Returns a refusal if a file is missing or altered. Unlike
+/// [`verify_changed`](crate::image_integrity::verify_changed), this function does not require the
+/// installation marker, because the installation runs this command before it writes the marker.
 fn verify_all(json: bool) -> Result<()> {
     let file_list = file_list()?;
     let count = refuse_altered(compare(&file_list, &VerifiedFiles::new()))?;

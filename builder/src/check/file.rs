@@ -38,7 +38,7 @@ impl Kind {
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let within = |part: &str| folder.split('/').any(|name| name == part);
         Some(match (name, extension) {
-            // The folder decides before the name: a drop-in may be called chrony.conf.
+            // The folder takes precedence over the name: a drop-in may be called chrony.conf.
             _ if unit::name_of(path).is_some() => Self::Unit,
             _ if unit::systemd_conf::section_of(path).is_some() => Self::SystemdConf,
             (_, "conf") if within("sysctl.d") => Self::Sysctl,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_decides_before_the_name() {
+    fn the_folder_takes_precedence_over_the_name() {
         for (path, kind) in [
             ("/etc/systemd/system/etcd.service.d/chrony.conf", Kind::Unit),
             ("/etc/systemd/system/etcd.service.d/fstab", Kind::Fstab),

@@ -245,7 +245,7 @@ fn conflict_findings(
     findings
 }
 
-/// Advises where to write settings instead of into the image's own file `path`.
+/// Returns advice on how to change settings without replacing the image's own file `path`.
 fn separate_file(path: &str) -> String {
     let zone = path
         .strip_prefix("/etc/firewalld/zones/")

@@ -1,6 +1,6 @@
 //! `builder check` shows how CentOS 7.9 will read a file, before the file is on a node.
 //!
-//! The files that one program reads have their own module. The function `check` of such a module is pure, and
+//! One module checks the files that one program reads. Its function `check` is pure, and
 //! returns the findings for the text of a file. The folder `known` contains the tables of the words
 //! that CentOS 7.9 supports.
 

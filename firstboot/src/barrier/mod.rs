@@ -350,9 +350,9 @@ fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal
     proposal.with_context(|| format!("a bug: this node never accepted the proposal {id}"))
 }
 
-/// Waits until the other members have received this node's state, but no longer than [`ACK_TIMEOUT`]. A
-/// member that has not received the state must wait until etcd on this node answers, which is safe
-/// but slower.
+/// Waits until the other members have received this node's state, but no longer than
+/// [`ACK_TIMEOUT`]. A member that has not received the state must wait until etcd on this node
+/// answers, which is safe but slower.
 async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster

@@ -96,7 +96,7 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this node has no data, and the cluster is running, or was running at its last answer, \
+                "this node has no data, and the cluster is running, or was running when it last answered, \
                  so this node does not bootstrap a new cluster: {parts}"
             ));
         }

@@ -17,7 +17,7 @@ const SNAPSHOT_IN_TOKEN: usize = 8;
 pub(crate) struct Proposal {
     /// The hash of all nonces and of the mode.
     pub(crate) id: Sha256,
-    /// The nonces of all members that take part, without those that have already rolled back.
+    /// The nonces of all members that take part and have not already rolled back.
     pub(crate) nonces: Nonces,
     /// Whether the members start a new cluster, restore a snapshot or roll back.
     pub(crate) mode: BootstrapMode,

@@ -140,7 +140,7 @@ impl Dir {
     pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            // On a read-only file system, the kernel does not look for the entry first.
+            // On a read-only file system, the kernel returns EROFS even for a missing entry.
             Err(Errno::EROFS) if self.look(name)?.is_none() => Ok(()),
             Err(errno) => Err(errno.into()),
         }

@@ -37,7 +37,7 @@ pub(crate) enum Event {
     /// proposal's nonces. The node announces the acceptance next.
     #[serde(rename = "ready")]
     ProposalAccepted {
-        /// The nonces of all members that take part, without those that have already rolled back.
+        /// The nonces of all members that take part and have not already rolled back.
         #[serde(rename = "lives")]
         nonces: Nonces,
         /// Whether the members bootstrap a new cluster, restore a snapshot or roll back.

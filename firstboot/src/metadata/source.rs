@@ -83,9 +83,9 @@ impl Query<'_> {
 /// The reason why a node that is already set up does not query a server.
 pub(super) const KNOWN: &str = "this node already has a document";
 
-/// The pauses between attempts, in seconds, for a network that has just come up, a server that is
-/// still starting, or an operator who has to approve a key. After the last attempt, firstboot exits,
-/// and systemd restarts it without a limit.
+/// The pauses between attempts, in seconds. During a pause, the network or the server can become
+/// ready, or an operator can approve a key. After the last attempt, firstboot exits, and systemd
+/// restarts it without a limit.
 pub(super) const RETRY_PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// The answer of a source.

@@ -225,7 +225,7 @@ impl fmt::Display for RestorePlan {
             describe(now.as_ref())
         )?;
         if let Some(turn) = now.as_ref().and_then(|now| now.turn.as_ref())
-            && update_turn::takes_part(turn, &self.node, &self.members)
+            && update_turn::prevents(turn, &self.node, &self.members)
         {
             writeln!(f, "  warning    {}", update_turn::obstacle(turn).text)?;
         }

@@ -28,7 +28,7 @@ use crate::update::summary::own_serial;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct UpdateMarks {
     halt: Option<UpdateHalt>,
-    /// The marks of failed releases, by the serial of the release. Serialized as the serials.
+    /// The marks of failed releases, by the serial of the release. JSON contains only the serials.
     #[serde(serialize_with = "serials")]
     failed: BTreeMap<u64, FailedRelease>,
     /// The turn of the member that updates itself. A restore does not keep the turn.
@@ -130,7 +130,7 @@ pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
         && let Err(error) = write_missing(before, restored)
     {
         say(format!(
-            "cannot write the marks of updates again: {error:#}"
+            "cannot write back the halt of updates or the marks of failed releases: {error:#}"
         ));
     }
     let after = UpdateMarks::of_own_member();

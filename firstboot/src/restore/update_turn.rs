@@ -1,6 +1,6 @@
-//! Refuses a restore while another member has the turn to update itself. The restore stops the
-//! etcd of the other members, so the new image would fail its health check, and the restored cluster
-//! would contain the mark of a failed release.
+//! Refuses a restore while a member has the turn to update itself. The restore stops the etcd of all
+//! members, so the new image would fail its health check, and the restored cluster would contain the
+//! mark of a failed release.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +15,12 @@ use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::reason::Reason;
 
-/// Refuses the restore if another member that takes part has the turn. Without a quorum, no member
-/// answers, and the function does not refuse the restore: in this case, the operator cannot release
-/// the turn, and a restore may be the only way to get a quorum.
+/// Refuses the restore if a member that takes part has the turn. Does not refuse the restore
+/// without a quorum, because the operator then cannot release the turn, and a restore may be the
+/// only way to get a quorum.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let members = &identity.cluster.members;
-    // Without a quorum, each member answers a linearizable read only after a timeout. Therefore,
+    // Without a quorum, a linearizable read on each member fails only after a timeout. Therefore,
     // read the members' own data first, and continue only if it contains a turn.
     let marks = UpdateMarks::of_cluster(&identity.cluster);
     if marks.is_some_and(|marks| marks.turn.is_none()) {
@@ -33,14 +33,14 @@ pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()
     let turn = turns
         .into_iter()
         .filter_map(|turn| turn.value)
-        .find(|turn| takes_part(turn, &identity.node.name, &names));
+        .find(|turn| prevents(turn, &identity.node.name, &names));
     turn.map_or(Ok(()), |turn| Err(not_ready(obstacle(&turn))))
 }
 
-/// Returns whether the turn belongs to a member other than `own` that takes part in the restore.
-/// The command checks the update of its own node separately.
-pub(super) fn takes_part(turn: &UpdateTurn, own: &Label, members: &[Label]) -> bool {
-    turn.node != *own && members.contains(&turn.node)
+/// Returns whether the turn prevents the restore of these members on the node `own`. The node's own
+/// turn prevents the restore if other members take part, because they refuse the restore too.
+pub(super) fn prevents(turn: &UpdateTurn, own: &Label, members: &[Label]) -> bool {
+    members.contains(&turn.node) && (turn.node != *own || members.len() > 1)
 }
 
 /// Returns the reason why the members must not be restored now.
@@ -48,8 +48,8 @@ pub(super) fn obstacle(turn: &UpdateTurn) -> Reason {
     let node = &turn.node;
     turn.reason().map(|why| {
         format!(
-            "{why}. A restore would make this update fail. Wait until the update has ended. If {node} does not update \
-             itself any more, run `firstboot update --break-turn {node}`"
+            "{why}. A restore would make this update fail. Wait until the update has ended. If {node} is no longer \
+             updating itself, run `firstboot update --break-turn {node}`"
         )
     })
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_turn_of_another_member_that_takes_part_prevents_the_restore() {
+    fn the_turn_of_a_member_that_takes_part_prevents_the_restore() {
         let label = |name: &str| name.parse::<Label>().unwrap();
         let turn = |node| UpdateTurn {
             node: label(node),
@@ -67,12 +67,14 @@ mod tests {
             since: 0,
         };
         let members = ["etcd-1", "etcd-2"].map(label);
-        for (node, expected) in [("etcd-1", false), ("etcd-2", true), ("etcd-3", false)] {
-            assert_eq!(
-                takes_part(&turn(node), &members[0], &members),
-                expected,
-                "{node}"
-            );
+        for (node, members, expected) in [
+            ("etcd-1", &members[..], true),
+            ("etcd-2", &members[..], true),
+            ("etcd-3", &members[..], false),
+            ("etcd-1", &members[..1], false),
+        ] {
+            let prevented = prevents(&turn(node), &label("etcd-1"), members);
+            assert_eq!(prevented, expected, "{node} {members:?}");
         }
         let why = obstacle(&turn("etcd-2")).to_string();
         assert!(

@@ -78,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     // because the operator may want to examine this data.
     let exit = warn_of_differences(&comparison, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &comparison).await?;
-    // The members must still take the scheduled snapshot if this snapshot may lack their data.
+    // A snapshot that may lack data of the other members must not replace the scheduled snapshot.
     if exit.is_none() {
         scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;
     }

@@ -102,10 +102,9 @@ fn to_delete(snapshots: &[Candidate<'_>], keep: RetentionPolicy, now: u64) -> Ve
 }
 
 /// Returns the newest snapshot of each of the last `count` periods that have a snapshot in
-/// `current`. If there are periods between them that have only a stale snapshot, also returns the
-/// newest snapshot of these periods, but of at most `count` of them. firstboot cannot rule out that
-/// a stale snapshot is the only copy of its data: the clock of the member that took another
-/// snapshot may have been behind. Both lists have the newest snapshot first.
+/// `current`. For at most `count` periods between them that have only stale snapshots, also returns
+/// the newest stale snapshot. firstboot cannot rule out that a stale snapshot is the only copy of
+/// its data: the clock of the member with the higher revision may have been behind. Both lists have the newest snapshot first.
 fn newest_of_each(
     current: &[usize],
     stale: &[usize],

@@ -88,11 +88,18 @@ enum Step {
     Overdue,
 }
 
+/// Returns the time at which a member without a quorum stops waiting for the snapshot of another
+/// member. The run must end before the next slot, because systemd does not start a unit that is
+/// active.
+fn end_of_wait(slot: u64, end: u64) -> u64 {
+    end - 60.min((end - slot) / 4)
+}
+
 /// Returns the next step of a run for the slot that lasts from `slot` to `end`.
 fn next_step(known: KnownRecord, slot: u64, end: u64, now: u64) -> Step {
-    let (record, step) = match known {
-        KnownRecord::Own(record) => (record, Step::Attempt),
-        KnownRecord::OfOther(record) => (record, Step::Wait),
+    let (record, step, end) = match known {
+        KnownRecord::Own(record) => (record, Step::Attempt, end),
+        KnownRecord::OfOther(record) => (record, Step::Wait, end_of_wait(slot, end)),
         KnownRecord::Unknown(error) => return Step::Alone(error),
     };
     match record.filter(|record| record.covers(slot, now)) {
@@ -208,8 +215,8 @@ impl Run<'_> {
         KnownRecord::Unknown(error)
     }
 
-    /// Tries to take the snapshot, and then deletes old snapshots. Continues if another member
-    /// takes the snapshot.
+    /// Tries to take the snapshot, and then deletes old snapshots. Returns `Continue` if another
+    /// member takes the snapshot.
     async fn attempt(&self, source: &Endpoint) -> Result<ControlFlow<Option<Exit>>> {
         let taken = match LeaseLock::try_acquire(&source.client, CLAIM, host(), &[]).await {
             Ok(Some(lock)) => {
@@ -222,12 +229,11 @@ impl Run<'_> {
             Err(_) if source.client.healthy().await.is_err() => {
                 return Ok(ControlFlow::Continue(()));
             }
-            // For example, etcd grants no lease while the alarm NOSPACE or CORRUPT is active
-            // (applierV3Capped and applierV3Corrupt in etcd's apply.go). In this case, etcd does not
-            // accept a record either.
+            // While the alarm NOSPACE or CORRUPT is active, etcd grants no lease for the claim, and
+            // accepts no record (applierV3Capped and applierV3Corrupt in etcd's apply.go).
             Err(error) => {
                 say(format!(
-                    "cannot claim the snapshot in etcd ({error:#}): this member takes the snapshot unless {} has one",
+                    "cannot claim the snapshot in etcd ({error:#}): this member takes the snapshot unless {} already has it",
                     self.target.place
                 ));
                 let found = self.target.place.list().await?;

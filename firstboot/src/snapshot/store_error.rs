@@ -7,8 +7,7 @@ use members::timestamp::rfc3339;
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// The codes of S3 with which a store refuses a request, although the status of the answer may not
-/// be 401 or 403.
+/// S3's codes for a refusal. The status of an answer with such a code is not always 401 or 403.
 const REFUSALS: [&str; 3] = ["AccessDenied", "ExpiredToken", "NoSuchBucket"];
 
 /// An answer of the store that is not a success.
@@ -32,8 +31,8 @@ impl ErrorAnswer {
             let rest = text.split(&format!("<{name}>")).nth(1)?;
             rest.split(&format!("</{name}>")).next()
         };
-        // In the error for one object of a request that deletes objects, the crate itself writes
-        // the message and the code.
+        // If a request to delete several objects fails for one object, the crate itself writes the
+        // message and the code.
         let deleted = || {
             let (message, code) = text.split_once(" (code: ")?;
             Some((code.split(')').next()?, message))

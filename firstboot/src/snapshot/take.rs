@@ -29,9 +29,9 @@ use members::timestamp::{now, rfc3339};
 /// old, or if the data was not compared. Returns an exit code if the data differs or may be old.
 ///
 /// # Errors
-/// Returns a refusal if the data of `source` differs from the data of a majority of the members, or
-/// other members have a quorum without `source`, and the operator did not name the member `source`
-/// (`named` is false).
+/// Unless the operator named the member `source` (`named`), returns a refusal if the data of
+/// `source` differs from the data of a majority of the members, or if other members have a quorum
+/// without `source`.
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,

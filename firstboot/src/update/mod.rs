@@ -70,14 +70,15 @@ pub(crate) fn in_progress() -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// Returns a "not ready" error during these phases, which end by themselves. Does not fail if the
-/// updater keeps the image and only waits for a quorum to release the turn, because a restore may
-/// be the only way to get a quorum.
+/// updater keeps the image and only needs a quorum to release the turn, because a restore may be
+/// the only way to get a quorum.
 pub(crate) fn refuse_during_replacement() -> anyhow::Result<()> {
     match state::UpdateState::read()? {
         Some(state) if state.needs_etcd(state::Updated::read()?.as_ref()) => {
             Err(not_ready(ReasonId::UpdateBusy.because(
                 "an update of this node is in progress, and must end first: `systemctl status \
-             firstboot-update` shows the progress",
+                 firstboot-update` shows the progress, and `systemctl start firstboot-update` \
+                 continues an update that was stopped",
             )))
         }
         _ => Ok(()),

@@ -74,7 +74,7 @@ fn copies(
 mod tests {
     use super::*;
 
-    /// `/boot` is another file system than `/`, which contains the staged image.
+    /// `/boot` is not on the file system of `/`, which contains the staged image.
     #[test]
     fn only_copies_to_other_file_systems_need_space() {
         let staged = tempfile::tempdir().unwrap();

@@ -182,7 +182,7 @@ impl Local {
         })
     }
 
-    /// Returns the serial of this node's image, if it is known. The last check can have found the
+    /// Returns the serial of this node's image, if it is known. The last check may have found the
     /// same image with a higher serial, because the recipe was changed and changed back.
     fn serial(&self) -> Option<u64> {
         let updated = self.updated.as_ref().map(|updated| updated.serial);
@@ -280,14 +280,13 @@ fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
         UpdatePhase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
         UpdatePhase::CheckingHealth if keeps_image && state.why.is_some() => {
             format!(
-                "the image {serial} failed on this node, but the node keeps it, and is waiting until \
-                 etcd has a quorum to release its turn: {why}"
+                "the image {serial} failed on this node, but the node keeps it, and cannot release its \
+                 turn until etcd has a quorum: {why}"
             )
         }
         UpdatePhase::CheckingHealth if keeps_image => {
             format!(
-                "this node has the image {serial}, and is waiting until etcd has a quorum to release \
-                 its turn"
+                "this node has the image {serial}, and cannot release its turn until etcd has a quorum"
             )
         }
         UpdatePhase::CheckingHealth if state.why.is_some() => {

@@ -12,12 +12,12 @@ type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
 /// A set of files that import each other in a cycle, directly or through other files.
 #[derive(Debug)]
-pub(crate) struct Circle {
+pub(crate) struct Cycle {
     /// The imports between the cycle's files.
     graph: Graph,
 }
 
-impl Circle {
+impl Cycle {
     /// Describes the cycle: each of its imports, with the names that are imported.
     pub(crate) fn describe(&self, workspace: &Path) -> String {
         let shown = |path: &Path| {
@@ -44,7 +44,7 @@ impl Circle {
 }
 
 /// Finds every cycle in the crate, with all files that are part of the cycle.
-pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
+pub(crate) fn find(map: &CrateMap) -> Vec<Cycle> {
     let mut graph = graph(map);
     let mut cycles = Vec::new();
     while let Some((start, _)) = graph.first_key_value() {
@@ -56,7 +56,7 @@ pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
             .cloned()
             .collect();
         if !files.is_empty() {
-            cycles.push(Circle {
+            cycles.push(Cycle {
                 graph: within(&graph, &files),
             });
         }

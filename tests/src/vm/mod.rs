@@ -31,8 +31,8 @@ const INIT: &str = include_str!("init.sh");
 /// vector instructions of a larger model, and the emulation of vector instructions is slow.
 pub const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "qemu64"];
 
-/// The kernel arguments of an emulated machine. If the computer is busy, the machine misses timer
-/// interrupts, and its kernel would panic with "IO-APIC + timer doesn't work".
+/// The kernel arguments of an emulated machine. If the host is busy, the machine misses timer
+/// interrupts. Without `no_timer_check`, its kernel panics with "IO-APIC + timer doesn't work".
 pub const KERNEL_ARGUMENTS: &str = "console=ttyS0 no_timer_check";
 
 /// A machine that is switched off, with its own disk.

@@ -135,7 +135,7 @@ impl IpSet {
             "the kernel refuses the element, and firewalld then loads the rules of no zone",
         );
         Some(finding.fix(if adds_many && self.kind.contains("ip") {
-            "write a type with net instead of ip, such as hash:net, because the kernel adds each address of a network to a set with ip; or raise maxelem"
+            "use a type with net instead of ip, such as hash:net, or raise maxelem; a set with ip has one element for each address of a network"
         } else {
             "raise maxelem"
         }))

@@ -41,7 +41,7 @@ pub(super) fn check(path: &str, kind: Kind) -> Vec<Finding> {
     out
 }
 
-/// Returns the folders of a zone's file below [`ZONES`].
+/// Returns the names of the folders between [`ZONES`] and a zone's file.
 fn folders(path: &str) -> Vec<&str> {
     let Some((folders, _)) = path
         .strip_prefix(ZONES)
@@ -59,7 +59,7 @@ pub(super) fn zone(path: &str) -> &str {
     folders(path).last().copied().unwrap_or(own)
 }
 
-/// Returns whether a file in a subfolder configures the zone. firewalld does not read the target of
+/// Returns whether the file is in the subfolder of a zone. firewalld does not read the target of
 /// such a file (core/io/zone.py, `combine`).
 pub(super) fn is_part(path: &str) -> bool {
     !folders(path).is_empty()

@@ -8,8 +8,8 @@ use object_store::client::{HttpError, HttpRequest, HttpResponse, HttpService};
 
 use super::*;
 
-/// Answers a request, which the text describes by its method and its query, with a status and a
-/// body.
+/// Returns the status and the body of the answer to a request. The argument is the request's method
+/// and query.
 type Answer = fn(&str) -> (u16, &'static str);
 
 #[derive(Debug, Clone)]

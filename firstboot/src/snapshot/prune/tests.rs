@@ -103,8 +103,8 @@ fn the_newest_good_snapshot_is_always_kept() {
     assert_eq!(left(&[broken], nothing), [SUNDAY + DAY]);
 }
 
-/// A member that has lost the other members, but still reaches the store, takes snapshots of
-/// old data.
+/// A member that is cut off from the other members, but still reaches the store, takes snapshots
+/// of old data.
 #[test]
 fn a_stale_snapshot_never_replaces_a_snapshot_with_newer_data() {
     let (newest, cut_off) = (SUNDAY, SUNDAY + HOUR / 2);
@@ -155,7 +155,7 @@ fn stale_snapshots_do_not_pile_up() {
         left(&snapshots, keep(3, 0, 0, 0)),
         [&[SUNDAY][..], &newest].concat()
     );
-    // After the cluster has recovered, they go with the good snapshots of the same time.
+    // After the cluster has recovered, they are deleted with the good snapshots of their time.
     snapshots.push(good(SUNDAY + 100 * HOUR));
     assert_eq!(left(&snapshots, keep(1, 0, 0, 0)), [SUNDAY + 100 * HOUR]);
 }

@@ -44,6 +44,8 @@ fn a_snapshot_for_the_slot_ends_the_run_even_after_the_slot() {
     for known in [KnownRecord::Own, KnownRecord::OfOther] {
         assert!(matches!(step(known(None), END), Step::Overdue));
     }
+    let before_the_next_run = step(KnownRecord::OfOther(None), END - 60);
+    assert!(matches!(before_the_next_run, Step::Overdue));
 }
 
 /// While an alarm is active, only the destination shows whether the snapshot of a slot exists.

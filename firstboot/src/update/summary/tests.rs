@@ -183,12 +183,12 @@ fn an_updater_that_keeps_its_image_says_that_it_waits_for_a_quorum() {
     for (why, expected) in [
         (
             Some("etcd died"),
-            "the image 7 failed on this node, but the node keeps it, and is waiting until etcd has a \
-             quorum to release its turn: etcd died [update-busy]",
+            "the image 7 failed on this node, but the node keeps it, and cannot release its turn \
+             until etcd has a quorum: etcd died [update-busy]",
         ),
         (
             None,
-            "this node has the image 7, and is waiting until etcd has a quorum to release its turn \
+            "this node has the image 7, and cannot release its turn until etcd has a quorum \
              [update-busy]",
         ),
     ] {

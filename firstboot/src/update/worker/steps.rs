@@ -79,11 +79,12 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
 /// Returns a "not ready" error if another program holds the lock, such as a restore that builds its
 /// data while etcd runs.
 pub(super) fn take_lock() -> Result<Lock> {
-    if systemd::main_process(FIRSTBOOT_UNIT)?.is_some() {
+    let runs = systemd::main_process(FIRSTBOOT_UNIT)?.is_some();
+    if runs {
         systemd::stop(FIRSTBOOT_UNIT)?;
     }
     let lock = Lock::take();
-    if lock.is_err() {
+    if runs && lock.is_err() {
         systemd::start(FIRSTBOOT_UNIT)?;
     }
     lock

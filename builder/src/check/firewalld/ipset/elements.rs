@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::super::value::{ports, range4};
 
-/// The maximum number of elements of a set without the option maxelem (linux/netfilter/ipset/ip_set_hash.h,
-/// IPSET_DEFAULT_MAXELEM).
+/// The maximum number of elements of a set without the option maxelem (IPSET_DEFAULT_MAXELEM in
+/// linux/netfilter/ipset/ip_set_hash.h).
 pub(super) const DEFAULT_MAXIMUM: u64 = 65536;
 
 /// Returns how many elements a valid entry adds to a set of this type.
@@ -53,7 +53,7 @@ fn split(first: Ipv4Addr, last: Ipv4Addr) -> u64 {
     count
 }
 
-/// Counts the ports of an item. A protocol without ports has one number.
+/// Counts the ports of an item. An item whose protocol has no ports counts as one.
 fn numbers(item: &str) -> u64 {
     let port = match item.split_once(':') {
         Some(("tcp" | "sctp" | "udp" | "udplite", port)) => port,
