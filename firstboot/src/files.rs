@@ -25,6 +25,14 @@ pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// The ids of root's user and group.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
 
+/// Returns the number of free bytes on the file system of an existing path, without the blocks that
+/// only root can use.
+pub(crate) fn free_space(path: &Path) -> Result<u64> {
+    let space = nix::sys::statvfs::statvfs(path)
+        .with_context(|| format!("cannot determine the free space of {}", path.display()))?;
+    Ok(space.blocks_available() * space.fragment_size())
+}
+
 /// The desired state of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DesiredFile {

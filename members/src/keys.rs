@@ -24,6 +24,14 @@ pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
 /// The key that records the newest good snapshot at the destination that the recipe names.
 pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
 
+/// The key that a member holds while it takes a scheduled snapshot. The key has a lease, and its
+/// value is the node's name.
+pub const SNAPSHOT_CLAIM: &str = "/etcd-image/backup/claim";
+/// The key with the time of the last snapshot that a member took for an update.
+pub const UPDATE_SNAPSHOT: &str = "/etcd-image/update/snapshot";
+/// The key that a member writes to check that a quorum acknowledges its writes.
+pub const WRITE_CHECK: &str = "/etcd-image/update/proof";
+
 /// The prefix of the keys about updates.
 pub const UPDATE_PREFIX: &str = "/etcd-image/update/";
 /// The prefix of the keys that mark releases as failed. A release's serial follows the prefix.

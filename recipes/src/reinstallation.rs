@@ -49,7 +49,7 @@ pub struct ReinstallAnswer {
 impl ReinstallRequest {
     const ALL: [Self; 3] = [Self::Check, Self::Install, Self::Withdraw];
 
-    /// Returns the name of the request in the form.
+    /// Returns the value of the form field [`REQUEST_FIELD`] for this request.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Check => "check",

@@ -135,7 +135,7 @@ pub(crate) fn issue_client(
                 "`{name}` is reserved for the members of the cluster {cluster}, because it is a \
                  node's name or a name in the cluster's domain"
             ),
-            "name the etcd user differently, because etcd would take this user for the node",
+            "choose another name, because etcd could take a user with this name for a member",
         ));
     }
     let organization = cluster.map(|cluster| cluster.name.to_string());

@@ -66,7 +66,7 @@ impl ClusterRecord {
     /// domain must be the same in both records, and at least one address must be in both records.
     /// Names alone do not distinguish clusters, because `etcd` is the default name and
     /// `cluster.local` the default domain.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_cluster(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
             && !addresses(self).is_disjoint(&addresses(other))
@@ -93,7 +93,7 @@ pub(super) fn check(
     let path = dir.join(FILE);
     match read(&path)? {
         Some(recorded) if recorded == *cluster => return Ok(None),
-        Some(recorded) if recorded.is(cluster) => {}
+        Some(recorded) if recorded.is_same_cluster(cluster) => {}
         Some(recorded) => return Err(belongs_to(dir, &recorded.to_string(), cluster)),
         None => check_certificates(dir, cluster, ready_made)?,
     }

@@ -146,7 +146,7 @@ impl Pki {
         let made = self.sign(role, subject, &spki, (&cert, found.as_deref()))?;
         // Renewed certificates are not archived, because a node renews its certificates for years,
         // and a replaced certificate has no further use.
-        if why.is_some_and(|why| why.iter().all(Mismatch::is_of_age)) && !has_key {
+        if why.is_some_and(|why| why.iter().all(Mismatch::is_about_expiry)) && !has_key {
             store::overwrite(&cert, made.as_bytes(), store::PUBLIC)?;
             self.events.push(Event::Renewed { path: cert });
             return Ok(certificate(made));

@@ -36,12 +36,12 @@ pub(crate) enum PkiError {
         /// All faults of the certificate.
         mismatches: Vec<Mismatch>,
     },
-    /// Another build is using the folder.
-    #[error("{path}: another build is still using this folder after {waited} s; wait for it to end, then build again",
+    /// Another program is using the folder.
+    #[error("{path}: another program is still using this folder after {waited} s; wait for it to end, then repeat the command",
         path = path.display())]
     Busy {
         path: PathBuf,
-        /// The number of seconds that this build waited.
+        /// The number of seconds that this program waited.
         waited: u64,
     },
     /// The last build did not include the node, or assigned another address to it.

@@ -118,7 +118,11 @@ pub(crate) fn open(
     let mut events = Vec::new();
     let given = authority.read(lifetimes, now, &mut events)?;
     store::folder(dir)?;
-    let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
+    let patience = match opener {
+        Opener::Build => store::LOCK_TIMEOUT,
+        Opener::Signer => store::ANSWER_LOCK_TIMEOUT,
+    };
+    let lock = store::Lock::wait_for(dir, patience)?;
     store::remove_partial_files(dir)?;
     // Check everything before writing anything. Otherwise, this build could write files and then
     // fail, and the next build would accept those files.
@@ -288,7 +292,7 @@ impl Pki {
             // otherwise a CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
-            renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
+            renew_if_expiring_before: authority::validity(self.now, self.lifetimes.renew_before).1,
             new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
             authority_until: issuer.map_or(new_until, |issuer| issuer.not_after),
             nodes_ask: self.lifetimes.nodes_ask,

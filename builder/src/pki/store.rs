@@ -188,7 +188,7 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
     Ok(file)
 }
 
-/// Archives a file under a name that contains the current time, and returns the new name.
+/// Archives a file or a folder under a name that contains the current time, and returns the new name.
 pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
     let aside = archive_path(path, now);
     fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
@@ -334,6 +334,9 @@ impl Lock {
     }
 }
 
-/// The maximum time that a build waits for another build to release the folder. Issuing
+/// The maximum time that a program waits for another program to release the folder. Issuing
 /// certificates takes only milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same time for a program that answers a request. Together with the server's `SIGNER_TIMEOUT`,
+/// this time is shorter than the 20 s that firstboot waits for the answer.
+pub(super) const ANSWER_LOCK_TIMEOUT: Duration = Duration::from_secs(9);

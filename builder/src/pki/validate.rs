@@ -166,7 +166,7 @@ impl Mismatch {
     }
 
     /// Returns whether the mismatch is that the certificate has expired or expires soon.
-    pub(super) fn is_of_age(&self) -> bool {
+    pub(super) fn is_about_expiry(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::ExpiresSoon(_))
     }
 
@@ -194,7 +194,7 @@ pub(super) struct Requirements<'a> {
     pub(super) now: OffsetDateTime,
     /// A certificate that expires before this time is renewed, if a new certificate would last
     /// longer.
-    pub(super) renew_until: OffsetDateTime,
+    pub(super) renew_if_expiring_before: OffsetDateTime,
     /// The time at which a new certificate would expire.
     pub(super) new_until: OffsetDateTime,
     /// The time at which the CA's validity ends.
@@ -206,7 +206,8 @@ pub(super) struct Requirements<'a> {
 impl Requirements<'_> {
     /// Returns whether a certificate that is valid now is replaced because of its age.
     fn is_due(&self, leaf: &Certificate) -> bool {
-        let by_recipe = leaf.not_after < self.renew_until && leaf.not_after < self.new_until;
+        let by_recipe =
+            leaf.not_after < self.renew_if_expiring_before && leaf.not_after < self.new_until;
         // If a certificate expires with its CA, a new certificate would expire at the same time.
         let (left, life) = (leaf.not_after - self.now, leaf.not_after - leaf.not_before);
         let by_own_life =

@@ -89,7 +89,7 @@ fn check(claims: &Claims) -> Result<()> {
     );
     if let Some(recorded) = &claims.recorded {
         ensure!(
-            recorded.is(&claims.described),
+            recorded.is_same_cluster(&claims.described),
             "{pki} belongs to the cluster {recorded}, but {} describes the cluster {}. Name the \
              recipe of this cluster with --recipe. If this is the same cluster with new names or \
              addresses, run `builder pki assign FOLDER RECIPE`, and build",

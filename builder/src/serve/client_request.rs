@@ -42,7 +42,7 @@ pub(super) struct ClientRequest {
     pub(super) query: Vec<(String, String)>,
     /// The name by which the client addresses this server, as `NAME` or `NAME:PORT`.
     pub(super) host: Option<String>,
-    /// The client's address. An IPv4 address in IPv6 form is converted to the IPv4 address.
+    /// The client's address. An IPv4-mapped IPv6 address is converted to IPv4.
     pub(super) from: IpAddr,
     /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
@@ -180,7 +180,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
         Method::GET => Ok(Verb::Get),
         Method::HEAD => Ok(Verb::Head),
         Method::POST => Ok(Verb::Post),
-        _ => Err(method_refused("GET, HEAD")),
+        _ => Err(method_refused("GET, HEAD or POST")),
     }
 }
 

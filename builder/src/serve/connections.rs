@@ -23,10 +23,10 @@ pub(super) struct Connections(Arc<Mutex<Table>>);
 
 #[derive(Debug)]
 struct Table {
-    total: usize,
-    source: usize,
+    max_total: usize,
+    max_per_source: usize,
     open: usize,
-    next: u64,
+    next_id: u64,
     by_source: HashMap<IpAddr, VecDeque<Entry>>,
 }
 
@@ -66,12 +66,12 @@ impl Connections {
         Self::with(total, MAX_PER_SOURCE.min(total.div_ceil(2)))
     }
 
-    fn with(total: usize, source: usize) -> Self {
+    fn with(max_total: usize, max_per_source: usize) -> Self {
         let table = Table {
-            total,
-            source,
+            max_total,
+            max_per_source,
             open: 0,
-            next: 0,
+            next_id: 0,
             by_source: HashMap::new(),
         };
         Self(Arc::new(Mutex::new(table)))
@@ -87,8 +87,8 @@ impl Connections {
             Admission::InSlotOf(other) => table.end_oldest(other),
             Admission::Admit => {}
         }
-        let id = table.next;
-        table.next += 1;
+        let id = table.next_id;
+        table.next_id += 1;
         table.open += 1;
         table
             .by_source
@@ -130,10 +130,10 @@ impl Drop for Slot {
 impl Table {
     fn admission(&self, source: IpAddr) -> Admission {
         let own = self.by_source.get(&source).map_or(0, VecDeque::len);
-        if own >= self.source {
+        if own >= self.max_per_source {
             return Admission::Refuse;
         }
-        if self.open < self.total {
+        if self.open < self.max_total {
             return Admission::Admit;
         }
         let largest = self

@@ -89,7 +89,7 @@ fn signed(
             // certificates before the machine begins the next attempt. If the installation keeps
             // the machine's keys, the reports of the new system end the installation.
             if has_new_keys {
-                installation.document(now);
+                installation.note_document(now);
             }
         },
     );

@@ -148,7 +148,7 @@ fn decide(
         NextBoot::Install(attempt) => {
             let image = image_to_install(state, name, &installation)?;
             let token = token()?;
-            installation.send(token.clone(), now());
+            installation.note_sent(token.clone(), now());
             // Record the attempt first, because the disk of a machine must not be erased without a
             // record.
             record

@@ -119,7 +119,7 @@ fn note_download(
 fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
     let is_recorded = recorded.is_some();
     let mut installation = recorded.unwrap_or_default();
-    installation.kickstart(now);
+    installation.note_kickstart(now);
     installation.began = installation.began.filter(|_| is_recorded);
     installation
 }

@@ -202,12 +202,12 @@ impl Budget {
 
     /// Decides whether a line may be written, and counts it. A delivery to a node, or an error of
     /// the server itself, is logged even if other clients have used up the budget.
-    fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
+    fn allows(&mut self, from: IpAddr, is_priority: bool) -> bool {
         // The table contains only the sources of written lines, so the size of the table is limited
         // too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
-            own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
+            own < MAX_LINES_PER_SOURCE && (is_priority || self.written < MAX_LINES_PER_PERIOD);
         if allowed {
             self.by_source.insert(from, own + 1);
             self.written += 1;

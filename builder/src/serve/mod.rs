@@ -192,7 +192,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let state = ServerState {
         nodes: NodeCache::default(),
         record_dir,
-        open: Duration::from_secs(options.open.saturating_mul(60)),
+        document_window: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         reinstall: options.reinstall,
         tree: options.tree.clone(),

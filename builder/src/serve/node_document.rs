@@ -84,7 +84,7 @@ fn deliver(
         // After this change of the record, no boot loader installs the machine again, even if the
         // machine's report was lost.
         change_installation(state, record, node, &installation, |installation| {
-            installation.document(now);
+            installation.note_document(now);
         });
         "receives its document"
     };
@@ -114,13 +114,13 @@ fn must_be_open(
     let Some(delivery) = delivery else {
         return Ok(());
     };
-    if !delivery.is_open(installation.began, now, state.open) {
+    if !delivery.is_open(installation.began, now, state.document_window) {
         let first = delivery.first.map(time::text).unwrap_or_default();
         let why = format!(
             "the document of {name} was handed out at {first}, and could be downloaded for {} \
              minutes after that. Run `builder allow {name} --document` on the server to allow \
              another download",
-            state.open.as_secs() / 60
+            state.document_window.as_secs() / 60
         );
         return Err(Refusal::forbidden(RefusalId::DocumentClosed, why));
     }
@@ -184,7 +184,7 @@ mod tests {
             delivery.and_then(|delivery| delivery.first)
         };
         let mut installation = Installation::allowed();
-        installation.send("token".to_owned(), now());
+        installation.note_sent("token".to_owned(), now());
         assert_eq!(fetch(&installation), None);
         assert_eq!(
             record.installation(&node.name).unwrap().unwrap(),

@@ -187,7 +187,7 @@ pub(super) mod tests {
             out: out.to_owned(),
             nodes: NodeCache::default(),
             record_dir: out.to_owned(),
-            open: Duration::ZERO,
+            document_window: Duration::ZERO,
             retries: 0,
             reinstall: false,
             tree: None,

@@ -79,8 +79,8 @@ impl Serialize for RefusalId {
 pub(super) struct Refusal {
     /// The reason's id.
     pub(super) id: RefusalId,
-    /// The status of the answer. firstboot repeats the request for its document after a 404 or a
-    /// 503, but not after a 403. The kickstart repeats a report after a 403, a 404 or a 503.
+    /// The status of the answer. firstboot repeats the request for its document after a 404, a 408, a
+    /// 429 and each 5xx, but not after a 403. The kickstart repeats a report after each error.
     pub(super) status: StatusCode,
     /// The fault and the remedy.
     pub(super) why: String,

@@ -66,8 +66,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// Returns the current time for records. A request reads the time once, so that all its changes
-/// have the same time.
+/// Returns the current time, for the records of a request.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

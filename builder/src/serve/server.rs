@@ -261,7 +261,7 @@ async fn respond(
     };
     let reply = match request {
         Err(refusal) => refused(&refusal),
-        Ok(request) => match signer(&request).await {
+        Ok(request) => match signing_permit(&request).await {
             Ok(signer) => answer(state, request, signer).await,
             Err(refusal) => {
                 state.log_refusal(&request, &refusal);
@@ -272,9 +272,11 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Waits, without occupying a thread, until a thread may answer a certificate request, but no
-/// longer than [`SIGNER_TIMEOUT`]. Other requests need no permit.
-async fn signer(request: &ClientRequest) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
+/// Waits at most [`SIGNER_TIMEOUT`] for a permit to answer a certificate request. The wait does not
+/// occupy a thread. Other requests need no permit.
+async fn signing_permit(
+    request: &ClientRequest,
+) -> Result<Option<SemaphorePermit<'static>>, Refusal> {
     if !pages::signs(request) {
         return Ok(None);
     }

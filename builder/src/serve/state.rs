@@ -32,7 +32,7 @@ pub(super) struct ServerState {
     /// The folder of records.
     pub(super) record_dir: PathBuf,
     /// The time for which a document may be downloaded again after its first download.
-    pub(super) open: Duration,
+    pub(super) document_window: Duration,
     /// The number of times that an unfinished installation is repeated.
     pub(super) retries: u32,
     /// Whether a node may ask to be installed again.
@@ -314,7 +314,7 @@ mod tests {
         };
         allow("etcd-1", &Installation::allowed());
         let mut installed = Installation::allowed();
-        installed.document(SystemTime::now());
+        installed.note_document(SystemTime::now());
         allow("etcd-2", &installed);
         let [warning] = &warnings(false)[..] else {
             panic!("{:?}", warnings(false))

@@ -92,8 +92,8 @@ pub(crate) enum Event {
         /// All CAs that etcd will trust.
         authorities: BTreeSet<CaSubject>,
     },
-    /// All other members trust these CAs, so this node installs its document's certificates, which
-    /// these CAs signed.
+    /// All other members that answer trust these CAs, so this node installs its document's
+    /// certificates, which these CAs signed.
     #[serde(rename = "show")]
     CertificatesTrustedByAll { authorities: BTreeSet<CaSubject> },
     /// The operator ordered this member to leave its cluster, and the cluster keeps its quorum

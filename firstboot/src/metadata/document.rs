@@ -152,10 +152,10 @@ mod tests {
         ] {
             let error = format!(
                 "{:#}",
-                FoundDocument::parse("user data of EC2", bytes).unwrap_err()
+                FoundDocument::parse("the user data of ec2", bytes).unwrap_err()
             );
             assert!(
-                error.starts_with("user data of EC2 is not a node document"),
+                error.starts_with("the user data of ec2 is not a node document"),
                 "{error}"
             );
         }

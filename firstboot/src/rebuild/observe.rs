@@ -1,13 +1,14 @@
 //! Observes this node and the members of its cluster.
 
-use anyhow::{Context as _, Result};
-use nix::sys::statvfs::statvfs;
+use std::path::Path;
+
+use anyhow::Result;
 
 use super::plan::Observed;
 use crate::etcd::Credentials;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
-use crate::paths;
+use crate::{files, paths};
 
 /// Observes this node's version and free space, and the reports of the other members.
 pub(super) async fn observe(
@@ -18,14 +19,12 @@ pub(super) async fn observe(
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let (peers, clusters) = query_others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
-    let space = statvfs(paths::VOLUME)
-        .with_context(|| format!("cannot determine the free space of {}", paths::VOLUME))?;
     let own = identity.member()?;
     Ok(Observed {
         name: node.name.clone(),
         peer_url: own.peer_url(),
         version: cluster.etcd.version,
-        free: space.blocks_available() * space.fragment_size(),
+        free: files::free_space(Path::new(paths::VOLUME))?,
         added,
         peers,
         clusters,

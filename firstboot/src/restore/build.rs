@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::statvfs::statvfs;
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
@@ -65,9 +64,7 @@ pub(super) fn folder(token: &str) -> PathBuf {
 
 /// Checks that the disk has room for the data that is built from a snapshot of this size.
 pub(super) fn check_room(size: u64) -> Result<()> {
-    let space = statvfs(paths::VOLUME)
-        .with_context(|| format!("cannot determine the free space of {}", paths::VOLUME))?;
-    let free = space.blocks_available() * space.fragment_size();
+    let free = files::free_space(Path::new(paths::VOLUME))?;
     let needed = size + ROOM;
     ensure!(
         free >= needed,

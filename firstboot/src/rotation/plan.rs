@@ -2,8 +2,10 @@
 //! certificates that each member trusts and presents, the function determines the next step of this
 //! member. etcd reads its CAs only when it starts, and its certificates at each handshake
 //! (client/pkg/transport/listener.go). Therefore, a member restarts once to trust the new CA, and
-//! once more to stop trusting the old CA. No member restarts while another member is down, and no
-//! member presents a certificate that another member does not trust.
+//! once more to stop trusting the old CA. No member restarts while another member is down. By this
+//! rule, no member presents a certificate that another member does not trust. There are two
+//! exceptions outside this module: the certificates in use have expired, and another member already
+//! stopped trusting the old CA (`end_expired_deferral` and `catch_up`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +85,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
             Ok(_) => Some(format!("does not trust {} yet", list(issuers))),
             Err(why) => Some(format!("cannot be probed ({why})")),
         };
-        return match missing(others, lacks) {
+        return match not_ready(others, lacks) {
             Some(who) => RotationStep::Wait(ReasonId::CaNotTrusted.because(format!(
                 "the new certificates are deferred: {who}. Give each of these members its new node document"
             ))),
@@ -101,7 +103,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         }
         Err(why) => Some(format!("cannot be probed ({why})")),
     };
-    match missing(others, shows) {
+    match not_ready(others, shows) {
         Some(who) => RotationStep::Wait(ReasonId::CaInUse.because(format!(
             "this node keeps trusting {} until no member needs this CA: {who}. Give each of \
             these members its new node document",
@@ -126,7 +128,7 @@ pub(super) fn is_left_behind(
 }
 
 /// Returns the members that are not ready, each with the reason.
-fn missing(
+fn not_ready(
     others: &BTreeMap<String, ServedCertificates>,
     why: impl Fn(&ServedCertificates) -> Option<String>,
 ) -> Option<String> {

@@ -100,14 +100,14 @@ async fn restart_unit(credentials: &Credentials) -> Result<()> {
     loop {
         // The old process keeps answering until systemd has stopped it.
         let new = systemd::main_process(ETCD_UNIT)? != before;
-        let well = match probe_local(credentials).await {
+        let why = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),
             Ok(_) => "the old process is still running".to_owned(),
             Err(error) => format!("{error:#}"),
         };
         if begun.elapsed() > RESTART_TIMEOUT {
             return Err(anyhow!(
-                "etcd is not healthy {} s after its restart: {well}",
+                "etcd is not healthy {} s after its restart: {why}",
                 RESTART_TIMEOUT.as_secs()
             ));
         }

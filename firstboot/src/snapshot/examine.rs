@@ -144,7 +144,7 @@ impl CheckResult {
 /// Returns a refusal with the first fault if the snapshot is damaged. Fails if the snapshot cannot
 /// be read or is the file of a running etcd.
 pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot> {
-    at_rest(path)?;
+    ensure_not_in_use(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut examined = examine(&file, hash, &mut |_| ())
         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -154,7 +154,7 @@ pub(crate) fn verify(path: &Path, hash: DigestCheck) -> Result<VerifiedSnapshot>
 
 /// Fails for the file of a running etcd, because pages that are read at different times may be
 /// inconsistent with each other. firstboot recognises a running etcd by its lock on the file.
-pub(super) fn at_rest(path: &Path) -> Result<()> {
+pub(super) fn ensure_not_in_use(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Err((_, Errno::EWOULDBLOCK)) => Err(failed(ReasonId::SnapshotInUse.because(format!(

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::encode::{Sink, StoredFile, finished};
 use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
+use crate::files;
 use crate::reason::ReasonId;
 
 /// The time after which firstboot aborts a transfer if the member has sent no data.
@@ -216,10 +217,7 @@ pub(super) fn check_room(folders: &[&Path], size: u64) -> Result<()> {
             .filter(|other| disk(other).ok() == disk(folder).ok())
             .count();
         let needed = size.saturating_mul(shared as u64);
-        let about = nix::sys::statvfs::statvfs(*folder);
-        let about = about
-            .with_context(|| format!("cannot determine the free space of {}", folder.display()))?;
-        let free = about.blocks_available() as u64 * about.fragment_size() as u64;
+        let free = files::free_space(folder)?;
         if free < needed {
             return Err(failed(ReasonId::DiskFull.because(format!(
                 "{} has {free} bytes free, but the snapshot needs {needed}",

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord, is_from_wrong_clock};
+use members::keys::{NEWEST_SNAPSHOT, SNAPSHOT_CLAIM, SnapshotRecord, is_from_wrong_clock};
 use members::timestamp::{now, rfc3339};
 use recipes::{Backup, ClusterDocument, Label, Sha256};
 
@@ -33,8 +33,6 @@ use crate::machine::host;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// The key that a member holds while it takes the snapshot.
-const CLAIM: &str = "/etcd-image/backup/claim";
 /// The pause between two checks while a member waits.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -218,7 +216,8 @@ impl Run<'_> {
     /// Tries to take the snapshot, and then deletes old snapshots. Returns `Continue` if another
     /// member takes the snapshot.
     async fn attempt(&self, source: &Endpoint) -> Result<ControlFlow<Option<Exit>>> {
-        let taken = match LeaseLock::try_acquire(&source.client, CLAIM, host(), &[]).await {
+        let taken = match LeaseLock::try_acquire(&source.client, SNAPSHOT_CLAIM, host(), &[]).await
+        {
             Ok(Some(lock)) => {
                 let taken = lock.hold(self.take_and_record(source)).await;
                 lock.release().await;

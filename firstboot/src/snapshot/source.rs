@@ -7,10 +7,8 @@ use http::Uri;
 
 use crate::etcd::{AlarmMember, Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
+use crate::paths;
 use crate::reason::ReasonId;
-
-/// The client URL of this node's member.
-const LOCAL: &str = "https://127.0.0.1:2379";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientUrl(String);
@@ -50,7 +48,7 @@ impl Endpoint {
     /// Connects to the member at this client URL or, without a URL, to the local member. Refuses a
     /// member whose data etcd reports as corrupt.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
-        let endpoint = endpoint.unwrap_or(LOCAL);
+        let endpoint = endpoint.unwrap_or(paths::OWN_CLIENT_URL);
         let opened = async {
             let client = Client::connect_bulk(endpoint, credentials).await?;
             let status = client.status().await?;

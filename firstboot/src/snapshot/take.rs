@@ -115,7 +115,8 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         })
         .await?;
         let stored = received.as_it_came();
-        let (verified, flushed) = tokio::join!(walked(hold()?, &received, about), flush(hold()?));
+        let (verified, flushed) =
+            tokio::join!(check_pages(hold()?, &received, about), flush(hold()?));
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
@@ -176,7 +177,7 @@ async fn by_spool(
             check_room(&folders, size)
         })
         .await?;
-        let verified = walked(spool, &received, about).await?;
+        let verified = check_pages(spool, &received, about).await?;
         Ok((received, verified))
     };
     let made = async {
@@ -192,7 +193,7 @@ async fn by_spool(
 /// Checks every page, and checks that the snapshot has at least the revision that the member
 /// reported before the transfer. The check of the pages is not enough: if the write of a page was
 /// lost, the older pages may still form a consistent database.
-async fn walked(
+async fn check_pages(
     file: File,
     received: &ReceivedSnapshot,
     about: &SnapshotContext<'_>,

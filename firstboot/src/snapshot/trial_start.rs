@@ -187,9 +187,7 @@ struct ScratchDir(PathBuf);
 impl ScratchDir {
     fn new(beside: &Path, size: u64) -> Result<Self> {
         let wanted = size + BESIDE;
-        let space = nix::sys::statvfs::statvfs(beside)
-            .with_context(|| format!("cannot determine the free space of {}", beside.display()))?;
-        let free = space.blocks_available() * space.fragment_size();
+        let free = files::free_space(beside)?;
         if free < wanted {
             bail!(
                 "{} has {} MiB free, but the temporary etcd needs {} MiB. Choose another folder with --dir",

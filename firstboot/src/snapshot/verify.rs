@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::decode::{NoMatchingKey, decode, is_encoded};
 use super::examine::{
-    CheckResult, DigestCheck, TrailingDigest, VerifiedSnapshot, at_rest, examine,
+    CheckResult, DigestCheck, TrailingDigest, VerifiedSnapshot, ensure_not_in_use, examine,
 };
 use super::schema::DatabaseContents;
 use super::trial_start::{self, TrialReport};
@@ -95,7 +95,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
             }
         })?;
     } else {
-        at_rest(path)?;
+        ensure_not_in_use(path)?;
     }
     let mut examined = examine(&file, hash, &mut |_| ())
         .with_context(|| format!("cannot read {}", path.display()))?;

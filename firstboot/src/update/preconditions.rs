@@ -16,9 +16,9 @@ use members::keys::{SnapshotRecord, is_from_wrong_clock};
 use members::timestamp::now;
 
 /// The maximum difference between another member's clock and this node's clock, in seconds.
-const CLOCKS: i64 = 5;
+const MAX_CLOCK_DIFFERENCE: i64 = 5;
 /// The maximum age, in seconds, of the snapshot that must exist before an update.
-const SNAPSHOT: u64 = 3600;
+const MAX_SNAPSHOT_AGE: u64 = 3600;
 
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await;
@@ -63,7 +63,9 @@ pub(super) async fn obstacle(
     if let Some(why) = etcd_version::obstacle(target, &peers) {
         return Ok(Some(why));
     }
-    let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
+    let wrong = peers
+        .iter()
+        .find(|peer| peer.ahead.abs() > MAX_CLOCK_DIFFERENCE);
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);
         ReasonId::UpdateClock.because(format!(
@@ -107,7 +109,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
 
 /// Returns whether a snapshot with this time is from the last hour.
 fn is_recent(time: u64, now: u64) -> bool {
-    time.saturating_add(SNAPSHOT) > now && !is_from_wrong_clock(time, now)
+    time.saturating_add(MAX_SNAPSHOT_AGE) > now && !is_from_wrong_clock(time, now)
 }
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all pages of the snapshot.
@@ -143,7 +145,7 @@ mod tests {
         let now = 1_000_000;
         let recent = [now - 60, now, now + 60].map(|time| is_recent(time, now));
         assert_eq!(recent, [true; 3]);
-        let others = [now - SNAPSHOT, now + 400 * 86_400].map(|time| is_recent(time, now));
+        let others = [now - MAX_SNAPSHOT_AGE, now + 400 * 86_400].map(|time| is_recent(time, now));
         assert_eq!(others, [false; 2]);
     }
 }

@@ -12,12 +12,12 @@ use crate::paths;
 use crate::reason::Reason;
 
 /// The pause after the first failure, in seconds. The pause doubles with each further failure.
-const SHORTEST: u64 = 5;
+const MIN_PAUSE: u64 = 5;
 /// The longest pause, in seconds.
-const LONGEST: u64 = 86_400;
+const MAX_PAUSE: u64 = 86_400;
 /// The maximum pause is the certificates' remaining lifetime divided by this number, but not less
-/// than [`SHORTEST`]. Therefore, the attempts become more frequent as the expiry approaches.
-const PART: u64 = 10;
+/// than [`MIN_PAUSE`]. Therefore, the attempts become more frequent as the expiry approaches.
+const PAUSES_PER_LIFETIME: u64 = 10;
 
 /// The failures since the last success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +87,8 @@ impl RenewalFailure {
 
 /// Returns the pause after this number of failures, in seconds.
 fn pause(attempts: u32, now: u64, until: u64) -> u64 {
-    let doubled = SHORTEST.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    let most = (until.saturating_sub(now) / PART).clamp(SHORTEST, LONGEST);
+    let doubled = MIN_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+    let most = (until.saturating_sub(now) / PAUSES_PER_LIFETIME).clamp(MIN_PAUSE, MAX_PAUSE);
     doubled.min(most)
 }
 
@@ -128,7 +128,7 @@ mod tests {
             why: String::new(),
         };
         let next = RenewalFailure::after(Some(&before), 1000, u64::MAX, &why);
-        assert_eq!(next.next, 1000 + LONGEST);
+        assert_eq!(next.next, 1000 + MAX_PAUSE);
         assert!(next.waits(1000, u64::MAX) && !next.waits(0, u64::MAX));
     }
 

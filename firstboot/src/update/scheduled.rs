@@ -28,7 +28,7 @@ use members::timestamp::now;
 
 /// If the recipe sets no window, an order expires one check period after its creation. If the check
 /// period is shorter than this number of seconds, the order expires after this number of seconds.
-const WAIT: u64 = 600;
+const MIN_ORDER_LIFETIME: u64 = 600;
 
 pub(super) fn run() -> Result<Option<Exit>> {
     let mut own = ThisNode::read()?;
@@ -132,7 +132,7 @@ fn decide(
         Err(error) => return Err(error),
     }
     let until = match auto.window {
-        None => now() + auto.every.period().max(WAIT),
+        None => now() + auto.every.period().max(MIN_ORDER_LIFETIME),
         Some(window) => match window::closes_at(window) {
             Some(end) => end,
             None => return Ok(Next::Wait(window::closed(window))),

@@ -225,10 +225,7 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
 
 /// Returns a "not ready" error if a file system does not have this many bytes free.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
-    let space = nix::sys::statvfs::statvfs(folder);
-    let space = space
-        .with_context(|| format!("cannot determine the free space of {}", folder.display()))?;
-    let free = space.blocks_available() as u64 * space.fragment_size() as u64;
+    let free = files::free_space(folder)?;
     if free < needed {
         return Err(not_ready(ReasonId::UpdateNoRoom.because(format!(
             "{} has {} MiB free, but an update needs {} MiB there for both images",

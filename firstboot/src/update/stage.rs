@@ -26,7 +26,7 @@ use crate::{paths, system_command};
 const UPDATE_UNIT_FILE: &str = "etc/systemd/system/firstboot-update.service";
 /// The free space that an update needs for the unpacked files and the kept files, as a multiple of
 /// the overlay's size.
-const ROOM: u64 = 4;
+const ROOM_PER_OVERLAY: u64 = 4;
 
 /// The maximum number of searches for a release, if builds keep replacing the release during the
 /// download.
@@ -63,7 +63,10 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
     remove_archives(Path::new(paths::UPDATE), Some(&archive))?;
     let root = PathBuf::from(paths::UPDATE_NEW);
     remove_staged()?;
-    check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
+    check_room(
+        Path::new(paths::UPDATE),
+        overlay.size.saturating_mul(ROOM_PER_OVERLAY),
+    )?;
 
     if let Err(error) = fetch(source, release, &archive) {
         return Err(cause(error, release, own.fetch(source).ok().as_ref()));

@@ -4,17 +4,13 @@
 
 use anyhow::Result;
 use members::keys::{
-    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UpdateHalt,
-    UpdateTurn, failed_key,
+    FailedRelease, HALT, KeyState, NEWEST_RELEASE, NewestRelease, RESTART, TURN, UPDATE_SNAPSHOT,
+    UpdateHalt, UpdateTurn, WRITE_CHECK, failed_key,
 };
 use recipes::Label;
 
 use crate::etcd::Client;
 use crate::reason::{Reason, ReasonId};
-
-/// The key with the time of the last snapshot that a member took for an update.
-const SNAPSHOT: &str = "/etcd-image/update/snapshot";
-const WRITE_CHECK: &str = "/etcd-image/update/proof";
 
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
@@ -143,14 +139,14 @@ pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
 
 /// Returns the time of the last snapshot that a member took for an update, in seconds since 1970.
 pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
-    Ok(KeyState::read(client, SNAPSHOT).await?.value)
+    Ok(KeyState::read(client, UPDATE_SNAPSHOT).await?.value)
 }
 
 /// Records the time of a snapshot, so that a member that starts its update within the next hour
 /// does not take another snapshot.
 pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
     client
-        .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])
+        .transact(&[], &[(UPDATE_SNAPSHOT, Some(serde_json::to_vec(&time)?))])
         .await
         .map(drop)
 }

@@ -10,7 +10,7 @@ mod turn;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::health_check::{HealthCheck, HealthResult};
 use super::order::missed_deadline;
@@ -40,7 +40,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause between two checks of a member that must stay healthy.
 const SOAK_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time limit for the member to become healthy on a new image.
-const HEALTHY: Duration = Duration::from_secs(300);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Executes the order that is stored on the disk until the order has ended.
 pub(super) fn run() -> Result<()> {
@@ -63,10 +63,11 @@ pub(super) fn run() -> Result<()> {
             UpdatePhase::Rebooting | UpdatePhase::RebootingReverted => {
                 reboot(&mut state).map(|()| false)?
             }
-            UpdatePhase::Replacing | UpdatePhase::CheckingHealth => wait_for_health(&mut state)?,
-            UpdatePhase::Reverting | UpdatePhase::Recovering => recovered(&state)?,
+            UpdatePhase::CheckingHealth => wait_for_health(&mut state)?,
+            UpdatePhase::Recovering => recovered(&state)?,
             UpdatePhase::Installing => restart_into_installer(&mut state).map(|()| false)?,
             UpdatePhase::Withdrawing => return_to_old_system(&state)?,
+            UpdatePhase::Replacing | UpdatePhase::Reverting => bail!("a bug: mixed image files"),
         };
         if ended {
             return Ok(());
@@ -219,7 +220,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
         Some(why) if passed => return kept(state, why),
         Some(why) => Some(why),
         None if passed => None,
-        None => until_good(state, etcd, soak, Some(HEALTHY + soak))?,
+        None => until_good(state, etcd, soak, Some(HEALTH_TIMEOUT + soak))?,
     };
     if let Some(why) = why {
         return revert_failed_image(state, &why);

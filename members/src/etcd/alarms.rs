@@ -30,7 +30,8 @@ impl AlarmMember {
 
 impl StatusResponse {
     /// Returns the alarms in the member's answer to an alarm request or, if the request failed, the
-    /// alarms in this status. A member that has no quorum answers only the status request.
+    /// alarms in this status. A member that has no quorum answers the status request, but not the
+    /// alarm request.
     pub fn alarms(&self, listed: Result<Vec<AlarmMember>>) -> Vec<AlarmMember> {
         let own = self.errors.iter();
         listed.unwrap_or_else(|_| own.filter_map(|error| AlarmMember::parse(error)).collect())

@@ -25,7 +25,7 @@ const PEER_PORT: u16 = 2380;
 
 /// Returns the validity of an endpoint's certificate, or `None` if the handshake fails. Another
 /// check reports the failure.
-pub(super) async fn certificate_expiry(
+pub(super) async fn client_certificate_validity(
     endpoint: &str,
     credentials: &Credentials,
 ) -> Option<Validity> {
@@ -34,7 +34,7 @@ pub(super) async fn certificate_expiry(
 }
 
 /// Returns the validity of the certificate that the member presents to its peers.
-pub(super) async fn peer_certificate_expiry(
+pub(super) async fn peer_certificate_validity(
     endpoint: &str,
     credentials: &Credentials,
 ) -> Option<Validity> {

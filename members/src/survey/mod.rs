@@ -151,8 +151,8 @@ async fn observe_connection(row: &mut Row, credentials: &Credentials) {
     // the round trip.
     row.round_trip_ms = latency::round_trip(&row.endpoint).await;
     let (client, peer) = tokio::join!(
-        expiry::certificate_expiry(&row.endpoint, credentials),
-        expiry::peer_certificate_expiry(&row.endpoint, credentials),
+        expiry::client_certificate_validity(&row.endpoint, credentials),
+        expiry::peer_certificate_validity(&row.endpoint, credentials),
     );
     let now = UnixTime::now();
     row.certificate_until = client.map(|(_, until)| date(until));

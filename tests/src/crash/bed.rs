@@ -272,18 +272,18 @@ impl Bed {
         for host in &self.hosts {
             wait_finished(host)?;
         }
-        let mut tokens = Vec::new();
+        let mut clusters = Vec::new();
         for host in &self.hosts {
             let list = etcdctl(host, "endpoint status --write-out=json")?;
             let (_, id) = list
                 .split_once("\"cluster_id\":")
                 .with_context(|| format!("no cluster in {list}"))?;
-            tokens.push(id.split(',').next().unwrap_or_default().to_owned());
+            clusters.push(id.split(',').next().unwrap_or_default().to_owned());
         }
-        tokens.dedup();
+        clusters.dedup();
         ensure!(
-            tokens.len() == 1,
-            "the members are in different clusters: {tokens:?}"
+            clusters.len() == 1,
+            "the members are in different clusters: {clusters:?}"
         );
         Ok(())
     }

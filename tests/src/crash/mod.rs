@@ -4,7 +4,7 @@
 //! `tracer` kills or holds the program at one point; `order` passes orders to `tracer`; `call`
 //! decides which calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario
 //! from `scenarios` once for each of its points on the hosts of `bed`, and compares the final
-//! `state` of each run.
+//! `state` of each run with the state of an undisturbed run.
 
 pub mod bed;
 mod call;

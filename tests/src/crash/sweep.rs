@@ -153,7 +153,7 @@ pub fn sweep(
     };
     let mut done = Vec::new();
     let mut in_a_row = 0;
-    for (number, (point, blow)) in points.iter().enumerate() {
+    for (number, (point, disturbance)) in points.iter().enumerate() {
         if in_a_row == MAX_FAILURES_IN_A_ROW {
             report.failed.push(format!(
                 "{}: {MAX_FAILURES_IN_A_ROW} points in a row failed; the remaining points were not tried",
@@ -161,8 +161,8 @@ pub fn sweep(
             ));
             break;
         }
-        let name = format!("{}: {blow:?} before {point}", scenario.name);
-        let reached = reach(bed, scenario, point, *blow, wanted, &done);
+        let name = format!("{}: {disturbance:?} before {point}", scenario.name);
+        let reached = reach(bed, scenario, point, *disturbance, wanted, &done);
         in_a_row = if reached.is_err() { in_a_row + 1 } else { 0 };
         let line = match reached {
             Ok(Reached::Point(it)) => {
@@ -172,7 +172,7 @@ pub fn sweep(
                 } else {
                     format!("ok, with the last occurrence, #{}", it.nth)
                 };
-                done.push((it, *blow));
+                done.push((it, *disturbance));
                 line
             }
             Ok(Reached::Done(it)) => {
@@ -216,13 +216,13 @@ fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
     listed: &Point,
-    blow: Disturbance,
+    disturbance: Disturbance,
     wanted: &State,
     done: &[(Point, Disturbance)],
 ) -> Result<Reached> {
     let mut point = listed.clone();
     for _ in 0..MAX_ATTEMPTS_PER_POINT {
-        let Some(times) = run_point(bed, scenario, &point, blow, wanted)
+        let Some(times) = run_point(bed, scenario, &point, disturbance, wanted)
             .with_context(|| format!("at #{}", point.nth))?
         else {
             return Ok(Reached::Point(point));
@@ -231,7 +231,7 @@ fn reach(
         if times > 0 {
             point.nth = times;
         }
-        if done.contains(&(point.clone(), blow)) {
+        if done.contains(&(point.clone(), disturbance)) {
             return Ok(Reached::Done(point));
         }
     }
@@ -245,13 +245,13 @@ fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,
     point: &Point,
-    blow: Disturbance,
+    disturbance: Disturbance,
     wanted: &State,
 ) -> Result<Option<usize>> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.setup)(bed).context("preparing")?;
     bed.flush_disks();
-    let order = if matches!(blow, Disturbance::Kill | Disturbance::Empty) {
+    let order = if matches!(disturbance, Disturbance::Kill | Disturbance::Empty) {
         TracerOrder::Kill(point.clone())
     } else {
         TracerOrder::Hold(point.clone())
@@ -262,7 +262,7 @@ fn run_point(
     if reached {
         (scenario.between)(bed).context("while the program is stopped at the point")?;
     }
-    match blow {
+    match disturbance {
         Disturbance::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
         Disturbance::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
         Disturbance::Empty if reached => bed.remove_data(scenario.victim)?,

@@ -1,4 +1,4 @@
-//! Tests taking a single snapshot, and what can go wrong.
+//! Tests how a single snapshot is taken, and what can go wrong.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 #
 # Runs the %pre script in $1 without a real machine. The script writes only below the folder $2,
-# finds only the disk $3, and gets an answer from every server. $4 is a script with further commands
-# for the %pre script. The script touches no other file of the test machine and does not need root.
+# finds only the disk $3, and gets an answer from every server. The script touches no other file of
+# the test machine, and does not need root. $4 is a script with further commands for the %pre script.
 folder=$2 disk=$3
 
 curl() {

@@ -76,7 +76,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
             ensure!(
                 Instant::now() < end,
-                "etcdutl was not caught and did not finish"
+                "etcdutl was not caught, and the restore did not finish"
             );
             sleep(Duration::from_millis(10));
         }

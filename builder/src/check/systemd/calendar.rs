@@ -84,7 +84,7 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// Reads a list of numbers, each with its step, or `*` for any number. Returns the list, and the
+/// Reads a list of numbers, each with an optional step, or `*` for any number. Returns the list, and the
 /// text after the list.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {

@@ -25,7 +25,7 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
     let allowed_again = recorded(2, &installation);
     assert!(wants(Some(&allowed), &allowed_again));
 
-    installation.send("one".to_owned(), at(3));
+    installation.note_sent("one".to_owned(), at(3));
     let sent = recorded(3, &installation);
     assert!(!wants(Some(&allowed), &sent), "it has begun");
     let fail = |installation: &mut Installation, token: &str, when| {
@@ -41,12 +41,12 @@ fn a_machine_is_switched_once_for_each_permission_and_each_failed_attempt() {
         "the report arrived twice"
     );
 
-    installation.send("two".to_owned(), at(6));
+    installation.note_sent("two".to_owned(), at(6));
     let held = fail(&mut installation, "two", 7);
     assert!(!wants(Some(&failed), &held), "no attempt is left");
 
     let mut done = Installation::allowed();
-    done.send("t".to_owned(), at(8));
+    done.note_sent("t".to_owned(), at(8));
     done.report("t", InstallStage::Installed, None, at(9))
         .unwrap();
     assert!(!wants(Some(&allowed), &recorded(9, &done)));
@@ -72,7 +72,7 @@ fn a_record_that_cannot_be_read_is_read_again() {
         file.set_modified(when).unwrap();
     };
     let mut done = Installation::allowed();
-    done.document(at(1));
+    done.note_document(at(1));
     put(&done, at(1));
     let seen = power.read(&BTreeMap::new()).unwrap();
     assert_eq!(seen[&node].1, Some(done));

@@ -111,7 +111,7 @@ impl Installation {
             None => Self::installed_elsewhere(now),
         };
         if before.is_in_progress() {
-            before.document(now);
+            before.note_document(now);
         }
         // Drop the older record. Otherwise, the record would grow with each installation that the
         // node asks for.
@@ -126,7 +126,7 @@ impl Installation {
     /// Returns the record of a running node that this server has not installed.
     fn installed_elsewhere(now: SystemTime) -> Self {
         let mut record = Self::default();
-        record.document(now);
+        record.note_document(now);
         record
     }
 
@@ -154,7 +154,7 @@ impl Installation {
     }
 
     /// Records that the server sends the installer to the machine.
-    pub(crate) fn send(&mut self, token: String, now: SystemTime) {
+    pub(crate) fn note_sent(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
         self.token = Some(token);
         self.began = Some(now);
@@ -191,7 +191,7 @@ impl Installation {
     /// Records that the node's machine downloaded the kickstart. If this server has not begun an
     /// attempt, something else is installing the machine, and this server will not receive reports.
     /// The record must then prevent a boot loader from overwriting that installation.
-    pub(crate) fn kickstart(&mut self, now: SystemTime) {
+    pub(crate) fn note_kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
             self.installed = Some(now);
@@ -204,7 +204,7 @@ impl Installation {
     /// Records that the node document was handed out. Only an installed system requests the
     /// document. If there is no report, either the report was lost, or something other than this
     /// server installed the system.
-    pub(crate) fn document(&mut self, now: SystemTime) {
+    pub(crate) fn note_document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
             self.note_event(InstallEventKind::Document, now, None);

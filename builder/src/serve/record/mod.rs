@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(record.installation(&node).unwrap(), None);
         let now = SystemTime::now();
         let mut installation = Installation::allowed();
-        installation.send("secret".to_owned(), now);
+        installation.note_sent("secret".to_owned(), now);
         record.put_installation(&node, &installation).unwrap();
         let mut delivery = DocumentDelivery::allowed();
         delivery.mark_delivered(None, now);
@@ -314,7 +314,7 @@ mod tests {
         let (mut recorded, mut sizes) = (None, Vec::new());
         for _ in 0..3 {
             let mut asked = Installation::asked_by_node(recorded, image, now);
-            asked.send("token".to_owned(), now);
+            asked.note_sent("token".to_owned(), now);
             let healthy = asked.report("token", recipes::InstallStage::Healthy, None, now);
             healthy.unwrap();
             sizes.push(serde_json::to_vec(&asked).unwrap().len());

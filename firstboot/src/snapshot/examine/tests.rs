@@ -81,7 +81,7 @@ fn a_file_that_is_not_regular_is_refused_without_waiting() {
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
     for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
         for error in [
-            at_rest(path).unwrap_err(),
+            ensure_not_in_use(path).unwrap_err(),
             verify(path, DigestCheck::Required).unwrap_err(),
         ] {
             let said = format!("{error:#}");
@@ -118,14 +118,14 @@ fn a_large_file_that_does_not_begin_like_a_database_is_not_read_to_its_end() {
 #[test]
 fn the_file_of_a_running_etcd_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    at_rest(file.path()).unwrap();
+    ensure_not_in_use(file.path()).unwrap();
     let lock = Flock::lock(file.reopen().unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
     assert!(
-        at_rest(file.path())
+        ensure_not_in_use(file.path())
             .unwrap_err()
             .to_string()
             .contains("[snapshot-in-use]")
     );
     drop(lock);
-    at_rest(file.path()).unwrap();
+    ensure_not_in_use(file.path()).unwrap();
 }

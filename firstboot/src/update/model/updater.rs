@@ -24,13 +24,13 @@ impl Model {
                 return Ok(self.waits(after, at, &order));
             }
             At::Confirmed | At::Stopped | At::ReplaceFiles | At::ReplacedFiles => {
-                return self.exchanges(after, at, &order).map(Some);
+                return self.replaces_or_asks(after, at, &order).map(Some);
             }
             At::Reboot => {
                 node.power_fails();
                 node.boots();
             }
-            At::CheckHealth => return Ok(self.proves(after, at, &order)),
+            At::CheckHealth => return Ok(self.checks_health(after, at, &order)),
             At::RevertStop if self.rules.waits_to_revert && world.is_serving(at) => {
                 self.waits_to_revert(&mut after, at, &order);
             }
@@ -39,7 +39,7 @@ impl Model {
             | At::RevertStopped
             | At::RevertFiles
             | At::RevertedFiles => {
-                return self.takes_back(after, at, &order).map(Some);
+                return self.reverts(after, at, &order).map(Some);
             }
             At::Recover => {
                 node.start_service();
@@ -169,7 +169,7 @@ impl Model {
         Some(after)
     }
 
-    fn proves(&self, mut after: World, at: usize, order: &Order) -> Option<World> {
+    fn checks_health(&self, mut after: World, at: usize, order: &Order) -> Option<World> {
         let is_done = after.is_serving(at) && after.nodes[at].service == Service::Done;
         let is_stopping = Self::is_stopping(&after);
         let node = &mut after.nodes[at];
@@ -197,7 +197,12 @@ impl Model {
     }
 
     /// Stops etcd, and installs the files or asks for the reinstallation.
-    fn exchanges(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
+    fn replaces_or_asks(
+        &self,
+        mut after: World,
+        at: usize,
+        order: &Order,
+    ) -> Result<World, String> {
         let key = failed_key(order.serial.into());
         // Another node can mark the image as failed between the last check and the stop only if an
         // operator released a turn.
@@ -268,7 +273,7 @@ impl Model {
         }
     }
 
-    fn takes_back(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
+    fn reverts(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
         let node = &mut after.nodes[at];
         match node.at {
             At::RevertStop | At::RevertSure => {

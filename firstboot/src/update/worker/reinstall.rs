@@ -17,7 +17,7 @@ use super::super::reinstall::ask;
 use super::super::state::{UpdatePhase, UpdateState};
 use super::super::this_node::ThisNode;
 use super::steps::{request_reboot, say, stop};
-use super::turn::WAIT;
+use super::turn::CHECK_PAUSE;
 use crate::exit::{Exit, code_of};
 use crate::lock::Lock;
 use crate::reason::ReasonId;
@@ -107,7 +107,7 @@ fn ask_patiently(
                     say(format!("the server does not answer yet: {why}"));
                     logged = why;
                 }
-                std::thread::sleep(WAIT);
+                std::thread::sleep(CHECK_PAUSE);
             }
             answer => return answer,
         }

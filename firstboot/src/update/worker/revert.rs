@@ -12,7 +12,7 @@ use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::downgrade::{data_obstacle, make_ready, members};
 use super::steps::{say, stop};
-use super::turn::{WAIT, wait_until_spared};
+use super::turn::{CHECK_PAUSE, wait_until_spared};
 use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
 use crate::reason::Reason;
@@ -71,7 +71,7 @@ pub(super) fn wait_until_revertible(
             ));
             logged = why;
         }
-        std::thread::sleep(WAIT);
+        std::thread::sleep(CHECK_PAUSE);
     }
 }
 

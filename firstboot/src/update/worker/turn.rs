@@ -19,7 +19,7 @@ use members::keys::{FailedRelease, KeyState, TURN, UpdateTurn};
 use members::timestamp::now;
 
 /// The pause between two checks of the cluster.
-pub(super) const WAIT: Duration = Duration::from_secs(2);
+pub(super) const CHECK_PAUSE: Duration = Duration::from_secs(2);
 /// The number of consecutive failed checks after which a member is considered unable to serve
 /// clients.
 const MAX_ERRORS: u32 = 3;
@@ -80,7 +80,7 @@ pub(super) async fn acquire_turn(
     Ok(TurnDecision::Held)
 }
 
-/// Waits for [`WAIT`] before the next check. If another member has the turn, the wait ends earlier
+/// Waits for [`CHECK_PAUSE`] before the next check. If another member has the turn, the wait ends earlier
 /// when that member releases the turn.
 pub(super) fn wait_for_turn(own: &ThisNode) {
     let begun = Instant::now();
@@ -91,12 +91,12 @@ pub(super) fn wait_for_turn(own: &ThisNode) {
             return Ok(false);
         }
         client
-            .wait_for_change(TURN, turn.revision, WAIT)
+            .wait_for_change(TURN, turn.revision, CHECK_PAUSE)
             .await
             .map(|()| true)
     });
     if !other_has_turn.unwrap_or(false) {
-        std::thread::sleep(WAIT.saturating_sub(begun.elapsed()));
+        std::thread::sleep(CHECK_PAUSE.saturating_sub(begun.elapsed()));
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Turn
     })
 }
 
-/// Returns a client of etcd, the update keys, and the decision on whether this node may take the
+/// Returns an etcd client, the update keys, and the decision on whether this node may take the
 /// turn or use the turn that it already has. The decision also depends on whether the cluster can
 /// spare this member.
 async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys, TurnDecision)> {
@@ -165,7 +165,7 @@ pub(super) fn wait_until_spared(state: &UpdateState, own: &ThisNode) {
             ));
             logged = why;
         }
-        std::thread::sleep(WAIT);
+        std::thread::sleep(CHECK_PAUSE);
     }
 }
 
@@ -204,7 +204,7 @@ pub(super) fn release_turn_patiently(
             return Ok(());
         };
         say(format!("cannot release the turn yet: {error:#}"));
-        std::thread::sleep(WAIT);
+        std::thread::sleep(CHECK_PAUSE);
     }
 }
 

@@ -100,7 +100,7 @@ impl fmt::Display for Round {
             }
             NetworkFault::Deaf(_) => write!(
                 f,
-                "comes back without packets from one member for {seconds:.1} s;"
+                "comes back, and receives no packets from one member for {seconds:.1} s;"
             ),
             NetworkFault::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
         }

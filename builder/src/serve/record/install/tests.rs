@@ -19,13 +19,13 @@ fn only_the_stage_installed_ends_an_installation() {
         InstallStage::Failed,
     ] {
         let mut record = Installation::allowed();
-        record.send("t".to_owned(), at(0));
-        record.kickstart(at(1));
+        record.note_sent("t".to_owned(), at(0));
+        record.note_kickstart(at(1));
         record.report("t", stage, None, at(2)).unwrap();
         assert_eq!(record.next(RETRIES), NextBoot::Install(2), "{stage}");
     }
     let mut record = Installation::allowed();
-    record.send("t".to_owned(), at(0));
+    record.note_sent("t".to_owned(), at(0));
     record
         .report("t", InstallStage::Installed, None, at(5))
         .unwrap();
@@ -45,7 +45,7 @@ fn an_unfinished_installation_is_repeated_three_times() {
     let mut record = Installation::allowed();
     for attempt in 1..=4 {
         assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));
-        record.send(format!("t{attempt}"), at(u64::from(attempt)));
+        record.note_sent(format!("t{attempt}"), at(u64::from(attempt)));
     }
     assert_eq!(record.next(RETRIES), NextBoot::Held);
     record
@@ -68,8 +68,8 @@ fn a_report_of_an_older_attempt_changes_nothing() {
         Err(StaleReport),
         "an empty token must not match"
     );
-    record.send("one".to_owned(), at(0));
-    record.send("two".to_owned(), at(1));
+    record.note_sent("one".to_owned(), at(0));
+    record.note_sent("two".to_owned(), at(1));
     let before = record.clone();
     assert_eq!(
         record.report("one", InstallStage::Installed, None, at(2)),
@@ -81,7 +81,7 @@ fn a_report_of_an_older_attempt_changes_nothing() {
 #[test]
 fn a_late_report_does_not_undo_an_installation() {
     let mut record = Installation::allowed();
-    record.send("t".to_owned(), at(0));
+    record.note_sent("t".to_owned(), at(0));
     record
         .report("t", InstallStage::Installed, None, at(1))
         .unwrap();
@@ -95,15 +95,15 @@ fn a_late_report_does_not_undo_an_installation() {
 #[test]
 fn a_machine_that_fetched_its_document_is_installed() {
     let mut record = Installation::allowed();
-    record.send("t".to_owned(), at(0));
-    record.document(at(7));
+    record.note_sent("t".to_owned(), at(0));
+    record.note_document(at(7));
     assert_eq!(
         record.next(RETRIES),
         NextBoot::Disk(at(7)),
         "its report was lost"
     );
     let mut record = Installation::allowed();
-    record.document(at(7));
+    record.note_document(at(7));
     assert_eq!(
         record.next(RETRIES),
         NextBoot::Disk(at(7)),
@@ -114,14 +114,14 @@ fn a_machine_that_fetched_its_document_is_installed() {
 #[test]
 fn a_machine_that_fetched_the_kickstart_without_ipxe_counts_as_installed() {
     let mut record = Installation::allowed();
-    record.kickstart(at(1));
+    record.note_kickstart(at(1));
     assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
 }
 
 #[test]
 fn a_node_that_withdraws_its_request_is_not_installed_again() {
     let mut installed = Installation::allowed();
-    installed.send("t".to_owned(), at(0));
+    installed.note_sent("t".to_owned(), at(0));
     installed
         .report("t", InstallStage::Healthy, None, at(1))
         .unwrap();
@@ -132,7 +132,7 @@ fn a_node_that_withdraws_its_request_is_not_installed_again() {
     let mut again = Installation::asked_by_node(Some(asked), IMAGE, at(3));
     assert_eq!(again.withdrawn(), Some(installed.clone()));
     // The installer stopped without a change, and the old system was started.
-    again.send("u".to_owned(), at(4));
+    again.note_sent("u".to_owned(), at(4));
     assert_eq!(again.withdrawn(), Some(installed));
     again
         .report("u", InstallStage::Installed, None, at(5))
@@ -156,7 +156,7 @@ fn a_node_that_withdraws_its_request_does_not_withdraw_the_operators_permission(
 #[test]
 fn a_record_is_read_back_unchanged() {
     let mut record = Installation::asked_by_node(None, IMAGE, at(0));
-    record.send("t".to_owned(), at(0));
+    record.note_sent("t".to_owned(), at(0));
     record
         .report("t", InstallStage::Failed, Some("why".to_owned()), at(1))
         .unwrap();

@@ -43,7 +43,7 @@ fn five_members_lose_no_write_when_data_is_lost_at_any_moment() {
         offs: 4,
     };
     safe(
-        "5 members, random orders, events instead of states",
+        "5 members, random orders (the number counts events, not distinct states)",
         &some(5, 3000, left, START_RULE),
     );
 }
