@@ -31,16 +31,19 @@ pub(crate) fn accept() -> Result<()> {
         }
         start_permit::revoke_and_stop_etcd()?;
         let known = state.recorded_data(&identity.node.name);
-        let ids = known.identity.map_or(known.ids, |known| known.ids());
-        match check_data(
-            &RecordedData {
-                ids,
-                ..RecordedData::default()
-            },
-            &DataDirState::at(Path::new(paths::DATA))?,
-            None,
-        ) {
-            DataCheck::IntactUnrecorded(_) => {}
+        let mut expected = RecordedData {
+            ids: known.identity.map_or(known.ids, |known| known.ids()),
+            ..RecordedData::default()
+        };
+        let found = DataDirState::at(Path::new(paths::DATA))?;
+        let mut check = check_data(&expected, &found, None);
+        if let DataCheck::IntactUnrecorded(identity) = check {
+            // From now on, the guard also compares the WAL with the database.
+            expected.identity = Some(identity);
+            check = check_data(&expected, &found, None);
+        }
+        match check {
+            DataCheck::Intact => {}
             DataCheck::Unusable(why) => {
                 return Err(refused(
                     why.reason().map(|why| format!("{}: {why}", paths::DATA)),

@@ -11,6 +11,7 @@ use crate::identity;
 use crate::journal::{Event, NodeState};
 use crate::operator;
 use crate::output::say;
+use crate::reason::{Reason, ReasonId};
 use crate::systemd::FIRSTBOOT_UNIT;
 
 /// Writes the names of the excluded members to the journal, or refuses if these members cannot be
@@ -23,9 +24,10 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
             _ => None,
         });
         let state = NodeState::of(journal);
-        if let Some(why) =
-            too_late(&state).or_else(|| exclusion_obstacle(names, &cluster, own.as_ref(), &state))
-        {
+        let obstacle = too_late(&state)
+            .or_else(|| only_joins(&state))
+            .or_else(|| exclusion_obstacle(names, &cluster, own.as_ref(), &state));
+        if let Some(why) = obstacle {
             return Err(refused(why));
         }
         journal.add(Event::MembersExcluded {
@@ -39,4 +41,15 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
         names.join(", ")
     ));
     Ok(())
+}
+
+/// Returns why this node bootstraps no cluster, regardless of the excluded members, or `None` if it
+/// may bootstrap a cluster.
+fn only_joins(state: &NodeState) -> Option<Reason> {
+    state.was_member.then(|| {
+        ReasonId::ExclusionRefused.because(
+            "this node was a member and its data is lost, so it only joins a running cluster. Start a member that has \
+             its data, or restore a snapshot: `firstboot restore` has its own option --without",
+        )
+    })
 }

@@ -90,7 +90,14 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
 /// renames, the next build recovers.
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
-    fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
+    match fs::rename(target, &aside) {
+        // Some systems refuse the swap before they look for `target`.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return fs::rename(temp, target)
+                .map_err(io_error("move the new output into place", target));
+        }
+        moved => moved.map_err(io_error("move the old output aside", target))?,
+    }
     if let Err(error) = fs::rename(temp, target) {
         fs::rename(&aside, target)
             .map_err(io_error("move the old output back into place", &aside))?;

@@ -204,6 +204,21 @@ fn the_next_build_recovers_from_a_build_killed_between_two_renames() {
     );
 }
 
+/// Some systems refuse to swap folders before they look for the target.
+#[test]
+fn the_first_output_needs_no_swap() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let output = begin(&target).unwrap();
+    write(&output, "one");
+    replace_in_two(output.path(), &target).unwrap();
+    drop(output);
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path())),
+        ("one", vec!["out".to_owned()])
+    );
+}
+
 #[test]
 fn concurrent_builds_leave_one_complete_output() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData as _,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _,
 };
 use recipes::Sha256;
 use recipes::recipe::{AuthorityFiles, Tls};
@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use time::{Duration, OffsetDateTime};
 
 use super::ca_expiry::{AuthorityUse, check_expiry};
-use super::certificate::{Certificate, utc};
+use super::certificate::{Certificate, chains, utc};
 use super::{Event, Lifetimes, PkiError, store};
 
 /// The CA that signs the nodes' certificates.
@@ -242,8 +242,39 @@ fn issuer(
         ));
     };
     let der = certificate.der.as_slice().into();
-    let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(PkiError::make(cert))?;
+    let refused = |why: String| {
+        let found = format!(
+            "the builder cannot sign with `{}`: {why}",
+            certificate.subject
+        );
+        let remedy = "use a CA whose subject contains each attribute at most once, such as one CN, \
+                      and that may sign `localhost` and the names of the nodes";
+        PkiError::wrong(cert, found, remedy)
+    };
+    let issuer = Issuer::from_ca_cert_der(&der, pair);
+    let issuer = issuer.map_err(|error| refused(error.to_string()))?;
+    check_issuer(certificate, &issuer, now).map_err(refused)?;
     Ok((certificate.clone(), issuer))
+}
+
+/// Signs a certificate for `localhost`, and checks it as the nodes do. rcgen keeps only one value of
+/// each attribute of a subject, so a CA with a subject such as `DC=com, DC=example` would sign under
+/// another name, and no node would accept the certificate. A CA may also restrict the names that it
+/// signs.
+fn check_issuer(
+    authority: &Certificate,
+    issuer: &Issuer<'static, KeyPair>,
+    now: OffsetDateTime,
+) -> Result<(), String> {
+    let signed = || -> Result<String, rcgen::Error> {
+        let mut params = CertificateParams::new(["localhost".to_owned()])?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        (params.not_before, params.not_after) = validity(now, Duration::days(1));
+        Ok(params.signed_by(&KeyPair::generate()?, issuer)?.pem())
+    };
+    let leaf = Certificate::all(&signed().map_err(|error| error.to_string())?)?;
+    chains(&leaf, std::slice::from_ref(authority), now)
 }
 
 /// Creates the certificate of the builder's own CA. The certificate is valid for `days` days.

@@ -261,9 +261,9 @@ pub(crate) async fn reach_agreement(
                 return Ok(BarrierOutcome::Agreed(proposal));
             }
             Action::AbandonOrder(name) => {
-                return Ok(BarrierOutcome::Abandoned(refused(
-                    tracker.abandon_reason(&local, &name),
-                )));
+                let cluster = NodeState::of(journal).cluster_id;
+                let why = tracker.abandon_reason(&local, &name, cluster);
+                return Ok(BarrierOutcome::Abandoned(refused(why)));
             }
             Action::Wait | Action::JoinRunningCluster => {
                 check_trust(identity, &mut trust_checked).await?;

@@ -118,14 +118,29 @@ impl PeerTracker {
         })
     }
 
-    /// Explains why the state of the named member makes this node abandon its order.
-    pub(crate) fn abandon_reason(&self, local: &LocalState, name: &Label) -> Reason {
+    /// Explains why the state of the named member makes this node abandon its order. `own_cluster`
+    /// is the id of the cluster of this node's previous data.
+    pub(crate) fn abandon_reason(
+        &self,
+        local: &LocalState,
+        name: &Label,
+        own_cluster: Option<u64>,
+    ) -> Reason {
         match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
                 "this node was ordered to {}, but {name} was ordered to {mode}. Both orders are \
                  cancelled; give all members the same order",
                 local.mode
             )),
+            Some(ProbeResult::State(PeerState::Etcd { cluster_id }))
+                if own_cluster.is_some_and(|own| own != *cluster_id) =>
+            {
+                ReasonId::OrderWithdrawn.because(format!(
+                    "{name} runs etcd in the cluster {cluster_id:x}, which is not the previous cluster of this node: \
+                     {name} may have completed its restore without this node. If that cluster is healthy, reinstall \
+                     this node"
+                ))
+            }
             _ => ReasonId::OrderWithdrawn
                 .because(format!("{name} abandoned its order to {}; its etcd runs with its previous data", local.mode)),
         }
@@ -207,7 +222,7 @@ impl TrackedPeer {
                 phase: BarrierPhase::NotAccepted,
                 ..
             }) => format!("the disk of {name} is empty as well"),
-            ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
+            ProbeResult::State(PeerState::Firstboot { phase, .. }) => ready(name, *phase, local),
         })
     }
 
@@ -268,7 +283,7 @@ impl TrackedPeer {
             }) => {
                 format!("{name} has the same order")
             }
-            ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
+            ProbeResult::State(PeerState::Firstboot { phase, .. }) => ready(name, *phase, local),
         })
     }
 
@@ -308,6 +323,18 @@ impl TrackedPeer {
         let at = self.last_answer_at.map(clock).unwrap_or_default();
         format!("it last answered at {at}, {what}")
     }
+}
+
+/// Describes a member that has accepted a proposal. If the images of the nodes list different
+/// members, the nodes accept different proposals, and none of the proposals can be carried out.
+fn ready(name: &Label, phase: BarrierPhase, local: &LocalState) -> String {
+    if local.proposals.is_empty() || phase == local.phase() {
+        return format!("{name} is ready");
+    }
+    format!(
+        "{name} is ready, but not for the same cluster as this node: if this state remains, the nodes' images list \
+         different members. Install the same image on all nodes"
+    )
 }
 
 fn clock(time: SystemTime) -> String {

@@ -36,6 +36,43 @@ fn provided(cert: &Path, key: &Path) -> Authority {
     }
 }
 
+/// Each CA of Active Directory has a subject with two DC attributes.
+#[test]
+fn a_ca_whose_certificates_no_node_would_accept_is_refused() {
+    for (subject, extension, why) in [
+        (
+            "/DC=com/DC=example/CN=Corp CA",
+            "nsComment=none",
+            "must sign it",
+        ),
+        (
+            "/CN=Corp CA",
+            "nameConstraints=critical,permitted;DNS:example.com",
+            "the builder cannot sign with",
+        ),
+    ] {
+        let folder = Folder::new();
+        let (cert, key) = (
+            folder.0.path().join("ca.crt"),
+            folder.0.path().join("ca.key"),
+        );
+        let args = [
+            "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", subject,
+        ];
+        let usage = "keyUsage=critical,keyCertSign,cRLSign";
+        let extensions = ["-addext", usage, "-addext", extension, "-out"];
+        let paths = [cert.to_str().unwrap(), "-keyout"];
+        openssl(&[&args[..], &extensions, &paths].concat(), &[&key]);
+        let authority = provided(&cert, &key);
+        let error = open(&folder.path(), &cluster(), &authority, LIFETIMES, now()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("ca.crt") && error.contains(why) && error.contains("at most once"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
     let keys: [&[&str]; 3] = [

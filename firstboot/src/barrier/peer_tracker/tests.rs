@@ -3,7 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::domain::Nonce;
+use crate::barrier::Proposal;
+use crate::domain::{Nonce, Nonces};
+use recipes::Sha256;
 
 fn label(name: &str) -> Label {
     name.parse().unwrap()
@@ -79,6 +81,61 @@ fn the_last_answer_of_a_member_with_an_order_names_the_order() {
         let reason = tracker.describe(&own, &Action::Wait).to_string();
         let last = format!("it last answered at 00:01:00 UTC, with an order to {rollback}");
         assert!(reason.contains(&last), "{reason}");
+    }
+}
+
+fn proposal(byte: u8, mode: BootstrapMode) -> Proposal {
+    Proposal {
+        id: Sha256::new([byte; 32]),
+        nonces: Nonces::new(),
+        mode,
+        token: String::new(),
+        cluster_id: byte.into(),
+    }
+}
+
+/// A recipe grew after some nodes had been installed, so the nodes' images list different members.
+#[test]
+fn members_that_are_ready_for_different_clusters_are_named() {
+    let mode = BootstrapMode::New;
+    let own = LocalState {
+        proposals: vec![proposal(1, mode)],
+        ..local(&[])
+    };
+    let mut tracker = PeerTracker::default();
+    for (name, byte) in [("b", 1), ("c", 2)] {
+        let ready = ProbeResult::State(PeerState::Firstboot {
+            nonce: Nonce::of(2),
+            phase: BarrierPhase::Accepted {
+                proposal: proposal(byte, mode).id,
+            },
+            without: BTreeSet::new(),
+            mode,
+        });
+        tracker.record(&label(name), ready, at(0));
+    }
+    let text = tracker.describe(&own, &Action::Wait).text;
+    assert!(
+        text.contains("b is ready; c is ready, but not for the same cluster"),
+        "{text}"
+    );
+    let text = tracker.describe(&local(&[]), &Action::Wait).text;
+    assert!(text.ends_with("b is ready; c is ready"), "{text}");
+}
+
+#[test]
+fn a_member_that_completed_its_restore_did_not_abandon_it() {
+    let own = LocalState {
+        mode: BootstrapMode::Rollback { cluster: 7 },
+        ..local(&[])
+    };
+    let mut tracker = PeerTracker::default();
+    let runs = ProbeResult::State(PeerState::Etcd { cluster_id: 0xab });
+    tracker.record(&label("b"), runs, at(0));
+    let why = |cluster| tracker.abandon_reason(&own, &label("b"), cluster).text;
+    assert!(why(Some(0xcd)).contains("reinstall this node"));
+    for cluster in [Some(0xab), None] {
+        assert!(why(cluster).contains("b abandoned its order"));
     }
 }
 
