@@ -253,7 +253,8 @@ fn issuer(
     };
     let issuer = Issuer::from_ca_cert_der(&der, pair);
     let issuer = issuer.map_err(|error| refused(error.to_string()))?;
-    check_issuer(certificate, &issuer, now).map_err(refused)?;
+    check_issuer(certificate, &issuer, now)
+        .map_err(|why| refused(format!("no node would accept a certificate from it: {why}")))?;
     Ok((certificate.clone(), issuer))
 }
 
