@@ -48,8 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Reads all files of the overlay except those that may change, regardless of
-/// earlier results.
+/// Reads all files of the overlay except those that may change, regardless of earlier results.
 ///
 /// # Errors
 /// Returns a refusal if a file is missing or altered. Unlike

@@ -182,4 +182,17 @@ pub(super) fn read(folder: &Path) -> Result<Option<PublicKeys>, PkiError> {
 }
 
 #[cfg(test)]
+impl PublicKeys {
+    /// Returns the public halves of new keys, from a certificate request.
+    pub(crate) fn generate() -> Self {
+        let request = |()| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let request = rcgen::CertificateParams::default().serialize_request(&key);
+            request.unwrap().pem().unwrap()
+        };
+        Self::of_request([(); 3].map(request).concat().as_bytes()).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -88,9 +88,9 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         }
         DiskState::RetryFirstStart {
             start,
-            has_partial_data,
+            has_data_to_archive,
         } => {
-            if has_partial_data {
+            if has_data_to_archive {
                 archive_partial_data(journal)?;
             }
             return Ok(start);
@@ -102,10 +102,10 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
         }
         DiskState::NoData {
             disk_id,
-            has_partial_data,
+            has_data_to_archive,
         } => {
             match (
-                has_partial_data,
+                has_data_to_archive,
                 state.intent == MembershipIntent::Rejoining,
             ) {
                 (false, _) => {}

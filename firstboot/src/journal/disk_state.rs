@@ -16,16 +16,16 @@ pub(crate) enum DiskState {
         new_identity: Option<DataIdentity>,
     },
     /// etcd's first start was interrupted before etcd had created its WAL, so etcd starts again
-    /// with the same parameters. `has_partial_data` is set if there is partial data to archive.
+    /// with the same parameters. `has_data_to_archive` is set if the interrupted start left data.
     RetryFirstStart {
         start: InitialCluster,
-        has_partial_data: bool,
+        has_data_to_archive: bool,
     },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or `None` if firstboot must
     /// generate a new id.
     NoData {
         disk_id: Option<DiskId>,
-        has_partial_data: bool,
+        has_data_to_archive: bool,
     },
     /// This node has a member, but etcd must not start as that member with the current data.
     UnusableData(UnusableData),
@@ -97,18 +97,18 @@ pub(crate) fn classify_disk(
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
             DiskState::NoData {
                 disk_id: None,
-                has_partial_data: contents == Contents::NoWal,
+                has_data_to_archive: contents == Contents::NoWal,
             }
         }
         DataCheck::Unused | DataCheck::Incomplete if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
-            has_partial_data: contents == Contents::NoWal,
+            has_data_to_archive: contents == Contents::NoWal,
         },
         // This node may have been a member, but its data is lost, so the node joins its cluster
         // again as a new member.
         DataCheck::Unused | DataCheck::Unusable(UnusableData::Deleted) => DiskState::NoData {
             disk_id: None,
-            has_partial_data: false,
+            has_data_to_archive: false,
         },
         _ if disk_id_match == DiskIdMatch::Differs => {
             DiskState::UnrecordedData(UnrecordedData::OtherVolume)
@@ -134,21 +134,21 @@ fn classify_unstarted_disk(
         // longer valid.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::NoData {
             disk_id: None,
-            has_partial_data: false,
+            has_data_to_archive: false,
         },
         (_, DiskIdMatch::Matches | DiskIdMatch::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
             DiskState::NoData {
                 disk_id: None,
-                has_partial_data: true,
+                has_data_to_archive: true,
             }
         }
         (Contents::Empty, _) => DiskState::NoData {
             disk_id: state
                 .disk_id
                 .filter(|_| disk_id_match == DiskIdMatch::Matches),
-            has_partial_data: false,
+            has_data_to_archive: false,
         },
         _ => DiskState::UnrecordedData(UnrecordedData::NeverStarted),
     }
@@ -250,7 +250,7 @@ mod tests {
                     disk_state,
                     DiskState::NoData {
                         disk_id: None,
-                        has_partial_data: contents != Contents::Empty
+                        has_data_to_archive: contents != Contents::Empty
                     }
                 );
             }
@@ -279,21 +279,21 @@ mod tests {
                 );
             }
             DiskState::RetryFirstStart {
-                has_partial_data,
+                has_data_to_archive,
                 start,
             } => {
                 assert!(
                     never_voted && start.state == "new" && state.initial_cluster == Some(start),
                     "{said}"
                 );
-                assert_eq!(has_partial_data, contents == Contents::NoWal, "{said}");
+                assert_eq!(has_data_to_archive, contents == Contents::NoWal, "{said}");
             }
             DiskState::NoData {
                 disk_id,
-                has_partial_data,
+                has_data_to_archive,
             } => {
                 assert!(
-                    contents == Contents::Empty || has_partial_data && never_voted,
+                    contents == Contents::Empty || has_data_to_archive && never_voted,
                     "{said}"
                 );
                 let goes_on = state.initial_cluster.is_none()

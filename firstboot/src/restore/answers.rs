@@ -1,5 +1,4 @@
-//! Asks all members of a cluster at the same time. Each member answers from its own data, so it
-//! also answers without a quorum.
+//! Asks all members of a cluster at the same time.
 
 use std::time::Duration;
 

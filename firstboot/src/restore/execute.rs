@@ -77,7 +77,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
         .others()
         .next()
         .is_none();
-    let (Some(build), true, None) = (build_of(identity, order)?, alone, &state.order) else {
+    let (Some(builder), true, None) = (builder_of(identity, order)?, alone, &state.order) else {
         return Ok(());
     };
     let Ok(_lock) = Lock::take() else {
@@ -88,13 +88,13 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
         Nonces::from([(own.clone(), order.nonce)]),
         order.mode,
     );
-    build
+    builder
         .build(&proposal)
         .inspect_err(|_| remove_restore_folder())
 }
 
 /// Returns the builder of the new data, or `None` for a rollback.
-fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
+fn builder_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity.member()?;
     Ok(order.source.clone().map(|source| DataDirBuilder {
         cluster: identity.cluster.clone(),
@@ -191,11 +191,11 @@ fn agree_on_swap(
     at_terminal: bool,
 ) -> Result<SwapAgreement> {
     let local = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
-    let build = build_of(identity, order)?;
+    let builder = builder_of(identity, order)?;
     let archived = state.archived.clone();
     let ensure_data = {
-        let (build, archived) = (build.clone(), archived.clone());
-        move |proposal: &Proposal| ensure_data(build.as_ref(), archived.as_ref(), proposal)
+        let (builder, archived) = (builder.clone(), archived.clone());
+        move |proposal: &Proposal| ensure_data(builder.as_ref(), archived.as_ref(), proposal)
     };
     let patience = patience(order.until, journal.newest_time(), now(), at_terminal);
     let file = order
@@ -315,12 +315,12 @@ fn plan_swap(
 /// Builds the data for a proposal, unless the data exists. For a rollback, checks the archived data
 /// instead.
 fn ensure_data(
-    build: Option<&DataDirBuilder>,
+    builder: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,
     proposal: &Proposal,
 ) -> Result<()> {
-    match (build, archived) {
-        (Some(build), _) => build.build(proposal),
+    match (builder, archived) {
+        (Some(builder), _) => builder.build(proposal),
         (None, Some(archived)) => archive::check(archived),
         (None, None) => Err(anyhow!(
             "a bug: the order has neither a snapshot nor archived data"

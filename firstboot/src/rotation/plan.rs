@@ -85,7 +85,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
             Ok(_) => Some(format!("does not trust {} yet", list(issuers))),
             Err(why) => Some(format!("cannot be probed ({why})")),
         };
-        return match not_ready(others, lacks) {
+        return match waiting_for(others, lacks) {
             Some(who) => RotationStep::Wait(ReasonId::CaNotTrusted.because(format!(
                 "the new certificates are deferred: {who}. Give each of these members its new node document"
             ))),
@@ -103,7 +103,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         }
         Err(why) => Some(format!("cannot be probed ({why})")),
     };
-    match not_ready(others, shows) {
+    match waiting_for(others, shows) {
         Some(who) => RotationStep::Wait(ReasonId::CaInUse.because(format!(
             "this node keeps trusting {} until no member needs this CA: {who}. Give each of \
             these members its new node document",
@@ -128,7 +128,7 @@ pub(super) fn is_left_behind(
 }
 
 /// Returns the members that are not ready, each with the reason.
-fn not_ready(
+fn waiting_for(
     others: &BTreeMap<String, ServedCertificates>,
     why: impl Fn(&ServedCertificates) -> Option<String>,
 ) -> Option<String> {

@@ -3,21 +3,20 @@
 //!
 //! `source` fetches a release, and `check_release` compares the release with this node's image.
 //! `stage` unpacks the image next to the image in use, and `room` checks that the file systems have
-//! room for its files. `worker` then executes the order in a
-//! separate unit. The worker waits until the cluster can spare this member (`preconditions`), and
-//! takes the turn, on which the members agree through etcd (`update_keys`, `transaction`). For an
-//! older minor version of etcd, the members first downgrade the cluster (`etcd_version`). The
-//! worker replaces the files (`replacement`) that `file_changes` lists, and makes the running
-//! system use them (`apply`) with the actions that `effects` lists. `kernel_settings` keeps the
-//! values that a rollback restores. The worker then waits until the member has passed its health
-//! check (`health_check`), or restores the previous image. With `--reinstall`, the worker instead
-//! asks a server to install the machine again (`reinstall`). `state` stores the progress on the
-//! disk, so that the unit can continue after a power cut (`resume`). `follow` shows the unit's
-//! messages to the operator. `document` adopts a newer node document. `renew` requests a document
-//! with new certificates before the current ones expire, and `renewal_failure` records why a
-//! renewal failed. `summary` contains what `firstboot status` shows about updates. The timer
-//! executes `scheduled`, which updates a node without an operator during the `window` that the
-//! recipe sets.
+//! room for its files. `worker` then executes the order in a separate unit. The worker waits until
+//! the cluster can spare this member (`preconditions`), and takes the turn, on which the members
+//! agree through etcd (`update_keys`, `transaction`). For an older minor version of etcd, the
+//! members first downgrade the cluster (`etcd_version`). The worker replaces the files
+//! (`replacement`) that `file_changes` lists, and makes the running system use them (`apply`) with
+//! the actions that `effects` lists. `kernel_settings` keeps the values that a rollback restores.
+//! The worker then waits until the member has passed its health check (`health_check`), or restores
+//! the previous image. With `--reinstall`, the worker instead asks a server to install the machine
+//! again (`reinstall`). `state` stores the progress on the disk, so that the unit can continue
+//! after a power cut (`resume`). `follow` shows the unit's messages to the operator. `document`
+//! adopts a newer node document. `renew` requests a document with new certificates before the
+//! current ones expire, and `renewal_failure` records why a renewal failed. `summary` contains what
+//! `firstboot status` shows about updates. The timer executes `scheduled`, which updates a node
+//! without an operator during the `window` that the recipe sets.
 
 mod apply;
 mod check;

@@ -17,8 +17,8 @@ const SHA256: &str = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564
 /// The name of the script in the package.
 const SCRIPT: &str = "axe.min.js";
 
-/// Runs axe's rules for WCAG levels A and AA, and its best-practice rules. Returns the violations, and
-/// the rules that the page satisfies.
+/// Runs axe's rules for WCAG levels A and AA, and its best-practice rules. Returns the
+/// violations, and the rules that the page satisfies.
 const RUN: &str = r#"
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const show = (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}: ${node.failureSummary}`);

@@ -84,8 +84,8 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// Reads a list of numbers, each with an optional step, or `*` for any number. Returns the list, and the
-/// text after the list.
+/// Reads a list of numbers, each with an optional step, or `*` for any number. Returns the
+/// list, and the text after the list.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));

@@ -53,8 +53,8 @@ impl<'a> Unit<'a> {
             .map(|(file, line)| (file, line.assignment.value))
     }
 
-    /// Returns the words of all values of a dependency directive. A line without a
-    /// value resets other directives, but not a dependency directive.
+    /// Returns the words of all values of a dependency directive. A line without a value resets
+    /// other directives, but not a dependency directive.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self.lines.iter().filter(move |(_, line)| {
             line.assignment.section.text == section && line.assignment.key.text == key

@@ -1,19 +1,7 @@
 //! Tests of the certificates for keys that a node generated itself.
 
-use rcgen::{CertificateParams, KeyPair as Key};
-
 use super::*;
 use crate::pki::PublicKeys;
-
-/// Returns a request for new keys.
-pub(super) fn request() -> PublicKeys {
-    let one = |()| {
-        let key = Key::generate().unwrap();
-        let params = CertificateParams::default();
-        params.serialize_request(&key).unwrap().pem().unwrap()
-    };
-    PublicKeys::of_request([(); 3].map(one).concat().as_bytes()).unwrap()
-}
 
 impl Folder {
     fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<bool, PkiError> {
@@ -36,7 +24,7 @@ fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Event, PkiError> {
 fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
     let folder = Folder::new();
     assert_eq!(folder.certificates(), None, "not enrolled");
-    let keys = request();
+    let keys = PublicKeys::generate();
     assert!(folder.enrol("etcd-1", &keys).unwrap(), "new keys");
     assert!(!folder.enrol("etcd-1", &keys).unwrap(), "the same keys");
     let (tls, before) = folder.certificates().unwrap();
@@ -74,7 +62,7 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_created() {
 fn an_approval_before_the_first_request_is_valid_only_for_the_approved_key() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
-    let (approved, other) = (request(), request());
+    let (approved, other) = (PublicKeys::generate(), PublicKeys::generate());
     approve_key(&folder, &approved).unwrap();
     let error = folder.enrol("etcd-1", &other).unwrap_err();
     assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
@@ -84,7 +72,11 @@ fn an_approval_before_the_first_request_is_valid_only_for_the_approved_key() {
 #[test]
 fn another_key_is_refused_until_it_is_approved() {
     let folder = Folder::new();
-    let (first, second, third) = (request(), request(), request());
+    let (first, second, third) = (
+        PublicKeys::generate(),
+        PublicKeys::generate(),
+        PublicKeys::generate(),
+    );
     folder.enrol("etcd-1", &first).unwrap();
     let (old, _) = folder.certificates().unwrap();
     let refused = |keys: &PublicKeys| {
@@ -122,7 +114,7 @@ fn another_key_is_refused_until_it_is_approved() {
 #[test]
 fn the_first_key_requires_approval_if_the_operator_requests_it() {
     let folder = Folder::new();
-    let keys = request();
+    let keys = PublicKeys::generate();
     let name = "etcd-1".parse().unwrap();
     let enrol = || {
         let mut pki = folder.open(now()).unwrap();
@@ -147,14 +139,14 @@ fn the_first_key_requires_approval_if_the_operator_requests_it() {
 #[test]
 fn a_key_of_another_node_is_refused() {
     let folder = Folder::new();
-    let keys = request();
+    let keys = PublicKeys::generate();
     folder.enrol("etcd-1", &keys).unwrap();
     let error = folder.enrol("etcd-2", &keys).unwrap_err().to_string();
     assert!(
         error.contains("of etcd-1") && error.ends_with("[key-of-another-node]"),
         "{error}"
     );
-    folder.enrol("etcd-2", &request()).unwrap();
+    folder.enrol("etcd-2", &PublicKeys::generate()).unwrap();
 }
 
 #[test]
@@ -173,7 +165,7 @@ fn only_nodes_of_the_cluster_can_be_approved() {
 fn a_cluster_can_switch_to_keys_of_the_nodes_and_back() {
     let folder = Folder::new();
     let (with_keys, _) = folder.node(now(), 101).unwrap();
-    let keys = request();
+    let keys = PublicKeys::generate();
     folder.enrol("etcd-1", &keys).unwrap();
     let (tls, _) = folder.certificates().unwrap();
     assert_ne!(tls.peer.cert, with_keys.peer.cert);
@@ -189,7 +181,7 @@ fn a_cluster_can_switch_to_keys_of_the_nodes_and_back() {
 #[test]
 fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     let folder = Folder::new();
-    folder.enrol("etcd-1", &request()).unwrap();
+    folder.enrol("etcd-1", &PublicKeys::generate()).unwrap();
     let (old, _) = folder.certificates().unwrap();
     rotate(&folder.path(), LIFETIMES.authority, now()).unwrap();
     let (new, before) = folder.certificates().unwrap();
@@ -198,7 +190,7 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
     assert_ne!(new.server, old.server);
     assert_eq!(before.ca, new.ca);
     // If a node is reinstalled during the rotation, the previous authority also signs its new keys.
-    let other = request();
+    let other = PublicKeys::generate();
     approve_key(&folder, &other).unwrap();
     folder.enrol("etcd-1", &other).unwrap();
     let (new, before) = folder.certificates().unwrap();
@@ -218,7 +210,7 @@ fn during_a_rotation_a_node_has_certificates_from_both_authorities() {
 #[test]
 fn an_expired_previous_authority_signs_nothing() {
     let folder = Folder::new();
-    folder.enrol("etcd-1", &request()).unwrap();
+    folder.enrol("etcd-1", &PublicKeys::generate()).unwrap();
     rotate(&folder.path(), 2 * LIFETIMES.authority, now()).unwrap();
     let before = |day: i64| {
         let mut pki = folder.open(now() + Duration::days(day)).unwrap();
@@ -239,7 +231,7 @@ fn an_expired_previous_authority_signs_nothing() {
 
 #[test]
 fn a_renewed_certificate_begins_later_and_the_old_certificate_is_not_kept() {
-    let (folder, keys, minute) = (Folder::new(), request(), Duration::minutes(1));
+    let (folder, keys, minute) = (Folder::new(), PublicKeys::generate(), Duration::minutes(1));
     let at = |after: Duration, life: Duration| {
         let lifetimes = Lifetimes {
             certificate: life,
@@ -303,7 +295,7 @@ fn a_certificate_is_renewed_by_its_own_lifetime_after_the_recipe_shortens_the_li
         let (tls, _) = found.unwrap();
         Certificate::all(&tls.server.cert).unwrap().remove(0)
     };
-    folder.enrol("etcd-1", &request()).unwrap();
+    folder.enrol("etcd-1", &PublicKeys::generate()).unwrap();
     let first = at(0, 365);
     assert_eq!(at(150, 1).not_after, first.not_after);
     // Less than a third of the first certificate's lifetime is left, so the node requests a
@@ -335,7 +327,7 @@ fn a_certificate_that_expires_with_its_ca_is_not_renewed() {
         let found = pki.certificates(&Node::new("etcd-1").at(101)).unwrap();
         found.unwrap().0
     };
-    folder.enrol("etcd-1", &request()).unwrap();
+    folder.enrol("etcd-1", &PublicKeys::generate()).unwrap();
     let first = at(0);
     assert_eq!(at(days - 1), first);
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use recipes::Sha256;
+
 use super::*;
 use crate::barrier::Proposal;
 use crate::domain::{Nonce, Nonces};
-use recipes::Sha256;
 
 fn label(name: &str) -> Label {
     name.parse().unwrap()

@@ -108,7 +108,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_roll_back() {
             disk_state,
             DiskState::NoData {
                 disk_id: None,
-                has_partial_data: contents == Contents::NoWal
+                has_data_to_archive: contents == Contents::NoWal
             }
         );
     }
