@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use recipes::recipe::{Files, LocalFile, Repo, RepoKey};
@@ -25,7 +26,7 @@ pub(crate) struct UserFile {
     /// The path from which the builder read the file.
     pub(crate) source: PathBuf,
     /// The position of the file's name in the recipe.
-    pub(crate) span: std::ops::Range<usize>,
+    pub(crate) span: Range<usize>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
 }
 
 /// Reads the files. A problem with a file is reported at the position of the file's name in the
-/// recipe.
+/// recipe, and a path that is too long is reported at the position of the path.
 pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagnostic>) {
     let overlay = recipe
         .files
@@ -82,7 +83,7 @@ pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagno
             Some(RepoKey::File(file)) => Some((key_path(repo), 0o644, 0, file)),
             _ => None,
         });
-    let (mut user_files, mut wrong) = (Vec::new(), Vec::new());
+    let (mut user_files, mut wrong) = (Vec::new(), too_long(&recipe.files));
     for (path, mode, owner, file) in overlay.chain(post).chain(keys) {
         match read_single(folder, file) {
             Ok(bytes) => {
@@ -100,6 +101,34 @@ pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagno
         }
     }
     (user_files, wrong)
+}
+
+/// Returns a finding for each path on the node that does not fit into the header of a tar archive.
+/// The path of a repository's key always fits, because the repository's name is short.
+fn too_long(files: &Files) -> Vec<Diagnostic> {
+    let fits = |path: &str| tar::Header::new_ustar().set_path(path).is_ok();
+    let overlay = files
+        .overlay
+        .iter()
+        .map(|file| (file.path.clone(), &file.span));
+    let post = post_paths(files).zip(files.post.iter().map(|file| &file.span));
+    overlay
+        .chain(post)
+        .filter(|(path, _)| {
+            // The archive also contains the folders above the file. Their paths end with a slash.
+            let mut folders = path.match_indices('/').map(|(at, _)| &path[..=at]);
+            !fits(path) || !folders.all(fits)
+        })
+        .map(|(path, span)| {
+            let message = format!("/{path} is too long for the header of a tar archive");
+            Diagnostic::error(span.clone(), message)
+                .label(
+                    "expected at most 100 bytes, or a part of at most 155 bytes, a slash, and a \
+                     part of at most 100 bytes",
+                )
+                .help("shorten the name of the file or of a folder in its path")
+        })
+        .collect()
 }
 
 /// Reads one file. The file must be inside the folder even after all links are followed.
@@ -185,6 +214,39 @@ mod tests {
         ] {
             assert!(try_with(source).unwrap_err().contains(expected), "{source}");
         }
+    }
+
+    #[test]
+    fn a_path_that_does_not_fit_into_a_tar_header_is_reported_at_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = include_str!("../../recipes/three-node.toml");
+        let found = |more: &str, source: &str| {
+            fs::write(folder.path().join(source), "a").unwrap();
+            let text = format!("{start}\n{more}\n");
+            let recipe = recipes::recipe::read(&text).recipe.unwrap();
+            let (_, wrong) = read(&recipe, folder.path());
+            let shown = |finding: Diagnostic| (finding.message, text[finding.span].to_owned());
+            wrong.into_iter().map(shown).collect::<Vec<_>>()
+        };
+        let name = |length: usize| "a".repeat(length);
+        for (path, fits) in [
+            (name(100), true),
+            (name(101), false),
+            (format!("{}/{}", name(99), name(100)), true),
+            (format!("{}/b", name(100)), false),
+            (format!("{}/{}/{}", name(77), name(77), name(100)), true),
+            (format!("{}/{}/{}", name(77), name(78), name(100)), false),
+        ] {
+            let more = format!("[files.overlay]\n\"/{path}\" = \"own\"");
+            let message = format!("/{path} is too long for the header of a tar archive");
+            let expected = (message, format!("\"/{path}\""));
+            let expected: Vec<_> = std::iter::once(expected).filter(|_| !fits).collect();
+            assert_eq!(found(&more, "own"), expected);
+        }
+        let script = name(98);
+        let post = found(&format!("[files]\npost = [\"{script}\"]"), &script);
+        assert_eq!(post.len(), 1, "{post:?}");
+        assert_eq!(post[0].1, format!("\"{script}\""));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use recipes::recipe::{Address, SshKey};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use recipes::recipe::{Address, NetworkRange, SshKey};
 use recipes::{Domain, EtcdVersion, Label, Mac, Severity, Sha256};
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// The domain of the nodes' full names
     #[arg(long, default_value = "cluster.local")]
     domain: Domain,
+    /// The network of all nodes, such as 10.0.0.0/22 [default: the /24 of the first node]
+    #[arg(long, value_name = "NETWORK")]
+    cidr: Option<NetworkRange>,
     /// The version of etcd [default: the newest version in the builder's table of digests]
     #[arg(long, value_name = "VERSION")]
     etcd: Option<EtcdVersion>,
@@ -99,6 +102,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     check_nodes(&options.nodes, &text)?;
     let path = options.recipe.display();
+    let extension = options.recipe.extension().unwrap_or_default();
+    ensure!(
+        extension.eq_ignore_ascii_case("toml"),
+        "the name of a recipe must end with .toml: name another file with --recipe"
+    );
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -109,9 +117,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         _ => anyhow!(error).context(format!("cannot write {path}")),
     })?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write {path}"))?;
+    let done = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if let Err(error) = done {
+        // The disk may be full. The next attempt must not find an incomplete recipe.
+        let _ = fs::remove_file(&options.recipe);
+        return Err(anyhow!(error).context(format!("cannot write {path}")));
+    }
     if let Err(error) = check::checked_recipe(&options.recipe, false) {
         fs::remove_file(&options.recipe).with_context(|| format!("cannot remove {path}"))?;
         return Err(error.context("no recipe was written"));
@@ -218,6 +231,9 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
         "# docs/recipe.md describes all other keys and their defaults.\n".to_owned(),
         format!("[cluster]\nname = \"{name}\"\ndomain = \"{domain}\"\n"),
     ];
+    if let Some(NetworkRange(cidr)) = options.cidr {
+        parts.push(format!("[network]\ncidr = \"{cidr}\"\n"));
+    }
     parts.extend(options.nodes.iter().map(|Node { name, address, mac }| {
         let mac = mac.map_or_else(String::new, |mac| format!("mac = \"{mac}\"\n"));
         format!("[[node]]\nname = \"{name}\"\naddress = \"{address}\"\n{mac}")

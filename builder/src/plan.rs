@@ -14,6 +14,7 @@ use recipes::recipe::Size;
 
 use self::contents::{Member, Plan, Port, Service, Volume};
 use crate::check::{self, CheckedRecipe};
+use crate::files::UserFile;
 use crate::render::{OverlayDigests, Rendered};
 use crate::tuning::{self, Place, value};
 use crate::{console, render};
@@ -39,20 +40,19 @@ pub(crate) struct Options {
 /// Shows the planned contents of an image, and writes the rendered files if the options name a
 /// folder.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
+    let CheckedRecipe {
+        recipe, user_files, ..
+    } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
-    let plan = plan(&recipe, &overlay)?;
+    let plan = plan(&recipe, &overlay, &user_files)?;
     if let Some(folder) = &options.files {
-        write(
-            folder,
-            &overlay,
-            &render::kickstart(&recipe, OverlayDigests::NONE)?,
-        )?;
+        let kickstart = render::kickstart(&recipe, OverlayDigests::NONE)?;
+        write(folder, &overlay, &user_files, &kickstart)?;
     }
     Ok(console::report(&plan, options.json, text::render)?)
 }
 
-fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {
+fn plan(recipe: &Recipe, overlay: &[Rendered], user_files: &[UserFile]) -> Result<Plan> {
     let (document, partitions) = (recipe.cluster_document(), &recipe.install.partitions);
     let settings = tuning::settings(recipe)?;
     let options = value(&settings, Place::Mount, "options")?;
@@ -104,12 +104,20 @@ fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {
                 from: texts(firewall.peers.iter()),
             },
         ],
-        files: overlay
-            .iter()
-            .map(|file| format!("/{}", file.path))
-            .collect(),
+        files: paths(overlay, user_files),
         settings,
     })
+}
+
+/// Returns the absolute paths of the rendered files and the user's files, in order.
+fn paths(overlay: &[Rendered], user_files: &[UserFile]) -> Vec<String> {
+    let rendered = overlay.iter().map(|file| &file.path);
+    let mut paths: Vec<String> = rendered
+        .chain(user_files.iter().map(|file| &file.path))
+        .map(|path| format!("/{path}"))
+        .collect();
+    paths.sort();
+    paths
 }
 
 fn texts<T: ToString>(values: impl Iterator<Item = T>) -> Vec<String> {
@@ -132,30 +140,37 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     })
 }
 
-/// Writes the rendered files: the kickstart as `centos7.ks`, and the overlay's files below
+/// Writes the kickstart as `centos7.ks`, and the overlay's files, including the user's files, below
 /// `overlay/`.
-fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
+fn write(
+    folder: &Path,
+    overlay: &[Rendered],
+    user_files: &[UserFile],
+    kickstart: &str,
+) -> Result<()> {
     fs::create_dir(folder).with_context(|| {
         format!(
             "cannot create the folder {}, which must not exist yet",
             folder.display()
         )
     })?;
-    let put = |path: &Path, content: &str, mode: u32| {
+    let put = |path: &Path, content: &[u8], mode: u32| {
         let above = path.parent().unwrap_or(folder);
         fs::create_dir_all(above).with_context(|| format!("cannot create {}", above.display()))?;
         fs::write(path, content)
             .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("cannot write {}", path.display()))
     };
-    for file in overlay {
-        put(
-            &folder.join("overlay").join(&file.path),
-            &file.content,
-            file.mode,
-        )?;
+    let rendered = overlay
+        .iter()
+        .map(|file| (&file.path, file.content.as_bytes(), file.mode));
+    let user = user_files
+        .iter()
+        .map(|file| (&file.path, file.bytes.as_slice(), file.mode));
+    for (path, content, mode) in rendered.chain(user) {
+        put(&folder.join("overlay").join(path), content, mode)?;
     }
-    put(&folder.join("centos7.ks"), kickstart, 0o644)
+    put(&folder.join("centos7.ks"), kickstart.as_bytes(), 0o644)
 }
 
 #[cfg(test)]

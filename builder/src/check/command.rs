@@ -98,12 +98,7 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         let shown = path.display().to_string();
         let node_path = as_path.map_or_else(|| path_on_node(path), str::to_owned);
         if Kind::of(&node_path).is_none() {
-            let message = format!(
-                "{shown}: the name does not show what kind of file this is. The name of a recipe must \
-                 end with .toml. For a node's file, give its path on the node, as in --as /etc/sysctl.d/{}",
-                path.file_name().unwrap_or_default().display()
-            );
-            return Err(exit_error(Exit::Failed, message));
+            return Err(exit_error(Exit::Failed, unknown_kind(path, as_path)));
         }
         files.push(File {
             shown,
@@ -121,6 +116,22 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
             findings,
         })
         .collect())
+}
+
+/// Returns the message for a file of an unknown kind.
+fn unknown_kind(path: &Path, as_path: Option<&str>) -> String {
+    let shown = path.display();
+    match as_path {
+        Some(as_path) => format!(
+            "{shown}: {as_path}, which is given with --as, is not the path of a kind of file that \
+             `builder check` knows. docs/centos7.md lists the kinds"
+        ),
+        None => format!(
+            "{shown}: the name does not show what kind of file this is. The name of a recipe must \
+             end with .toml. For a node's file, give its path on the node, as in --as /etc/sysctl.d/{}",
+            path.file_name().unwrap_or_default().display()
+        ),
+    }
 }
 
 /// Guesses the path on the node from the file's own path. The guess starts at the last /etc/,
@@ -156,6 +167,26 @@ mod tests {
         ] {
             assert_eq!(path_on_node(Path::new(path)), expected);
         }
+    }
+
+    #[test]
+    fn a_path_of_an_unknown_kind_is_reported_as_the_path_that_as_gives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own");
+        std::fs::write(&path, "a\n").unwrap();
+        let message = |as_path| check_files(&[&path], as_path).unwrap_err().to_string();
+        let given = message(Some("/etc/nothing"));
+        assert!(
+            given.contains("/etc/nothing, which is given with --as, is not the path of a kind"),
+            "{given}"
+        );
+        assert!(!given.contains("the name does not show"), "{given}");
+        let guessed = message(None);
+        assert!(
+            guessed.contains("the name does not show")
+                && guessed.contains("--as /etc/sysctl.d/own"),
+            "{guessed}"
+        );
     }
 
     #[test]

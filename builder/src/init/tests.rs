@@ -9,6 +9,7 @@ fn options(nodes: &[&str]) -> Options {
         recipe: "recipe.toml".into(),
         name: "prod".parse().unwrap(),
         domain: "example.com".parse().unwrap(),
+        cidr: None,
         etcd: None,
         sha256: None,
         json: false,
@@ -187,6 +188,43 @@ fn nodes_that_make_a_wrong_recipe_are_named_and_no_recipe_is_written() {
         assert_eq!(crate::exit::code_of(&error), 3);
         assert!(!recipe.exists());
     }
+}
+
+#[test]
+fn nodes_outside_the_first_nodes_network_need_the_cidr_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let guessed = Options {
+        recipe: recipe.clone(),
+        ..options(&["a=10.0.0.11", "b=10.0.1.12"])
+    };
+    let error = format!("{:#}", run(&guessed).unwrap_err());
+    assert!(
+        error.contains("the argument `b=10.0.1.12`: ") && error.contains("--cidr NETWORK"),
+        "{error}"
+    );
+    let wrong = Options {
+        cidr: "10.0.0.1/32".parse().ok(),
+        ..guessed
+    };
+    let error = format!("{:#}", run(&wrong).unwrap_err());
+    assert!(error.contains("10.0.0.1/32"), "{error}");
+    let given = Options {
+        cidr: "10.0.0.0/22".parse().ok(),
+        ..wrong
+    };
+    run(&given).unwrap();
+    let written = recipes::recipe::read(&fs::read_to_string(recipe).unwrap());
+    assert_eq!(
+        written
+            .recipe
+            .unwrap()
+            .cluster_document()
+            .network
+            .cidr
+            .to_string(),
+        "10.0.0.0/22"
+    );
 }
 
 #[test]

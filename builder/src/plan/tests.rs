@@ -10,7 +10,7 @@ fn planned(more: &str) -> Plan {
     let recipe = reading
         .recipe
         .unwrap_or_else(|| panic!("{:?}", reading.findings));
-    plan(&recipe, &render::overlay(&recipe).unwrap()).unwrap()
+    plan(&recipe, &render::overlay(&recipe).unwrap(), &[]).unwrap()
 }
 
 #[test]
@@ -81,24 +81,53 @@ fn the_json_contains_every_setting_with_both_values_and_its_reason() {
 }
 
 #[test]
-fn the_rendered_files_can_be_written_to_a_new_folder() {
+fn the_files_can_be_written_to_a_new_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (recipe, out) = (
         recipes::recipe::read(GOOD).recipe.unwrap(),
         folder.path().join("out"),
     );
     let overlay = render::overlay(&recipe).unwrap();
-    write(&out, &overlay, "kickstart").unwrap();
+    let user_files = [user_file("etc/motd", b"\xffhello")];
+    write(&out, &overlay, &user_files, "kickstart").unwrap();
     assert!(
         fs::read_to_string(out.join("overlay/etc/fstab"))
             .unwrap()
             .contains("LABEL=etcd")
     );
-    let mode = fs::metadata(out.join("overlay/etc/ssh/sshd_config"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let again = format!("{:#}", write(&out, &overlay, "").unwrap_err());
+    let mode = |path: &str| {
+        let metadata = fs::metadata(out.join("overlay").join(path)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("etc/ssh/sshd_config"), 0o600);
+    assert_eq!(mode("etc/motd"), 0o640);
+    assert_eq!(
+        fs::read(out.join("overlay/etc/motd")).unwrap(),
+        b"\xffhello"
+    );
+    let again = format!("{:#}", write(&out, &overlay, &[], "").unwrap_err());
     assert!(again.contains("must not exist yet"), "{again}");
+}
+
+#[test]
+fn a_plan_lists_the_users_files_among_the_others() {
+    let recipe = recipes::recipe::read(GOOD).recipe.unwrap();
+    let overlay = render::overlay(&recipe).unwrap();
+    let files = plan(&recipe, &overlay, &[user_file("etc/motd", b"")])
+        .unwrap()
+        .files;
+    assert!(files.contains(&"/etc/motd".to_owned()), "{files:?}");
+    assert!(files.is_sorted(), "{files:?}");
+    assert_eq!(files.len(), overlay.len() + 1);
+}
+
+fn user_file(path: &str, bytes: &[u8]) -> UserFile {
+    UserFile {
+        path: path.to_owned(),
+        mode: 0o640,
+        owner: 0,
+        source: PathBuf::from("motd"),
+        span: 0..0,
+        bytes: bytes.to_vec(),
+    }
 }

@@ -85,6 +85,13 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         )
         .help("write a comma between two values");
     }
+    if message.starts_with("cannot extend value")
+        && let Some(key) = text.get(span.clone())
+    {
+        let found =
+            format!("`{key}` already has a value, so this line cannot set a key of `{key}`");
+        return error(span.clone(), &found).help("remove one of the two");
+    }
     match line.pair() {
         Some((key, value)) => pair(line, key, value, span, message),
         None => raw(span, message),
@@ -164,6 +171,9 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
         let place = line.place(key);
         let finding = Diagnostic::error(place, format!("the key `{key}` needs quotes"));
         return finding.help(format!("write \"{key}\" = …"));
+    }
+    if span.start < line.place(value).start {
+        return raw(span, message);
     }
     let quotes = value.matches('"').count();
     if value.starts_with('"') && quotes == 1 {

@@ -49,18 +49,27 @@ const OWN: [&str; 3] = [
 
 /// Files that the installer, firstboot or a service writes, and folders of such files, each with
 /// advice. firstboot refuses a node on which a file of the overlay was changed.
-const WRITTEN: [(&str, &str); 8] = [
+const WRITTEN: [(&str, &str); 19] = [
+    ("boot/efi/EFI/centos/grub.cfg", MENU),
+    ("boot/efi/EFI/redhat/grub.cfg", MENU),
+    ("boot/grub2/grub.cfg", MENU),
+    // anaconda 21.48.22.159, pyanaconda/timezone.py, write_timezone_config; hwclock(8).
+    ("etc/adjtime", "the installer and hwclock write this file"),
     // audit 2.8.5, auditd.service: ExecStartPost=-/sbin/augenrules --load.
     (
         "etc/audit/audit.rules",
         "augenrules generates this file at each boot; write a file /etc/audit/rules.d/NAME.rules",
     ),
     (
-        "etc/etcd/",
+        "etc/etcd",
         "firstboot writes the files in this folder; set etcd's options in [etcd]",
     ),
+    ("etc/group", ACCOUNTS),
+    ("etc/gshadow", ACCOUNTS),
     ("etc/hostname", "firstboot writes the name of each node"),
     ("etc/machine-id", "each machine has its own id"),
+    ("etc/passwd", ACCOUNTS),
+    ("etc/shadow", ACCOUNTS),
     // systemd 219, systemd-hwdb-update.service: ConditionNeedsUpdate=/etc.
     (
         "etc/udev/hwdb.bin",
@@ -70,9 +79,22 @@ const WRITTEN: [(&str, &str); 8] = [
         "root/.ssh/authorized_keys",
         "the installer writes this file; list the keys in `ssh-keys` under [install]",
     ),
-    ("var/lib/etcd/", "this is the volume of etcd"),
-    ("var/lib/firstboot/", "firstboot keeps its journal here"),
+    // anaconda writes these files and logs after the overlay is unpacked (install.py;
+    // 99-copy-logs.ks).
+    ("root/anaconda-ks.cfg", "the installer writes this file"),
+    ("root/original-ks.cfg", "the installer writes this file"),
+    ("var/lib/etcd", "this is the volume of etcd"),
+    ("var/lib/firstboot", "firstboot keeps its journal here"),
+    ("var/log/anaconda", "the installer writes its logs here"),
 ];
+
+/// The advice for the files with the users and groups.
+const ACCOUNTS: &str = "the installer writes the users and groups; create others with useradd and \
+                        groupadd in a script in `post` under [files]";
+
+/// The advice for the menu of the boot loader.
+const MENU: &str = "the installer generates the menu of the boot loader; change the menu in a \
+                    script in `post` under [files]";
 
 /// Links of CentOS 7, each with its target. The installer unpacks the overlay with the option
 /// --no-overwrite-dir. With this option, GNU tar replaces a link with a folder that contains only
@@ -97,6 +119,9 @@ const LINKS: [(&str, &str); 18] = [
     ("usr/tmp", "var/tmp"),
     ("var/mail", "var/spool/mail"),
 ];
+
+/// Folders of a node. The folders above these folders are not in the table.
+const FOLDERS: &str = include_str!("known/folders.txt");
 
 pub(super) fn read(root: &Table<'_>) -> Files {
     let Some(table) = root.table("files") else {
@@ -209,26 +234,50 @@ fn refusal(inner: &str) -> Option<(String, String)> {
             "expected a different path".to_owned(),
         ));
     }
-    let written = WRITTEN
+    if let Some((_, advice)) = WRITTEN
         .iter()
-        .find(|(path, _)| inner == *path || (path.ends_with('/') && inner.starts_with(path)));
-    if let Some((_, advice)) = written {
+        .find(|(path, _)| within(inner, path).is_some())
+    {
         return Some((
             format!("/{inner} cannot be a file of the image"),
             (*advice).to_owned(),
         ));
     }
-    let within = |(link, target): &(&'static str, &'static str)| {
-        let below = inner.strip_prefix(link)?;
-        (below.is_empty() || below.starts_with('/')).then_some((*link, *target, below))
-    };
-    let (link, target, below) = LINKS.iter().find_map(within)?;
-    Some((
-        format!("/{link} is a link to /{target} on CentOS 7"),
-        format!(
-            "the installer would replace the link, which other programs follow; write \"/{target}{below}\""
-        ),
-    ))
+    let link = LINKS
+        .iter()
+        .find_map(|(link, target)| Some((link, target, within(inner, link)?)));
+    if let Some((link, target, below)) = link {
+        return Some((
+            format!("/{link} is a link to /{target} on CentOS 7"),
+            format!(
+                "the installer would replace the link, which other programs follow; write \"/{target}{below}\""
+            ),
+        ));
+    }
+    is_folder(inner).then(|| {
+        (
+            format!("/{inner} is a folder on the node"),
+            "expected the path of a file, because a file cannot replace this folder".to_owned(),
+        )
+    })
+}
+
+/// Returns the rest of a path if the path is `folder` or is below `folder`.
+fn within<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)
+        .filter(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Returns whether a path is a known folder, or is above a known path.
+fn is_folder(inner: &str) -> bool {
+    FOLDERS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace)
+        .chain(OWN)
+        .chain(WRITTEN.map(|(path, _)| path))
+        .chain(LINKS.map(|(link, _)| link))
+        .any(|known| within(known, inner).is_some())
 }
 
 /// Permissions in octal.

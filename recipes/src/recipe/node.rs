@@ -235,7 +235,7 @@ fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_gues
         if is_guessed {
             finding = finding.help(
                 "the network was derived from the address of the first node; set `cidr` under \
-                 [network]",
+                 [network]; `builder init --cidr NETWORK` does this for you",
             );
         }
         root.report(finding);

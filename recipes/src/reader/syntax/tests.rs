@@ -133,6 +133,21 @@ const SLIPS: &[(&str, &str, &str, &str)] = &[
         "remove one",
     ),
     (
+        "[install]\nssh-keys = [\"x\"]\nssh-keys.a = 1\n",
+        "ssh-keys",
+        "`ssh-keys` already has a value",
+        "remove one of the two",
+    ),
+    (
+        "[install]\nssh-keys = [\"x\"]\n[install.ssh-keys.a]\nb = 1\n",
+        "ssh-keys",
+        "`ssh-keys` already has a value",
+        "remove one of the two",
+    ),
+    ("a..b = 1\n", "", "this is not TOML: ", ""),
+    ("a b = 1\n", "", "this is not TOML: ", ""),
+    ("= 1\n", "", "this is not TOML: ", ""),
+    (
         "[node]\na = 1\n[[node]]\na = 2\n[[node]]\n",
         "node",
         "line 1 is [node]",

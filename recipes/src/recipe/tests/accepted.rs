@@ -168,14 +168,27 @@ fn a_file_below_a_link_of_the_base_system_is_refused_with_its_real_path() {
 fn a_file_that_the_node_writes_itself_is_refused() {
     let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
     for path in [
+        "/boot/efi/EFI/centos/grub.cfg",
+        "/boot/grub2/grub.cfg",
+        "/etc/adjtime",
         "/etc/audit/audit.rules",
+        "/etc/etcd",
+        "/etc/group",
+        "/etc/gshadow",
         "/etc/hostname",
+        "/etc/hostname/a",
         "/etc/machine-id",
         "/etc/udev/hwdb.bin",
         "/etc/etcd/etcd.conf",
+        "/etc/passwd",
+        "/etc/shadow",
         "/root/.ssh/authorized_keys",
+        "/root/anaconda-ks.cfg",
+        "/var/lib/etcd",
         "/var/lib/etcd/data/a",
+        "/var/lib/firstboot",
         "/var/lib/firstboot/a",
+        "/var/log/anaconda/a.log",
     ] {
         refused(
             &file(path),
@@ -185,8 +198,11 @@ fn a_file_that_the_node_writes_itself_is_refused() {
     // systemd requires this name for a mount at /mnt/a-b.
     let mount = "/etc/systemd/system/mnt-a\\\\x2db.mount";
     for path in [
+        "/boot/grub2/user.cfg",
         "/etc/audit/rules.d/own.rules",
+        "/etc/default/grub",
         "/etc/hostname.own",
+        "/etc/passwd.own",
         "/root/.ssh/config",
         "/etc/etcd.own/a",
         mount,
@@ -200,4 +216,52 @@ fn a_file_that_the_node_writes_itself_is_refused() {
         "{:?}",
         said(&resolver)
     );
+}
+
+/// The installer's tar cannot replace a folder that has files, and replaces an empty folder. At that
+/// time, the disk is already erased.
+#[test]
+fn a_file_in_the_place_of_a_folder_is_refused() {
+    let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");
+    for path in [
+        "/boot",
+        "/dev",
+        "/etc",
+        "/etc/audit",
+        "/etc/firstboot",
+        "/etc/rc.d",
+        "/etc/sysctl.d",
+        "/etc/systemd",
+        "/home",
+        "/opt",
+        "/proc",
+        "/root",
+        "/root/.ssh",
+        "/run",
+        "/srv",
+        "/sys",
+        "/tmp",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/local/bin",
+        "/var",
+        "/var/lib",
+        "/var/run",
+    ] {
+        refused(&file(path), &format!("{path} is a folder on the node"));
+    }
+    for path in [
+        "/.autorelabel",
+        "/etc/sysctl.conf",
+        "/etc/sysctl.d/own.conf",
+        "/opt/own",
+        "/root/own",
+        "/srv/own/a",
+        "/usr/bin/own",
+        "/usr/local/bin/own",
+        "/var/library",
+    ] {
+        assert_eq!(said(&file(path)), Vec::<String>::new(), "{path}");
+    }
 }
