@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use recipes::{Label, Recipe, Sha256};
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
-use crate::pki::{self, Event, FirstKeyPolicy, Opener, PkiError, PublicKeys, REQUEST_LIMIT};
+use crate::pki::{
+    self, Approval, Event, FirstKeyPolicy, Opener, PkiError, PublicKeys, REQUEST_LIMIT,
+};
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
 
@@ -42,18 +43,6 @@ pub(crate) struct ApproveOptions {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// The state of a node's key that is not recorded yet.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "state", content = "key")]
-enum Approval {
-    /// The node requested certificates for this key, and no operator has approved the key.
-    Waiting(Sha256),
-    /// The next request for this key will be signed.
-    Approved(Sha256),
-    /// No key is waiting for approval.
-    None,
 }
 
 /// Signs a request, and prints the node document that answers it.
@@ -165,32 +154,32 @@ fn not_a_node(name: &Label, path: &Path, recipe: &Recipe) -> String {
 pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let (folder, name) = (&options.folder, &options.name);
     let Some(fingerprint) = options.fingerprint else {
-        let asked = pki::asked(folder, name)?;
-        let approval = asked.map_or(Approval::None, Approval::Waiting);
-        return print(options, &approval);
+        return print(options, pki::approval_state(folder, name)?);
     };
     let now = OffsetDateTime::now_utc();
     let event = pki::approve(folder, name, fingerprint, now)?;
-    console::note(event);
-    print(options, &Approval::Approved(fingerprint))
+    event.iter().for_each(console::note);
+    print(options, Approval::Approved(fingerprint))
 }
 
-fn print(options: &ApproveOptions, approval: &Approval) -> Result<()> {
-    let (folder, name) = (&options.folder, &options.name);
-    Ok(console::report(
-        approval,
-        options.json,
-        |approval| match approval {
-            Approval::Waiting(key) => {
-                let hint = pki::approval_hint(folder, name, *key);
-                format!("{name} is waiting for the approval of the key {key}\n{hint}\n")
-            }
-            Approval::Approved(key) => {
-                format!("{name}: the next request for the key {key} will be signed\n")
-            }
-            Approval::None => format!("no key of {name} is waiting for approval\n"),
-        },
-    )?)
+fn print(options: &ApproveOptions, approval: Approval) -> Result<()> {
+    let text = |approval: &Approval| text(&options.folder, &options.name, *approval);
+    Ok(console::report(&approval, options.json, text)?)
+}
+
+fn text(folder: &Path, name: &Label, approval: Approval) -> String {
+    match approval {
+        Approval::Waiting(key) => {
+            let hint = pki::approval_hint(folder, name, key);
+            format!("{name} is waiting for the approval of the key {key}\n{hint}\n")
+        }
+        // The PKI folder does not contain the recipe's setting.
+        Approval::Approved(key) => format!(
+            "{name}: the key {key} is approved. If the recipe has `keys = \"node\"` in [tls], the \
+             next request for this key will be signed\n"
+        ),
+        Approval::None => format!("no key of {name} is waiting for approval\n"),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -238,6 +227,20 @@ mod tests {
             "{error:#}"
         );
         answer(Some(node.address)).unwrap();
+    }
+
+    #[test]
+    fn an_approval_promises_a_signature_only_for_keys_of_nodes() {
+        let name = "etcd-1".parse().unwrap();
+        let key = Sha256::of(b"key");
+        let text = text(Path::new("out.pki"), &name, Approval::Approved(key));
+        assert_eq!(
+            text,
+            format!(
+                "etcd-1: the key {key} is approved. If the recipe has `keys = \"node\"` in [tls], \
+                 the next request for this key will be signed\n"
+            )
+        );
     }
 
     #[test]

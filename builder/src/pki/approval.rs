@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use recipes::{Label, Sha256};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::error::PkiError;
@@ -20,6 +21,18 @@ pub(crate) enum FirstKeyPolicy {
     Approved,
 }
 
+/// The state of a node's key that is not recorded yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "key")]
+pub(crate) enum Approval {
+    /// The node requested certificates for this key, and no operator has approved the key.
+    Waiting(Sha256),
+    /// An operator approved this key, and the node has not requested certificates for it since.
+    Approved(Sha256),
+    /// No key is waiting for approval.
+    None,
+}
+
 /// The name of a file in the node's folder. The file contains the fingerprint of the keys in the
 /// last request that lacked an approval.
 pub(super) const ASKED: &str = "asked-key";
@@ -28,13 +41,13 @@ pub(super) const ASKED: &str = "asked-key";
 pub(super) const APPROVED: &str = "approved-key";
 
 /// Approves keys by their fingerprint. The next request for keys with this fingerprint is signed,
-/// and the keys replace the node's recorded keys.
+/// and the keys replace the node's recorded keys. Returns `None` if these keys are already approved.
 pub(crate) fn approve(
     dir: &Path,
     name: &Label,
     fingerprint: Sha256,
     now: OffsetDateTime,
-) -> Result<Event, PkiError> {
+) -> Result<Option<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     cluster::knows(dir, name)?;
     let nodes = dir.join("nodes");
@@ -43,18 +56,35 @@ pub(crate) fn approve(
     store::folder(&folder)?;
     let path = folder.join(APPROVED);
     let text = format!("{fingerprint}\n");
-    if store::exists(&path)? {
-        let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
-        let why = "another key is approved".to_owned();
-        return Ok(Event::Replaced { path, why, kept });
+    match store::read(&path)? {
+        Some(old) if old == text => Ok(None),
+        Some(_) => {
+            let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
+            let why = "another key is approved".to_owned();
+            Ok(Some(Event::Replaced { path, why, kept }))
+        }
+        None => {
+            store::put(&path, text.as_bytes(), store::PUBLIC)?;
+            Ok(Some(Event::Made { path }))
+        }
     }
-    store::put(&path, text.as_bytes(), store::PUBLIC)?;
-    Ok(Event::Made { path })
+}
+
+/// Returns the state of a node's key that is not recorded yet.
+pub(crate) fn approval_state(dir: &Path, name: &Label) -> Result<Approval, PkiError> {
+    store::check_existing(dir)?;
+    let asked = asked(dir, name)?;
+    let approved = approved(&dir.join("nodes").join(name.as_str()))?;
+    Ok(match (asked, approved) {
+        (Some(asked), approved) if approved != Some(asked) => Approval::Waiting(asked),
+        (_, Some(approved)) => Approval::Approved(approved),
+        (_, None) => Approval::None,
+    })
 }
 
 /// Returns the fingerprint of the keys in the last request that lacked an approval, or `None` if no
 /// such fingerprint is recorded.
-pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
+pub(super) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
     cluster::knows(dir, name)?;
     fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
 }

@@ -9,7 +9,6 @@
 //!   client.crt, client.key    0600
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
@@ -19,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::authority::{self, Authority, Signer};
 use super::certificate::{Certificate, chains, public_half, utc};
+use super::client_folder::{refuse_other_files, refuse_pki_folder};
 use super::{ClientName, Lifetimes, PkiError, cluster, store};
 
 /// The folder of the operators' certificates.
@@ -83,8 +83,11 @@ pub(crate) struct ClientInfo {
     /// The certificate's common name.
     pub(crate) name: ClientName,
     /// The file with the certificates of the authorities that the members trust.
+    #[serde(serialize_with = "super::path_text::serialize")]
     pub(crate) ca: PathBuf,
+    #[serde(serialize_with = "super::path_text::serialize")]
     pub(crate) certificate: PathBuf,
+    #[serde(serialize_with = "super::path_text::serialize")]
     pub(crate) key: PathBuf,
     pub(crate) subject: String,
     pub(crate) issuer: String,
@@ -96,27 +99,9 @@ pub(crate) struct ClientInfo {
     pub(crate) fingerprint: Sha256,
 }
 
-/// Refuses to write into the PKI folder, or into a folder inside it, because such a folder may
-/// contain other certificates, such as a node's.
-fn refuse_own_folders(dir: &Path, out: &Path) -> Result<(), PkiError> {
-    let absolute = std::path::absolute(out).map_err(PkiError::io("resolve it", out))?;
-    let pki = dir
-        .canonicalize()
-        .map_err(PkiError::io("resolve it", dir))?;
-    let existing = absolute
-        .ancestors()
-        .find_map(|path| path.canonicalize().ok());
-    if existing.is_some_and(|path| path.starts_with(pki)) {
-        let why = "this folder is inside the PKI folder, and may contain other keys";
-        let remedy = "name another folder with --out, or omit --out";
-        return Err(PkiError::wrong(out, why, remedy));
-    }
-    Ok(())
-}
-
 /// Issues a client certificate with a new key. The new certificate replaces an earlier certificate
-/// in the same folder. `out` is the folder to write; the default is `clients/NAME` in the PKI
-/// folder.
+/// of the same client in the same folder. `out` is the folder to write; the default is
+/// `clients/NAME` in the PKI folder.
 pub(crate) fn issue_client(
     dir: &Path,
     provided: &Authority,
@@ -140,7 +125,9 @@ pub(crate) fn issue_client(
     }
     let organization = cluster.map(|cluster| cluster.name.to_string());
     let folder = if let Some(out) = out {
-        refuse_own_folders(dir, out)?;
+        refuse_pki_folder(dir, out)?;
+        let ClientFiles { ca, cert, key } = &ClientFiles::of(out);
+        refuse_other_files(dir, &signer.trusted, name, [ca, cert, key])?;
         out.to_owned()
     } else {
         store::folder(&dir.join(CLIENTS))?;
@@ -169,18 +156,13 @@ pub(crate) fn issue_client(
     })
 }
 
-/// Writes the files. The previous certificate is removed first, so that an interruption never
-/// leaves a certificate next to another certificate's key.
+/// Writes the files. The previous key is removed first and the new key is written last, so that an
+/// interruption never leaves a key without its certificate. The next run would refuse such a key.
 fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
-    match fs::remove_file(&files.cert) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(PkiError::io("replace it", &files.cert)(error));
-        }
-        _ => {}
-    }
+    store::remove(&files.key)?;
     store::overwrite(&files.ca, ca.as_bytes(), store::SECRET)?;
-    store::overwrite(&files.key, key.as_bytes(), store::SECRET)?;
-    store::put(&files.cert, cert.as_bytes(), store::SECRET)
+    store::overwrite(&files.cert, cert.as_bytes(), store::SECRET)?;
+    store::put(&files.key, key.as_bytes(), store::SECRET)
 }
 
 /// Returns the authority that signs the client certificate: the user's authority if the recipe
@@ -253,7 +235,8 @@ pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     let mut unreadable = None;
     for folder in store::list(&dir.join(CLIENTS))? {
-        let pem = match store::read(&ClientFiles::of(&folder).cert) {
+        let files = ClientFiles::of(&folder);
+        let pem = match store::read(&files.cert) {
             Ok(pem) => pem.unwrap_or_default(),
             Err(error) => {
                 unreadable.get_or_insert(error);
@@ -261,7 +244,9 @@ pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
             }
         };
         let until = Certificate::all(&pem).ok().map(|all| all[0].not_after);
+        // An interrupted replacement leaves a certificate without its key.
         if let Some(until) = until
+            && files.key.exists()
             && newest.as_ref().is_none_or(|(other, _)| *other < until)
         {
             newest = Some((until, folder));

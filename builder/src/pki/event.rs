@@ -10,24 +10,38 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A file was created.
-    Made { path: PathBuf },
+    Made {
+        #[serde(serialize_with = "super::path_text::serialize")]
+        path: PathBuf,
+    },
     /// A certificate was replaced by a newer certificate for the same key. The old certificate is
     /// not kept.
-    Renewed { path: PathBuf },
+    Renewed {
+        #[serde(serialize_with = "super::path_text::serialize")]
+        path: PathBuf,
+    },
     /// A file was replaced.
     Replaced {
+        #[serde(serialize_with = "super::path_text::serialize")]
         path: PathBuf,
         why: String,
+        #[serde(serialize_with = "super::path_text::serialize")]
         kept: PathBuf,
     },
     /// A folder was moved to another name, and nothing replaced it.
     Archived {
+        #[serde(serialize_with = "super::path_text::serialize")]
         path: PathBuf,
         why: String,
+        #[serde(serialize_with = "super::path_text::serialize")]
         kept: PathBuf,
     },
     /// A problem that does not prevent the use of the file.
-    Warning { path: PathBuf, text: String },
+    Warning {
+        #[serde(serialize_with = "super::path_text::serialize")]
+        path: PathBuf,
+        text: String,
+    },
 }
 
 impl fmt::Display for Event {

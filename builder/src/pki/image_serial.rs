@@ -11,7 +11,7 @@ use std::path::Path;
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-use super::{Pki, PkiError, store};
+use super::{Event, Pki, PkiError, store};
 
 /// The record of the newest image whose build has finished.
 const FILE: &str = "serial.json";
@@ -19,6 +19,24 @@ const FILE: &str = "serial.json";
 const RESERVED: &str = "next-serial.json";
 
 impl Pki {
+    /// Warns if the folder has issued documents, but the record of the newest image is missing. A
+    /// build that failed before it wrote the record also leaves such a folder behind.
+    pub(super) fn warn_if_serial_is_lost(&mut self) -> Result<(), PkiError> {
+        let path = self.dir.join(FILE);
+        if self.is_new || store::exists(&path)? {
+            return Ok(());
+        }
+        let text = "it is missing, although documents were issued from this folder. If a build \
+                    with this folder has finished before, nodes refuse the image of this build, \
+                    because its serial is lower than theirs. In this case, restore this file from \
+                    a backup and build again. Without a backup, set `serial` in this file after \
+                    this build to a higher number than the serial of the nodes' image, and build \
+                    again";
+        let text = text.to_owned();
+        self.events.push(Event::Warning { path, text });
+        Ok(())
+    }
+
     /// Reserves a serial for the image with this digest. If the image differs from the previous
     /// image, the serial is one higher than the previous serial.
     pub(crate) fn reserve_image_serial(&self, image: Sha256) -> Result<u64, PkiError> {

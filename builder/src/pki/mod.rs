@@ -30,6 +30,7 @@ mod authority;
 mod ca_expiry;
 mod certificate;
 mod client;
+mod client_folder;
 mod client_name;
 mod cluster;
 mod contents;
@@ -39,6 +40,7 @@ mod event;
 mod image_serial;
 mod issue;
 mod lifetimes;
+mod path_text;
 mod plan;
 mod previous_ca;
 mod public_keys;
@@ -57,7 +59,7 @@ use recipes::node::{KeyPair, NodeTls};
 use recipes::{Label, PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
-pub(crate) use approval::{FirstKeyPolicy, approve, asked, to_approve};
+pub(crate) use approval::{Approval, FirstKeyPolicy, approval_state, approve, to_approve};
 pub(crate) use authority::Authority;
 pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
@@ -135,7 +137,7 @@ pub(crate) fn open(
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;
     let signing = signing.map_or_else(|| signing::make(dir, &mut events), Ok)?;
     let is_new = !signing::is_published(dir)?;
-    Ok(Pki {
+    let mut pki = Pki {
         dir: dir.to_owned(),
         signer,
         signing,
@@ -145,7 +147,11 @@ pub(crate) fn open(
         is_new,
         are_contents_changed: false,
         _lock: lock,
-    })
+    };
+    if opener == Opener::Build {
+        pki.warn_if_serial_is_lost()?;
+    }
+    Ok(pki)
 }
 
 impl Pki {

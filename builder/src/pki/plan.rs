@@ -40,6 +40,7 @@ impl AuthorityPlan {
             || store::exists(&dir.join("signing.pub"))?
             || !store::list(&dir.join("nodes"))?.is_empty();
         let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
+        let lost = "it is missing, but the folder has been used to sign node documents or node certificates";
         match (given, store::exists(&cert)?, store::exists(&key)?) {
             (Some(_), _, true) => refused(
                 "the folder has its own CA, but the recipe names another CA",
@@ -55,9 +56,15 @@ impl AuthorityPlan {
             // A member with certificates of a new CA could not connect to the running members,
             // which trust only the old CA.
             (None, false, false) if used => refused(
-                "it is missing, but the folder has been used to sign node documents or node certificates",
+                lost,
                 "restore ca.crt and ca.key from a backup, or name another folder for a new cluster",
             ),
+            // During a rotation, a new ca.crt would lack the CA that is being replaced.
+            (None, false, true) if used => Err(PkiError::wrong(
+                &cert,
+                lost,
+                "restore it from a backup, or copy /etc/etcd/tls/ca.crt from a node that has its newest document",
+            )),
             (None, false, false) => Ok(Self::Make(None)),
             (None, false, true) => Ok(Self::Make(Some(read_key(&key)?))),
             (None, true, has_key) => {

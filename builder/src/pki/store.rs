@@ -286,8 +286,8 @@ fn sync_parent(path: &Path) -> Result<(), PkiError> {
         .map_err(PkiError::io("write it to the disk", parent))
 }
 
-/// Locks a folder that a build has created, and removes its partial files.
-pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
+/// Refuses a folder that is missing, or that is not a PKI folder.
+pub(super) fn check_existing(dir: &Path) -> Result<(), PkiError> {
     if !exists(&dir.join("ca.crt"))? {
         return Err(PkiError::wrong(
             dir,
@@ -295,6 +295,12 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
             "name a folder that `builder build --pki` has created",
         ));
     }
+    Ok(())
+}
+
+/// Locks a folder that a build has created, and removes its partial files.
+pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
+    check_existing(dir)?;
     let lock = Lock::wait_for(dir, LOCK_TIMEOUT)?;
     remove_partial_files(dir)?;
     Ok(lock)

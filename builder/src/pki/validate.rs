@@ -104,7 +104,7 @@ const OPTIONAL_SAN: &str = "IP:::1";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
     /// The certificate cannot be parsed.
-    #[error("it is {0}")]
+    #[error("{0}")]
     Unreadable(String),
     /// The certificate's private key cannot be parsed.
     #[error("its key is {0}")]

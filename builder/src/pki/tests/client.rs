@@ -5,6 +5,12 @@ fn named(name: &str) -> ClientName {
     name.parse().unwrap()
 }
 
+/// Issues a certificate that is valid for an hour into the folder `out`.
+fn issue_to(folder: &Folder, name: &str, out: &Path) -> Result<(), PkiError> {
+    let (dir, life) = (folder.path(), Duration::hours(1));
+    issue_client(&dir, &Authority::Own, &named(name), life, Some(out), now()).map(drop)
+}
+
 #[test]
 fn an_operators_certificate_is_short_lived_and_signed_by_the_clusters_ca() {
     let folder = Folder::new();
@@ -54,8 +60,22 @@ fn a_new_client_certificate_replaces_the_certificate_of_the_same_name() {
         .unwrap();
     assert!(first[1] != second[1] && first[2] != second[2], "a new key");
     assert_eq!(newest_client(&dir).unwrap(), Some(dir.join("clients/bob")));
-    // An interrupted replacement leaves a folder without a certificate, and the error names the
-    // missing file.
+    // An interrupted replacement leaves a certificate without its key.
+    fs::rename(
+        dir.join("clients/bob/client.key"),
+        dir.join("clients/bob.key"),
+    )
+    .unwrap();
+    assert_eq!(
+        newest_client(&dir).unwrap(),
+        Some(dir.join("clients/alice"))
+    );
+    fs::rename(
+        dir.join("clients/bob.key"),
+        dir.join("clients/bob/client.key"),
+    )
+    .unwrap();
+    // The error names a missing file.
     fs::remove_file(dir.join("clients/bob/client.crt")).unwrap();
     let missing = ClientFiles::of(&dir.join("clients/bob"))
         .read(now())
@@ -101,6 +121,92 @@ fn a_client_certificate_replaces_no_other_file_of_the_pki() {
         assert!(error.contains("inside the PKI folder"), "{out}: {error}");
     }
     assert_eq!(fs::read(dir.join("ca.crt")).unwrap(), ca);
+}
+
+#[test]
+fn a_client_certificate_replaces_no_file_of_another_pki() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    folder.open(now()).unwrap();
+    other.node(now(), 101).unwrap();
+    let ca = fs::read(other.file("ca.crt")).unwrap();
+    for out in ["", "nodes/etcd-1", "new/folder"] {
+        let error = issue_to(&folder, "alice", &other.file(out)).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("inside the PKI folder") && error.contains("name another folder"),
+            "{out}: {error}"
+        );
+    }
+    // The folder of a user's CA has no signing key.
+    fs::remove_file(other.file("signing.key")).unwrap();
+    let error = issue_to(&folder, "alice", &other.path()).unwrap_err();
+    assert!(error.to_string().contains("the key of a CA"), "{error}");
+    assert_eq!(fs::read(other.file("ca.crt")).unwrap(), ca);
+    let beside = other.file("alice");
+    issue_to(&folder, "alice", &beside).unwrap();
+}
+
+#[test]
+fn a_client_certificate_replaces_only_files_of_the_same_client_and_ca() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    folder.open(now()).unwrap();
+    other.open(now()).unwrap();
+    let base = folder.0.path();
+    let refused = |out: &Path, file: &str| {
+        let path = out.join(file);
+        let before = fs::read(&path).unwrap();
+        let error = issue_to(&folder, "alice", out).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("{file}: it ")) && error.contains("move this file"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), before, "{file} was replaced");
+    };
+    let out = |name: &str| base.join(name);
+    issue_to(&other, "alice", &out("other")).unwrap();
+    refused(&out("other"), "ca.crt");
+    fs::remove_file(out("other/ca.crt")).unwrap();
+    refused(&out("other"), "client.crt");
+    fs::remove_file(out("other/client.crt")).unwrap();
+    refused(&out("other"), "client.key");
+    issue_to(&folder, "bob", &out("bob")).unwrap();
+    refused(&out("bob"), "client.crt");
+    issue_to(&folder, "alice", &out("alice")).unwrap();
+    fs::copy(out("bob/client.key"), out("alice/client.key")).unwrap();
+    refused(&out("alice"), "client.key");
+    // Several CAs in one file.
+    let ca = fs::read_to_string(folder.file("ca.crt")).unwrap();
+    let both = ca.clone() + &fs::read_to_string(other.file("ca.crt")).unwrap();
+    fs::create_dir(out("both")).unwrap();
+    fs::write(out("both/ca.crt"), both).unwrap();
+    refused(&out("both"), "ca.crt");
+    fs::write(out("both/ca.crt"), ca).unwrap();
+    issue_to(&folder, "alice", &out("both")).unwrap();
+}
+
+#[test]
+fn a_client_certificate_is_renewed_in_its_folder_after_expiry_rotation_and_interruption() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let out = folder.0.path().join("alice");
+    let files = ClientFiles::of(&out);
+    let renew = |now| {
+        let life = Duration::hours(1);
+        let (dir, name) = (folder.path(), named("alice"));
+        issue_client(&dir, &Authority::Own, &name, life, Some(&out), now).unwrap();
+        files.read(now).unwrap()
+    };
+    let first = renew(now());
+    let second = renew(now() + Duration::days(2));
+    assert_ne!(first[2], second[2], "a new key");
+    rotate(&folder.path(), LIFETIMES.authority, now()).unwrap();
+    retire(&folder.path(), now()).unwrap();
+    let third = renew(now());
+    assert_ne!(first[0], third[0], "another CA");
+    // An interruption leaves a certificate without its key.
+    fs::remove_file(&files.key).unwrap();
+    renew(now());
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
 }
 
 #[test]

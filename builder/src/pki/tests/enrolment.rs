@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pki::PublicKeys;
+use crate::pki::approval::asked;
 
 impl Folder {
     fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<bool, PkiError> {
@@ -15,7 +16,7 @@ impl Folder {
     }
 }
 
-fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Event, PkiError> {
+fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Option<Event>, PkiError> {
     let name = "etcd-1".parse().unwrap();
     approve(&folder.path(), &name, keys.fingerprint(), now())
 }
@@ -134,6 +135,43 @@ fn the_first_key_requires_approval_if_the_operator_requests_it() {
     enrol().unwrap();
     assert_eq!(asked(&folder.path(), &name).unwrap(), None);
     assert!(folder.certificates().is_some());
+}
+
+#[test]
+fn the_state_of_an_approval_follows_the_requests_and_the_approvals() {
+    let folder = Folder::new();
+    let name = "etcd-1".parse().unwrap();
+    let state = || approval_state(&folder.path(), &name);
+    let no_pki = |what: &str| {
+        let error = state().unwrap_err().to_string();
+        assert!(error.contains("it has no ca.crt"), "{what}: {error}");
+    };
+    no_pki("a missing folder");
+    fs::create_dir(folder.path()).unwrap();
+    no_pki("an empty folder");
+    fs::remove_dir(folder.path()).unwrap();
+
+    let [first, second, third] = [(); 3].map(|()| PublicKeys::generate());
+    folder.enrol("etcd-1", &first).unwrap();
+    assert_eq!(state().unwrap(), Approval::None);
+    folder.enrol("etcd-1", &second).unwrap_err();
+    assert_eq!(state().unwrap(), Approval::Waiting(second.fingerprint()));
+    let made = approve_key(&folder, &second).unwrap();
+    assert!(matches!(made, Some(Event::Made { .. })), "{made:?}");
+    assert_eq!(state().unwrap(), Approval::Approved(second.fingerprint()));
+    assert_eq!(approve_key(&folder, &second).unwrap(), None, "twice");
+    let replaced = approve_key(&folder, &third).unwrap();
+    assert!(
+        matches!(replaced, Some(Event::Replaced { .. })),
+        "{replaced:?}"
+    );
+    assert_eq!(state().unwrap(), Approval::Waiting(second.fingerprint()));
+    approve_key(&folder, &second).unwrap();
+    folder.enrol("etcd-1", &second).unwrap();
+    assert_eq!(state().unwrap(), Approval::None);
+    // An operator can approve a key before the node requests certificates for it.
+    approve_key(&folder, &third).unwrap();
+    assert_eq!(state().unwrap(), Approval::Approved(third.fingerprint()));
 }
 
 #[test]

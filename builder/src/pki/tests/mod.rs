@@ -5,7 +5,9 @@ mod contents;
 mod enrolment;
 mod file_store;
 mod given;
+mod lost;
 mod openssl;
+mod path_text;
 mod renew;
 mod rotate;
 mod show;
@@ -155,7 +157,7 @@ impl Folder {
     }
 }
 
-/// Opens the PKI folder of a cluster as a build does.
+/// Opens the PKI folder of a cluster as a build does, and records the serial of the build's image.
 fn open(
     dir: &Path,
     cluster: &ClusterRecord,
@@ -163,7 +165,10 @@ fn open(
     lifetimes: Lifetimes,
     now: OffsetDateTime,
 ) -> Result<Pki, PkiError> {
-    super::open(Opener::Build, dir, cluster, authority, lifetimes, now)
+    let pki = super::open(Opener::Build, dir, cluster, authority, lifetimes, now)?;
+    pki.reserve_image_serial(Sha256::of(b"image"))?;
+    pki.publish_image_serial()?;
+    Ok(pki)
 }
 
 #[test]
@@ -212,7 +217,11 @@ fn a_second_build_issues_nothing_and_returns_the_same_documents() {
 #[test]
 fn the_next_build_finishes_a_build_killed_between_key_and_certificate() {
     let folder = Folder::new();
-    folder.node(now(), 101).unwrap();
+    folder.open(now()).unwrap();
+    // A build creates the authority before the signing key.
+    for name in ["signing.key", "serial.json"] {
+        fs::remove_file(folder.file(name)).unwrap();
+    }
     for (gone, kept) in [
         ("ca.crt", "ca.key"),
         ("nodes/etcd-1/peer.crt", "nodes/etcd-1/peer.key"),

@@ -27,6 +27,19 @@ fn a_certificate_is_renewed_in_time_and_the_old_certificate_is_kept() {
 }
 
 #[test]
+fn an_unreadable_certificate_is_replaced_and_the_reason_is_one_sentence() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    fs::write(folder.file("nodes/etcd-1/server.crt"), "garbage").unwrap();
+    let (_, events) = folder.node(now(), 101).unwrap();
+    let text = events[0].to_string();
+    assert!(
+        text.contains("server.crt: replaced, because it contains no certificate"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_changed_address_issues_a_new_certificate() {
     let folder = Folder::new();
     let (first, _) = folder.node(now(), 101).unwrap();

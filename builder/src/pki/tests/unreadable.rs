@@ -2,8 +2,9 @@
 //! file would be wrong for such a file.
 
 use super::*;
+use crate::pki::approval::asked;
 use crate::pki::client::{issue_client, newest_client};
-use crate::pki::{asked, show, signing_public_key};
+use crate::pki::{show, signing_public_key};
 
 /// Replaces a file with a symbolic link to itself. Root can read a file of any mode, but no user can
 /// read through such a link.
