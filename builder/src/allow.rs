@@ -88,22 +88,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ));
     }
     let _lock = cluster.record.lock()?;
-    let mut permissions = Vec::new();
-    for name in names {
-        let install = options
-            .install
-            .then(|| install(&cluster.record, name, options.all))
-            .transpose()?;
-        if options.document {
-            cluster
-                .record
-                .put_delivery(name, &DocumentDelivery::allowed())?;
-        }
-        permissions.push(Permission {
-            node: name.clone(),
-            install,
-            document: options.document,
-        });
+    let permissions: Vec<Permission> = names
+        .iter()
+        .map(|name| permission(options, &cluster.record, name))
+        .collect::<Result<_>>()?;
+    for (number, permission) in permissions.iter().enumerate() {
+        record_permission(&cluster.record, permission).with_context(|| {
+            let done: String = permissions[..number].iter().map(text).collect();
+            format!(
+                "cannot permit {}. Already permitted:\n{done}",
+                permission.node
+            )
+        })?;
     }
     Ok(console::report(
         permissions.as_slice(),
@@ -131,13 +127,28 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Allows the installation of a node. `--all` covers only nodes without a record, because an
-/// operator might repeat the command from the shell's history while the cluster is running. Returns
-/// whether the node may be installed now.
-fn install(record: &Record, name: &Label, all: bool) -> Result<bool> {
-    if all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some()) {
-        return Ok(false);
+/// Reads the record of a node, and decides what to permit. All records are read before any is
+/// written, so that a damaged record of one node does not hide what was permitted to others. `--all`
+/// covers only nodes without a record, because an operator might repeat the command from the shell's
+/// history while the cluster is running.
+fn permission(options: &Options, record: &Record, name: &Label) -> Result<Permission> {
+    let is_skipped = options.all
+        && options.install
+        && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
+    Ok(Permission {
+        node: name.clone(),
+        install: options.install.then_some(!is_skipped),
+        document: options.document,
+    })
+}
+
+fn record_permission(record: &Record, permission: &Permission) -> Result<()> {
+    let name = &permission.node;
+    if permission.install == Some(true) {
+        record.put_installation(name, &Installation::allowed())?;
     }
-    record.put_installation(name, &Installation::allowed())?;
-    Ok(true)
+    if permission.document {
+        record.put_delivery(name, &DocumentDelivery::allowed())?;
+    }
+    Ok(())
 }

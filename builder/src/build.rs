@@ -173,8 +173,14 @@ fn issue_documents(
         progress.say(&event.to_string());
     }
     if let Some(record) = begun {
+        let state = default_state(pki_folder);
+        let option = if state == default_state(&default_pki(&options.out)) {
+            String::new()
+        } else {
+            format!(" if you pass `--state {}`", state.display())
+        };
         progress.say(&format!(
-            "{}: created; `builder serve` records installations there",
+            "{}: created; `builder serve` records installations there{option}",
             record.folder().display()
         ));
     }
@@ -230,9 +236,10 @@ fn warn_of_new_etcd(recipe: &Recipe, etcd: EtcdVersion, out_dir: &Path, progress
 /// Returns SOURCE_DATE_EPOCH if it is set (reproducible-builds.org/specs/source-date-epoch), and
 /// otherwise the recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else {
         return Ok(recipe.date);
     };
+    let text = text.to_string_lossy();
     let date = text.parse().ok().filter(|date| *date <= overlay::LATEST);
     date.with_context(|| {
         format!(

@@ -7,11 +7,17 @@ use serde::Serialize;
 
 /// Prints a result. A reader such as `head` may close the pipe early, which is not a failure and
 /// does not change the exit code.
+///
+/// # Errors
+/// Returns an error that names the standard output, because the command's work is done by then.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
+        done => done.map_err(|error| {
+            let text = format!("the result could not be written to standard output: {error}");
+            io::Error::new(error.kind(), text)
+        }),
     }
 }
 

@@ -23,7 +23,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 pub(crate) use error::OutputError;
-pub(crate) use existing::Replaceable;
+pub(crate) use existing::{Replaceable, enclosing_output};
 pub(crate) use interrupt::clean_up_on_interrupt;
 
 use error::io_error;
@@ -102,8 +102,10 @@ impl Output {
         {
             // The thread that waits for signals also needs this lock, so it cannot remove a folder
             // during the replacement.
-            let _no_signal = lock();
+            let mut unfinished = lock();
             replace(&self.temp, &self.target)?;
+            // From here on, an interrupt must not report that it removed the partial output.
+            unfinished.retain(|path| *path != self.temp);
         }
         sync_folder(parent(&self.target))
         // The old output, if it still exists, now has the temporary name, and is removed on drop.

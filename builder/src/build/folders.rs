@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::output;
 
 pub(crate) fn default_cache() -> Result<PathBuf> {
     let from = |name: &str| {
@@ -33,7 +35,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder that is the output or is inside the output, because each build replaces the
+/// Refuses a folder that is the output or is inside any output, because each build replaces its
 /// output completely.
 pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
@@ -45,5 +47,11 @@ pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<(
         !real.starts_with(out),
         "{place} is inside the output, which each build replaces completely; name another {option}"
     );
+    if let Some(outer) = output::enclosing_output(&real) {
+        bail!(
+            "{place} is inside the output {}, which each build replaces completely; name another {option}",
+            outer.display()
+        );
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 /// A description of the build's results, for output as text or JSON.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Summary {
     pub(super) serial: u64,
     pub(super) out: PathBuf,

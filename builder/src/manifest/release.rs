@@ -27,8 +27,8 @@ impl Manifest {
     }
 }
 
-/// Checks the release in an output. Skips the check if the output has no release, or if there is no
-/// key.
+/// Checks the release in an output. Skips the check if there is no key. The release may be missing
+/// only if the output has no node documents, for example because only the image was copied.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,
@@ -37,7 +37,16 @@ pub(super) fn check(
     let path = output.join(RELEASE_FILE);
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_missing = output.join("nodes").is_dir();
+            let missing = || {
+                Problem::new(
+                    RELEASE_FILE,
+                    "it is missing, so running nodes cannot find the image",
+                )
+            };
+            return Ok(is_missing.then(missing));
+        }
         Err(error) => return Err(ManifestError::io("read it", &path)(error)),
     };
     let Some(key) = key else { return Ok(None) };

@@ -302,7 +302,7 @@ fn a_signature_by_another_key_fails_without_a_problem_in_any_file() {
 }
 
 #[test]
-fn a_node_document_that_a_node_would_refuse_is_named() {
+fn a_node_document_that_a_node_would_refuse_and_a_missing_release_are_named() {
     let image = Image::new();
     let folder = image.dir.path().join("nodes/etcd-1");
     fs::create_dir_all(&folder).unwrap();
@@ -319,8 +319,9 @@ fn a_node_document_that_a_node_would_refuse_is_named() {
         .iter()
         .map(|problem| problem.path.as_str())
         .collect();
-    assert_eq!(paths, ["nodes/etcd-1/node.json"]);
-    assert!(report.problems[0].what.contains("trusts"), "{report}");
+    assert_eq!(paths, ["release.json", "nodes/etcd-1/node.json"]);
+    assert!(report.problems[0].what.contains("is missing"), "{report}");
+    assert!(report.problems[1].what.contains("trusts"), "{report}");
 }
 
 #[test]

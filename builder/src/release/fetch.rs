@@ -83,9 +83,10 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads the file at `url`, whose digest is not known, to `path`. The download does not
-    /// resume a partial file of an earlier run. Without a digest, the builder could not detect that
-    /// the partial file belongs to a different file. Returns the file's size and digest.
+    /// Downloads the file at `url`, whose digest is not known, to `path`. The download resumes a
+    /// partial file of an earlier run only if the server's ETag proves that the bytes belong to the
+    /// same file, because no digest could reveal a mixture of two files. Returns the file's size
+    /// and digest.
     pub(crate) fn unverified(
         &self,
         url: &Url,
@@ -93,9 +94,13 @@ impl Fetch<'_> {
         part: &PartialDownload,
         path: &Path,
     ) -> Result<Result<(u64, Sha256), MirrorError>, ReleaseError> {
-        part.discard()?;
-        if let Err(trouble) = self.download(url, part, limit)? {
+        if part.etag(url).is_none() {
             part.discard()?;
+        }
+        if let Err(trouble) = self.download(url, part, limit)? {
+            if matches!(trouble, MirrorError::TooLarge { .. }) || part.etag(url).is_none() {
+                part.discard()?;
+            }
             return Ok(Err(trouble));
         }
         let found = digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;

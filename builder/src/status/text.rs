@@ -21,7 +21,8 @@ pub(super) fn full(report: &Report) -> String {
     if let Some(backup) = &report.backup {
         text += &backup.line();
     }
-    text += &update(&report.update);
+    let has_answer = report.lists.iter().any(|list| list.members.is_some());
+    text += &update(&report.update, has_answer);
     for error in &report.errors {
         let _ = writeln!(text, "error: {error}");
     }
@@ -139,7 +140,9 @@ fn cell(list: &List, id: &str) -> String {
     )
 }
 
-fn update(update: &Update) -> String {
+/// Formats the images and updates. Without an answer of any member, `update` contains only what the
+/// builder knows.
+fn update(update: &Update, has_answer: bool) -> String {
     let mut text = String::new();
     match (update.built, update.newest) {
         (Some(built), Some(newest)) => {
@@ -148,6 +151,9 @@ fn update(update: &Update) -> String {
                 "images: the newest image built here is {built}, and the newest image that a \
                  member has started to install by an update is {newest}"
             );
+        }
+        (Some(built), None) if !has_answer => {
+            let _ = writeln!(text, "images: the newest image built here is {built}");
         }
         (Some(built), None) => {
             let _ = writeln!(

@@ -115,6 +115,43 @@ fn a_part_of_another_file_is_detected_and_discarded() {
 }
 
 #[test]
+fn without_a_digest_only_an_unchanged_file_at_the_same_url_is_resumed() {
+    let (old, new) = (noise(300_000), vec![7; 300_000]);
+    let broken = [Behavior::Cut(100_000), Behavior::Status(404, "")];
+    for (second, resumed) in [(&old, true), (&new, false)] {
+        let bench = Bench::new();
+        let server = Server::with(&old, &broken);
+        let (patience, path) = (impatient(), bench.cache().join("image"));
+        let part = PartialDownload::at(path.with_extension("part"));
+        let client = client(&patience, &bench.said).unwrap();
+        let fetch = Fetch {
+            client: &client,
+            patience: &patience,
+            progress: &bench.said,
+        };
+        let get = |server: &Server| {
+            let url = address::on(&server.mirror(), version(), &address::tarball(version()));
+            let found = fetch.unverified(&url.unwrap(), 1 << 20, &part, &path);
+            found.unwrap()
+        };
+        assert_eq!(get(&server), Err(MirrorError::Status(404)));
+        let server = server.file(&address::tarball(version()), second, &[Behavior::Serve]);
+        assert_eq!(get(&server), Ok((300_000, Sha256::of(second))));
+        let last = server.asked().pop().unwrap();
+        assert_eq!(last.range.as_deref(), Some("bytes=100000-"));
+        assert!(last.if_range.is_some());
+        assert_eq!(std::fs::read(&path).unwrap() == old, resumed);
+
+        // The bytes of one URL are never used for another URL.
+        let cut = Server::with(&old, &broken);
+        assert_eq!(get(&cut), Err(MirrorError::Status(404)));
+        let other = Server::with(&new, &[Behavior::Serve]);
+        assert_eq!(get(&other), Ok((300_000, Sha256::of(&new))));
+        assert_eq!(other.asked()[0].range, None);
+    }
+}
+
+#[test]
 fn a_range_that_was_not_requested_is_not_used() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(

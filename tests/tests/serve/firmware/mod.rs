@@ -5,9 +5,10 @@
 mod disk;
 mod machine;
 
+use std::cell::Cell;
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
 use tests::harness::long;
@@ -117,6 +118,9 @@ echo 'the installer has come to its end'
 /bin/busybox reboot -f
 ";
 
+/// The maximum number of times that a machine is switched on until it sends a request.
+const STARTS: u32 = 3;
+
 /// Returns the tree from which machines are installed.
 fn tree() -> Result<std::path::PathBuf> {
     let tree = run::current()?.folder("tree")?;
@@ -157,10 +161,22 @@ impl Bed {
     }
 
     /// Starts DHCP and TFTP for a machine, and runs the machine until a condition is true for its
-    /// console output and the server's output.
+    /// console output and the server's output. On a busy host, the firmware can miss the answer from
+    /// DHCP. It then boots the disk without any request to the server, and is switched on again.
     fn run(&self, machine: &Machine, holds: impl Fn(&str, &str) -> bool) -> Result<String> {
         let _dhcp: KillOnDrop = dhcp(&self.ours, &self.loaders, machine.loading)?;
-        machine.run(&self.ours, &self.server, holds)
+        for _ in 0..STARTS {
+            let (before, is_missed) = (self.server.output()?.len(), Cell::new(false));
+            let console = machine.run(&self.ours, &self.server, |console, said| {
+                is_missed.set(console.contains(disk::BOOTED) && said.len() == before);
+                is_missed.get() || holds(console, said)
+            })?;
+            if !is_missed.get() {
+                return Ok(console);
+            }
+            println!("the machine booted its disk without a request to the server");
+        }
+        bail!("the machine sent no request to the server in {STARTS} starts")
     }
 
     /// Runs a machine, and checks that it is installed exactly once and then boots from its disk.

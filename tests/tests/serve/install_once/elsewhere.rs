@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use tests::cluster::Provisioning;
 use tests::network::Link;
 use tests::{process, programs};
 
@@ -16,6 +17,7 @@ use crate::bed::{
 
 pub(super) fn elsewhere() -> Result<()> {
     let ours = built()?;
+    damaged_record_permits_nothing(&ours)?;
     let one = ours.network.add("etcd-1")?;
     let two = ours.network.add("etcd-2")?;
     let server = Server::start(&ours, TREE)?;
@@ -69,6 +71,25 @@ pub(super) fn elsewhere() -> Result<()> {
         )?;
     }
     obey_orders(&other, &one, &two)
+}
+
+/// Checks that `builder allow --all` permits no installation if the record of one node is damaged.
+fn damaged_record_permits_nothing(ours: &Provisioning) -> Result<()> {
+    let records = ours.out().with_file_name("out.state").join("demo");
+    let (one, two) = (
+        records.join("etcd-1/install.json"),
+        records.join("etcd-2/install.json"),
+    );
+    let before = fs::read(&two)?;
+    fs::remove_file(&one)?;
+    fs::write(&two, "{")?;
+    let refused = allow(ours, &["--all", "--install"]);
+    ensure!(refused.is_err(), "a damaged record is ignored: {refused:?}");
+    ensure!(!one.exists(), "the failed command permits an installation");
+    fs::write(&two, before)?;
+    allow(ours, &["--all", "--install"])?;
+    ensure!(one.exists(), "the command permits no installation");
+    Ok(())
 }
 
 /// Checks that the permission for one machine does not apply to another machine, and that
