@@ -69,6 +69,40 @@ pub(crate) fn promote_and_wait_until_healthy(
     Ok(())
 }
 
+/// Detects that etcd stopped during its first start. The guard does not let etcd start on the partial
+/// data, which the next run of firstboot archives.
+struct FirstStart {
+    checked: Instant,
+    ran: Instant,
+}
+
+impl FirstStart {
+    /// The pause between two checks whether etcd is running.
+    const INTERVAL: Duration = Duration::from_secs(1);
+    /// The time after which etcd counts as stopped.
+    const STOPPED: Duration = Duration::from_secs(3);
+
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            checked: now,
+            ran: now,
+        }
+    }
+
+    /// Returns whether etcd has left partial data and is no longer running.
+    fn has_failed(&mut self, contents: Contents) -> Result<bool> {
+        if contents == Contents::NoWal && self.checked.elapsed() < Self::INTERVAL {
+            return Ok(false);
+        }
+        self.checked = Instant::now();
+        if contents != Contents::NoWal || start_permit::etcd_runs()? {
+            self.ran = self.checked;
+        }
+        Ok(self.ran.elapsed() >= Self::STOPPED)
+    }
+}
+
 /// Waits until etcd has created its WAL, and then records in the journal and in the start permit
 /// which data belongs to the member. firstboot promotes a learner only after this record exists, so
 /// the data of every promoted voter is recorded. Once the record exists, etcd's configuration no
@@ -76,9 +110,16 @@ pub(crate) fn promote_and_wait_until_healthy(
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut diagnosis = Diagnosis::new();
+    let mut first_start = FirstStart::begin();
     while NodeState::of(journal).data.is_none() {
         let state = NodeState::of(journal);
-        if contents(Path::new(paths::DATA))? == Contents::HasWal {
+        let contents = contents(Path::new(paths::DATA))?;
+        if first_start.has_failed(contents)? {
+            return Err(not_ready(ReasonId::EtcdNotStarted.because(
+                "etcd on this node stopped during its first start, and left partial data. See `journalctl -u etcd`",
+            )));
+        }
+        if contents == Contents::HasWal {
             let found = DataDirState::at(Path::new(paths::DATA))?;
             match check_data(&state.recorded_data(&identity.node.name), &found, None) {
                 DataCheck::IntactUnrecorded(known) => {
@@ -113,6 +154,28 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
 
+/// Checks that the member of this node still exists, after etcd on this node has not answered.
+///
+/// # Errors
+/// Returns a "not ready" error if etcd's data was replaced since etcd started; the next run of
+/// firstboot rebuilds the member. Returns a refusal if the other members report that this node's
+/// member was removed.
+pub(crate) async fn ensure_still_member(
+    identity: &Identity,
+    journal: &Journal,
+    credentials: &Credentials,
+) -> Result<()> {
+    if !data::is_in_place(&NodeState::of(journal).recorded_data(&identity.node.name))? {
+        return Err(not_ready(ReasonId::DataExchanged.because(format!(
+            "{} was replaced after etcd started",
+            paths::DATA
+        ))));
+    }
+    let removed =
+        duplicate::removal_reason(identity, journal, credentials, MEMBERSHIP_INTERVAL).await?;
+    removed.map_or(Ok(()), |why| Err(refused(why)))
+}
+
 /// Probes etcd on this node until etcd has a quorum. Returns the ids of the cluster and of this
 /// node's member.
 async fn wait_until_healthy(
@@ -135,18 +198,7 @@ async fn wait_until_healthy(
             logged = true;
         }
         if last_query.elapsed() > MEMBERSHIP_INTERVAL {
-            if !data::is_in_place(&NodeState::of(journal).recorded_data(&identity.node.name))? {
-                return Err(not_ready(ReasonId::DataExchanged.because(format!(
-                    "{} was replaced after etcd started",
-                    paths::DATA
-                ))));
-            }
-            if let Some(why) =
-                duplicate::removal_reason(identity, journal, credentials, MEMBERSHIP_INTERVAL)
-                    .await?
-            {
-                return Err(refused(why));
-            }
+            ensure_still_member(identity, journal, credentials).await?;
             last_query = Instant::now();
         }
         if begun.elapsed() >= patience {

@@ -151,7 +151,9 @@ fn look(
     known: Option<&(Sha256, InodeState)>,
 ) -> Result<InodeState, String> {
     let seen = InodeState::at(path).map_err(|error| format!("{error:#}"))?;
-    if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
+    // The inode state of a symbolic link does not show a change of the file to which it points.
+    let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    if !is_link && known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }
     let found = files::digest(path)
@@ -164,4 +166,32 @@ fn look(
         ));
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_of_a_link_is_read_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("file"), folder.path().join("target"));
+        fs::write(&target, "good").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let file = ImageFile {
+            path: "file".to_owned(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 4,
+            sha256: Sha256::of(b"good"),
+            mutable: false,
+        };
+        let seen = look(&path, &file, None).unwrap();
+        let known = (file.sha256, seen);
+        assert!(look(&path, &file, Some(&known)).is_ok());
+        fs::write(&target, "evil").unwrap();
+        let why = look(&path, &file, Some(&known)).unwrap_err();
+        assert!(why.contains("was altered"), "{why}");
+    }
 }

@@ -92,26 +92,34 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     })
 }
 
-/// Returns the members that are not healthy voters, or whose data differs from the data of the
-/// other members, each with the reason.
+/// A member that is not a healthy voter, or whose data differs from the data of the other members.
+#[derive(Debug)]
+pub(crate) struct UnhealthyMember {
+    pub(crate) name: String,
+    pub(crate) why: String,
+    /// Whether the cluster's member list contains the member. The value is true if no member list
+    /// is available.
+    pub(crate) is_listed: bool,
+}
+
+/// Returns the unhealthy members among the recipe's members and the cluster's members.
 pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
-) -> Vec<(String, String)> {
+) -> Vec<UnhealthyMember> {
     let rows = survey(cluster, credentials, &without(), DataComparison::IfSmall).await;
     let ill = rows
         .into_iter()
         .filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
     ill.map(|row| {
-        match row
-            .errors
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-        {
-            why if why.is_empty() && row.learner => (row.name, "it is a learner".to_owned()),
-            why => (row.name, why),
+        let errors: Vec<String> = row.errors.iter().map(ToString::to_string).collect();
+        UnhealthyMember {
+            why: match errors.as_slice() {
+                [] if row.learner => "it is a learner".to_owned(),
+                errors => errors.join("; "),
+            },
+            is_listed: row.member,
+            name: row.name,
         }
     })
     .collect()

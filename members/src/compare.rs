@@ -1,4 +1,4 @@
-//! Compares the data of all healthy voters. The comparison uses etcd's own hash over all keys and
+//! Compares the data of voters. The comparison uses etcd's own hash over all keys and
 //! their history, at one revision. etcd itself compares the hashes only if certain checks are
 //! enabled.
 //!
@@ -24,7 +24,7 @@ const HASH_TIMEOUT: Duration = Duration::from_secs(120);
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A healthy voter.
+/// A voter that answers through raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voter {
     /// The member's name.

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// The command line of `firstboot leave`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 the node left; 3 refused; 4 the node did not leave within the deadline, and is still a member.\n\n\
+    after_help = "Exit codes: 0 the node left; 3 refused; 4 the node did not leave within the deadline.\n\n\
     Example: firstboot leave --dry-run && firstboot leave"
 )]
 pub(crate) struct Options {
@@ -106,11 +106,12 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 
 /// Removes the member, stops etcd and archives the data. If the member cannot be removed within
 /// `patience`, abandons the removal. With `at_terminal`, a signal from the terminal also abandons
-/// the removal.
+/// the removal. If the removal has begun and no other member answers, does not abandon the removal,
+/// because the other members may have executed it.
 ///
 /// # Errors
 /// Returns a refusal if the member was already removed, or if the node was never a member. If the
-/// node remains a member, returns a refusal or a "not ready" error.
+/// node remains a member, or may have left, returns a refusal or a "not ready" error.
 pub(crate) fn leave(
     identity: &Identity,
     journal: &mut Journal,
@@ -195,7 +196,7 @@ async fn remove_own_member(
         let over = end.is_over();
         let done = match step {
             LeaveStep::AlreadyRemoved => {
-                return if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
+                return if is_leaving(journal, member) {
                     journal.add(Event::Left { member })
                 } else {
                     Err(refused(removed_reason(member)))
@@ -206,6 +207,10 @@ async fn remove_own_member(
                 return Err(refused(why));
             }
             LeaveStep::Wait(why) if over => {
+                // The other members may have executed the removal.
+                if observed.peers.is_empty() && is_leaving(journal, member) {
+                    return Err(not_ready(may_have_left(why)));
+                }
                 cancel(journal, member)?;
                 return Err(not_ready(why.map(|why| {
                     format!("this node could not leave and remains a member: {why}")
@@ -245,15 +250,26 @@ async fn remove_own_member(
     }
 }
 
+/// Returns the message for a node that does not know whether its member was removed.
+/// firstboot.service continues the removal.
+fn may_have_left(why: Reason) -> Reason {
+    why.map(|why| format!("this node may have left its cluster: {why}. The removal continues when another member answers"))
+}
+
 /// Transfers the leadership to another member through this node's etcd.
 async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     client.move_leader(to).await
 }
 
+/// Returns whether the removal of this node's member has begun.
+fn is_leaving(journal: &Journal, member: u64) -> bool {
+    NodeState::of(journal).intent == MembershipIntent::Leaving(member)
+}
+
 /// Cancels the intent to leave, so that a later boot does not resume the removal unexpectedly.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
-    if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
+    if is_leaving(journal, member) {
         journal.add(Event::LeaveCancelled { member })?;
     }
     Ok(())

@@ -22,13 +22,15 @@ use recipes::node::NodeTls;
 
 use crate::change::Change;
 use crate::domain::CaSubject;
+use crate::etcd::installed_credentials;
+use crate::health;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
 use crate::runtime::block_on;
 use crate::steps::{self, tls};
 use observe::{member, observe};
-use plan::{RotationStep, plan};
+use plan::{Observed, RotationStep, plan};
 pub(crate) use presented::check_presented;
 use trust_bundle::{TrustBundle, list};
 
@@ -134,6 +136,9 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
 
 /// Continues the rotation, without a time limit, until this member trusts the CAs and presents the
 /// certificates in its document.
+///
+/// # Errors
+/// Returns an error if the member no longer exists (see [`health::ensure_still_member`]).
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let (mut logged, mut since) = (String::new(), Instant::now());
     loop {
@@ -141,7 +146,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             apply_certificates(identity)?;
             since = Instant::now();
         }
-        let observed = block_on(observe(identity, journal))?;
+        let observed = block_on(observe_cluster(identity, journal))?;
         let why = match plan(&observed) {
             RotationStep::Done => return Ok(()),
             RotationStep::Wait(why) => Some(why),
@@ -188,6 +193,17 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
         let [shortest, longest] = PAUSE;
         std::thread::sleep((since.elapsed() / 10).clamp(shortest, longest));
     }
+}
+
+/// Observes the cluster, and checks that the member still exists if etcd on this node does not
+/// answer.
+async fn observe_cluster(identity: &Identity, journal: &Journal) -> Result<Observed> {
+    let observed = observe(identity, journal).await?;
+    if observed.own.is_err() {
+        let credentials = installed_credentials()?;
+        health::ensure_still_member(identity, journal, &credentials).await?;
+    }
+    Ok(observed)
 }
 
 /// Stops deferring the document's certificates once the certificates in use have expired, because

@@ -38,7 +38,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         .as_ref()
         .ok()
         .and_then(|cluster| cluster.backup.as_ref());
-    let place = Store::of(options.place.as_ref(), backup)?;
+    let place = Store::existing(options.place.as_ref(), backup)?;
     let found = place.list().await?;
     let now = now();
     if options.json {

@@ -197,7 +197,7 @@ fn seen<'a>(found: &'a ListedSnapshot, cluster: &Label) -> Candidate<'a> {
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
-    let place = Store::of(options.place.as_ref(), cluster.backup.as_ref())?;
+    let place = Store::existing(options.place.as_ref(), cluster.backup.as_ref())?;
     let keep = cluster
         .backup
         .as_ref()

@@ -1,6 +1,6 @@
 //! Defines the store for snapshots. A store is a folder or a bucket.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use recipes::Backup;
 use recipes::backup::{Destination, FOLDER, S3};
 
@@ -15,6 +15,23 @@ pub(super) enum Store {
 }
 
 impl Store {
+    /// Opens the destination `given` as [`Store::of`] does.
+    ///
+    /// # Errors
+    /// Also fails if `given` is a folder that does not exist, because an empty list would hide a
+    /// wrong path.
+    pub(super) fn existing(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
+        if let Some(Destination::Folder(path)) = given {
+            let exists = path.try_exists();
+            ensure!(
+                exists.with_context(|| format!("cannot inspect {}", path.display()))?,
+                "the folder {} does not exist",
+                path.display()
+            );
+        }
+        Self::of(given, backup)
+    }
+
     /// Opens the destination `given`. If no destination is given, opens the recipe's destination,
     /// or the default folder if the recipe has no `[backup]`.
     pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {

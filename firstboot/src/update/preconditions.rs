@@ -1,9 +1,10 @@
 //! Determines whether the cluster can spare this member during an update.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use recipes::{ClusterDocument, EtcdVersion};
+use recipes::{ClusterDocument, EtcdVersion, Label};
 
 use super::this_node::ThisNode;
 use super::{etcd_version, update_keys};
@@ -37,19 +38,41 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
     Err(not_ready("no member that answers is connected to a quorum"))
 }
 
+/// The members of this node's recipe that may be missing from the cluster's member list. A member
+/// that has left is in the recipe until an image without the member is installed.
+pub(super) enum MayBeMissing {
+    /// No member. A member that is being rebuilt is missing only for a moment, and the cluster
+    /// needs the other members in the meantime.
+    None,
+    /// All members, because the recipe of the new image is not known yet.
+    All,
+    /// The members that are not in the recipe of the new image.
+    NotIn(BTreeSet<Label>),
+}
+
+impl MayBeMissing {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::NotIn(next) => !next.iter().any(|member| member.as_str() == name),
+        }
+    }
+}
+
 /// Returns the reason why this member must not stop now and start again with the etcd version
 /// `target`, or `None` if the member may stop. If `may_be_ill` is set, ignores the health of
 /// this member.
 pub(super) async fn obstacle(
     own: &ThisNode,
     credentials: &Credentials,
-    may_be_ill: bool,
+    (may_be_ill, may_be_missing): (bool, &MayBeMissing),
     target: EtcdVersion,
 ) -> Result<Option<Reason>> {
     let identity = own.identity()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let (unhealthy, (peers, _)) = tokio::join!(
-        unhealthy(own, credentials, may_be_ill),
+        unhealthy(own, credentials, may_be_ill, may_be_missing),
         query_others(&identity, &peer_client, credentials, QUERY_TIMEOUT),
     );
     if unhealthy.is_some() {
@@ -76,17 +99,20 @@ pub(super) async fn obstacle(
 }
 
 /// Returns a reason that names the members that are not healthy voters, or `None` if all members
-/// are healthy voters. If `may_be_ill` is set, ignores this node's own member.
+/// are healthy voters. If `may_be_ill` is set, ignores this node's own member. Ignores the missing
+/// members that `may_be_missing` contains.
 pub(super) async fn unhealthy(
     own: &ThisNode,
     credentials: &Credentials,
     may_be_ill: bool,
+    may_be_missing: &MayBeMissing,
 ) -> Option<Reason> {
     let ill: Vec<String> = status::unhealthy_members(&own.cluster, credentials)
         .await
         .into_iter()
-        .filter(|(name, _)| !may_be_ill || name != own.node.as_str())
-        .map(|(name, why)| format!("{name}: {why}"))
+        .filter(|member| !may_be_ill || member.name != own.node.as_str())
+        .filter(|member| member.is_listed || !may_be_missing.contains(&member.name))
+        .map(|member| format!("{}: {}", member.name, member.why))
         .collect();
     (!ill.is_empty()).then(|| {
         ReasonId::UpdateNotHealthy.because(format!(

@@ -164,7 +164,8 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
     let update_keys = UpdateKeys::read(&client, serial).await?;
     Ok(match update_keys.decide(&own.node, serial, false) {
         TurnDecision::Take | TurnDecision::Held => {
-            preconditions::obstacle(own, &credentials, false, release.etcd).await?
+            let missing = (false, &preconditions::MayBeMissing::All);
+            preconditions::obstacle(own, &credentials, missing, release.etcd).await?
         }
         // Another node's turn is not an obstacle, because the order itself waits for its turn, and
         // then starts as soon as the other node has finished.

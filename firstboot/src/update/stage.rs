@@ -89,6 +89,15 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, own: &ThisNode) 
     Ok(staged)
 }
 
+/// Returns the cluster document of the staged image, or `None` if no image is staged.
+pub(super) fn staged_cluster() -> Result<Option<ClusterDocument>> {
+    let path = format!("{}{}", paths::UPDATE_NEW, paths::CLUSTER);
+    files::read_if_there(&path)?
+        .map(|text| serde_json::from_slice(&text))
+        .transpose()
+        .with_context(|| format!("{path} cannot be parsed"))
+}
+
 /// Removes the staged image.
 pub(super) fn remove_staged() -> Result<()> {
     files::remove_all(Path::new(paths::UPDATE_NEW))?;

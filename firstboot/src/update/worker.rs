@@ -21,6 +21,7 @@ use super::this_node::ThisNode;
 use super::update_keys::TurnDecision;
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
+use crate::reason::Reason;
 use crate::runtime::block_on;
 use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{files, paths, systemd};
@@ -265,20 +266,26 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
         state.order.serial
     ));
     (state.why, state.marks_release_failed) = (Some(why.to_owned()), true);
-    if let Some(target) = older_etcd(state)? {
+    let lock = if let Some(target) = older_etcd(state)? {
         state.write()?;
-        if let RevertOption::Impossible(reason) = wait_until_revertible(state, target)? {
-            let why = format!("{why}. The previous image is not restored: {}", reason.text);
-            state.why = Some(why.clone());
-            state.write()?;
-            commit(state)?;
-            return kept(state, why);
+        match wait_until_revertible(state, target)? {
+            RevertOption::Possible(lock) => lock,
+            RevertOption::Impossible(reason) => return keep(state, why, &reason),
         }
     } else {
         wait_until_spared(state, &ThisNode::read()?);
-    }
-    revert(state, &take_lock()?)?;
-    Ok(false)
+        take_lock()?
+    };
+    revert(state, &lock).map(|()| false)
+}
+
+/// Keeps the new image, because the previous image cannot be restored.
+fn keep(state: &mut UpdateState, why: &str, reason: &Reason) -> Result<bool> {
+    let why = format!("{why}. The previous image is not restored: {}", reason.text);
+    state.why = Some(why.clone());
+    state.write()?;
+    commit(state)?;
+    kept(state, why)
 }
 
 /// Ends an order whose image failed but stays in use, and marks the release as failed.
@@ -318,20 +325,14 @@ fn recovered(state: &UpdateState) -> Result<bool> {
     }
     release_turn_patiently(state, &ThisNode::read()?, failed.as_ref())?;
     stage::remove_staged()?;
-    say(format!(
-        "{} is a healthy member on its previous image",
-        state.node
-    ));
-    state
-        .end(
-            if rollback {
-                UpdateResult::RolledBack
-            } else {
-                UpdateResult::Reverted
-            },
-            why,
-        )
-        .map(|_| true)
+    let node = &state.node;
+    say(format!("{node} is a healthy member on its previous image"));
+    let result = if rollback {
+        UpdateResult::RolledBack
+    } else {
+        UpdateResult::Reverted
+    };
+    state.end(result, why).map(|_| true)
 }
 
 /// Continues with the old system of a machine that the server did not install. Returns whether the

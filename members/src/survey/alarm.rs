@@ -9,12 +9,20 @@ use crate::etcd::AlarmMember;
 use crate::reason::{Reason, ReasonId};
 
 /// Adds the alarms to the errors of the members that raised them, and marks these members as
-/// unhealthy. Adds an alarm of a removed member to the first member that reports the alarm.
+/// unhealthy. Adds an alarm of a removed member to the first member that reports the alarm, and an
+/// alarm of the whole cluster to all members that report it.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
     all.dedup();
     for alarm in &all {
+        if is_of_cluster(alarm) {
+            for row in rows.iter_mut().filter(|row| row.alarms.contains(alarm)) {
+                row.healthy = false;
+                row.errors.push(unattributed());
+            }
+            continue;
+        }
         let own = rows.iter().position(|row| row.member_id == alarm.member_id);
         let Some(at) = own.or_else(|| rows.iter().position(|row| row.alarms.contains(alarm)))
         else {
@@ -33,6 +41,21 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             }),
         });
     }
+}
+
+/// Returns whether etcd raised the alarm for member 0, which stands for the whole cluster. etcd does
+/// so if the members' data differs, but no majority shows which member's data is wrong. etcd 3.5
+/// always raises CORRUPT for member 0 (server/etcdserver/corrupt.go of 3.5.33 and 3.6.14).
+const fn is_of_cluster(alarm: &AlarmMember) -> bool {
+    alarm.member_id == 0 && alarm.alarm == AlarmMember::CORRUPT
+}
+
+fn unattributed() -> Reason {
+    ReasonId::AlarmCorrupt.because(
+        "alarm CORRUPT: etcd found that the members' data differs, but not which member's data is \
+         wrong, and no member accepts writes. Run `firstboot status --compare` before you replace \
+         a member",
+    )
 }
 
 fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason {
@@ -87,6 +110,25 @@ mod tests {
             said.ends_with("`etcdctl alarm disarm` [alarm-nospace]"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn an_alarm_of_the_whole_cluster_blames_no_member() {
+        let alarms = [AlarmMember {
+            member_id: 0,
+            alarm: AlarmMember::CORRUPT,
+        }];
+        let silent = Row::default();
+        let mut rows = [silent, row(1, &alarms), row(2, &alarms)];
+        check(&mut rows, &settings());
+        assert!(rows[0].errors.is_empty(), "{:?}", rows[0].errors);
+        for row in &rows[1..] {
+            let said = row.errors[0].to_string();
+            assert!(!row.healthy);
+            assert!(said.contains("not which member's data is wrong"), "{said}");
+            assert!(said.ends_with("[alarm-corrupt]"), "{said}");
+            assert!(!said.contains("Replace this member"), "{said}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod other_responder;
 mod rebuild;
 mod rejoin;
 mod rotation;
+mod shrink;
 mod update;
 mod update_auto;
 mod update_disasters;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
             data_removed::trials(),
             diverged::trials(),
             growth::trials(),
+            shrink::trials(),
             keep::trials(),
             damaged::trials(),
             obstacles::trials(),

@@ -15,7 +15,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{process, programs};
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -71,6 +71,7 @@ fn replaced() -> Result<()> {
         &["etcd-2 does not trust", "[ca-not-trusted]"],
     )?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
+    loses_its_data_while_it_waits(&bed)?;
     distribute_documents(&bed, &[1])?;
     for at in 0..3 {
         ended(&bed.hosts[at])?;
@@ -113,6 +114,26 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     )?;
     etcdctl(&bed.hosts[1], &format!("del {turn}"))?;
     Ok(())
+}
+
+/// Deletes the data of a member that waits for the documents of the other members, and checks that
+/// the member is rebuilt. firstboot on the node is running, so the guard does not restart it.
+fn loses_its_data_while_it_waits(bed: &Bed) -> Result<()> {
+    let (host, other) = (&bed.hosts[2], &bed.hosts[1]);
+    let (id, _) = listed(other, host.name())?.context("etcd-3 is not a member")?;
+    host.check(&[
+        "sh",
+        "-c",
+        "rm -rf /var/lib/etcd/data && systemctl kill --signal=KILL etcd.service",
+    ])?;
+    other.wait_for(
+        &format!(
+            ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep 'started, etcd-3,.*false$' | \
+             grep -qv '^{id},'"
+        ),
+        CONVERGENCE_TIMEOUT,
+    )?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// Checks that `firstboot status` shows when each certificate expires, that no member accepts

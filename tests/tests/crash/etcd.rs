@@ -22,6 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             half_born,
         ),
         trial(
+            "an_etcd_that_is_killed_during_its_first_start_is_started_again",
+            REQUIREMENTS,
+            killed_first_start,
+        ),
+        trial(
             "an_interrupted_promotion_is_finished_at_the_next_boot",
             REQUIREMENTS,
             promotion,
@@ -32,21 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// etcd-io/etcd#16596: an etcd that was interrupted while it created its first data refuses this
 /// data at every later start.
 fn half_born() -> Result<()> {
-    let mut bed = Bed::booted(tracer(), UpdateKind::Files)?;
-    let victim = TOGETHER.victim;
-    let orders = bed.orders(victim, Traced::Etcd);
-    // etcd's database exists. The write-ahead log is complete, but has not been renamed into place
-    // yet.
-    let point = Point {
-        what: "rename /var/lib/etcd/data/member/wal".to_owned(),
-        nth: 1,
-    };
-    TracerOrder::Hold(point).submit(&orders)?;
-    (TOGETHER.begin)(&bed)?;
-    ensure!(
-        bed.reaches_point(victim, Traced::Etcd)?,
-        "etcd never reached the rename of its log"
-    );
+    let (mut bed, victim) = held_first_start()?;
     bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");
     ensure!(
@@ -79,6 +70,42 @@ fn half_born() -> Result<()> {
         "{said}"
     );
     Ok(())
+}
+
+/// Kills etcd during its first start. firstboot must not wait for its deadline, because the guard
+/// does not let etcd start on the partial data.
+fn killed_first_start() -> Result<()> {
+    let (bed, victim) = held_first_start()?;
+    let host = &bed.hosts[victim];
+    host.check(&["systemctl", "kill", "--signal=KILL", "etcd.service"])?;
+    bed.wait_healthy()?;
+    let said = bed.hosts[victim].journal("firstboot")?;
+    ensure!(
+        said.contains("stopped during its first start, and left partial data")
+            && said.contains("first start was interrupted"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// Returns a bed on which etcd on one host, whose index is also returned, is held during its first
+/// start. etcd's database exists. The write-ahead log is complete, but has not been renamed into
+/// place yet.
+fn held_first_start() -> Result<(Bed, usize)> {
+    let bed = Bed::booted(tracer(), UpdateKind::Files)?;
+    let victim = TOGETHER.victim;
+    let orders = bed.orders(victim, Traced::Etcd);
+    let point = Point {
+        what: "rename /var/lib/etcd/data/member/wal".to_owned(),
+        nth: 1,
+    };
+    TracerOrder::Hold(point).submit(&orders)?;
+    (TOGETHER.begin)(&bed)?;
+    ensure!(
+        bed.reaches_point(victim, Traced::Etcd)?,
+        "etcd never reached the rename of its log"
+    );
+    Ok((bed, victim))
 }
 
 /// Cuts the power between etcd's start as a learner and the end of firstboot's run.

@@ -11,10 +11,11 @@ use super::super::preconditions::own_member;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::downgrade::{data_obstacle, make_ready, members};
-use super::steps::{say, stop};
+use super::steps::{say, stop, take_lock};
 use super::turn::{CHECK_PAUSE, wait_until_spared};
 use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
+use crate::lock::Lock;
 use crate::reason::Reason;
 use crate::runtime::block_on;
 use crate::systemd;
@@ -33,10 +34,21 @@ const DECISION_TIME: Duration = Duration::from_secs(6);
 
 /// Whether a member whose image failed can return to its previous etcd.
 pub(super) enum RevertOption {
-    /// The previous etcd can start with the member's data. The current etcd has been stopped.
-    Possible,
+    /// The previous etcd can start with the member's data. The current etcd has been stopped, and
+    /// the lock ensures that no other command starts it.
+    Possible(Lock),
     /// The etcd of the previous image cannot replace the current etcd, for this reason.
     Impossible(Reason),
+}
+
+/// The outcome of one attempt to stop etcd for the older version.
+enum StopAttempt {
+    /// The older version may replace etcd, which has been stopped.
+    Stopped(Lock),
+    /// The older version may not replace etcd yet.
+    Continue(NextStep),
+    /// Another command has the node's lock.
+    Busy(Reason),
 }
 
 /// Waits until the older version `target` may replace this node's etcd, and until the cluster can
@@ -55,15 +67,23 @@ pub(super) fn wait_until_revertible(
             // limits.
             begun += asked.elapsed();
         }
-        let step = try_to_stop(state, &own, target, begun.elapsed());
-        let why = match step.unwrap_or_else(|error| NextStep::Wait(reason_of(&error))) {
-            NextStep::Replace => return Ok(RevertOption::Possible),
+        let attempt = try_to_stop(state, &own, target, begun.elapsed());
+        let step = match attempt {
+            Ok(StopAttempt::Stopped(lock)) => return Ok(RevertOption::Possible(lock)),
+            Ok(StopAttempt::Continue(step)) => step,
+            Ok(StopAttempt::Busy(why)) => {
+                begun = Instant::now();
+                NextStep::Wait(why)
+            }
+            Err(error) => NextStep::Wait(reason_of(&error)),
+        };
+        let why = match step {
             NextStep::Refuse(why) => return Ok(RevertOption::Impossible(why)),
             NextStep::Wait(why) if begun.elapsed() >= READY_TIMEOUT => {
                 return Ok(RevertOption::Impossible(why));
             }
             NextStep::Wait(why) => why.to_string(),
-            NextStep::Enable => String::new(),
+            NextStep::Enable | NextStep::Replace => String::new(),
         };
         if !why.is_empty() && why != logged {
             say(format!(
@@ -82,33 +102,45 @@ async fn ask_own_etcd() -> Result<()> {
 
 /// Stops etcd if the older version may replace it. The leader may raise the cluster version until
 /// etcd has stopped, so the function reads the data and queries the members once more after the
-/// stop.
+/// stop. In the meantime, the lock prevents other commands from starting etcd. If the older version
+/// may not replace etcd after all, lets firstboot.service start etcd again.
 fn try_to_stop(
     state: &mut UpdateState,
     own: &ThisNode,
     target: EtcdVersion,
     waited: Duration,
-) -> Result<NextStep> {
+) -> Result<StopAttempt> {
     let seen = block_on(members(own))?;
     if seen.own.is_none() && seen.others.is_empty() && waited < SILENCE_TIMEOUT {
-        return Ok(NextStep::Wait("no member answers".to_owned().into()));
+        let silent = NextStep::Wait("no member answers".to_owned().into());
+        return Ok(StopAttempt::Continue(silent));
     }
     let step = block_on(make_ready(state, target, &seen))?;
     if step != NextStep::Replace {
-        return Ok(step);
+        return Ok(StopAttempt::Continue(step));
     }
+    let lock = match take_lock() {
+        Ok(lock) => lock,
+        Err(error) => return Ok(StopAttempt::Busy(reason_of(&error))),
+    };
+    let step = stop_and_check(state, own, target);
+    if matches!(step, Ok(NextStep::Replace)) {
+        return Ok(StopAttempt::Stopped(lock));
+    }
+    drop(lock);
+    systemd::start(FIRSTBOOT_UNIT)?;
+    step.map(StopAttempt::Continue)
+}
+
+/// Stops etcd, and decides again whether the older version may replace it. The members may have
+/// agreed on the newer version while etcd was stopping.
+fn stop_and_check(state: &UpdateState, own: &ThisNode, target: EtcdVersion) -> Result<NextStep> {
     stop()?;
     if state.downgrade.is_none() {
         std::thread::sleep(DECISION_TIME);
     }
-    let step = match data_obstacle(target) {
+    Ok(match data_obstacle(target) {
         Some(why) => NextStep::Wait(why),
         None => next_step(target, &block_on(members(own))?),
-    };
-    if step != NextStep::Replace {
-        // The cluster changed while etcd was stopping, for example because the members agreed on
-        // the newer version, so etcd must run again.
-        systemd::start(FIRSTBOOT_UNIT)?;
-    }
-    Ok(step)
+    })
 }

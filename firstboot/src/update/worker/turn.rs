@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::super::preconditions::{self, MayBeMissing};
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
 use super::super::update_keys::{self, TurnDecision, UpdateKeys};
-use super::super::{preconditions, window};
+use super::super::{stage, window};
 use super::downgrade::{cancel_downgrade, target};
 use super::held_turn::{any_client, turn_of};
 use super::steps::say;
@@ -128,12 +129,29 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
     let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
     let mut decision = update_keys.decide(&state.node, state.order.serial, back);
     if matches!(decision, TurnDecision::Take | TurnDecision::Held)
-        && let Some(why) =
-            preconditions::obstacle(own, &credentials, back, target(state, own)?).await?
+        && let Some(why) = preconditions::obstacle(
+            own,
+            &credentials,
+            (back, &may_be_missing(state)?),
+            target(state, own)?,
+        )
+        .await?
     {
         decision = TurnDecision::Wait(why);
     }
     Ok((client, update_keys, decision))
+}
+
+/// Returns which members may be missing while this node executes its order. A rollback does not
+/// change the recipe of the other nodes, so no member may be missing.
+fn may_be_missing(state: &UpdateState) -> Result<MayBeMissing> {
+    let staged = match state.order.release {
+        Some(_) => stage::staged_cluster()?,
+        None => None,
+    };
+    Ok(staged.map_or(MayBeMissing::None, |next| {
+        MayBeMissing::NotIn(next.members.into_iter().map(|member| member.name).collect())
+    }))
 }
 
 /// Waits while this member serves clients and the cluster cannot spare it. If another member has
@@ -178,7 +196,7 @@ async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>
     let update_keys = UpdateKeys::read(&client, state.order.serial).await?;
     match &update_keys.turn.value {
         Some(turn) if turn.node == state.node => {
-            Ok(preconditions::unhealthy(own, &credentials, true).await)
+            Ok(preconditions::unhealthy(own, &credentials, true, &MayBeMissing::None).await)
         }
         Some(turn) => Ok(Some(turn.reason())),
         // An operator has released the turn, so take the turn again.
