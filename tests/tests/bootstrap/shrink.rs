@@ -34,7 +34,7 @@ fn shrink() -> Result<()> {
     ends(
         &update(&bed.hosts[0], "--deadline 3")?,
         4,
-        &["etcd-3: it is in the recipe, but is not a member of the cluster"],
+        &["it is in the recipe, but is not a member of the cluster"],
     )?;
 
     build_from(&bed, &fs::read_to_string(demo(2, "", "")?)?, "", &[])?;
