@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -15,6 +15,8 @@ use crate::{files, paths, systemd};
 
 /// The pause between two reads of the messages.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// The time limit for the unit's process to end after it has written the outcome.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of times that the messages are read between two checks of the unit.
 const READS: u32 = 20;
 /// The maximum number of consecutive checks in which the unit has no process. systemd restarts the
@@ -31,6 +33,7 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
         let outcome = OrderOutcome::read()?.filter(|outcome| outcome.id == id);
         seen += tail(seen, quiet)?;
         if let Some(outcome) = outcome {
+            wait_until_ended()?;
             return Ok(outcome);
         }
         reads += 1;
@@ -55,6 +58,16 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
         }
         std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Waits until the process of the unit has ended, but no longer than [`END_TIMEOUT`]. The process
+/// holds the lock for updates, so the next `firstboot update` would be refused until then.
+fn wait_until_ended() -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < END_TIMEOUT && systemd::main_process(UPDATE_UNIT)?.is_some() {
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
 }
 
 /// Shows the complete lines of the log that follow the first `seen` bytes, and returns their
