@@ -73,33 +73,40 @@ pub(crate) fn promote_and_wait_until_healthy(
 /// data, which the next run of firstboot archives.
 struct FirstStart {
     checked: Instant,
-    ran: Instant,
+    /// The number of consecutive checks in which etcd was not running.
+    absences: u32,
 }
 
 impl FirstStart {
-    /// The pause between two checks whether etcd is running.
+    /// The minimum pause between two checks whether etcd is running.
     const INTERVAL: Duration = Duration::from_secs(1);
-    /// The time after which etcd counts as stopped.
-    const STOPPED: Duration = Duration::from_secs(3);
+    /// The number of absences after which etcd counts as stopped. On a slow machine, one check can
+    /// take several seconds.
+    const ABSENCES: u32 = 4;
 
     fn begin() -> Self {
-        let now = Instant::now();
         Self {
-            checked: now,
-            ran: now,
+            checked: Instant::now(),
+            absences: 0,
         }
     }
 
     /// Returns whether etcd has left partial data and is no longer running.
     fn has_failed(&mut self, contents: Contents) -> Result<bool> {
-        if contents == Contents::NoWal && self.checked.elapsed() < Self::INTERVAL {
+        if contents != Contents::NoWal {
+            self.absences = 0;
             return Ok(false);
         }
-        self.checked = Instant::now();
-        if contents != Contents::NoWal || start_permit::etcd_runs()? {
-            self.ran = self.checked;
+        if self.checked.elapsed() < Self::INTERVAL {
+            return Ok(false);
         }
-        Ok(self.ran.elapsed() >= Self::STOPPED)
+        self.absences = if start_permit::etcd_runs()? {
+            0
+        } else {
+            self.absences + 1
+        };
+        self.checked = Instant::now();
+        Ok(self.absences >= Self::ABSENCES)
     }
 }
 
