@@ -93,13 +93,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .map(|name| permission(options, &cluster.record, name))
         .collect::<Result<_>>()?;
     for (number, permission) in permissions.iter().enumerate() {
-        record_permission(&cluster.record, permission).with_context(|| {
-            let done: String = permissions[..number].iter().map(text).collect();
-            format!(
-                "cannot permit {}. Already permitted:\n{done}",
-                permission.node
-            )
-        })?;
+        if let Err(error) = record_permission(&cluster.record, permission) {
+            // The permissions before the failed one are valid.
+            for done in &permissions[..number] {
+                console::note(text(done).trim_end());
+            }
+            return Err(error.context(format!("cannot permit {}", permission.node)));
+        }
     }
     Ok(console::report(
         permissions.as_slice(),
@@ -127,10 +127,10 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Reads the record of a node, and decides what to permit. All records are read before any is
-/// written, so that a damaged record of one node does not hide what was permitted to others. `--all`
-/// covers only nodes without a record, because an operator might repeat the command from the shell's
-/// history while the cluster is running.
+/// Reads the record of a node, and decides what to permit. The caller reads all
+/// records before it writes any, so that a damaged record of one node prevents all permissions.
+/// `--all` covers only nodes without a record, because an operator might repeat the command from the
+/// shell's history while the cluster is running.
 fn permission(options: &Options, record: &Record, name: &Label) -> Result<Permission> {
     let is_skipped = options.all
         && options.install

@@ -105,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let extension = options.recipe.extension().unwrap_or_default();
     ensure!(
         extension.eq_ignore_ascii_case("toml"),
-        "the name of a recipe must end with .toml: name another file with --recipe"
+        "{path}: the name of a recipe must end with .toml; name another file with --recipe"
     );
     let file = OpenOptions::new()
         .write(true)

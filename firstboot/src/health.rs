@@ -69,8 +69,8 @@ pub(crate) fn promote_and_wait_until_healthy(
     Ok(())
 }
 
-/// Detects that etcd stopped during its first start. The guard does not let etcd start on the partial
-/// data, which the next run of firstboot archives.
+/// Detects that etcd stopped during its first start. The guard does not let etcd start on the
+/// partial data, which the next run of firstboot archives.
 struct FirstStart {
     checked: Instant,
     /// The number of consecutive checks in which etcd was not running.
@@ -161,7 +161,8 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         .try_for_each(|start| configure(identity, start, state.data.is_some()))
 }
 
-/// Checks that the member of this node still exists, after etcd on this node has not answered.
+/// Checks that the member of this node still exists. The caller has found that etcd on this node does
+/// not answer.
 ///
 /// # Errors
 /// Returns a "not ready" error if etcd's data was replaced since etcd started; the next run of

@@ -166,6 +166,21 @@ fn only_an_existing_recipe_is_to_be_removed() {
 }
 
 #[test]
+fn a_recipe_whose_name_does_not_end_with_toml_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        recipe: folder.path().join("recipe.txt"),
+        ..options(&["etcd-1=10.0.0.11"])
+    };
+    let error = run(&options).unwrap_err().to_string();
+    assert!(
+        error.contains("recipe.txt: the name of a recipe must end with .toml"),
+        "{error}"
+    );
+    assert!(!options.recipe.exists());
+}
+
+#[test]
 fn nodes_that_make_a_wrong_recipe_are_named_and_no_recipe_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("r2.toml");

@@ -27,7 +27,7 @@ pub(crate) enum FirstKeyPolicy {
 pub(crate) enum Approval {
     /// The node requested certificates for this key, and no operator has approved the key.
     Waiting(Sha256),
-    /// An operator approved this key, and the node has not requested certificates for it since.
+    /// An operator approved this key. The next request for this key is signed.
     Approved(Sha256),
     /// No key is waiting for approval.
     None,

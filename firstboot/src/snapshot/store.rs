@@ -25,7 +25,7 @@ impl Store {
             let exists = path.try_exists();
             ensure!(
                 exists.with_context(|| format!("cannot inspect {}", path.display()))?,
-                "the folder {} does not exist",
+                "the folder {} does not exist: name a folder with snapshots",
                 path.display()
             );
         }

@@ -142,8 +142,8 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
     Ok((client, update_keys, decision))
 }
 
-/// Returns which members may be missing while this node executes its order. A rollback does not
-/// change the recipe of the other nodes, so no member may be missing.
+/// Returns which members may be missing while this node executes its order. For a rollback, no image
+/// is staged whose recipe shows which members were removed, so no member may be missing.
 fn may_be_missing(state: &UpdateState) -> Result<MayBeMissing> {
     let staged = match state.order.release {
         Some(_) => stage::staged_cluster()?,
