@@ -1,5 +1,4 @@
-//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs
-//! them.
+//! Checks that the image's files on this machine are unchanged, before firstboot starts etcd.
 
 use std::collections::BTreeMap;
 use std::fs;

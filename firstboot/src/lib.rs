@@ -15,14 +15,14 @@
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
 //! `accept_data` carry out the operator's orders. `status` shows the cluster, `explain` shows the
-//! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd and the
-//! scheduled snapshots to the system calls that a server needs. `reason` defines the stable ids of
-//! the reasons to refuse, wait or warn.
+//! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd, the scheduled
+//! snapshots and the check of the image to the system calls that a server needs. `reason` defines
+//! the stable ids of the reasons to refuse, wait or warn.
 //!
 //! All these modules share a few other modules: `journal` records every decision before firstboot
 //! acts on it, `membership` queries the other members, and `domain` defines common types. `files`
-//! writes files durably, `systemd` controls the units, `local_time` computes times in the node's time
-//! zone, and `etcd` is the client of etcd's API.
+//! writes files durably, `systemd` controls the units, `local_time` computes times in the node's
+//! time zone, and `etcd` is the client of etcd's API.
 
 // To write damaged files, the tests call methods that clippy.toml disallows.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -129,8 +129,8 @@ enum Command {
     /// Renew this node's certificates if they expire soon: request new ones from the server that
     /// signs the nodes' requests
     Renew(update::RenewOptions),
-    /// Run a program with only the system calls that a server needs. The units of etcd and of the
-    /// scheduled snapshot use this command
+    /// Run a program with only the system calls that a server needs. The units of etcd, of the
+    /// scheduled snapshot and of the check of the image use this command
     Exec(exec::Options),
     /// Check etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]

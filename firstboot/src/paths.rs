@@ -94,7 +94,8 @@ pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 /// etcd's volume. The volume's root directory belongs to root, and only the data directory belongs
 /// to etcd.
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
-/// etcd's data directory. The volume may also contain lost+found and archived data.
+/// etcd's data directory. The volume may also contain lost+found, archived data and firstboot's own
+/// files.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// The disk id. The disk id is on etcd's volume and not next to the journal, so that the disk id is
 /// lost together with the data.

@@ -18,9 +18,9 @@ pub(crate) const ETCD_UNIT: &str = "etcd.service";
 /// The unit that executes an order to update this node.
 pub(crate) const UPDATE_UNIT: &str = "firstboot-update.service";
 
-/// The maximum number of journal entries to read.
+/// The maximum number of entries to read from systemd's journal.
 const ENTRIES: u32 = 2000;
-/// The maximum number of bytes to read from the journal.
+/// The maximum number of bytes to read from systemd's journal.
 const JOURNAL: u64 = 8 << 20;
 
 /// Sends a notification to systemd (sd_notify(3)). Does nothing without a notification socket, for

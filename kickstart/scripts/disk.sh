@@ -94,8 +94,8 @@ append=
 append+=' transparent_hugepage={{ tuning.thp }}'
 {% endif %}
 {% if "allocsize" in tuning.root_mount_options %}
-# The initramfs mounts /, and XFS silently ignores an allocsize in the later remount by fstab (kernel 3.10, xfs_fs_remount). If noatime
-# were the only option, this argument would not be needed.
+# The initramfs mounts /, and XFS silently ignores allocsize when / is later remounted with the options in fstab (kernel 3.10,
+# xfs_fs_remount). If noatime were the only option, this argument would not be needed.
 append+=' rootflags={{ tuning.root_mount_options }}'
 {% endif %}
 {% if install.console %}

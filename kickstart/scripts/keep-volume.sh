@@ -1,5 +1,5 @@
 # Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this volume. Any doubt ends the installation before anything is written, because in a later step anaconda erases
+# never mounts this volume. Any doubt ends the installation before anaconda formats a partition, because anaconda then erases
 # firstboot's journal, which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,

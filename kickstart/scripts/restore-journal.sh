@@ -1,10 +1,9 @@
 # Gives the new system the volume and the journal that %pre has kept (keep-volume.sh).
 kept=/var/lib/etcd/firstboot-kept state=/var/lib/firstboot
 
-# anaconda has not mounted the volume. Otherwise, anaconda would have made etcd's account the owner
-# of everything on the volume, because the mount point is the home directory of the account
-# (users.py, createUser). anaconda has created an empty directory at this path, and this function
-# mounts the volume over it.
+# Mounts the volume over the empty directory that anaconda has created. anaconda has not mounted the
+# volume: the mount point is the home directory of etcd's account, and anaconda would have made this
+# account the owner of everything on the volume (users.py, createUser).
 mount_kept() {
     mkdir -p /var/lib/etcd
     chown root:root /var/lib/etcd

@@ -38,7 +38,7 @@ impl Kind {
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let within = |part: &str| folder.split('/').any(|name| name == part);
         Some(match (name, extension) {
-            // The folder takes precedence over the name: a drop-in may be called chrony.conf.
+            // The kind of a drop-in depends on its folder, so a drop-in may be called chrony.conf.
             _ if unit::name_of(path).is_some() => Self::Unit,
             _ if unit::systemd_conf::section_of(path).is_some() => Self::SystemdConf,
             (_, "conf") if within("sysctl.d") => Self::Sysctl,

@@ -25,7 +25,7 @@ const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 pub(super) struct CompressedCache(PathBuf);
 
 impl CompressedCache {
-    /// Returns a handle for the compressed files in this cache folder, which need not exist.
+    /// Returns a handle for the compressed files in this cache folder. The folder need not exist.
     pub(super) fn new(cache: &Path) -> Self {
         Self(cache.join("gzip"))
     }

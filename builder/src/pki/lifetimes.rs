@@ -12,10 +12,10 @@ pub(crate) struct Lifetimes {
     /// If less than this lifetime is left, a build or a request from the node replaces the node's
     /// certificate.
     pub renew_before: Duration,
-    /// Whether the nodes request renewals when a third of a certificate's lifetime is left. If the
-    /// nodes request renewals, a certificate is also replaced when less than half of its own
-    /// lifetime is left. A certificate's own lifetime differs from the recipe's lifetime if the
-    /// recipe has changed.
+    /// Whether the nodes request renewals. A node requests a renewal when a third of a
+    /// certificate's lifetime is left. If the nodes request renewals, a certificate is also
+    /// replaced when less than half of its own lifetime is left. A certificate's own lifetime
+    /// differs from the recipe's lifetime if the recipe has changed.
     pub nodes_ask: bool,
 }
 

@@ -2,8 +2,8 @@
 //! database.
 //!
 //! The format is bbolt's own (go.etcd.io/bbolt, internal/common). All pages have the same size, and
-//! each page's header contains its id. The valid meta page with the higher transaction id is in
-//! force. The meta page in force points to the root of a B+tree of buckets, and each bucket is
+//! each page's header contains its id. The valid meta page with the higher transaction id is the
+//! current one. The current meta page points to the root of a B+tree of buckets, and each bucket is
 //! itself a B+tree. Only the meta pages have a checksum, so this crate checks everything else
 //! against the rules that bbolt's writer follows. [`check`] reports every violation of these rules
 //! that it finds.

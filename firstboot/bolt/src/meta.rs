@@ -89,9 +89,9 @@ impl Meta {
     }
 }
 
-/// Finds the meta page that is in force. In a [`FileKind::Snapshot`], faults of the other meta page
-/// also count. In a live file, faults of the other meta page do not count, because a power cut can
-/// leave one of the two meta pages half-written.
+/// Finds the current meta page. In a [`FileKind::Snapshot`], faults of the other meta page also
+/// count. In a live file, faults of the other meta page do not count, because a power cut can leave
+/// one of the two meta pages half-written.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,

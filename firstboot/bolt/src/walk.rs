@@ -14,7 +14,7 @@ use crate::types::{FileKind, Visitor};
 /// The result of the walk.
 #[derive(Debug)]
 pub struct Report {
-    /// The meta page that is in force, or `None` if neither meta page is valid.
+    /// The current meta page, or `None` if neither meta page is valid.
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,

@@ -3,24 +3,23 @@
 //! barrier depends on this rule alone. `model.rs` explores every order of events on nodes that
 //! apply this rule.
 //!
-//! The following argument shows that the rule is safe. A proposal names the nonces of all members.
-//! A node accepts a proposal only after the node itself has received every nonce of that proposal,
-//! and it never replaces its view of a peer with an older view. Therefore, any two disks that accept
-//! the same two proposals accept them in the same order, and no node returns from the later
-//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal once *all*
-//! nodes have announced that they accepted the proposal. After one node has bootstrapped a cluster,
-//! a second node starts as an initial member of that cluster only if the second node's disk
-//! accepted the cluster's proposal with its current nonce. Before etcd first starts on a disk that
-//! accepted the proposal, this disk has not voted in the proposal's cluster. The clusters of two
-//! proposals could both exist only if a node changed from one proposal to the other and back, which
-//! the order of acceptance excludes.
+//! The following argument shows that the rule is safe. A proposal contains one nonce of each
+//! member. A node accepts a proposal only after the node itself has received every nonce of the
+//! proposal, and it never replaces its view of a peer with an older view. Therefore, all disks that
+//! accept the same two proposals accept them in the same order, and no disk returns from the later
+//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal only after
+//! *all* nodes have announced that they accepted this proposal. If the clusters of two proposals A
+//! and B both existed, a disk would have accepted A, then B, and then A again, which the order of
+//! acceptance excludes. After a node has bootstrapped a cluster, a second node starts as an initial
+//! member of that cluster only if its disk accepted the cluster's proposal with its current nonce.
+//! Such a disk has not voted in that cluster before etcd first starts on it.
 //!
 //! A node with a restore order follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
 //! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
 //! order and continue with its previous data. A node with an order to roll back does not need the
-//! agreement of members that have already returned to the previous cluster. A node does not carry
-//! out its order while an excluded member has an order to start another cluster.
+//! agreement of members that have already returned to the previous cluster. A node accepts no
+//! proposal while an excluded member has an order to start another cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,8 +102,8 @@ pub(crate) enum Action {
     /// Wait, and probe the other members again.
     Wait,
     /// Accept the proposal with these nonces, because all other members that take part have just
-    /// answered with these nonces and with the same order. Members that have already rolled back are
-    /// not asked again.
+    /// answered with these nonces and with the same order. A member that has already rolled back
+    /// agrees without a nonce.
     AcceptProposal(Nonces, BootstrapMode),
     /// Carry out the accepted proposal with this hash: start etcd as an initial member of the
     /// proposal's cluster, or swap the data for a restore or a rollback.
@@ -208,6 +207,8 @@ fn decide_on_observed_clusters(
             _ => Action::JoinRunningCluster,
         });
     }
+    // A rollback needs the agreement, because a member that runs the previous cluster may never
+    // have left it.
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::CarryOut(proposal.id));
     }
@@ -232,9 +233,9 @@ fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations)
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // The other member runs etcd without the new data, because a member that started with
-            // the new data was handled earlier. If the other member takes part, and this node has
-            // accepted a proposal, the other member has abandoned its order.
+            // The other member runs etcd with its old data: `decide_on_observed_clusters` handles a
+            // member that runs etcd with the new data. If the other member takes part, and this
+            // node has accepted a proposal, the other member has abandoned its order.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

@@ -19,8 +19,8 @@ use super::proposal::Proposal;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// The maximum time for which the other members wait for the first member. Without a start order,
-/// the members would wait for each other for just as long.
+/// The maximum time for which the other members wait until the first member has opened its port.
+/// Without a start order, the members would wait for each other for just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// does not answer yet. etcd opens the port tens of milliseconds before it answers.
 const PORT_OPEN_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Waits for this node's turn. The order only saves time; correctness does not depend on it.
+/// Waits until the first member has opened its port, unless this node is the first member. The
+/// order only saves time; correctness does not depend on it.
 pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     let members = identity
         .cluster

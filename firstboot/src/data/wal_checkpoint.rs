@@ -72,8 +72,8 @@ impl WalCheckpoint {
             .write()
     }
 
-    /// Checks that the WAL can have grown from the recorded WAL, and returns the reason if it
-    /// cannot.
+    /// Checks that the WAL is the recorded WAL or, if etcd was running when the WAL was recorded,
+    /// that it can have grown from the recorded WAL. Returns the reason if the check fails.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

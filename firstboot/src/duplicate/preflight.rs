@@ -31,8 +31,8 @@ const QUERY_PAUSE: Duration = Duration::from_secs(1);
 /// The time limit for a TCP connection to another member.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The maximum number of times that the query is repeated if no member answers in time. A machine
-/// that does not run etcd refuses the connection immediately, so it causes no repetition.
+/// The maximum number of times that the query is repeated if no member answers in time. A refused
+/// connection shows that a machine does not run etcd, so the query is then not repeated.
 const MAX_REPETITIONS: u32 = 2;
 
 /// Refuses to start etcd with its old data if this version of etcd must not use the data, if this
@@ -153,8 +153,9 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(suspected), monitor)
 }
 
-/// Queries the other members until nothing prevents etcd from starting. If a copy of this machine
-/// may be starting, the function succeeds only after a minute during which it detects no copy.
+/// Queries the other members until nothing prevents etcd from starting. With a `monitor`, a copy of
+/// this machine may be starting, so the function succeeds only after a minute during which it
+/// detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,

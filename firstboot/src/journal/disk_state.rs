@@ -10,7 +10,8 @@ use crate::reason::{Reason, ReasonId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
     /// The member's data exists, so etcd uses it and ignores the `initial-cluster` settings.
-    /// `new_identity` is the data's identity if the journal does not contain it yet.
+    /// `new_identity` is the identity to record in the journal, if the journal does not contain it
+    /// yet.
     Existing {
         start: InitialCluster,
         new_identity: Option<DataIdentity>,

@@ -221,9 +221,9 @@ impl NodeState {
         else {
             return;
         };
-        // Set the initial cluster state to `existing`, so that etcd does not start with an empty
-        // log if the data is lost before etcd first runs. If etcd started with an empty log, the
-        // other members would mistake this log for the member's old log.
+        // With `existing`, etcd fails if the data is lost before etcd first runs. With `new`, etcd
+        // would start with an empty log, and the other members would mistake this log for the
+        // member's own log.
         let start = InitialCluster {
             state: "existing",
             token,

@@ -21,8 +21,9 @@ use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
 /// The pause between two observations, in addition to the time of two heartbeats. An observation
-/// can interrupt the connections of a duplicate. etcd on the duplicate uses these connections again
-/// only after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// can interrupt the connections of a duplicate, and etcd on the duplicate then sends nothing for
+/// 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3). With a shorter pause, a
+/// running duplicate would seem silent.
 pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member's answer, one for each attempt within an observation. An answer is

@@ -144,7 +144,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // Skip the health check, because it would time out while the member has no leader.
+        // Skip the linearizable read, because it would time out while the member has no leader.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

@@ -46,8 +46,8 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Starts the rebuild. In the background, also probes the network for a second machine with
-    /// this node's address.
+    /// Prepares the rebuild, which starts when `advance` is called. In the background, probes the
+    /// network for a second machine with this node's address.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let arp_probe = duplicate::start_probe(identity.node.address);
         Self {

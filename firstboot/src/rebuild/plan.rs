@@ -241,11 +241,11 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Returns whether a member might send its log from the first entry on. etcd on this node may not
-/// be able to read the first entries. A new member receives the complete log while the leader still
-/// has all entries. Once the leader has compacted its log, a new member receives a snapshot
-/// instead. etcd 3.6 does not write requests of the v2 API, so the snapshot is newer than all of
-/// these requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new
+/// Returns whether a member might send its log from the first entry on. etcd 3.7 on this node
+/// cannot read requests of the v2 API, which a log that etcd 3.5 began contains. A leader that
+/// still has all entries sends them to a new member. A leader that has compacted its log sends a
+/// snapshot instead, which is newer than all requests of the v2 API, because etcd 3.6 does not
+/// write them. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new
 /// member with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed

@@ -18,15 +18,15 @@ use crate::paths;
 use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
-/// recovery guide recommends. Clients may have seen revisions that firstboot did not observe. The
-/// restored revision exceeds these revisions too if they come from fewer writes than this number.
+/// recovery guide recommends. Clients may have seen revisions that no member reported to firstboot.
+/// The restored revision exceeds these revisions too if they exceed the newest reported revision by
+/// less than this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The number of bytes that etcdutl writes in addition to the database. This number includes two
-/// segments of the WAL, and is rounded up.
-///
-/// This number is 61 MiB higher than in a manual restore, because firstboot checks the free space
-/// while etcd runs, and a running etcd keeps a preallocated WAL segment.
+/// The number of bytes that must be free in addition to the size of the database: two segments of
+/// the WAL, which etcdutl writes, and a reserve. A manual restore needs 61 MiB less, because
+/// firstboot checks the free space while etcd runs, and a running etcd keeps a preallocated WAL
+/// segment.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except the proposal.

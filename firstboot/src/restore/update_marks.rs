@@ -23,7 +23,7 @@ use crate::paths;
 use crate::runtime::block_on;
 use crate::update::summary::own_serial;
 
-/// The halt, and the marks of failed releases.
+/// The state of the cluster's updates. A restore keeps the halt and the marks of failed releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct UpdateMarks {
@@ -122,8 +122,8 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
 }
 
 /// Writes the marks that the restore removed, and warns the operator if the marks still differ from
-/// those before the restore, or if they are unknown. Also warns if the restored data makes the nodes
-/// refuse the next images of this cluster.
+/// those before the restore, or if they are unknown. Also warns if the restored data makes the
+/// nodes refuse the next images of this cluster.
 pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
     let restored = UpdateMarks::of_own_member();
     if let (Some(before), Some(restored)) = (before, &restored)

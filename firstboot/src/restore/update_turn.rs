@@ -1,6 +1,6 @@
-//! Refuses a restore while a member has the turn to update itself. The restore stops the etcd of all
-//! members, so the new image would fail its health check, and the restored cluster would contain the
-//! mark of a failed release.
+//! Refuses a restore while a member has the turn to update itself. The restore stops the etcd of
+//! all members, so the new image would fail its health check, and the restored cluster would
+//! contain the mark of a failed release.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,8 @@ use crate::reason::Reason;
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let members = &identity.cluster.members;
     // Without a quorum, a linearizable read on each member fails only after a timeout. Therefore,
-    // read the members' own data first, and continue only if it contains a turn.
+    // read the members' own data first. The linearizable reads are necessary only if this data
+    // contains a turn or cannot be read.
     let marks = UpdateMarks::of_cluster(&identity.cluster);
     if marks.is_some_and(|marks| marks.turn.is_none()) {
         return Ok(());

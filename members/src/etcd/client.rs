@@ -94,8 +94,8 @@ impl Client {
             .await
     }
 
-    /// Requests the hash over all data of the member up to a revision. The member blocks writes
-    /// while it computes the hash.
+    /// Requests the hash of all the member's data up to a revision. The member blocks writes while
+    /// it computes the hash.
     pub async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
         self.call_within(
             patience,

@@ -88,8 +88,8 @@ fn link(path: &Path, to: &str) -> Result<()> {
     symlink(to, path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// Models ntp.py, save_servers_to_config: replaces lines of the form `server HOST WORD` and keeps
-/// all other lines.
+/// Models `save_servers_to_config` in ntp.py: replaces lines of the form `server HOST WORD` and
+/// keeps all other lines.
 fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     let path = within(target, "/etc/chrony.conf");
     let old = fs::read_to_string(&path).unwrap_or_default();
@@ -103,7 +103,7 @@ fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     write(&path, &text, 0o644)
 }
 
-/// Models users.py, setRootPassword.
+/// Models `setRootPassword` in users.py.
 fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     // Ignore a plain-text password, which anaconda would hash, because no test needs one.
     if let Some(hash) = password.filter(|text| text.starts_with('$')) {
@@ -115,8 +115,9 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// Models users.py, createUser: unless the account exists, creates the account, a group with the
-/// same name, and the home directory. The account becomes the owner of an existing home directory.
+/// Models `createUser` in users.py: unless the account exists, creates the account, a group with
+/// the same name, and the home directory. The account becomes the owner of an existing home
+/// directory.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
@@ -177,7 +178,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// Models users.py, setUserSshKey.
+/// Models `setUserSshKey` in users.py.
 fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let entry = inside(target, "getent", &["passwd", user])?;
     let Some(home) = entry.stdout.split(':').nth(5).filter(|_| entry.success()) else {

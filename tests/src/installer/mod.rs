@@ -202,7 +202,7 @@ impl Installer {
         // checkSoftwareSelection (ui/tui/spokes/software.py) runs before anything is written to a
         // disk.
         go_on!(available.select(&plan.software).map_err(Failure::Late));
-        // Models install.py, doInstall.
+        // Models `doInstall` in install.py.
         execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Failure::Late));

@@ -44,9 +44,9 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// Models yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error ends
-    /// anaconda: yum cannot use the tree's repomd.xml. After any other failure of a repository,
-    /// anaconda only logs the failure and omits the repository.
+    /// Models `updateBaseRepo`, `postSetup` and `gatherRepoMetadata` in yumpayload.py. The inner
+    /// error ends anaconda: yum cannot use the tree's repomd.xml. After any other failure of a
+    /// repository, anaconda only logs the failure and omits the repository.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
@@ -99,7 +99,7 @@ impl Yum<'_> {
         Ok(Ok(available))
     }
 
-    /// Models install.py, doInstall: anaconda moves the cache to the new system for the
+    /// Models `doInstall` in install.py: anaconda moves the cache to the new system for the
     /// transaction, and then deletes the cache (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
@@ -207,8 +207,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// Models yumpayload.py, `_applyYumSelections`: in cmdline mode, anaconda ends if a package or
-    /// group that the kickstart lists is missing (`_handleMissing`).
+    /// Models `_applyYumSelections` in yumpayload.py: in cmdline mode, anaconda ends if a package
+    /// or group that the kickstart lists is missing (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // Without a tree, no package is missing, because the stand-in's base contains

@@ -134,7 +134,7 @@ impl Bed {
         self.hosts[at].revert()
     }
 
-    /// Puts a new disk that is installed from the image into a machine that is off.
+    /// Gives a machine that is off a new disk, and installs the image on it.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;

@@ -1,5 +1,4 @@
-//! Tests the board in Chromium, as an operator sees it on the screens of a phone and of a desktop
-//! computer.
+//! Tests the board in Chromium, as an operator sees it on a phone and on a desktop computer.
 
 mod cluster;
 mod page;

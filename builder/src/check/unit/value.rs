@@ -13,8 +13,9 @@ use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive of this type. Returns the number of commands or words that
-/// systemd 219 accepts. For a single value, returns 1 if systemd accepts the value, and 0 if not. A
-/// value is a list (`list`), has its own parser, or is a single value.
+/// systemd 219 accepts. For a single value, returns 1 if systemd accepts the value, and 0 if not.
+/// `list` reads the types that are lists. `exec`, `cpus` and `capability` have their own syntax.
+/// All other types are single values.
 pub(super) fn check(
     value_type: &str,
     assignment: &Assignment<'_>,

@@ -66,8 +66,8 @@ fn a_live_file_may_be_longer_and_have_a_torn_meta_page() {
         1,
         "the length of a live file must be a whole number of pages"
     );
-    // Page 1 is the older meta page, which is in force if the newer meta page is torn. In this
-    // file, both meta pages lead to the same content.
+    // Page 1 is the older meta page, which is current if the newer meta page is torn. In this file,
+    // both meta pages lead to the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;

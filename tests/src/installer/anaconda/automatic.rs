@@ -1,4 +1,4 @@
-//! Models `autopart` and `reqpart`: setDefaultPartitioning in anaconda's installclass.py, and
+//! Models `autopart` and `reqpart`: `setDefaultPartitioning` in anaconda's installclass.py, and
 //! blivet's platform.py and partitioning.py (doAutoPartition and doReqPartition).
 
 use super::super::hardware::{Disk, Hardware};
@@ -47,7 +47,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Models platform.py, setPlatformBootloaderReqs.
+/// Models `setPlatformBootloaderReqs` in platform.py.
 fn required(hardware: &Hardware, gpt: bool, disk: &str, efi_mib: Option<u64>, plan: &mut Plan) {
     let part = |mount: &str, kind: &str, mib: Option<u64>, options: &str| Partition {
         mount: mount.into(),
@@ -69,7 +69,7 @@ fn required(hardware: &Hardware, gpt: bool, disk: &str, efi_mib: Option<u64>, pl
     }
 }
 
-/// Models platform.py, setPlatformBootPartition.
+/// Models `setPlatformBootPartition` in platform.py.
 fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     plan.partitions.push(Partition {
         mount: "/boot".into(),
@@ -83,8 +83,8 @@ fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     });
 }
 
-/// Models partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. anaconda names the
-/// volume group after the product and the host; here its name is `centos`.
+/// Models `_scheduleImplicitPartitions` and `_scheduleVolumes` in partitioning.py. anaconda names
+/// the volume group after the product and the host; here its name is `centos`.
 fn layout(data: &Data, command: &Command, disks: &[&Disk], plan: &mut Plan) -> Result<(), String> {
     let mib = |disk: &Disk| disk.bytes / MIB;
     if !disks

@@ -86,8 +86,8 @@ pub(super) fn format(command: &Command, mount: &str) -> Result<String, String> {
     Err(format!("The \"{kind}\" file system type is not supported."))
 }
 
-/// Models blivet, devices/partition.py, DEFAULT_PART_SIZE. Returns the size of a `part` line in
-/// MiB.
+/// Models `DEFAULT_PART_SIZE` in blivet's devices/partition.py. Returns the size of a `part` line
+/// in MiB.
 pub(super) fn part_size(part: &Command) -> u64 {
     part.option("--size")
         .and_then(|text| text.parse().ok())

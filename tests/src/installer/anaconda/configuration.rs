@@ -1,5 +1,6 @@
-//! Models install.py, doConfiguration: everything that anaconda writes into the new system after it
-//! has installed the packages and before it runs `%post`, in this order.
+//! Models `doConfiguration` in install.py: everything that anaconda writes into the new system
+//! after it has installed the packages and before it runs `%post`. The functions write in the same
+//! order as anaconda.
 
 use super::data::Data;
 use super::types::{Effect, User};
@@ -31,9 +32,9 @@ pub(super) struct Services {
     enabled: Vec<String>,
 }
 
-/// Models kickstart.py, Timezone.setup, which runs before the packages are installed. If --nontp is
-/// given or the package chrony is excluded, chronyd is disabled. Otherwise, chronyd is enabled,
-/// unless the kickstart disables chronyd.
+/// Models `Timezone.setup` in kickstart.py, which runs before the packages are installed. If
+/// --nontp is given or the package chrony is excluded, chronyd is disabled. Otherwise, chronyd is
+/// enabled, unless the kickstart disables chronyd.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),
@@ -66,7 +67,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         });
     }
     effects.extend(enabled_services(services));
-    // Models Keyboard.execute (keyboard.py, write_keyboard_config). At this point,
+    // Models `Keyboard.execute` (`write_keyboard_config` in keyboard.py). At this point,
     // activate_keyboard has already discarded keymaps that loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
@@ -77,7 +78,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     timezone(data, &mut effects);
-    // Models Lang.execute (localization.py, write_language_configuration), which runs after
+    // Models `Lang.execute` (`write_language_configuration` in localization.py), which runs after
     // setup_locale_environment.
     let content = format!("LANG=\"{}\"\n", known(LOCALES, &data.lang, "en_US.UTF-8"));
     effects.push(Effect::File {
@@ -85,8 +86,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     firewall(data, &mut effects);
-    // Models XConfig.execute and SkipX.execute (desktop.py, Desktop.write). Every non-graphical
-    // installation implies skipx.
+    // Models `XConfig.execute` and `SkipX.execute` (`Desktop.write` in desktop.py). Every
+    // non-graphical installation implies skipx.
     let target = if data.graphical {
         "graphical"
     } else {
@@ -97,7 +98,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         path: "/etc/systemd/system/default.target",
         to,
     });
-    // Models Network.execute (network.py, write_hostname).
+    // Models `Network.execute` (`write_hostname` in network.py).
     let hostname = data.hostname.as_deref().unwrap_or("localhost.localdomain");
     effects.push(Effect::File {
         path: "/etc/hostname",
@@ -111,7 +112,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         gid: *gid,
     }));
     effects.extend(data.users.iter().cloned().map(|user| new_user(data, user)));
-    // Models SshKey.execute (users.py, setUserSshKey).
+    // Models `SshKey.execute` (`setUserSshKey` in users.py).
     let key = |(user, key): &(String, String)| Effect::SshKey {
         user: user.clone(),
         key: key.clone(),
@@ -153,8 +154,8 @@ fn enabled_services(services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// Models users.py, createUser: if a group with the user's name exists, the function stops before
-/// it sets the password and the lock.
+/// Models `createUser` in users.py: if a group with the user's name exists, the function stops
+/// before it sets the password and the lock.
 fn new_user(data: &Data, user: User) -> Effect {
     let half = data.groups.iter().any(|(name, _)| *name == user.name);
     Effect::User(if half {

@@ -150,7 +150,7 @@ impl Data {
         Ok(())
     }
 
-    /// Models kickstart.py, Bootloader.parse.
+    /// Models `Bootloader.parse` in kickstart.py.
     fn boot_loader(&mut self, command: &Command) -> Result<(), String> {
         let location = command.option("--location").unwrap_or("mbr");
         if location == "partition" {
@@ -171,7 +171,7 @@ impl Data {
         Ok(())
     }
 
-    /// Models kickstart.py, ClearPart.parse.
+    /// Models `ClearPart.parse` in kickstart.py.
     fn clear_part(&mut self, command: &Command, hardware: &Hardware) -> Result<(), String> {
         let label = command.option("--disklabel").map(str::to_owned);
         let known: &[&str] = if hardware.efi {
@@ -225,8 +225,8 @@ impl Data {
         };
     }
 
-    /// Models commands/sshkey.py, F22_SshKey.parse: a second key for a user ends the parsing with
-    /// an AttributeError, because the warning about this key reads an attribute that does not
+    /// Models `F22_SshKey.parse` in commands/sshkey.py: a second key for a user ends the parsing
+    /// with an AttributeError, because the warning about this key reads an attribute that does not
     /// exist.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
@@ -267,8 +267,8 @@ impl Data {
         Ok(())
     }
 
-    /// Models commands/user.py and kickstart.py, User.execute: without a password, an account stays
-    /// locked, as it was created.
+    /// Models commands/user.py, and `User.execute` in kickstart.py: without a password, an account
+    /// stays locked, as it was created.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {
@@ -290,7 +290,7 @@ impl Data {
         Ok(())
     }
 
-    /// Models pykickstart, parser.py, Packages.add, which anaconda calls for each line.
+    /// Models `Packages.add` in pykickstart's parser.py, which anaconda calls for each line.
     fn package(&mut self, line: &str) {
         if line.is_empty() || line.starts_with("@^") || line.starts_with("-@") {
         } else if let Some(group) = line.strip_prefix('@') {
@@ -356,8 +356,8 @@ fn bare(command: &Command) -> Option<String> {
         .cloned()
 }
 
-/// Models kickstart.py, IgnoreDisk.parse and ClearPart.parse: parsing stops if a disk does not
-/// exist (device_matches).
+/// Models `IgnoreDisk.parse` and `ClearPart.parse` in kickstart.py: parsing stops if a disk does
+/// not exist (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);
     if hardware

@@ -52,10 +52,10 @@ pub(super) fn plan(
         }
     }
     storage::decide(&data, hardware, words, &mut plan)?;
-    // Models install.py, doInstall: the setup of authconfig, firewall and timezone.
+    // Models `doInstall` in install.py: the setup of authconfig, firewall and timezone.
     let services = configuration::services(&data);
     plan.software = software::select(&data, hardware, &plan);
-    // Models install.py, doConfiguration.
+    // Models `doConfiguration` in install.py.
     plan.after = configuration::effects(&data, &services);
     Ok(plan)
 }

@@ -7,10 +7,10 @@ use super::super::hardware::Hardware;
 use super::data::Data;
 use super::types::{Plan, Selection};
 
-/// Models install.py, doInstall.
+/// Models `doInstall` in install.py.
 pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection {
     let mut packages = data.packages.clone();
-    // Models kickstart.py, Timezone.setup.
+    // Models `Timezone.setup` in kickstart.py.
     if !data.timezone.nontp && !data.excluded.contains("chrony") {
         packages.insert("chrony".into());
     }

@@ -60,7 +60,7 @@ pub(super) fn decide(
     check(plan, hardware).map_err(late)
 }
 
-/// Models storage_utils.py, device_matches: accepts a name with or without /dev/, or a udev
+/// Models `device_matches` in storage_utils.py: accepts a name with or without /dev/, or a udev
 /// symlink.
 fn names(name: &str, disk: &Disk) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
@@ -72,8 +72,8 @@ fn late(error: impl std::fmt::Display) -> Failure {
     Failure::Late(format!("{message}: {error}"))
 }
 
-/// Models blivet, platform.py, bestDiskLabelType. ClearPart.execute and inst.gpt can change the
-/// default type of partition table.
+/// Models `bestDiskLabelType` in blivet's platform.py. ClearPart.execute and inst.gpt can change
+/// the default type of partition table.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = data
@@ -91,7 +91,7 @@ fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static
     }
 }
 
-/// Models kickstart.py, PartitionData.execute.
+/// Models `PartitionData.execute` in kickstart.py.
 fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     let mount = part
         .arguments
@@ -129,7 +129,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     })
 }
 
-/// Models kickstart.py, PartitionData.execute: an existing partition keeps its position and its
+/// Models `PartitionData.execute` in kickstart.py: an existing partition keeps its position and its
 /// size. With --noformat, the partition also keeps its file system.
 fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> Result<(), String> {
     let of_disk = |disk: &&Disk| {
@@ -149,8 +149,8 @@ fn reuse(made: &mut Partition, part: &Command, name: &str, disks: &[&Disk]) -> R
     Ok(())
 }
 
-/// Models blivet, partitioning.py, allocatePartitions. Returns the space that each disk has left,
-/// in MiB.
+/// Models `allocatePartitions` in blivet's partitioning.py. Returns the space that each disk has
+/// left, in MiB.
 fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<BTreeMap<String, u64>, String> {
     let mut free = BTreeMap::new();
     for disk in disks {

@@ -103,8 +103,8 @@ pub(super) fn links_and_room() -> Result<()> {
     upstream.refused(&["GiB to download, but only ", "free: free some space"])?;
     ensure!(!upstream.file("tree/Packages").exists());
 
-    // The builder also does not follow a link in the mirror. The test creates the link itself,
-    // because a hostile path cannot create one.
+    // Nor does the builder follow a link in the mirror. The test creates the link itself, because a
+    // hostile path cannot create one.
     write_tree(&tree, &["tar"])?;
     let outside = upstream.fixture.path("outside");
     fs::create_dir(&outside)?;

@@ -138,7 +138,8 @@ impl Node {
         let (inode, member) = self.permit?;
         match &self.disk {
             Disk::Data { entries, .. } => started.running = Some(entries.clone()),
-            // Without a log, etcd creates a new log if etcd.conf still names the cluster.
+            // Without a log, etcd creates a new log, because the model assumes that etcd.conf still
+            // contains the `initial-cluster` settings.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
                 started.disk = Disk::Data {
