@@ -10,9 +10,13 @@ use nix::sys::socket::LinkAddr;
 use recipes::{FirmwareId, Mac, MachineMatch};
 use serde::{Deserialize, Serialize};
 
+/// The folder in which Linux describes each bond.
+const BONDS: &str = "/proc/net/bonding";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The MAC addresses of the machine's Ethernet interfaces, sorted.
+    /// The MAC addresses of the machine's Ethernet interfaces, sorted. An interface in a bond has
+    /// two: the bond's and its own permanent address.
     pub(crate) macs: Vec<Mac>,
     /// The SMBIOS serial number.
     pub(crate) serial: Option<FirmwareId>,
@@ -23,6 +27,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn observe() -> Result<Self> {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
+        macs.extend(permanent_macs_in_bonds());
         macs.sort_unstable();
         macs.dedup();
         // Treat an SMBIOS field that is empty or a placeholder as absent, because such a value does
@@ -156,6 +161,25 @@ pub(crate) fn cards() -> Result<Vec<NetworkCard>> {
     Ok(cards)
 }
 
+/// Returns the permanent MAC address of each interface that belongs to a bond. While an interface
+/// belongs to a bond, it has the bond's address instead, which is normally the address of the
+/// interface that joined the bond first (kernel 3.10, bond_main.c, `bond_enslave`).
+pub(crate) fn permanent_macs_in_bonds() -> Vec<Mac> {
+    // Without the bonding module, the folder does not exist.
+    let bonds = fs::read_dir(BONDS).into_iter().flatten().flatten();
+    bonds
+        .filter_map(|bond| fs::read_to_string(bond.path()).ok())
+        .flat_map(|text| permanent_macs(&text))
+        .collect()
+}
+
+/// Returns the permanent MAC addresses in the kernel's description of a bond (kernel 3.10,
+/// bond_procfs.c, `bond_info_show_slave`).
+fn permanent_macs(bond: &str) -> Vec<Mac> {
+    let address = |line: &str| line.strip_prefix("Permanent HW addr: ")?.parse().ok();
+    bond.lines().filter_map(address).collect()
+}
+
 /// Returns the Ethernet interfaces of this machine with their link-layer addresses. Reads the
 /// interfaces with getifaddrs(3), because /sys in a container may show a different network
 /// namespace.
@@ -254,6 +278,19 @@ mod tests {
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());
         assert_eq!(repaired.cloned_from(&before), None);
+    }
+
+    #[test]
+    fn the_permanent_addresses_of_a_bond_are_read() {
+        let bond = format!(
+            "Ethernet Channel Bonding Driver: v3.7.1 (April 27, 2011)\n\nBonding Mode: load balancing (round-robin)\n\
+             MII Status: up\n\nSlave Interface: em1\nMII Status: up\nPermanent HW addr: {ONE}\nSlave queue ID: 0\n\n\
+             Slave Interface: em2\nMII Status: down\nPermanent HW addr: {TWO}\nSlave queue ID: 0\n"
+        );
+        let both: Vec<Mac> = [ONE, TWO].map(|mac| mac.parse().unwrap()).to_vec();
+        assert_eq!(permanent_macs(&bond), both);
+        let infiniband = "Permanent HW addr: 80:00:02:08:fe:80:00:00:00:00:00:00:e4:1d:2d:03:00:a1:22:01\n";
+        assert_eq!(permanent_macs(infiniband), []);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sets and checks the node's address. The address is in etcd's certificates and in the member
 //! list, so etcd must not start with a different address.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,9 @@ const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the change that assigns the address. If an interface already has the address, the change
 /// only writes the ifcfg file, so that the address no longer depends on a DHCP server. Returns
-/// `None` if the network's mode is `dhcp`. Also returns `None` if an interface has the address, and
-/// its ifcfg file is correct or must not be changed by firstboot.
+/// `None` if the network's mode is `dhcp`, or if firstboot must not change the settings of the
+/// node's interface. Also returns `None` if the interface has the address, and its ifcfg file is
+/// correct.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if network.mode == NetworkMode::Dhcp {
@@ -37,10 +39,13 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let has_address = holder.is_some();
     let name = match holder {
         Some((name, _)) => name,
-        None => interface_for(identity)?,
+        None => match interface_for(identity)? {
+            Some(name) => name,
+            None => return Ok(None),
+        },
     };
     let existing = ifcfg(&Interface::ifcfg_path(&name))?;
-    if has_address && !is_ours(&name, &existing)? {
+    if !is_ours(&name, &existing)? {
         return Ok(None);
     }
     let interface = Interface {
@@ -64,9 +69,9 @@ fn ifcfg(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns whether firstboot may write the settings of an interface that has the address. firstboot
-/// must not change the settings of a bridge, a bond, a team or a VLAN, or an ifcfg file of the
-/// image.
+/// Returns whether firstboot may write the settings of an interface. firstboot must not change the
+/// settings of a bridge, a bond, a team or a VLAN, or an ifcfg file of the image, even if the
+/// interface does not have the address yet: its DHCP server may answer later.
 fn is_ours(name: &str, ifcfg: &str) -> Result<bool> {
     if !machine::cards()?.iter().any(|card| card.name == name) || !is_plain(ifcfg) {
         return Ok(false);
@@ -104,11 +109,12 @@ fn value<'t>(ifcfg: &'t str, key: &str) -> Option<&'t str> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Returns a refusal if the machine has a different address in the same network. In this case, the
-/// machine is the wrong one, or the DHCP server has a wrong reservation for it. Returns a "not
-/// ready" error if no interface has the address within `DHCP_TIMEOUT`.
+/// Returns a refusal if the node's own interface has a different address in the same network. In
+/// this case, the machine is the wrong one, or the DHCP server has a wrong reservation for it. The
+/// address of another interface, for example of a bridge for containers, proves neither. Returns a
+/// "not ready" error if no interface has the address within `DHCP_TIMEOUT`.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
-    let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
+    let wanted = identity.node.address;
     let began = Instant::now();
     let mut logged = false;
     loop {
@@ -116,8 +122,7 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
         if own.iter().any(|(_, address)| *address == wanted) {
             return Ok(());
         }
-        let other = own.iter().find(|(_, address)| cidr.contains(address));
-        if let Some((interface, other)) = other
+        if let Some((interface, other)) = wrong_address(identity)?
             && began.elapsed() >= WRONG_ADDRESS_TIMEOUT
         {
             return Err(refused(ReasonId::AddressWrong.because(format!(
@@ -128,7 +133,7 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
         }
         if began.elapsed() >= DHCP_TIMEOUT {
             return Err(not_ready(ReasonId::AddressMissing.because(format!(
-                "no interface has the address {wanted}. Check the cable and the DHCP server"
+                "no interface has the address {wanted}. Check the cable, the DHCP server and the ifcfg files"
             ))));
         }
         if !logged {
@@ -139,20 +144,39 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
+/// Returns the address in the node's network that the node's own interface has, with the name of
+/// the interface. The node's own interface has the document's MAC address, like for example the
+/// bridge to which it belongs. Without a MAC address in the document, it is the only Ethernet
+/// interface.
+fn wrong_address(identity: &Identity) -> Result<Option<(String, Ipv4Addr)>> {
+    let mut cards = machine::cards()?;
+    match identity.node.machine.mac {
+        Some(mac) => cards.retain(|card| card.mac == mac),
+        None if cards.len() > 1 => return Ok(None),
+        None => {}
+    }
+    let cidr = identity.cluster.network.cidr;
+    let is_own = |name: &str| cards.iter().any(|card| card.name == name);
+    let mut addresses = machine::addresses()?.into_iter();
+    Ok(addresses.find(|(name, address)| is_own(name) && cidr.contains(address)))
+}
+
 /// Returns the interface with the document's MAC address or, without a MAC address in the document,
-/// the only Ethernet interface.
-fn interface_for(identity: &Identity) -> Result<String> {
+/// the only Ethernet interface. Returns `None` if the MAC address is the permanent address of an
+/// interface in a bond, which has the MAC address of the bond.
+fn interface_for(identity: &Identity) -> Result<Option<String>> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {
         return match cards.into_iter().find(|card| card.mac == mac) {
-            Some(card) => Ok(card.name),
+            Some(card) => Ok(Some(card.name)),
+            None if machine::permanent_macs_in_bonds().contains(&mac) => Ok(None),
             None => Err(refused(ReasonId::InterfaceMissing.because(format!(
                 "no interface has the MAC address {mac} from the node document"
             )))),
         };
     }
     match cards.as_slice() {
-        [one] => Ok(one.name.clone()),
+        [one] => Ok(Some(one.name.clone())),
         [] => Err(refused(
             ReasonId::InterfaceMissing.because("this machine has no Ethernet interface"),
         )),

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use recipes::cluster::NetworkMode;
 
-use super::{is_plain, plan, value};
+use super::{is_plain, plan, value, wrong_address};
 use crate::change::Change;
 use crate::files;
 use crate::identity::Identity;
@@ -147,17 +147,59 @@ fn an_ifcfg_file_of_the_operator_is_left_unchanged() {
         return;
     }
     on_own_root(|| {
-        let identity = assigned_by_dhcp()?;
+        let mut identity = assigned_by_dhcp()?;
         let zeros = "0".repeat(64);
         let file = format!(
             r#"{{"path":"etc/sysconfig/network-scripts/ifcfg-eth0","mode":420,"uid":0,"gid":0,"size":1,"sha256":"{zeros}"}}"#
         );
         fs::write(paths::IMAGE, format!(r#"{{"files":[{file}]}}"#))?;
         ensure!(plan(&identity)?.is_none(), "the image contains this file");
+        identity.node.machine.mac = crate::machine::cards()?
+            .into_iter()
+            .find(|card| card.name == "eth0")
+            .map(|card| card.mac);
+        run("ip", &["address", "flush", "dev", "eth0"])?;
+        ensure!(
+            plan(&identity)?.is_none(),
+            "the image contains this file, and the DHCP server has not answered yet"
+        );
+        let address = format!("{}/24", identity.node.address);
+        run("ip", &["address", "add", &address, "dev", "eth0"])?;
         fs::write(paths::IMAGE, r#"{"files":[]}"#)?;
         ensure!(plan(&identity)?.is_some());
         write_ifcfg("DEVICE=eth0\nTYPE=Bridge\nBOOTPROTO=none\n")?;
         ensure!(plan(&identity)?.is_none(), "eth0 is a bridge");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn only_the_nodes_own_interface_can_have_a_wrong_address() {
+    if !is_root("only_the_nodes_own_interface_can_have_a_wrong_address") {
+        return;
+    }
+    on_own_root(|| {
+        let mut identity = assigned_by_dhcp()?;
+        run("ip", &["address", "flush", "dev", "eth0"])?;
+        run("ip", &["address", "add", "10.101.15.200/24", "dev", "eth1"])?;
+        let card = |name: &str| -> Result<_> {
+            let mut cards = crate::machine::cards()?.into_iter();
+            Ok(cards.find(|card| card.name == name).map(|card| card.mac))
+        };
+        identity.node.machine.mac = card("eth0")?;
+        ensure!(wrong_address(&identity)?.is_none(), "eth1 is another card");
+        identity.node.machine.mac = None;
+        ensure!(
+            wrong_address(&identity)?.is_none(),
+            "either card can be the node's"
+        );
+        identity.node.machine.mac = card("eth1")?;
+        let wrong = wrong_address(&identity)?;
+        ensure!(
+            wrong.as_ref().is_some_and(|(name, _)| name == "eth1"),
+            "{wrong:?}"
+        );
         Ok(())
     })
     .unwrap();
