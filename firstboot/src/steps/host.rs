@@ -21,7 +21,7 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
 
 /// Returns the change that restores the lines of the members in /etc/hosts. The overlay contains an
 /// /etc/hosts that lists every member, but a DHCP client or an operator may have changed the file.
-/// The change removes any other line that names a member, and keeps the remaining lines.
+/// The change removes the members' names from all other lines, and keeps the rest of these lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
@@ -44,30 +44,35 @@ fn with_members(before: &str, cluster: &ClusterDocument) -> String {
                 && names == [fqdn.as_str(), member.name.as_str()]
         })
     };
-    let names_a_member = |line: &str| {
-        let words = line
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(1);
-        let is_member = |word: &str| {
-            cluster
-                .members
-                .iter()
-                .any(|member| word == member.name.as_str() || word == cluster.fqdn(&member.name))
-        };
-        words.into_iter().any(is_member)
+    let is_member = |word: &str| {
+        cluster
+            .members
+            .iter()
+            .any(|member| word == member.name.as_str() || word == cluster.fqdn(&member.name))
     };
     let mut missing: Vec<bool> = vec![true; cluster.members.len()];
     let mut lines: Vec<String> = Vec::new();
     for line in before.lines() {
         match wanted(line) {
             Some(member) => missing[member] = false,
-            // A line that assigns a member's name to a different address would direct connections
-            // to the wrong machine.
-            None if names_a_member(line) => continue,
-            None => {}
+            None => {
+                // A line that assigns a member's name to a different address would direct
+                // connections to the wrong machine. The line can also have other names, for
+                // example localhost.
+                let words = line.split('#').next().unwrap_or_default();
+                let words: Vec<&str> = words.split_whitespace().collect();
+                let others: Vec<&str> = words
+                    .iter()
+                    .copied()
+                    .filter(|word| !is_member(word))
+                    .collect();
+                if others.len() < words.len() {
+                    if others.len() > 1 {
+                        lines.push(others.join(" "));
+                    }
+                    continue;
+                }
+            }
         }
         lines.push(line.to_owned());
     }
@@ -119,9 +124,10 @@ mod tests {
     #[test]
     fn a_wrong_address_of_a_member_is_removed() {
         let after = with_members(
-            "127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n",
+            "127.0.0.1 localhost etcd-1 # mine\n127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n",
             &cluster(),
         );
+        assert!(after.starts_with("127.0.0.1 localhost\n10.101.15.101 "), "{after}");
         assert!(
             !after.contains("127.0.1.1") && !after.contains("10.101.15.9 "),
             "{after}"
