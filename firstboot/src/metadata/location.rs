@@ -3,6 +3,8 @@
 //! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In NoCloud's syntax, the
 //! document is the file `user-data` at that location.
 
+use std::io;
+
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
 
@@ -34,9 +36,14 @@ pub(super) fn named(word: &str) -> Option<String> {
 /// Returns the document at this location. `by` describes where firstboot found the location.
 pub(super) fn get(origin: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if origin.starts_with('/') {
-        return Ok(
-            FoundDocument::parse(origin, &files::read_bounded(origin.as_ref(), LIMIT)?)?.into(),
-        );
+        return match files::read_bounded(origin.as_ref(), LIMIT) {
+            Ok(bytes) => Ok(FoundDocument::parse(origin, &bytes)?.into()),
+            // A source may be removed after the node has adopted its document.
+            Err(error) if query.known && is_not_found(&error) => Ok(SourceResult::Nothing(
+                format!("{origin}, named by {by}, does not exist"),
+            )),
+            Err(error) => Err(error),
+        };
     }
     let address = Url::parse(origin).with_context(|| {
         format!("`{origin}`, named by {by}, is neither a URL nor an absolute path")
@@ -50,6 +57,11 @@ pub(super) fn get(origin: &str, by: &str, query: &Query<'_>) -> Result<SourceRes
             )
         }
     }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -81,6 +93,25 @@ mod tests {
         ] {
             assert_eq!(named(word).as_deref(), origin, "{word}");
         }
+    }
+
+    #[test]
+    fn a_file_may_be_removed_after_its_document_was_adopted() {
+        let path = "/nowhere/user-data";
+        let error =
+            with_query(|query| format!("{:#}", get(path, "a string", query).unwrap_err()));
+        assert!(error.contains(path), "{error}");
+        let again = with_query(|query| {
+            let query = Query {
+                known: true,
+                ..*query
+            };
+            get(path, "a string", &query).unwrap()
+        });
+        assert!(
+            matches!(&again, SourceResult::Nothing(why) if why.contains(path)),
+            "{again:?}"
+        );
     }
 
     #[test]
