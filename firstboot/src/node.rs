@@ -1,6 +1,7 @@
 //! Determines which node this machine is. A machine that has adopted an identity refuses any other
 //! identity.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -184,6 +185,23 @@ pub(crate) fn refuse_other_disk(
     identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
+/// Stores the document until the node adopts it. If a later run requests the document again, the
+/// stored document proves to the server that this machine has already received it.
+pub(crate) fn store_received(identity: &Identity) -> Result<()> {
+    if files::exists(Path::new(paths::ADOPTED_DOCUMENT))? {
+        return Ok(());
+    }
+    let received = DesiredFile::new(
+        paths::RECEIVED_DOCUMENT,
+        serde_json::to_vec(&identity.envelope)?,
+    )
+    .mode(0o600, files::ROOT);
+    if received.is_current()? {
+        return Ok(());
+    }
+    received.write()
+}
+
 /// Adopts the identity: writes it to the journal, stores the document for the next boot, and, if
 /// the document's certificates are for the keys in next-keys.pem, makes these keys the node's
 /// current keys.
@@ -217,5 +235,6 @@ pub(crate) fn adopt_identity(
     if !kept.is_current()? {
         kept.write()?;
     }
+    files::remove(paths::RECEIVED_DOCUMENT)?;
     own_keys::activate_next_keys(&identity.document_tls)
 }

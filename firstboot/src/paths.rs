@@ -29,6 +29,9 @@ pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 /// The adopted node document, which firstboot stores so that later boots do not need a metadata
 /// source.
 pub(crate) const ADOPTED_DOCUMENT: &str = "/var/lib/firstboot/node.json";
+/// The document that the node received and has not adopted yet, for example because the node does
+/// not have its address yet.
+pub(crate) const RECEIVED_DOCUMENT: &str = "/var/lib/firstboot/received.json";
 /// The private keys that this node generated itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 /// New keys of this node for which certificates have not been issued yet.

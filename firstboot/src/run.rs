@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, remove_installer_copy};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
-use crate::node::{adopt_identity, obtain_identity, refuse_other_disk};
+use crate::node::{adopt_identity, obtain_identity, refuse_other_disk, store_received};
 use crate::output::{say, show, show_json};
 use crate::report::report;
 use crate::steps;
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each field is an option of the command line"
+    reason = "each field is a command-line option"
 )]
 #[command(
     after_help = "Exit codes: 0 the member is healthy; 1 failed; 3 refused; 4 not ready, try again. \
@@ -107,6 +107,7 @@ fn converge(options: &Options) -> Result<()> {
     if let Some(change) = change::folder(DesiredDir::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;
     }
+    store_received(&identity)?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     remove_installer_copy(&journal)?;
     refuse_other_disk(&identity, &machine, &journal)?;
@@ -118,8 +119,8 @@ fn converge(options: &Options) -> Result<()> {
     steps::network::wait_for_address(&identity)?;
     check_source_address(&identity, &journal)?;
     // If firstboot has already allowed etcd to start in this boot, an earlier run has made the
-    // checks for a duplicate. While etcd is running, the other members receive its traffic, so these
-    // checks would mistake this machine for the duplicate.
+    // checks for a duplicate. While etcd is running, the other members receive its traffic, so
+    // these checks would mistake this machine for the duplicate.
     let checked = start_permit::was_granted()?;
     let probe = (!checked).then(|| duplicate::start_probe(identity.node.address));
     let suspected = probe

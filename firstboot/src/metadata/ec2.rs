@@ -44,7 +44,7 @@ async fn ask(
     reply.success(&origin, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. After the status 401, which means that the token has expired,
+/// Sends a request with the token. After status 401, which means that the token has expired,
 /// firstboot fetches one new token and repeats the request.
 async fn get(
     service: &Endpoint,

@@ -105,6 +105,9 @@ fn search(
     log: &mut SourceLog,
 ) -> Result<FoundDocument> {
     let adopted = files::read_if_there(paths::ADOPTED_DOCUMENT)?;
+    // Ignore a damaged file, because the source has the document too.
+    let received = FoundDocument::in_file(Path::new(paths::RECEIVED_DOCUMENT));
+    let received = received.ok().flatten();
     let platforms = Platforms::observe(Path::new("/"), policy.platform)?;
     let services = Url::parse(service::ADDRESS)?;
     let query = Query {
@@ -114,6 +117,7 @@ fn search(
         // Only a node without a document queries the network, because a member that is already set
         // up must be able to start even if the network is down.
         known: adopted.is_some(),
+        received: received.as_ref(),
         mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),

@@ -35,6 +35,8 @@ pub(super) struct Query<'a> {
     /// Whether the node already has a document. A node that has a document does not query any
     /// server.
     pub(super) known: bool,
+    /// The document that an earlier run received, if the node has not adopted a document.
+    pub(super) received: Option<&'a FoundDocument>,
     /// How long the source queries a server that does not answer.
     pub(super) mode: QueryMode,
     /// The base URL of metadata services.

@@ -33,6 +33,7 @@ pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
         url: None,
         platforms: &platforms,
         known: false,
+        received: None,
         mode: QueryMode::WaitForNetwork,
         services: &services,
         waiting: &|_| (),

@@ -76,7 +76,9 @@ pub(crate) fn newer(
 }
 
 /// Downloads a document, unless the node or another source already has one. Repeats the request
-/// after errors that may be temporary.
+/// after errors that may be temporary. If an earlier run received a document, the request proves
+/// this with the document's digest, because the server hands out a document only for a limited time
+/// to a machine without such a proof.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
@@ -86,16 +88,32 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
     let origin = origin_of(url);
-    let bytes = block_on(patiently(url, &origin, query))?;
-    Ok(FoundDocument::parse(origin, &bytes)?.into())
+    let received = query
+        .received
+        .and_then(|found| Some((found, found.envelope.payload_digest().ok()?)));
+    let digest = received.map(|(_, digest)| digest);
+    let found = match (block_on(patiently(url, &origin, digest, query))?, received) {
+        (None, Some((received, _))) => FoundDocument {
+            origin,
+            envelope: received.envelope.clone(),
+        },
+        (body, _) => FoundDocument::parse(origin, &body.unwrap_or_default())?,
+    };
+    Ok(found.into())
 }
 
-async fn patiently(url: &Url, origin: &str, query: &Query<'_>) -> Result<Vec<u8>> {
+/// Returns the body of the answer, or `None` if the server's document has the digest `received`.
+async fn patiently(
+    url: &Url,
+    origin: &str,
+    received: Option<Sha256>,
+    query: &Query<'_>,
+) -> Result<Option<Vec<u8>>> {
     let client = client(url)?;
     let mut last = String::new();
     for pause in RETRY_PAUSES {
-        match attempt(&client, url, origin).await {
-            Ok(bytes) => return Ok(bytes),
+        match attempt(&client, url, origin, received).await {
+            Ok(body) => return Ok(body),
             Err(HttpError::Final(error)) => return Err(error),
             Err(HttpError::Again(error)) => {
                 last = format!("waiting for {origin}: {error:#}");
@@ -107,12 +125,25 @@ async fn patiently(url: &Url, origin: &str, query: &Query<'_>) -> Result<Vec<u8>
     Err(not_ready(last))
 }
 
-async fn attempt(client: &Client, url: &Url, origin: &str) -> Result<Vec<u8>, HttpError> {
+async fn attempt(
+    client: &Client,
+    url: &Url,
+    origin: &str,
+    received: Option<Sha256>,
+) -> Result<Option<Vec<u8>>, HttpError> {
+    let mut request = client.get(url.clone());
+    if let Some(digest) = received {
+        request = request.header(IF_NONE_MATCH, format!("\"{digest}\""));
+    }
+    let reply = send(request, origin).await?;
+    if received.is_some() && reply.status == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
     // Repeat the request after a 404, because the server may not have a document for a new machine
     // yet.
-    send(client.get(url.clone()), origin)
-        .await?
+    reply
         .success(origin, &[StatusCode::NOT_FOUND])
+        .map(Some)
 }
 
 pub(super) fn origin_of(url: &Url) -> String {

@@ -312,3 +312,37 @@ fn a_service_is_only_compared_with_an_existing_document() {
     assert!(nothing(compared(Some(&refusing.url))).starts_with("it refused the request: "));
     assert_eq!(refusing.lines().len(), 1);
 }
+
+#[test]
+fn a_document_that_was_received_is_requested_again_with_its_digest() {
+    install_tls();
+    let received = FoundDocument::parse("an earlier run", FIRST.as_bytes()).unwrap();
+    let digest = format!("\"{}\"", received.envelope.payload_digest().unwrap());
+    let ask = |server: &Server, received: Option<&FoundDocument>| {
+        with_query(|query| {
+            (url::SOURCE.find)(&Query {
+                url: Some(&server.url),
+                received,
+                ..*query
+            })
+        })
+    };
+    // The time in which the server hands out the document without a proof is over.
+    let closed = Server::start(move |request| match request.header("if-none-match") {
+        Some(tag) if tag == digest => status(304),
+        _ => status(403),
+    });
+    let again = ask(&closed, Some(&received)).unwrap();
+    let SourceResult::Found(again) = again else {
+        panic!("{again:?}")
+    };
+    assert!(again.agrees_with(&received));
+    assert!(again.origin.ends_with("/node.json"), "{}", again.origin);
+    assert!(error(ask(&closed, None)).contains("403"));
+    let changed = Server::start(|_| ok(OTHER));
+    let newest = ask(&changed, Some(&received)).unwrap();
+    assert!(
+        matches!(&newest, SourceResult::Found(found) if !found.agrees_with(&received)),
+        "{newest:?}"
+    );
+}
