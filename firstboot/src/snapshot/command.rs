@@ -20,7 +20,7 @@ use crate::output::{say, show};
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each field is an option of the command line"
+    reason = "each field is a command-line option"
 )]
 #[group(skip)]
 pub(crate) struct Options {

@@ -16,25 +16,35 @@ pub(super) struct MemberComparison {
     members: Vec<(u64, String)>,
     /// The ids and names of the voters that answer but have no quorum.
     cut_off: Vec<(u64, String)>,
+    /// The ids and names of the learners.
+    learners: Vec<(u64, String)>,
+    /// Whether etcd reports that the members' data differs, but not which member's data is wrong.
+    is_any_corrupt: bool,
 }
 
 impl MemberComparison {
-    /// Compares the data of all healthy voters in the recipe.
+    /// Compares the data of all healthy voters in the recipe. With `any_size`, or if etcd reports
+    /// that the data of some member is corrupt, also compares a large database: in the latter case,
+    /// the comparison blocks no writes, because etcd refuses all writes.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
         credentials: &Credentials,
         any_size: bool,
     ) -> Self {
-        let (mut voters, mut members, mut cut_off) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut voters, mut members) = (Vec::new(), Vec::new());
+        let (mut cut_off, mut learners) = (Vec::new(), Vec::new());
+        let mut is_any_corrupt = false;
         for member in &cluster.members {
             let Ok(source) = Endpoint::at(Some(&member.client_url()), credentials).await else {
                 continue;
             };
-            if source.status.is_learner {
-                continue;
-            }
+            is_any_corrupt |= source.is_any_member_corrupt();
             let header = source.status.header.unwrap_or_default();
             let own = (header.member_id, member.name.to_string());
+            if source.status.is_learner {
+                learners.push(own);
+                continue;
+            }
             if source.client.healthy().await.is_err() {
                 cut_off.push(own);
                 continue;
@@ -48,15 +58,18 @@ impl MemberComparison {
             });
         }
         Self {
-            compared: compare(&voters, credentials, any_size).await,
+            compared: compare(&voters, credentials, any_size || is_any_corrupt).await,
             members,
             cut_off,
+            learners,
+            is_any_corrupt,
         }
     }
 
     /// Returns the reason not to rely on this member's data: this data differs from the majority's
-    /// data, no majority of the members has the same data, or other members have a quorum without
-    /// this member. Returns `None` if no such reason is known.
+    /// data, no majority of the members has the same data, other members have a quorum without this
+    /// member, this member is a learner, or etcd reports an unknown corrupt member and the data was
+    /// not compared. Returns `None` if no such reason is known.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         self.apart_by_id(source.status.header.unwrap_or_default().member_id)
     }
@@ -68,12 +81,30 @@ impl MemberComparison {
                 "{name} has no quorum, but {healthy} has one: the data of {name} may be old"
             )));
         }
+        if let Some((_, name)) = find(&self.learners) {
+            let why = format!("{name} is a learner: its data may be old");
+            return Some(ReasonId::MembersUnhealthy.because(why));
+        }
         let (_, name) = &find(&self.members)?;
-        Some(
-            self.compared
-                .apart(name)?
-                .map(|why| format!("{name}: {why}")),
-        )
+        self.doubt(name)
+    }
+
+    /// Returns the reason not to rely on the data of a healthy voter.
+    fn doubt(&self, name: &str) -> Option<Reason> {
+        match &self.compared {
+            HashComparison::Unknown(why) if self.is_any_corrupt => {
+                Some(ReasonId::AlarmCorrupt.because(format!(
+                    "{name}: etcd reports that the members' data differs (alarm CORRUPT), and the data was not compared: {why}"
+                )))
+            }
+            compared => Some(compared.apart(name)?.map(|why| format!("{name}: {why}"))),
+        }
+    }
+
+    /// Returns whether etcd reports that the members' data differs, but not which member's data is
+    /// wrong.
+    pub(super) fn is_any_corrupt(&self) -> bool {
+        self.is_any_corrupt
     }
 
     /// Returns whether firstboot can rely on the data of at least one member, which is a member for
@@ -81,19 +112,32 @@ impl MemberComparison {
     pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()
-            .any(|(_, name)| self.compared.apart(name).is_none())
+            .any(|(_, name)| self.doubt(name).is_none())
     }
 
-    /// If several members were compared and have the same data, returns the entry for the
-    /// manifest's list of checks.
-    pub(super) fn checked(&self) -> Option<&'static str> {
-        (self.compared == HashComparison::Same && self.members.len() > 1).then_some("members agree")
+    /// If this member was compared with others, and all of them have the same data, returns the
+    /// entry for the manifest's list of checks.
+    pub(super) fn checked(&self, source: &Endpoint) -> Option<&'static str> {
+        self.checked_by_id(source.status.header.unwrap_or_default().member_id)
     }
 
-    /// Returns why the data was not compared, or `None` if it was compared.
-    pub(super) fn unknown(&self) -> Option<&str> {
+    fn checked_by_id(&self, own: u64) -> Option<&'static str> {
+        let is_compared = self.members.iter().any(|(id, _)| *id == own);
+        let agree = self.compared == HashComparison::Same && self.members.len() > 1;
+        (agree && is_compared).then_some("members agree")
+    }
+
+    /// Returns why the data of this member was not compared, or `None` if it was compared or if
+    /// [`MemberComparison::apart`] returns the reason.
+    pub(super) fn unknown(&self, source: &Endpoint) -> Option<String> {
+        let own = source.status.header.unwrap_or_default().member_id;
+        let mut known = self.members.iter().chain(&self.cut_off).chain(&self.learners);
         match &self.compared {
-            HashComparison::Unknown(why) => Some(why),
+            HashComparison::Unknown(why) => Some(why.clone()),
+            _ if known.all(|(id, _)| *id != own) => Some(format!(
+                "{} is not a member of the recipe of this node's image",
+                source.url
+            )),
             _ => None,
         }
     }
@@ -111,6 +155,8 @@ mod tests {
                 compared: HashComparison::Same,
                 members: named(healthy),
                 cut_off: named(cut_off),
+                learners: named(&[9]),
+                is_any_corrupt: false,
             }
         };
         let partition = comparison(&[1, 2], &[3]);
@@ -128,5 +174,38 @@ mod tests {
             None,
             "no quorum anywhere"
         );
+    }
+
+    fn of_three(compared: HashComparison, is_any_corrupt: bool) -> MemberComparison {
+        let named = |id: u64| (id, format!("etcd-{id}"));
+        MemberComparison {
+            compared,
+            members: vec![named(1), named(2)],
+            cut_off: Vec::new(),
+            learners: vec![named(3)],
+            is_any_corrupt,
+        }
+    }
+
+    #[test]
+    fn the_data_of_a_learner_is_not_relied_on() {
+        let agree = of_three(HashComparison::Same, false);
+        let why = agree.apart_by_id(3).unwrap();
+        assert_eq!(why.id, Some(ReasonId::MembersUnhealthy));
+        assert_eq!(agree.checked_by_id(3), None);
+        assert_eq!(agree.checked_by_id(1), Some("members agree"));
+        assert_eq!(agree.checked_by_id(4), None, "not in the recipe");
+    }
+
+    #[test]
+    fn no_member_is_reliable_if_an_unknown_member_is_corrupt_and_the_data_was_not_compared() {
+        let unknown = || HashComparison::Unknown("a compaction is in progress".to_owned());
+        let corrupt = of_three(unknown(), true);
+        let why = corrupt.apart_by_id(1).unwrap();
+        assert_eq!(why.id, Some(ReasonId::AlarmCorrupt));
+        assert!(!corrupt.has_reliable_member());
+        let large = of_three(unknown(), false);
+        assert_eq!(large.apart_by_id(1), None);
+        assert!(large.has_reliable_member());
     }
 }

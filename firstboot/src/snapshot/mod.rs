@@ -1,5 +1,5 @@
-//! Takes and manages snapshots. A snapshot is a file or an object with all data of a cluster. A
-//! snapshot that has its final name is complete and has been checked.
+//! Takes and manages snapshots. A snapshot is a file or an object that contains all of a cluster's
+//! data. A snapshot that has its final name is complete and has been checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares its data with the data of the other
 //! members (`member_comparison`). `take` receives the snapshot (`receive`) and checks its pages

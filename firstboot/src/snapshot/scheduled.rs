@@ -152,6 +152,8 @@ struct Taken {
     exit: Option<Exit>,
     /// Whether the snapshot is recorded in etcd.
     recorded: Result<()>,
+    /// Whether to delete old snapshots.
+    prunes: bool,
 }
 
 impl Run<'_> {
@@ -228,8 +230,8 @@ impl Run<'_> {
             Err(_) if source.client.healthy().await.is_err() => {
                 return Ok(ControlFlow::Continue(()));
             }
-            // While the alarm NOSPACE or CORRUPT is active, etcd grants no lease for the claim, and
-            // accepts no record (applierV3Capped and applierV3Corrupt in etcd's apply.go).
+            // While a NOSPACE or CORRUPT alarm is active, etcd neither grants a lease for the claim
+            // nor accepts a record (applierV3Capped and applierV3Corrupt in etcd's apply.go).
             Err(error) => {
                 say(format!(
                     "cannot claim the snapshot in etcd ({error:#}): this member takes the snapshot unless {} already has it",
@@ -244,11 +246,16 @@ impl Run<'_> {
                 self.take_and_record(source).await?
             }
         };
-        let Some(Taken { exit, recorded }) = taken else {
+        let Some(taken) = taken else {
             return Ok(ControlFlow::Continue(()));
         };
-        let (name, keep) = (&self.cluster.name, self.backup.keep);
-        prune(&self.target.place, name, keep, false).await?;
+        let Taken { exit, recorded, .. } = taken;
+        if taken.prunes {
+            let (name, keep) = (&self.cluster.name, self.backup.keep);
+            prune(&self.target.place, name, keep, false).await?;
+        } else {
+            say("keeping old snapshots, because etcd reports that the members' data differs [alarm-corrupt]");
+        }
         recorded.map_err(|error| {
             not_ready(ReasonId::SnapshotUnrecorded.because(format!(
                 "the snapshot was taken, but cannot be recorded in etcd: {error:#}"
@@ -275,7 +282,12 @@ impl Run<'_> {
         let place = &self.target.place;
         say(describe(place, &manifest));
         let recorded = record(&source.client, &record_of(self.slot, place, &manifest)).await;
-        Ok(Some(Taken { exit, recorded }))
+        Ok(Some(Taken {
+            exit,
+            recorded,
+            // Only older snapshots are known to have the right data.
+            prunes: !comparison.is_any_corrupt(),
+        }))
     }
 
     /// Takes a snapshot of this member without coordination.

@@ -42,6 +42,8 @@ pub(super) struct Endpoint {
     pub(super) url: String,
     pub(super) client: Client,
     pub(super) status: StatusResponse,
+    /// The cluster's alarms.
+    alarms: Vec<AlarmMember>,
 }
 
 impl Endpoint {
@@ -52,16 +54,18 @@ impl Endpoint {
         let opened = async {
             let client = Client::connect_bulk(endpoint, credentials).await?;
             let status = client.status().await?;
+            let alarms = status.alarms(client.alarms().await);
             anyhow::Ok(Self {
                 url: endpoint.to_owned(),
                 client,
                 status,
+                alarms,
             })
         };
         let source = opened.await.map_err(|error| {
             not_ready(ReasonId::MembersUnhealthy.because(format!("{endpoint}: {error:#}")))
         })?;
-        if source.is_corrupt().await {
+        if source.is_corrupt() {
             return Err(refused(ReasonId::AlarmCorrupt.because(format!(
                 "etcd reports that the data of {endpoint} is corrupt (alarm CORRUPT). Take the snapshot from another member \
                  with --from-any"
@@ -70,12 +74,17 @@ impl Endpoint {
         Ok(source)
     }
 
-    async fn is_corrupt(&self) -> bool {
+    fn is_corrupt(&self) -> bool {
         let own = self.status.header.as_ref().map(|header| header.member_id);
-        let alarms = self.status.alarms(self.client.alarms().await);
-        alarms
+        self.alarms
             .iter()
             .any(|alarm| alarm.alarm == AlarmMember::CORRUPT && Some(alarm.member_id) == own)
+    }
+
+    /// Returns whether etcd reports that the members' data differs, but not which member's data is
+    /// wrong.
+    pub(super) fn is_any_member_corrupt(&self) -> bool {
+        self.alarms.iter().any(AlarmMember::is_of_cluster)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn warn_of_differences(
     source: &Endpoint,
     named: bool,
 ) -> Result<Option<Exit>> {
-    if let Some(why) = comparison.unknown() {
+    if let Some(why) = comparison.unknown(source) {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
     let Some(why) = comparison.apart(source) else {
@@ -245,7 +245,7 @@ impl SnapshotContext<'_> {
         if how != "pages" {
             checked.push(how.to_owned());
         }
-        checked.extend(self.comparison.checked().map(str::to_owned));
+        checked.extend(self.comparison.checked(self.source).map(str::to_owned));
         let StoredFile { sha256, size } = stored;
         let plain = (stored != received.as_it_came()).then_some(Plain {
             sha256: received.sha256,

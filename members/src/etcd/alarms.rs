@@ -5,10 +5,18 @@ use anyhow::Result;
 use super::wire::{AlarmMember, StatusResponse};
 
 impl AlarmMember {
-    /// etcd's number for the alarm NOSPACE: the database has reached its quota.
+    /// etcd's number for the NOSPACE alarm: the database has reached its quota.
     pub const NOSPACE: i32 = 1;
-    /// etcd's number for the alarm CORRUPT: the member's data differs from the other members' data.
+    /// etcd's number for the CORRUPT alarm: the member's data differs from the other members' data.
     pub const CORRUPT: i32 = 2;
+
+    /// Returns whether etcd raised the CORRUPT alarm for member 0, which stands for the whole
+    /// cluster. etcd does so if the members' data differs, but no majority shows which member's
+    /// data is wrong. etcd 3.5 always raises CORRUPT for member 0 (server/etcdserver/corrupt.go of
+    /// 3.5.33 and 3.6.14).
+    pub const fn is_of_cluster(&self) -> bool {
+        self.member_id == 0 && self.alarm == Self::CORRUPT
+    }
 
     /// Parses an alarm in protobuf's text format, in which a member's status lists the alarms
     /// (server/etcdserver/api/v3rpc/maintenance.go, Status, 3.5 to 3.7). Returns `None` for any

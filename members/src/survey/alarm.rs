@@ -16,7 +16,7 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
     all.dedup();
     for alarm in &all {
-        if is_of_cluster(alarm) {
+        if alarm.is_of_cluster() {
             for row in rows.iter_mut().filter(|row| row.alarms.contains(alarm)) {
                 row.healthy = false;
                 row.errors.push(unattributed());
@@ -41,13 +41,6 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
             }),
         });
     }
-}
-
-/// Returns whether etcd raised the alarm for member 0, which stands for the whole cluster. etcd does
-/// so if the members' data differs, but no majority shows which member's data is wrong. etcd 3.5
-/// always raises CORRUPT for member 0 (server/etcdserver/corrupt.go of 3.5.33 and 3.6.14).
-const fn is_of_cluster(alarm: &AlarmMember) -> bool {
-    alarm.member_id == 0 && alarm.alarm == AlarmMember::CORRUPT
 }
 
 fn unattributed() -> Reason {
