@@ -71,7 +71,10 @@ fn version_obstacle(
     needed: Option<u64>,
     own: EtcdVersion,
 ) -> Option<String> {
-    if let Some(needed) = needed.filter(|needed| *needed > own.minor) {
+    // etcd 3.5 starts on data that was restored from a snapshot of 3.6, and leaves the storage
+    // version of 3.6 in the data.
+    let has_started = used.is_some_and(|used| used.minor <= own.minor);
+    if let Some(needed) = needed.filter(|needed| *needed > own.minor && !has_started) {
         return Some(format!(
             "the cluster of this data has agreed on etcd 3.{needed}, so etcd {own} does not start on the data. Install an \
              image with etcd 3.{needed}, and then roll back"
@@ -229,6 +232,7 @@ mod tests {
         // A rollback to the data of a newer version.
         let newer = obstacle("3.6.16", Some(6), "3.5.35");
         assert!(newer.contains("Install an image with etcd 3.6"), "{newer}");
+        assert_eq!(obstacle("3.5.35", Some(6), "3.5.35"), "", "etcd ran on the data");
         let unknown = version_obstacle(None, Some(6), version("3.5.35"));
         assert!(unknown.is_some_and(|why| why.contains("has agreed on etcd 3.6")));
     }
