@@ -51,7 +51,8 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
 
 /// Returns a repository key's path on the node, without the leading slash.
 pub(crate) fn key_path(repo: &Repo) -> String {
-    format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
+    // The prefix distinguishes the file from the keys of the distribution.
+    format!("etc/pki/rpm-gpg/RPM-GPG-KEY-etcd-image-{}", repo.name)
 }
 
 /// Returns the names of the units in the recipe's overlay files, without drop-ins and templates.

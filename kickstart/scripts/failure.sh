@@ -19,10 +19,11 @@ last_lines() {
 }
 
 # Downloads a file. If the download fails, prints the first line of curl's error, because further lines only describe options of curl. With
-# a wrong clock, every certificate is invalid, so the error about a certificate contains the time on the machine's clock.
+# a wrong clock, every certificate is invalid, so the error about a certificate contains the time on the machine's clock. Without
+# --globoff, curl 7.29 reads the brackets of an IPv6 address as a pattern (7.37.0 added peek_ipv6, tool_urlglob.c).
 fetched() { # CURL-ARGUMENT...
     local said code=0
-    said=$(curl --silent --show-error --fail --location --connect-timeout 10 "$@" 2>&1) || code=$?
+    said=$(curl --globoff --silent --show-error --fail --location --connect-timeout 10 "$@" 2>&1) || code=$?
     if [ "$code" = 0 ]; then return; fi
     said=${said%%$'\n'*}
     if [ "$code" = 60 ]; then said+=" (this machine's clock shows $(date -u +%Y-%m-%dT%H:%M:%SZ))"; fi

@@ -14,7 +14,7 @@ report() {
     url=$(report_to)
     if [ -z "$url" ]; then return; fi
     for try in 1 2 3 4 5; do
-        if curl --silent --fail --noproxy '*' --output /dev/null --connect-timeout 5 --max-time 10 \
+        if curl --globoff --silent --fail --noproxy '*' --output /dev/null --connect-timeout 5 --max-time 10 \
             --data "stage=$1" --data-urlencode "why=${2-}" "$url"; then return; fi
         sleep "$((try * ${ETCD_IMAGE_PAUSE:-2}))"
     done

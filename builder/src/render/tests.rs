@@ -302,7 +302,7 @@ fn a_node_keeps_the_repositories_of_its_installation() {
         "[base]\nname=CentOS 7.9\nbaseurl=https://vault.centos.org/7.9.2009/os/x86_64/ https://",
         "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7\n",
         "[els]\nname=els\nbaseurl=http://a/els/ http://b/els/ \nfailovermethod=priority\ngpgcheck=1\n\
-         gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-els\n",
+         gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-etcd-image-els\n",
         "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe does not name a key for this repository.\ngpgcheck=0\n",
     ] {
         assert!(repositories.contains(part), "{part}\nin\n{repositories}");

@@ -16,6 +16,12 @@ fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     assert_eq!(scripts.len(), 5);
     assert!(scripts.iter().all(|script| bash_accepts(script)));
     assert!(!text.contains("PRIVATE KEY"));
+    let mut downloads = text.lines().filter(|line| line.contains("curl --"));
+    assert!(
+        downloads.all(|line| line.contains("curl --globoff ")),
+        "curl 7.29 reads an IPv6 address as a pattern"
+    );
+    assert!(text.contains("curl --globoff "));
 }
 
 #[test]
