@@ -24,7 +24,7 @@ pub(crate) fn installed_credentials() -> Result<Credentials> {
 /// Fails if etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<ResponseHeader> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // `healthy` makes a linearizable read, which a learner must not serve, so it fails on a
+    // `healthy` performs a linearizable read, which a learner must not serve, so it fails on a
     // learner.
     client.healthy().await?;
     Ok(client.status().await?.header.unwrap_or_default())

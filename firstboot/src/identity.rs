@@ -203,7 +203,7 @@ pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Re
         )));
     }
     let age = |not_before, release: Option<u64>| {
-        let image = release.map(|serial| format!(" (build of the image {serial})"));
+        let image = release.map(|serial| format!(" (build of image {serial})"));
         format!(
             "{}{}",
             certificates::date(not_before),

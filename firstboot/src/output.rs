@@ -45,8 +45,8 @@ pub(crate) fn show_error(error: &anyhow::Error) {
     let _ = show(&format!("{error:#}\n"));
 }
 
-/// Prints a line, and makes it the unit's status line. The macros of the standard library would end
-/// the program if the line cannot be written, for example because the terminal was closed.
+/// Prints a line, and makes it the unit's status line. `println!` and `eprintln!` would panic, and
+/// so end the program if the line cannot be written, for example because the terminal was closed.
 pub(crate) fn say(line: impl AsRef<str>) {
     let text = format!("{}\n", line.as_ref());
     let _ = if STDOUT_IS_JSON.load(Ordering::Relaxed) {

@@ -43,7 +43,7 @@ if [ -d "$root/etc" ]; then
 fi
 sync
 report failed "$reason"
-# The message is repeated, because other programs write to the same consoles while they end.
+# The message is repeated, because other programs write to the same consoles as they shut down.
 for _ in 1 2 3; do
     say "This machine is not an etcd node, and will be switched off in a minute. Correct the cause and install it again."
     sleep "${ETCD_IMAGE_PAUSE:-20}"

@@ -181,7 +181,7 @@ impl FailedRelease {
     /// Returns the reason why no member installs the release with this serial.
     pub fn reason(&self, serial: u64) -> Reason {
         ReasonId::UpdateFailedBefore.because(format!(
-            "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
+            "image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
              `firstboot update --retry`",
             self.node, self.why
         ))

@@ -33,7 +33,7 @@ pub struct ReleaseDocument {
     format: u32,
     /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The serial of the image. The first image has the serial 1. The builder increases the serial
+    /// The serial of the image. The first image has serial 1. The builder increases the serial
     /// by one for each image that differs from the previous one.
     pub serial: u64,
     /// The digest of the image, computed over the names and digests of the image's files.

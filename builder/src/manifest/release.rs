@@ -75,7 +75,7 @@ fn fault(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
         && overlay == Some((release.overlay.size, release.overlay.sha256));
     (!same).then(|| {
         format!(
-            "it is the release of another image, with the serial {}",
+            "it is the release of another image, with serial {}",
             release.serial
         )
     })

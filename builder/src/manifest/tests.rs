@@ -166,7 +166,7 @@ fn the_release_next_to_an_image_must_be_signed_and_belong_to_the_image() {
     let other = crate::image_release::document(&"etcd".parse().unwrap(), 7, &other, base).unwrap();
     assert_eq!(
         said(&other, &image.key),
-        ["release.json: it is the release of another image, with the serial 7"]
+        ["release.json: it is the release of another image, with serial 7"]
     );
     let unknown = said(&release, &key());
     assert!(

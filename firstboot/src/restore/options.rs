@@ -8,7 +8,7 @@ use recipes::Label;
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each field is an option of the command line"
+    reason = "each field is a command-line option"
 )]
 #[command(
     group = clap::ArgGroup::new("what").required(true),

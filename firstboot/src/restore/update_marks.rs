@@ -156,7 +156,7 @@ fn newer_release(
     let known = known.max(before.and_then(|before| before.newest));
     known.is_none_or(|known| known < newest).then(|| {
         format!(
-            "warning: according to the restored data, a member has started to install the image {newest}, so the nodes \
+            "warning: according to the restored data, a member has started to install image {newest}, so the nodes \
              refuse older images with [update-older]. If the serials of this cluster's images are lower, set `serial` in \
              `serial.json` of the PKI folder to {newest} before the next build"
         )

@@ -53,7 +53,7 @@ pub(super) fn check_release(
     let differences = base.differences(&release.base_parts);
     if !differences.is_empty() {
         return Err(refused(ReasonId::UpdateBase.because(format!(
-            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one at a time (`firstboot update --reinstall`)",
+            "image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one at a time (`firstboot update --reinstall`)",
             differences.join("; ")
         ))));
     }
@@ -77,7 +77,7 @@ pub(super) fn check_reinstallation(
     refuse_older(release, own)?;
     if check_etcd(release, own)? == VersionChange::Downgrade {
         return Err(refused(ReasonId::UpdateMinor.because(format!(
-            "the image {} has etcd {}, but this node has {}: a reinstallation that keeps the data \
+            "image {} has etcd {}, but this node has {}: a reinstallation that keeps the data \
              cannot downgrade etcd. Install the older etcd with `firstboot update` first",
             release.serial, release.etcd, own.etcd
         ))));
@@ -92,13 +92,13 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
         return Err(older(
             serial,
-            &format!("this node was updated to the image with the serial {newest}"),
+            &format!("this node was updated to image {newest}"),
         ));
     }
     if let Some(newest) = own.document.filter(|newest| serial < *newest) {
         return Err(older(
             serial,
-            &format!("this node's document is from the build with the serial {newest}"),
+            &format!("this node's document is from the build of image {newest}"),
         ));
     }
     Ok(())
@@ -109,7 +109,7 @@ fn refuse_older(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<()>
 fn check_etcd(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<VersionChange> {
     version_change(own.etcd, release.etcd).map_err(|obstacle| {
         refused(ReasonId::UpdateMinor.because(format!(
-            "the image {} has etcd {}, but this node has {}: {obstacle}",
+            "image {} has etcd {}, but this node has {}: {obstacle}",
             release.serial, release.etcd, own.etcd
         )))
     })

@@ -28,7 +28,7 @@ use members::timestamp::now;
 /// The command line of `firstboot update`.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each field is an option of the command line"
+    reason = "each field is a command-line option"
 )]
 #[derive(Debug, clap::Args)]
 #[command(
@@ -121,7 +121,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
     let lock = Lock::take_updates()?;
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
-            "an update of this node to or from the image {} is in progress: `systemctl start \
+            "an update of this node to or from image {} is in progress: `systemctl start \
              firstboot-update` continues the update",
             state.order.serial
         ))));
@@ -297,7 +297,7 @@ fn report_current(
 }
 
 fn already(serial: u64) -> String {
-    format!("this node already has the image {serial}")
+    format!("this node already has image {serial}")
 }
 
 /// Returns the order for a rollback.

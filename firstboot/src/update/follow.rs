@@ -100,13 +100,13 @@ impl OrderOutcome {
             UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),
             UpdateResult::Reverted => {
                 eprintln!(
-                    "firstboot: the image {} was rolled back: {}",
+                    "firstboot: image {} was rolled back: {}",
                     self.serial, self.why
                 );
                 Ok(Some(Exit::Reverted))
             }
             UpdateResult::NewImageKept => {
-                eprintln!("firstboot: the image {} failed: {}", self.serial, self.why);
+                eprintln!("firstboot: image {} failed: {}", self.serial, self.why);
                 Ok(Some(Exit::Kept))
             }
             UpdateResult::NotUpdated => {

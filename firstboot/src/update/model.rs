@@ -81,7 +81,7 @@ const RULES: Rules = Rules {
     withdraws: true,
 };
 
-/// etcd's keys. In the model, every existing key has the revision 1. If a key has changed since a
+/// etcd's keys. In the model, every existing key has revision 1. If a key has changed since a
 /// node observed it, the observation has the revision [`STALE`]. Therefore, states that differ only
 /// in their revisions are equal in the model.
 type Keys = BTreeMap<String, Vec<u8>>;

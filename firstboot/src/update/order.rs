@@ -52,12 +52,12 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
 pub(super) fn missed_deadline(order: &UpdateOrder) -> Reason {
     let serial = order.serial;
     let (what, option) = match (&order.release, &order.reinstall) {
-        (None, _) => (format!("roll the image {serial} back"), " --rollback"),
+        (None, _) => (format!("roll image {serial} back"), " --rollback"),
         (_, Some(_)) => (
-            format!("install this machine again with the image {serial}"),
+            format!("install this machine again with image {serial}"),
             " --reinstall",
         ),
-        (_, None) => (format!("install the image {serial}"), ""),
+        (_, None) => (format!("install image {serial}"), ""),
     };
     ReasonId::UpdateDeadline.because(format!(
         "this node dropped the order to {what}, because the deadline of the order, {}, passed \

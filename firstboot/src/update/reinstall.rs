@@ -62,7 +62,7 @@ fn erases(own: InstallData, new: InstallData, serial: u64) -> Option<String> {
              update` on each node first",
         ),
         (_, InstallData::Wipe) => (
-            format!("the image {serial}"),
+            format!("image {serial}"),
             "Set data = \"keep\" in [install] and build again",
         ),
     };
@@ -97,8 +97,8 @@ mod tests {
         assert_eq!(erases(keep, keep, 7), None);
         for (own, new, words) in [
             (wipe, keep, "this node's image does not have data"),
-            (keep, wipe, "the image 7 does not have data"),
-            (wipe, wipe, "the image 7 does not have data"),
+            (keep, wipe, "image 7 does not have data"),
+            (wipe, wipe, "image 7 does not have data"),
         ] {
             let said = erases(own, new, 7).unwrap();
             assert!(said.starts_with(words), "{said}");

@@ -84,7 +84,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         Next::Nothing => {}
         Next::Wait(why) => say(format!("this node keeps its image: {why}")),
         Next::Begin(order) => {
-            say(format!("ordering the update to the image {}", order.serial));
+            say(format!("ordering the update to image {}", order.serial));
             begin(&own, *order)?;
             // Release the lock, because the unit needs it.
             drop(lock);

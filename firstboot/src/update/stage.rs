@@ -110,7 +110,7 @@ fn fetch(source: &Source, release: &ReleaseDocument, archive: &Path) -> Result<(
     let mut file = open(archive)?;
     if file.metadata()?.len() < overlay.size {
         eprintln!(
-            "fetching the image {} from {source}: {} MiB",
+            "fetching image {} from {source}: {} MiB",
             release.serial,
             overlay.size >> 20
         );
@@ -138,7 +138,7 @@ fn cause(
 ) -> anyhow::Error {
     match now {
         Some(now) if now != release => not_ready(ReasonId::UpdateReplaced.because(format!(
-            "a build replaced the image {} with the image {} during the download. Try again",
+            "a build replaced image {} with image {} during the download. Try again",
             release.serial, now.serial
         ))),
         _ => error,
@@ -210,7 +210,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let broken = |why: String| {
         refused(
             ReasonId::UpdateAltered
-                .because(format!("the image {} is damaged: {why}", release.serial)),
+                .because(format!("image {} is damaged: {why}", release.serial)),
         )
     };
     let read =
@@ -252,7 +252,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     };
     if let Some(why) = why {
         return Err(refused(why.map(|why| {
-            format!("the image {} is refused: {why}", release.serial)
+            format!("image {} is refused: {why}", release.serial)
         })));
     }
     DesiredFile::new(root.join(UNLISTED[2]), marker_of(release)).write()?;

@@ -203,14 +203,14 @@ impl Local {
             match last.end {
                 UpdateResult::Reverted if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
-                        "this node reverted the image {} on {}: {}",
+                        "this node reverted image {} on {}: {}",
                         last.serial,
                         rfc3339(last.at),
                         last.why
                     )));
                 }
                 UpdateResult::NewImageKept => reasons.push(ReasonId::UpdateKept.because(format!(
-                    "the image {} failed on this node on {}, but the node keeps it: {}",
+                    "image {} failed on this node on {}, but the node keeps it: {}",
                     last.serial,
                     rfc3339(last.at),
                     last.why
@@ -226,12 +226,12 @@ impl Local {
                     if is_newer(last.serial) && !newer_look =>
                 {
                     reasons.push(why.map(|why| {
-                        format!("this node did not install the image {}: {why}", last.serial)
+                        format!("this node did not install image {}: {why}", last.serial)
                     }));
                 }
                 UpdateResult::Updated if last.boot.as_ref() == Some(&self.boot) => {
                     reasons.push(ReasonId::UpdateReboot.because(format!(
-                        "the image {} is not fully applied: {}",
+                        "image {} is not fully applied: {}",
                         last.serial, last.why
                     )));
                 }
@@ -243,7 +243,7 @@ impl Local {
             && let Some(why) = &look.why
         {
             reasons.push(Reason::parse(why).map(|why| match look.serial {
-                Some(serial) => format!("this node does not install the image {serial}: {why}"),
+                Some(serial) => format!("this node does not install image {serial}: {why}"),
                 None => format!("this node cannot check for a newer image: {why}"),
             }));
         }
@@ -258,35 +258,35 @@ fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
     let why = state.why.as_deref().unwrap_or_default();
     ReasonId::UpdateBusy.because(match state.phase {
         UpdatePhase::Waiting if state.order.release.is_none() => {
-            format!("this node is waiting for its turn to roll the image {serial} back")
+            format!("this node is waiting for its turn to roll image {serial} back")
         }
         UpdatePhase::Waiting if state.order.reinstall.is_some() => {
             format!(
-                "this node is waiting for its turn to be installed again with the image {serial}"
+                "this node is waiting for its turn to be installed again with image {serial}"
             )
         }
         UpdatePhase::Waiting => {
-            format!("this node is waiting for its turn to install the image {serial}")
+            format!("this node is waiting for its turn to install image {serial}")
         }
         UpdatePhase::Installing => {
             format!(
-                "this node is restarting, and the server installs it again with the image {serial}"
+                "this node is restarting, and the server installs it again with image {serial}"
             )
         }
         UpdatePhase::Withdrawing => {
             format!("this node keeps its old system and has not released its turn yet: {why}")
         }
-        UpdatePhase::Replacing => format!("this node is installing the image {serial}"),
-        UpdatePhase::Rebooting => format!("this node is rebooting to apply the image {serial}"),
+        UpdatePhase::Replacing => format!("this node is installing image {serial}"),
+        UpdatePhase::Rebooting => format!("this node is rebooting to apply image {serial}"),
         UpdatePhase::CheckingHealth if keeps_image && state.why.is_some() => {
             format!(
-                "the image {serial} failed on this node, but the node keeps it, and cannot release its \
+                "image {serial} failed on this node, but the node keeps it, and cannot release its \
                  turn until etcd has a quorum: {why}"
             )
         }
         UpdatePhase::CheckingHealth if keeps_image => {
             format!(
-                "this node has the image {serial}, and cannot release its turn until etcd has a quorum"
+                "this node has image {serial}, and cannot release its turn until etcd has a quorum"
             )
         }
         UpdatePhase::CheckingHealth if state.why.is_some() => {
@@ -296,10 +296,10 @@ fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
             )
         }
         UpdatePhase::CheckingHealth => {
-            format!("this node must pass the health check of the image {serial}")
+            format!("this node must pass the health check of image {serial}")
         }
         UpdatePhase::Reverting | UpdatePhase::RebootingReverted | UpdatePhase::Recovering => {
-            format!("this node is restoring the image that it had before the image {serial}: {why}")
+            format!("this node is restoring the image that it had before image {serial}: {why}")
         }
     })
 }

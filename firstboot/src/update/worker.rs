@@ -238,7 +238,7 @@ fn wait_for_health(state: &mut UpdateState) -> Result<bool> {
         format!("; reboot to apply {}", files.join(", "))
     };
     say(format!(
-        "{} has the image {}{note}",
+        "{} has image {}{note}",
         state.node, state.order.serial
     ));
     state
@@ -262,7 +262,7 @@ fn commit(state: &UpdateState) -> Result<()> {
 /// the new image and ends the order. Returns whether the order has ended.
 fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
     say(format!(
-        "the health check of the image {} failed: {why}",
+        "the health check of image {} failed: {why}",
         state.order.serial
     ));
     (state.why, state.marks_release_failed) = (Some(why.to_owned()), true);
@@ -291,7 +291,7 @@ fn keep(state: &mut UpdateState, why: &str, reason: &Reason) -> Result<bool> {
 /// Ends an order whose image failed but stays in use, and marks the release as failed.
 fn kept(state: &UpdateState, why: String) -> Result<bool> {
     say(format!(
-        "{} keeps the image {}: {why}",
+        "{} keeps image {}: {why}",
         state.node, state.order.serial
     ));
     let failed = FailedRelease {

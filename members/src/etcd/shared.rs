@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Writes a key if no key in `seen` has changed. `seen` contains keys, each with the revision
-    /// of its last change; the revision 0 means that the key must not exist. Returns whether the
+    /// of its last change; revision 0 means that the key must not exist. Returns whether the
     /// key was written.
     pub async fn put_if(
         &self,
@@ -76,7 +76,7 @@ impl Client {
 
     /// Makes all of these changes if no key in `seen` has changed. Otherwise, changes nothing. A
     /// change writes a key or, if it has no value, deletes the key. `seen` contains keys, each with
-    /// the revision of its last change; the revision 0 means that the key must not exist. Returns
+    /// the revision of its last change; revision 0 means that the key must not exist. Returns
     /// whether the changes were made.
     pub async fn transact(
         &self,

@@ -49,8 +49,8 @@ struct Shared {
 }
 
 impl Registers {
-    /// Starts the clients. Two clients start with each member. A client moves on to the next member
-    /// when the current one does not answer.
+    /// Starts the clients. Each member is the first target of two clients. A client moves on to the
+    /// next member when the current one does not answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {

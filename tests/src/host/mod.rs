@@ -103,7 +103,7 @@ impl Host {
         self.arguments.push(argument.into());
     }
 
-    /// Masks a unit in all boots from the next boot on, without a change to the disk.
+    /// Masks a unit from the next boot on, without changing the disk.
     pub fn mask(&mut self, unit: &str) {
         self.masks.push(format!("systemd.mask={unit}"));
     }

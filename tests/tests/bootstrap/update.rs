@@ -120,7 +120,7 @@ pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
         let installed = host.read("/etc/firstboot/installed")?;
         ensure!(
             installed.trim() == image,
-            "{} has the image {installed}, not {image}",
+            "{} has image {installed}, not {image}",
             host.name()
         );
         is_at_rest(host)?;
@@ -151,7 +151,7 @@ fn rolls() -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "roll/");
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
-    ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 1"])?;
+    ends(&update(&bed.hosts[0], "")?, 0, &["already has image 1"])?;
 
     adds_files(&bed)?;
 
@@ -234,7 +234,7 @@ fn is_fetched_once(host: &Host) -> Result<()> {
     let fetches = || -> Result<bool> {
         let check = update(host, "--check")?;
         ends(&check, 7, &["changed  /etc/own/word"])?;
-        Ok(check.stderr.contains("fetching the image 3"))
+        Ok(check.stderr.contains("fetching image 3"))
     };
     ensure!(!fetches()?, "the unpacked image is downloaded again");
     host.sh("echo >> /var/lib/firstboot/update/new/usr/local/bin/etcdctl")?
@@ -284,7 +284,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
         0,
-        &["restoring the image that this node had before the image 3"],
+        &["restoring the image that this node had before image 3"],
     )?;
     ensure!(
         host.read("/etc/own/word")? == "one\n" && host.path("/etc/own/gone").exists(),
@@ -335,7 +335,7 @@ fn fails() -> Result<()> {
     ends(
         &update(&bed.hosts[0], "")?,
         8,
-        &["the health check of the image 2 failed", "was rolled back"],
+        &["the health check of image 2 failed", "was rolled back"],
     )?;
     let journal = bed.hosts[0].journal("etcd")?;
     ensure!(!setting.starts_with('6') && journal.contains("the setting begins with 6"));
@@ -351,7 +351,7 @@ fn fails() -> Result<()> {
         ends(
             &update(host, "")?,
             3,
-            &["the image 2 failed on etcd-1", "[update-failed-before]"],
+            &["image 2 failed on etcd-1", "[update-failed-before]"],
         )?;
     }
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;

@@ -53,7 +53,7 @@ fn rolls_in_the_window() -> Result<()> {
     }
     let said = bed.hosts[1].check(&["firstboot", "status"])?;
     ensure!(
-        said.contains("\nimage: 1\nupdate: this node does not install the image 2: ")
+        said.contains("\nimage: 1\nupdate: this node does not install image 2: ")
             && said.ends_with("[update-window]\n"),
         "{said}"
     );

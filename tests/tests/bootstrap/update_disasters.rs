@@ -107,7 +107,7 @@ fn overtaken(bed: &Bed) -> Result<()> {
         "not the image of its order"
     );
     for host in &bed.hosts[..2] {
-        ends(&update(host, "")?, 0, &["has the image 4"])?;
+        ends(&update(host, "")?, 0, &["has image 4"])?;
     }
     all_have(bed, etcd::DEMO)
 }
@@ -177,7 +177,7 @@ fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
         "journalctl -u firstboot | grep -F 'before it was installed again; releasing the turn'",
         CONVERGENCE_TIMEOUT,
     )?;
-    ends(&update(&bed.hosts[0], "")?, 0, &["already has the image 7"])?;
+    ends(&update(&bed.hosts[0], "")?, 0, &["already has image 7"])?;
     for host in &bed.hosts[1..] {
         ends(&update(host, "")?, 0, &[])?;
     }
@@ -256,7 +256,7 @@ fn fail_late() -> Result<()> {
         image.pack(serial, &bed.provisioning.signing_key()?)?;
         let host = &bed.hosts[number];
         println!("an etcd that {what}");
-        let failed = format!("the health check of the image {serial} failed");
+        let failed = format!("the health check of image {serial} failed");
         ends(&update(host, "")?, 8, &[&failed, "was rolled back"]).context(what)?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).context(what)?;
         is_at_rest(host).context(what)?;

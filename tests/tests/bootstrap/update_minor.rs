@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three healthy members that run this version of etcd and have the image 1. The members'
+/// Makes three healthy members that run this version of etcd and have image 1. The members'
 /// raft logs keep all entries, as in a cluster with few writes.
 fn bed(version: &str) -> Result<Bed> {
     let mut bed = Bed::unbuilt()?;
@@ -99,7 +99,7 @@ fn last_fails() -> Result<()> {
     writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     publish(&bed, 3, NEW, kill_after_8_s)?;
     let said = [
-        "the health check of the image 3 failed",
+        "the health check of image 3 failed",
         "enabling the downgrade of the cluster to etcd 3.5",
         "was rolled back",
     ];
@@ -191,7 +191,7 @@ fn rolls_back(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[1];
     let said = [
         "enabling the downgrade of the cluster to etcd 3.5",
-        "restoring the image that this node had before the image 3",
+        "restoring the image that this node had before image 3",
     ];
     ends(&update(host, "--rollback")?, 0, &said)?;
     let seen = wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -222,8 +222,8 @@ fn stays() -> Result<()> {
         fs::write(&etcd, script).context("cannot write the script")
     })?;
     let said = [
-        "the health check of the image 3 failed",
-        "keeps the image 3",
+        "the health check of image 3 failed",
+        "keeps image 3",
         "etcd on this node does not answer",
     ];
     ends(&update(&bed.hosts[2], "")?, 9, &said)?;

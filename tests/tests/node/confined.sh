@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 #
 # Runs as root in the virtual machine, waits for etcd, and prints what SELinux allows etcd to do.
-# At its end, the script switches the machine off.
+# Finally, the script powers the machine off.
 exec > /root/result 2>&1
 for _ in $(seq 240); do
     if systemctl is-active --quiet etcd; then break; fi

@@ -59,7 +59,7 @@ fn renewal() -> Result<()> {
         ends(
             &update(host, "--check")?,
             0,
-            &["already has the image 1"],
+            &["already has image 1"],
             &["node document"],
         )?;
     }
@@ -141,7 +141,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     let words = [
         "node document from http://10.101.15.1:8081/node.json",
         "server certificate: until ",
-        "already has the image 1",
+        "already has image 1",
     ];
     ends(&check, 7, &words, &["restarts etcd"])?;
     let json = update(&hosts[0], "--check --json")?;

@@ -1,5 +1,5 @@
-//! Tests `firstboot snapshot verify` on snapshots that real etcds made, both intact and damaged.
-//! The tests compare the results with those of etcdutl and of etcd itself.
+//! Tests `firstboot snapshot verify` on snapshots that real etcd servers made, both intact and
+//! damaged. The tests compare the results with those of etcdutl and of etcd itself.
 
 mod contents;
 mod corpus;

@@ -1,5 +1,5 @@
-//! Tests that firstboot reports snapshots of real etcds as good, and reports the same contents as
-//! etcdutl or, for 3.4, as etcdctl.
+//! Tests that firstboot reports snapshots from real etcd servers as good, and reports the same
+//! contents as etcdutl or, for 3.4, as etcdctl.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! Reads sections, and checks their headers and their ends (pykickstart rhel7-branch, parser.py,
-//! `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
+//! Reads sections, and checks their headers and their ends. Sources: `_readSection` in parser.py
+//! and sections.py of pykickstart (rhel7-branch), and `AnacondaSection` in kickstart.py and
+//! addons.py of anaconda.
 
 use recipes::diagnostic::nearest;
 

@@ -4,7 +4,7 @@ use recipes::{ImageBase, ReleasedFile};
 
 use super::*;
 
-/// Returns the state of an order to install the image 7.
+/// Returns the state of an order to install image 7.
 pub(in super::super) fn state(phase: UpdatePhase, why: Option<&str>) -> UpdateState {
     let overlay = ReleasedFile {
         size: 10,

@@ -86,7 +86,7 @@ fn the_serial_of_a_node_is_from_its_last_update_or_its_last_check() {
     says(installed(other), UpdateKeys::default(), &[]);
 }
 
-/// The image 7 failed, and the operator returned to the recipe of the image 6.
+/// Image 7 failed, and the operator returned to the recipe of image 6.
 #[test]
 fn a_node_has_the_highest_serial_of_its_image() {
     let update_keys = || UpdateKeys {
@@ -102,7 +102,7 @@ fn a_node_has_the_highest_serial_of_its_image() {
         ..local()
     };
     says(seen(DIGEST), update_keys(), &["image: 8"]);
-    let failed = "the image 7 failed on etcd-2: etcd died";
+    let failed = "image 7 failed on etcd-2: etcd died";
     says(seen([8; 32]), update_keys(), &["image: 6", failed]);
     let older = Local {
         look: Some(look(Some(5), Some(5), None)),
@@ -126,7 +126,7 @@ fn the_shared_state_of_the_members_is_shown() {
             "image: 6",
             "update: etcd-2 has held the turn, for image 7",
             "release freeze. `firstboot update --resume` ends the halt [update-halted]",
-            "the image 7 failed on etcd-2: etcd died",
+            "image 7 failed on etcd-2: etcd died",
         ],
     );
     // This node already has the failed image, for example after `--retry`.
@@ -173,7 +173,7 @@ fn an_update_in_progress_is_shown_instead_of_the_previous_outcome() {
         turn: turn("etcd-1"),
         ..of_newest(7)
     };
-    let expected = "restoring the image that it had before the image 7: an operator ordered it \
+    let expected = "restoring the image that it had before image 7: an operator ordered it \
          [update-busy]";
     says(busy, update_keys, &["image: 6", expected]);
 }
@@ -183,12 +183,12 @@ fn an_updater_that_keeps_its_image_says_that_it_waits_for_a_quorum() {
     for (why, expected) in [
         (
             Some("etcd died"),
-            "the image 7 failed on this node, but the node keeps it, and cannot release its turn \
+            "image 7 failed on this node, but the node keeps it, and cannot release its turn \
              until etcd has a quorum: etcd died [update-busy]",
         ),
         (
             None,
-            "this node has the image 7, and cannot release its turn until etcd has a quorum \
+            "this node has image 7, and cannot release its turn until etcd has a quorum \
              [update-busy]",
         ),
     ] {
@@ -207,7 +207,7 @@ fn an_updater_that_keeps_its_image_says_that_it_waits_for_a_quorum() {
         state: Some(state(UpdatePhase::CheckingHealth, Some("etcd died"))),
         ..local()
     };
-    let expected = "waiting until it can restore the image that it had before the image 7";
+    let expected = "waiting until it can restore the image that it had before image 7";
     says(reverts, UpdateKeys::default(), &["image: 6", expected]);
 }
 
@@ -226,7 +226,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
         UpdateKeys::default(),
         &[
             "image: 6",
-            "does not install the image 7: the window is closed [update-window]",
+            "does not install image 7: the window is closed [update-window]",
         ],
     );
     says(
@@ -280,12 +280,12 @@ fn the_outcome_of_the_last_update_is_shown_until_it_is_outdated() {
         with(ended(
             UpdateResult::NotUpdated,
             6,
-            "this node dropped the order to roll the image 6 back [update-deadline]",
+            "this node dropped the order to roll image 6 back [update-deadline]",
         )),
         UpdateKeys::default(),
         &[
             "image: 6",
-            "update: this node dropped the order to roll the image 6 back [update-deadline]",
+            "update: this node dropped the order to roll image 6 back [update-deadline]",
         ],
     );
     says(

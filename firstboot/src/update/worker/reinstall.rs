@@ -33,7 +33,7 @@ const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 /// Stops etcd. After this step, the node may ask the server to install the machine.
 pub(super) fn begin(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
     say(format!(
-        "stopping etcd, and asking the server to install this machine again with the image {}",
+        "stopping etcd, and asking the server to install this machine again with image {}",
         state.order.serial
     ));
     stop()?;

@@ -94,7 +94,7 @@ pub(super) fn take_lock() -> Result<Lock> {
 pub(super) fn install_new(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
     let replacer = Replacer::of_node();
     say(format!(
-        "stopping etcd, and replacing {} files with those of the image {}",
+        "stopping etcd, and replacing {} files with those of image {}",
         state.replacement.files.len(),
         state.order.serial
     ));
@@ -136,7 +136,7 @@ pub(super) fn install_new(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
 /// firstboot.service, except at boot, when systemd starts it.
 pub(super) fn revert(state: &mut UpdateState, _lock: &Lock) -> Result<()> {
     say(format!(
-        "restoring the image that this node had before the image {}: {}",
+        "restoring the image that this node had before image {}: {}",
         state.order.serial,
         state.why.as_deref().unwrap_or_default()
     ));

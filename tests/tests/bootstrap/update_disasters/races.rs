@@ -36,7 +36,7 @@ pub(super) fn deadline_passes_while_off(bed: &mut Bed) -> Result<()> {
     );
     let status = host.check(&["firstboot", "status"])?;
     ensure!(
-        status.contains("dropped the order to install the image 2")
+        status.contains("dropped the order to install image 2")
             && status.contains("[update-deadline]"),
         "{status}"
     );
@@ -72,7 +72,7 @@ pub(super) fn replaced_during_the_download(bed: &Bed) -> Result<()> {
         "not the newer image"
     );
     for host in &bed.hosts[1..] {
-        ends(&update(host, "")?, 0, &["has the image 9"])?;
+        ends(&update(host, "")?, 0, &["has image 9"])?;
     }
     Ok(())
 }

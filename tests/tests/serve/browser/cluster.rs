@@ -162,7 +162,7 @@ fn taken_back(ours: &Provisioning, page: &Page, host: &Host) -> Result<()> {
     page.check("down-in-its-turn", &["✕ UNHEALTHY"])?;
     wait_end(host, "taken-back")?;
     wait_healthy(host, 3, START_TIMEOUT)?;
-    let failed = ["✕ failed", "the image 3 failed on etcd-2", "3 of 3 members"];
+    let failed = ["✕ failed", "image 3 failed on etcd-2", "3 of 3 members"];
     page.follows(&failed, MEMBERS_TIMEOUT)?;
     page.check("taken-back", &["firstboot update --retry"])
 }

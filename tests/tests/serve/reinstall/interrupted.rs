@@ -120,7 +120,7 @@ fn waits(host: &Host, id: &str) -> Result<()> {
     println!("{said}");
     ensure!(
         ran.code() == 4 && said.contains(id),
-        "no {id} with the exit code 4, but {}:\n{said}",
+        "no {id} with exit code 4, but {}:\n{said}",
         ran.code()
     );
     ensure!(

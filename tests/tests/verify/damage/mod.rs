@@ -1,10 +1,11 @@
-//! Compares firstboot's verdicts on damaged contents with the behaviour of real etcds.
+//! Compares firstboot's verdicts on damaged contents with the behaviour of real etcd servers.
 //!
-//! `verdicts.txt` lists the results of three etcds (3.5, 3.6 and 3.7) with each damaged database.
-//! Each etcd tried to restore the database, to start with it, and to serve requests. If one of the
-//! etcds failed or started without authentication, firstboot must refuse the database. The cases in
-//! `WHOLE` are the only exceptions. `verdicts.txt` also shows which databases firstboot refuses
-//! although all three etcds accept them. Each run repeats the experiment for a sample of the cases.
+//! `verdicts.txt` lists the results of three etcd versions (3.5, 3.6 and 3.7) with each damaged
+//! database. Each etcd tried to restore the database, to start with it, and to serve requests. If
+//! one of the versions failed or started without authentication, firstboot must refuse the database.
+//! The cases in `WHOLE` are the only exceptions. `verdicts.txt` also shows which databases
+//! firstboot refuses although all three versions accept them. Each run repeats the experiment for a
+//! sample of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_behaves` repeats the experiment for all cases,
 //! which takes an hour. `JUDGE=alarm,meta` repeats the experiment for the cases with one of these
@@ -36,8 +37,8 @@ use outcome::{Outcome, run_etcd};
 /// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// In `make test` and in `make test-all`, one in this many cases is tried again with one of the
-/// etcds.
+/// In `make test` and in `make test-all`, one in this many cases is tried again with one of
+/// the versions.
 const SHARE: [usize; 2] = [144, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
@@ -190,9 +191,9 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Tries all cases whose names contain one of these words with each of the three etcds. For the
-/// other cases, the earlier results of the etcds remain. Writes the results to
-/// `target/verdicts.txt`, and the reasons to `target/reasons.txt`.
+/// Tries all cases whose names contain one of these words with each of the three versions of etcd.
+/// For the other cases, the earlier results remain. Writes the results to `target/verdicts.txt`,
+/// and the reasons to `target/reasons.txt`.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

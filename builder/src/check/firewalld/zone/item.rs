@@ -6,8 +6,8 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// Checks a service, port or similar item. Returns a normalized text of the item, so that
-/// duplicates can be found.
+/// Checks a service, port or similar item. Returns the item as normalised text, so that duplicates
+/// can be found.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));
@@ -49,7 +49,7 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// Checks a forward-port. Returns a normalized text of the forward-port, so that duplicates can be
+/// Checks a forward-port. Returns the forward-port as normalised text, so that duplicates can be
 /// found.
 fn forward_port(at: &Element<'_>, out: &mut Vec<Finding>) -> String {
     let (port, protocol) = (at.text("port"), at.text("protocol"));
