@@ -136,13 +136,8 @@ fn decide(
         .delivery(record, name)
         .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
-    let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
-        // The node has received its document, so it has been installed, although the server could
-        // not record the installation.
-        (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
-        (None, _) => NextBoot::Unknown,
-        _ => installation.next(state.retries),
-    };
+    let delivered = delivery.and_then(|delivery| delivery.first);
+    let next = next_boot(recorded.as_ref(), delivered, state.retries);
     let again = format!("Run `builder allow {name} --install` on the server to reinstall the node");
     match next {
         NextBoot::Install(attempt) => {
@@ -151,8 +146,9 @@ fn decide(
             installation.note_sent(token.clone(), now());
             // Record the attempt first, because the disk of a machine must not be erased without a
             // record.
-            record
-                .put_installation(name, &installation)
+            state
+                .open_delivery(record, name)
+                .and_then(|()| record.put_installation(name, &installation))
                 .map_err(|error| cannot_record(state, name, &error))?;
             let last = state.retries.saturating_add(1);
             state.log_event(
@@ -244,10 +240,22 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden(RefusalId::NoRecord, why)
 }
 
-/// Returns true if no installation is recorded, or if the newest installation began at or before
-/// the given time. An installation that is allowed but has not started does not count as begun.
-fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
-    recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
+/// Decides what the machine must do at its next boot. `delivered` is the time at which the machine
+/// first received its document after the delivery was last allowed. Each attempt allows the delivery
+/// again, so this time belongs to the newest attempt, whatever the clock showed when it began.
+fn next_boot(
+    recorded: Option<&Installation>,
+    delivered: Option<SystemTime>,
+    retries: u32,
+) -> NextBoot {
+    match (recorded, delivered) {
+        (None, None) => NextBoot::Unknown,
+        (None, Some(first)) => NextBoot::Disk(first),
+        // The machine has received its document, so it has been installed, although the server
+        // could not record the installation.
+        (Some(installation), Some(first)) if installation.is_in_progress() => NextBoot::Disk(first),
+        (Some(installation), _) => installation.next(retries),
+    }
 }
 
 fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> anyhow::Error {
@@ -341,3 +349,6 @@ fn accept_report(
     state.log_event(request, Some(name), format!("reports {reported}{reason}"));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! Records which machines download the kickstart. If a build has replaced the image that a
 //! machine's boot script named, the machine gets a kickstart that only restarts it.
 
-use std::time::SystemTime;
-
 use anyhow::Result;
 use hyper::StatusCode;
 use recipes::{InstallStage, Label, NodeIdentity};
@@ -105,23 +103,25 @@ fn note_download(
     node: &NodeIdentity,
 ) -> Result<()> {
     let _lock = record.lock()?;
-    let installation = downloaded(record.installation(&node.name)?, now());
-    record.put_installation(&node.name, &installation)?;
+    let name = &node.name;
+    let recorded = record.installation(name)?;
+    if begins_installation(recorded.as_ref()) {
+        state.open_delivery(record, name)?;
+    }
+    let mut installation = recorded.unwrap_or_default();
+    installation.note_kickstart(now());
+    record.put_installation(name, &installation)?;
     state.log_event(request, Some(&node.name), "downloads the kickstart");
     Ok(())
 }
 
-/// Returns the record of a node's installation after the node's machine downloaded the kickstart.
+/// Returns whether the download of the kickstart begins an installation that an operator has
+/// allowed. The server then allows the delivery of the node's document.
 ///
-/// Any program on the machine can download the kickstart, and the server hands out the node's
-/// document after an installation has begun. If there is no earlier record, no operator has allowed
-/// an installation, so the download does not begin an installation.
-fn downloaded(recorded: Option<Installation>, now: SystemTime) -> Installation {
-    let is_recorded = recorded.is_some();
-    let mut installation = recorded.unwrap_or_default();
-    installation.note_kickstart(now);
-    installation.began = installation.began.filter(|_| is_recorded);
-    installation
+/// Any program on the machine can download the kickstart. If there is no earlier record, no operator
+/// has allowed an installation, so the download does not begin an installation.
+fn begins_installation(recorded: Option<&Installation>) -> bool {
+    recorded.is_some_and(Installation::is_awaited)
 }
 
 /// Records that the node's newest attempt has failed, so that the board shows the reason, and
@@ -149,21 +149,50 @@ fn fail(installation: &mut Installation, why: &Refusal) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::serve::record::NextBoot;
+    use crate::serve::pages::tests::state;
+    use crate::serve::record::{DocumentDelivery, NextBoot};
+
+    /// Returns the record of the delivery after the node's machine downloaded the kickstart. The
+    /// document was handed out earlier.
+    fn delivery_after_download(recorded: Option<&Installation>) -> DocumentDelivery {
+        let root = tempfile::tempdir().unwrap();
+        crate::serve::cluster::write_identity(root.path(), "etcd-1", 1);
+        let state = state(root.path());
+        let cluster = state.cluster().unwrap();
+        let (record, node) = (&cluster.record, &cluster.nodes[0]);
+        let mut delivery = DocumentDelivery::allowed();
+        delivery.mark_delivered(SystemTime::UNIX_EPOCH);
+        record.put_delivery(&node.name, &delivery).unwrap();
+        if let Some(recorded) = recorded {
+            record.put_installation(&node.name, recorded).unwrap();
+        }
+        let head = hyper::Request::get("/image/centos7.ks").header("host", "localhost");
+        let (head, ()) = head.body(()).unwrap().into_parts();
+        let local = "127.0.0.1:80".parse().unwrap();
+        let request = ClientRequest::read(&head, local, local).unwrap();
+        for _ in 0..2 {
+            note_download(&state, &request, record, node).unwrap();
+            let found = record.installation(&node.name).unwrap().unwrap();
+            assert!(
+                matches!(found.next(3), NextBoot::Disk(_)),
+                "a boot loader overwrites an installation that was started by hand"
+            );
+        }
+        record.delivery(&node.name).unwrap().unwrap()
+    }
 
     #[test]
-    fn a_download_without_a_record_does_not_begin_an_installation() {
-        let now = SystemTime::UNIX_EPOCH;
-        let unknown = downloaded(None, now);
-        assert_eq!(unknown.began, None, "the server hands out the document");
-        assert_eq!(
-            unknown.next(3),
-            NextBoot::Disk(now),
-            "a boot loader overwrites an installation that was started by hand"
-        );
-        assert_eq!(downloaded(Some(unknown.clone()), now), unknown);
-        let allowed = downloaded(Some(Installation::allowed()), now);
-        assert_eq!(allowed.began, Some(now));
+    fn only_a_download_after_a_permission_allows_the_delivery() {
+        let unknown = delivery_after_download(None);
+        assert!(unknown.first.is_some(), "the server hands out the document");
+        let mut installed = Installation::allowed();
+        installed.note_document(SystemTime::UNIX_EPOCH);
+        let installed = delivery_after_download(Some(&installed));
+        assert!(installed.first.is_some(), "the machine is installed");
+        let allowed = delivery_after_download(Some(&Installation::allowed()));
+        assert_eq!(allowed, DocumentDelivery::allowed());
     }
 }

@@ -21,6 +21,7 @@ mod client_request;
 mod cluster;
 mod conditions;
 mod connections;
+mod deliveries;
 mod enrolment;
 mod files;
 mod identify;
@@ -58,6 +59,7 @@ use board::Board;
 use board::hook::Hook;
 use cluster::NodeCache;
 pub(crate) use cluster::ServedCluster;
+use deliveries::Deliveries;
 use listen::Listen;
 use log::Log;
 use pki_warnings::PkiWarnings;
@@ -208,7 +210,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         log,
         power: power.transpose()?,
         board,
-        unsaved: std::sync::Mutex::default(),
+        deliveries: Deliveries::default(),
         pki_warnings: PkiWarnings::default(),
         out,
     };

@@ -35,7 +35,8 @@ pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<R
     }
 }
 
-fn deliver(
+/// Hands out the document of a node whose machine has been identified.
+pub(super) fn deliver(
     state: &ServerState,
     request: &ClientRequest,
     cluster: &ServedCluster,
@@ -61,7 +62,7 @@ fn deliver(
     // that the machine is the node.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
-        must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
+        must_be_open(state, record, node, delivery.as_ref(), now)?;
     }
     let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
     let Some(text) = cluster::document(&state.out, name.as_str())? else {
@@ -74,7 +75,7 @@ fn deliver(
     // Between two attempts to install the machine, the old system may request a newer document. If
     // this delivery were recorded, the installation would count as completed.
     if !(is_proven && installation.is_in_progress()) {
-        delivery.mark_delivered(installation.began, now);
+        delivery.mark_delivered(now);
         state.put_delivery(record, name, &delivery);
     }
     let what = if is_proven {
@@ -100,11 +101,10 @@ fn must_be_open(
     record: &Record,
     node: &NodeIdentity,
     delivery: Option<&DocumentDelivery>,
-    installation: &Installation,
     now: SystemTime,
 ) -> Result<(), Refusal> {
     let name = &node.name;
-    if delivery.is_none() && !record.is_complete() && installation.began.is_none() {
+    if delivery.is_none() && !record.is_complete() {
         let why = format!(
             "this server's record does not show whether {name} already received its document. Run \
              `builder allow {name} --document` on the server to allow the download"
@@ -114,7 +114,7 @@ fn must_be_open(
     let Some(delivery) = delivery else {
         return Ok(());
     };
-    if !delivery.is_open(installation.began, now, state.document_window) {
+    if !delivery.is_open(now, state.document_window) {
         let first = delivery.first.map(time::text).unwrap_or_default();
         let why = format!(
             "the document of {name} was handed out at {first}, and could be downloaded for {} \

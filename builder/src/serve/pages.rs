@@ -173,11 +173,11 @@ fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs;
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
     use crate::serve::cluster::NodeCache;
+    use crate::serve::deliveries::Deliveries;
     use crate::serve::log::Log;
     use crate::serve::pki_warnings::PkiWarnings;
 
@@ -199,7 +199,7 @@ pub(super) mod tests {
             log: Log::start(false, None).unwrap(),
             board: board::Board::default(),
             power: None,
-            unsaved: Mutex::default(),
+            deliveries: Deliveries::default(),
             pki_warnings: PkiWarnings::default(),
         }
     }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::board;
 use super::body::{Outbox, ResponseBody};
 use super::client_request::{ClientChain, ClientRequest, MAX_BODY_BYTES, Verb};
+use super::cluster::ServedCluster;
 use super::connections::{Connections, Slot};
 use super::pages;
 use super::refusal::{Refusal, RefusalId};
@@ -61,6 +62,22 @@ struct Client {
     certificates: ClientChain,
 }
 
+/// Converts the records of an earlier version, and records the documents of the output. The server
+/// also starts if the record cannot be written.
+fn prepare_record(state: &ServerState, cluster: &ServedCluster) {
+    let record = &cluster.record;
+    for node in cluster.nodes.iter() {
+        if let Err(error) = record.convert(&node.name) {
+            state.log.error(&error);
+        }
+    }
+    // Record the documents now, because a new build may replace them before a machine requests its
+    // document.
+    if let Err(error) = record.lock().and_then(|_lock| cluster.note_served()) {
+        state.log.error(&error);
+    }
+}
+
 /// Serves until the process ends.
 pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,15 +96,7 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
             .map(|(listener, _)| listener.local_addr())
             .collect::<std::io::Result<Vec<_>>>()?;
         let cluster = state.cluster()?;
-        // Record the documents now, because a new build may replace them before a machine requests
-        // its document.
-        if let Err(error) = cluster
-            .record
-            .lock()
-            .and_then(|_lock| cluster.note_served())
-        {
-            state.log.error(&error);
-        }
+        prepare_record(state, &cluster);
         for line in startup_notes(&cluster, &bound, state.installs(), state.retries) {
             console::note(line);
         }

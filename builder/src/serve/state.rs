@@ -1,9 +1,7 @@
 //! The state of the server: the output, the record of the cluster, and the command-line options.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -14,6 +12,7 @@ use super::boot::Loader;
 use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
 use super::cluster::{NodeCache, ServedCluster};
+use super::deliveries::Deliveries;
 use super::log::{Line, Log};
 use super::pki_warnings::PkiWarnings;
 use super::power::Power;
@@ -53,9 +52,8 @@ pub(super) struct ServerState {
     pub(super) board: Board,
     /// The command that switches machines on and off.
     pub(super) power: Option<Power>,
-    /// Deliveries that could not be recorded, by node. Each entry contains the delivery in the
-    /// node's record, if any, and the new delivery that could not be written.
-    pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
+    /// The deliveries of documents.
+    pub(super) deliveries: Deliveries,
     /// The warnings about the PKI that were logged.
     pub(super) pki_warnings: PkiWarnings,
 }
@@ -76,37 +74,26 @@ impl ServerState {
         record: &Record,
         node: &Label,
     ) -> Result<Option<DocumentDelivery>> {
-        let recorded = record.delivery(node)?;
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(match unsaved.get(node) {
-            Some((before, after)) if *before == recorded => Some(after.clone()),
-            _ => recorded,
-        })
+        self.deliveries.last(record, node)
     }
 
     /// Records the delivery of a node's document. If the record cannot be written, this process
     /// remembers the delivery, because a full disk must not be a reason to refuse a machine. This
     /// is safe, because the document goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        // A machine that asks again within the window does not change its record.
-        let is_recorded = matches!(record.delivery(node), Ok(Some(before)) if before == *delivery);
-        let written = if is_recorded {
-            Ok(())
-        } else {
-            record.put_delivery(node, delivery)
-        };
-        match written {
-            Ok(()) => drop(unsaved.remove(node)),
-            Err(error) => {
-                self.log.error(&error.context(
-                    "a document was handed out, but the server can remember the delivery only \
-                     until it exits",
-                ));
-                let before = record.delivery(node).unwrap_or_default();
-                unsaved.insert(node.clone(), (before, delivery.clone()));
-            }
+        if let Err(error) = self.deliveries.put(record, node, delivery) {
+            self.log.error(&error.context(
+                "a document was handed out, but the server can remember the delivery only until it                  exits",
+            ));
         }
+    }
+
+    /// Allows the delivery of a node's document, because an installation of the node's machine
+    /// begins, and the installed system may need the document. The caller records the installation
+    /// afterwards. In the other order, an interruption would leave an earlier delivery behind, and
+    /// the installation would count as completed.
+    pub(super) fn open_delivery(&self, record: &Record, node: &Label) -> Result<()> {
+        self.deliveries.open(record, node)
     }
 
     /// Returns this server's URL, with the host that the client named, or with the server's address

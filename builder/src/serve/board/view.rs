@@ -49,8 +49,7 @@ pub(super) struct Machine {
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
     /// The time, in the format of RFC 3339, at which the machine first fetched its document after
-    /// the operator last allowed the delivery. The first delivery after a new installation replaces
-    /// this time.
+    /// the delivery was last allowed by the operator or by an attempt to install the machine.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,

@@ -12,9 +12,8 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// The time at which the document was first handed out after the operator last allowed the
-    /// delivery. If an installation has begun after this time, the next delivery replaces this
-    /// time.
+    /// The time at which the document was first handed out after the delivery was last allowed. The
+    /// operator allows the delivery, and each attempt to install the machine allows it too.
     #[serde(
         default,
         with = "time::option",
@@ -32,15 +31,9 @@ impl DocumentDelivery {
 
     /// Returns whether the document may be handed out. The document may be handed out for the whole
     /// `window` after the first delivery, because the answer may be lost, or the machine may lose
-    /// power. If the machine's newest installation `began` after the first delivery, the machine
-    /// has lost its document, so a new window begins.
-    pub(crate) fn is_open(
-        &self,
-        began: Option<SystemTime>,
-        now: SystemTime,
-        window: Duration,
-    ) -> bool {
-        let Some(first) = self.since(began) else {
+    /// power.
+    pub(crate) fn is_open(&self, now: SystemTime, window: Duration) -> bool {
+        let Some(first) = self.first else {
             return true;
         };
         // If the clock has been set back, the window stays open.
@@ -48,15 +41,8 @@ impl DocumentDelivery {
     }
 
     /// Records that the document is handed out.
-    pub(crate) fn mark_delivered(&mut self, began: Option<SystemTime>, now: SystemTime) {
-        self.first = Some(self.since(began).unwrap_or(now));
-    }
-
-    /// Returns the time at which the document was first handed out after the newest installation
-    /// began.
-    fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
-        self.first
-            .filter(|first| began.is_none_or(|began| began <= *first))
+    pub(crate) fn mark_delivered(&mut self, now: SystemTime) {
+        self.first.get_or_insert(now);
     }
 }
 
@@ -73,30 +59,19 @@ mod tests {
     #[test]
     fn a_document_is_handed_out_again_until_the_window_closes() {
         let mut delivery = DocumentDelivery::allowed();
-        assert!(delivery.is_open(None, at(0), WINDOW));
-        delivery.mark_delivered(None, at(0));
-        delivery.mark_delivered(None, at(600));
+        assert!(delivery.is_open(at(0), WINDOW));
+        delivery.mark_delivered(at(0));
+        delivery.mark_delivered(at(600));
         assert_eq!(
             delivery.first,
             Some(at(0)),
             "the time of the first delivery must be recorded"
         );
-        assert!(delivery.is_open(None, at(900), WINDOW));
-        assert!(!delivery.is_open(None, at(901), WINDOW));
+        assert!(delivery.is_open(at(900), WINDOW));
+        assert!(!delivery.is_open(at(901), WINDOW));
         assert!(
-            delivery.is_open(None, at(0) - Duration::from_secs(5), WINDOW),
+            delivery.is_open(at(0) - Duration::from_secs(5), WINDOW),
             "the window must stay open after the clock was set back"
         );
-    }
-
-    #[test]
-    fn a_machine_that_is_installed_again_gets_its_document_again() {
-        let mut delivery = DocumentDelivery::allowed();
-        delivery.mark_delivered(Some(at(0)), at(10));
-        assert!(!delivery.is_open(Some(at(0)), at(5000), WINDOW));
-        assert!(delivery.is_open(Some(at(4000)), at(5000), WINDOW));
-        delivery.mark_delivered(Some(at(4000)), at(5000));
-        assert!(delivery.is_open(Some(at(4000)), at(5900), WINDOW));
-        assert!(!delivery.is_open(Some(at(4000)), at(5901), WINDOW));
     }
 }

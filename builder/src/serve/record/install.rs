@@ -22,7 +22,10 @@ pub(crate) struct Installation {
     pub(crate) token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<InstallEvent>,
-    /// The time at which the newest attempt began.
+    /// The time at which the newest attempt began, in a record that an earlier version wrote. The
+    /// server converts such a record at its start, and writes no new times, because a comparison
+    /// with this time is wrong if the clock has been changed. Each attempt instead replaces the
+    /// record of the document's delivery.
     #[serde(
         default,
         with = "time::option",
@@ -147,6 +150,11 @@ impl Installation {
         }
     }
 
+    /// Returns whether an installation is allowed, and no attempt has begun.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.attempts == 0 && self.installed.is_none()
+    }
+
     /// Returns whether an attempt to install the machine has begun, and no attempt has been
     /// completed.
     pub(crate) fn is_in_progress(&self) -> bool {
@@ -157,7 +165,8 @@ impl Installation {
     pub(crate) fn note_sent(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
         self.token = Some(token);
-        self.began = Some(now);
+        // The caller has allowed the delivery of the document for this attempt.
+        self.began = None;
         self.note_event(InstallEventKind::Sent, now, None);
     }
 
@@ -192,8 +201,7 @@ impl Installation {
     /// attempt, something else is installing the machine, and this server will not receive reports.
     /// The record must then prevent a boot loader from overwriting that installation.
     pub(crate) fn note_kickstart(&mut self, now: SystemTime) {
-        if self.installed.is_none() && self.attempts == 0 {
-            self.began = Some(now);
+        if self.is_awaited() {
             self.installed = Some(now);
             self.note_event(InstallEventKind::ByHand, now, None);
         } else if self.installed.is_none() {

@@ -19,6 +19,7 @@
 //! document needs no permission: the first build generates the document's keys, so no machine can
 //! have received the document before.
 
+mod convert;
 mod document;
 mod install;
 pub(super) mod time;
@@ -36,6 +37,8 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
+
+use crate::text_file::{Fingerprint, fingerprint};
 
 pub(crate) use document::DocumentDelivery;
 pub(crate) use install::{InstallEventKind, Installation, NextBoot};
@@ -135,6 +138,12 @@ impl Record {
     /// Returns the record of a document's delivery, or `None` if there is none.
     pub(crate) fn delivery(&self, node: &Label) -> Result<Option<DocumentDelivery>> {
         self.read(node, DOCUMENT, "--document")
+    }
+
+    /// Returns the fingerprint of the file with the record of a document's delivery. The fingerprint
+    /// changes at each write, even if the new record is equal to the old one.
+    pub(crate) fn delivery_fingerprint(&self, node: &Label) -> Option<Fingerprint> {
+        fingerprint(&self.folder.join(node.as_str()).join(DOCUMENT)).ok()
     }
 
     pub(crate) fn put_installation(&self, node: &Label, installation: &Installation) -> Result<()> {
@@ -267,7 +276,7 @@ mod tests {
         installation.note_sent("secret".to_owned(), now);
         record.put_installation(&node, &installation).unwrap();
         let mut delivery = DocumentDelivery::allowed();
-        delivery.mark_delivered(None, now);
+        delivery.mark_delivered(now);
         record.put_delivery(&node, &delivery).unwrap();
         record
             .put_delivery(&node, &DocumentDelivery::allowed())

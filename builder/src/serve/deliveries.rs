@@ -1,0 +1,126 @@
+//! The deliveries of the nodes' documents. The records of the deliveries survive a restart of the
+//! server. If a record cannot be written, this process remembers the delivery.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+use recipes::Label;
+
+use super::record::{DocumentDelivery, Record};
+use crate::text_file::Fingerprint;
+
+/// The deliveries that could not be recorded, by node.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries(Mutex<BTreeMap<Label, UnsavedDelivery>>);
+
+/// A delivery that could not be recorded.
+#[derive(Debug)]
+struct UnsavedDelivery {
+    delivery: DocumentDelivery,
+    /// The fingerprint of the file that the delivery could not replace, if the file exists. If
+    /// another program has written the file since then, the unsaved delivery no longer counts.
+    /// `builder allow` may write a record that is equal to the earlier record, so a comparison of
+    /// the records would not show the change.
+    replaces: Option<Fingerprint>,
+}
+
+impl Deliveries {
+    /// Returns the last delivery of a node's document, even if the delivery could not be recorded.
+    pub(super) fn last(&self, record: &Record, node: &Label) -> Result<Option<DocumentDelivery>> {
+        let recorded = record.delivery(node)?;
+        Ok(match self.unsaved().get(node) {
+            Some(unsaved) if unsaved.replaces == record.delivery_fingerprint(node) => {
+                Some(unsaved.delivery.clone())
+            }
+            _ => recorded,
+        })
+    }
+
+    /// Records the delivery of a node's document.
+    ///
+    /// # Errors
+    /// Fails if the record cannot be written. This process then remembers the delivery.
+    pub(super) fn put(
+        &self,
+        record: &Record,
+        node: &Label,
+        delivery: &DocumentDelivery,
+    ) -> Result<()> {
+        let mut unsaved = self.unsaved();
+        // A machine that asks again within the window does not change its record.
+        let is_recorded = matches!(record.delivery(node), Ok(Some(before)) if before == *delivery);
+        let written = if is_recorded {
+            Ok(())
+        } else {
+            record.put_delivery(node, delivery)
+        };
+        if written.is_ok() {
+            unsaved.remove(node);
+        } else {
+            let delivery = delivery.clone();
+            let replaces = record.delivery_fingerprint(node);
+            unsaved.insert(node.clone(), UnsavedDelivery { delivery, replaces });
+        }
+        written
+    }
+
+    /// Allows the delivery of a node's document. Forgets an earlier delivery that could not be
+    /// recorded.
+    pub(super) fn open(&self, record: &Record, node: &Label) -> Result<()> {
+        let mut unsaved = self.unsaved();
+        record.put_delivery(node, &DocumentDelivery::allowed())?;
+        unsaved.remove(node);
+        Ok(())
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, BTreeMap<Label, UnsavedDelivery>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_permission_replaces_a_delivery_that_could_not_be_recorded() {
+        let root = tempfile::tempdir().unwrap();
+        let record = Record::new(root.path(), &"demo".parse().unwrap());
+        let node: Label = "etcd-1".parse().unwrap();
+        let deliveries = Deliveries::default();
+        let allowed = DocumentDelivery::allowed();
+        let mut delivery = allowed.clone();
+        delivery.mark_delivered(SystemTime::UNIX_EPOCH);
+        let first = || {
+            let last = deliveries.last(&record, &node).unwrap();
+            last.and_then(|last| last.first)
+        };
+        // A folder cannot be replaced by a file.
+        let unsaved = || {
+            let path = root.path().join("demo/etcd-1/document.json");
+            let aside = root.path().join("aside");
+            fs::rename(&path, &aside).unwrap();
+            fs::create_dir(&path).unwrap();
+            deliveries.put(&record, &node, &delivery).unwrap_err();
+            fs::remove_dir(&path).unwrap();
+            fs::rename(&aside, &path).unwrap();
+            // The server could not write the file, so the file is still the same.
+            let mut unsaved = deliveries.unsaved();
+            unsaved.get_mut(&node).unwrap().replaces = record.delivery_fingerprint(&node);
+        };
+        record.put_delivery(&node, &allowed).unwrap();
+        unsaved();
+        assert_eq!(first(), delivery.first, "the delivery is forgotten");
+        // `builder allow --document` writes the same record again.
+        record.put_delivery(&node, &allowed).unwrap();
+        assert_eq!(first(), None, "the permission has no effect");
+        unsaved();
+        assert_eq!(first(), delivery.first);
+        deliveries.open(&record, &node).unwrap();
+        assert_eq!(first(), None, "the installation does not open the delivery");
+    }
+}

@@ -1,0 +1,137 @@
+//! Tests of the installation of one machine: the scripts that its boot loader receives, its reports,
+//! and the delivery of its document.
+
+use std::time::Duration;
+
+use super::*;
+use crate::nodes;
+use crate::serve::cluster::ServedCluster;
+use crate::serve::node_document::deliver;
+use crate::serve::pages;
+use crate::serve::record::DocumentDelivery;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A server with one node, whose installation is allowed. The server hands out a document only once.
+struct Bed {
+    state: ServerState,
+    cluster: ServedCluster,
+    _folder: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = nodes::Node::Enrolled(Box::new(nodes::tests::document()));
+        nodes::write(folder.path(), &node, &nodes::tests::key()).unwrap();
+        let mut state = pages::tests::state(folder.path());
+        state.retries = 3;
+        state.tree = "http://10.0.0.5/tree/".parse().ok();
+        let bed = Self {
+            cluster: state.cluster().unwrap(),
+            state,
+            _folder: folder,
+        };
+        bed.put(&Installation::allowed());
+        bed
+    }
+
+    fn node(&self) -> &NodeIdentity {
+        &self.cluster.nodes[0]
+    }
+
+    fn record(&self) -> &Record {
+        &self.cluster.record
+    }
+
+    fn put(&self, installation: &Installation) {
+        let name = &self.node().name;
+        self.record().put_installation(name, installation).unwrap();
+    }
+
+    fn installation(&self) -> Installation {
+        let recorded = self.record().installation(&self.node().name);
+        recorded.unwrap().unwrap()
+    }
+
+    /// Returns the script that the machine's boot loader receives, or the id of the refusal.
+    fn boot(&self) -> Result<String, RefusalId> {
+        let request = request("/boot.ipxe", "");
+        let asked = ScriptRequest {
+            request: &request,
+            loader: Loader::Ipxe,
+            machine: &Machine::default(),
+            server: "http://10.0.0.5:8080/",
+        };
+        decide(&self.state, &asked, self.record(), self.node()).map_err(|error| id(&error))
+    }
+
+    /// Boots the machine from the network, and checks that the server begins this attempt.
+    #[track_caller]
+    fn begins(&self, attempt: u32) {
+        let script = self.boot().unwrap();
+        let text = format!("(attempt {attempt} of ");
+        assert!(script.contains(&text), "no attempt {attempt}: {script}");
+    }
+
+    /// Requests the document, and returns the id of the refusal, if any.
+    fn fetch(&self) -> Option<RefusalId> {
+        // The window of 0 s is open at the time of the first delivery.
+        std::thread::sleep(Duration::from_millis(2));
+        let request = request("/node.json", "");
+        let reply = deliver(&self.state, &request, &self.cluster, self.node());
+        reply.err().map(|error| id(&error))
+    }
+}
+
+fn id(error: &anyhow::Error) -> RefusalId {
+    error.downcast_ref::<Refusal>().unwrap().id
+}
+
+/// Returns a request whose body is this form, or a GET request if the form is empty.
+fn request(path: &str, form: &str) -> ClientRequest {
+    let method = if form.is_empty() { "GET" } else { "POST" };
+    let head = hyper::Request::builder().method(method).uri(path);
+    let head = head.header("host", "localhost").body(()).unwrap();
+    let local = "127.0.0.1:80".parse().unwrap();
+    let request = ClientRequest::read(&head.into_parts().0, local, local).unwrap();
+    request.with_body(form.as_bytes())
+}
+
+#[test]
+fn an_installation_is_retried_if_the_clock_shows_a_time_before_an_earlier_delivery() {
+    let bed = Bed::new();
+    let mut delivery = DocumentDelivery::allowed();
+    delivery.mark_delivered(now() + HOUR);
+    let name = &bed.node().name;
+    bed.record().put_delivery(name, &delivery).unwrap();
+    bed.begins(1);
+    bed.begins(2);
+    assert_eq!(bed.fetch(), None, "the installed machine gets no document");
+    assert!(bed.boot().unwrap().contains("was installed at"));
+}
+
+#[test]
+fn the_window_closes_if_the_clock_is_set_back_during_an_installation() {
+    let bed = Bed::new();
+    bed.begins(1);
+    // When the attempt began, the clock showed a later time.
+    let mut installation = bed.installation();
+    installation.began = installation.began.map(|began| began + HOUR);
+    bed.put(&installation);
+    assert_eq!(bed.fetch(), None);
+    assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+}
+
+#[test]
+fn each_attempt_allows_the_delivery_again() {
+    let bed = Bed::new();
+    bed.begins(1);
+    assert_eq!(bed.fetch(), None);
+    assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+    bed.put(&Installation::allowed());
+    assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+    bed.begins(1);
+    assert_eq!(bed.fetch(), None);
+    assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+}
