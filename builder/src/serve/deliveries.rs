@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use super::record::{DocumentDelivery, Record};
@@ -37,16 +37,32 @@ impl Deliveries {
         })
     }
 
-    /// Records the delivery of a node's document.
+    /// Changes the record of the delivery of a node's document.
     ///
     /// # Errors
-    /// Fails if the record cannot be written. This process then remembers the delivery.
-    pub(super) fn put(
+    /// Fails if the record cannot be read or written. If only the write fails, this process
+    /// remembers the delivery.
+    pub(super) fn change(
         &self,
         record: &Record,
         node: &Label,
-        delivery: &DocumentDelivery,
+        change: impl FnOnce(&mut DocumentDelivery),
     ) -> Result<()> {
+        let last = self.last(record, node)?;
+        let is_new = last.is_none();
+        let mut delivery = last.unwrap_or_else(DocumentDelivery::allowed);
+        change(&mut delivery);
+        // An empty record would permit the delivery.
+        if is_new && delivery == DocumentDelivery::allowed() {
+            return Ok(());
+        }
+        self.put(record, node, &delivery).context(
+            "a machine has its document, but the server can remember the delivery only until it \
+             exits",
+        )
+    }
+
+    fn put(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
         let mut unsaved = self.unsaved();
         // A machine that asks again within the window does not change its record.
         let is_recorded = matches!(record.delivery(node), Ok(Some(before)) if before == *delivery);

@@ -306,6 +306,16 @@ fn accept_report(
         .into());
     };
     check_location(node, origin)?;
+    record_report(state, request, record, &node.name)
+}
+
+/// Records the report of a node's machine.
+fn record_report(
+    state: &ServerState,
+    request: &ClientRequest,
+    record: &Record,
+    name: &Label,
+) -> Result<()> {
     let reported: InstallStage = request
         .form_value("stage")
         .unwrap_or_default()
@@ -318,7 +328,6 @@ fn accept_report(
         .map(str::trim)
         .filter(|why| !why.is_empty())
         .map(printable);
-    let name = &node.name;
     let later = |error: anyhow::Error| {
         state.log.error(&error);
         Refusal::unavailable(
@@ -345,6 +354,12 @@ fn accept_report(
     record
         .put_installation(name, &installation)
         .map_err(later)?;
+    if reported == InstallStage::Healthy {
+        // A healthy node has its document. A node that kept its document during a reinstallation
+        // never downloads it, so without this change the download would stay allowed without a time
+        // limit.
+        state.change_delivery(record, name, |delivery| delivery.mark_delivered(now()));
+    }
     let reason = why.map_or_else(String::new, |why| format!(": {why}"));
     state.log_event(request, Some(name), format!("reports {reported}{reason}"));
     Ok(())

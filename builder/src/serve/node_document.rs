@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue};
-use recipes::{NodeIdentity, Sha256};
+use recipes::{Label, NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
 use super::cluster::{self, ServedCluster};
@@ -50,21 +50,21 @@ pub(super) fn deliver(
     }
     let name = &node.name;
     let named = request.conditions.known_digest();
+    let now = now();
     if named.is_some() && named == cluster.digest(node) {
+        note_possession(state, record, name, now);
         let mut reply = text_reply(StatusCode::NOT_MODIFIED, String::new());
         reply.content = Content::File(None);
         return Ok(tagged(reply, named));
     }
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
-    let now = now();
     // Only the node and the operator have the digest of an earlier document, so this digest proves
     // that the machine is the node.
     let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
     if !is_proven {
         must_be_open(state, record, node, delivery.as_ref(), now)?;
     }
-    let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
     let Some(text) = cluster::document(&state.out, name.as_str())? else {
         let why = format!(
             "{name} has no certificates yet. Run `firstboot csr` on {name}, sign the request with \
@@ -72,16 +72,12 @@ pub(super) fn deliver(
         );
         return Err(Refusal::not_found(RefusalId::NotEnrolled, why).into());
     };
-    // Between two attempts to install the machine, the old system may request a newer document. If
-    // this delivery were recorded, the installation would count as completed.
-    if !(is_proven && installation.is_in_progress()) {
-        delivery.mark_delivered(now);
-        state.put_delivery(record, name, &delivery);
-    }
     let what = if is_proven {
+        note_possession(state, record, name, now);
         "receives its newest document, because it proved that it already has a document from this \
          server"
     } else {
+        state.change_delivery(record, name, |delivery| delivery.mark_delivered(now));
         // After this change of the record, no boot loader installs the machine again, even if the
         // machine's report was lost.
         change_installation(state, record, node, &installation, |installation| {
@@ -92,6 +88,19 @@ pub(super) fn deliver(
     state.log_event(request, Some(name), what);
     let reply = text_reply(StatusCode::OK, text);
     Ok(tagged(reply, cluster.digest(node)))
+}
+
+/// Records that a machine has its document, because the machine has proved this. Otherwise, the
+/// document would stay available without a time limit after the reinstallation of a machine that
+/// keeps its document.
+fn note_possession(state: &ServerState, record: &Record, name: &Label, now: SystemTime) {
+    match record.installation(name) {
+        // Between two attempts to install the machine, the old system may request a newer document.
+        // If this delivery were recorded, the installation would count as completed.
+        Ok(Some(installation)) if installation.is_in_progress() => {}
+        Ok(_) => state.change_delivery(record, name, |delivery| delivery.mark_delivered(now)),
+        Err(error) => state.log.error(&error),
+    }
 }
 
 /// Refuses to hand out a document if its download window has closed, or if the document may have
@@ -115,12 +124,13 @@ fn must_be_open(
         return Ok(());
     };
     if !delivery.is_open(now, state.document_window) {
-        let first = delivery.first.map(time::text).unwrap_or_default();
+        let end = delivery
+            .first
+            .and_then(|first| first.checked_add(state.document_window));
         let why = format!(
-            "the document of {name} was handed out at {first}, and could be downloaded for {} \
-             minutes after that. Run `builder allow {name} --document` on the server to allow \
-             another download",
-            state.document_window.as_secs() / 60
+            "the download of the document of {name} was allowed until {}. Run `builder allow {name} \
+             --document` on the server to allow another download",
+            end.map(time::text).unwrap_or_default()
         );
         return Err(Refusal::forbidden(RefusalId::DocumentClosed, why));
     }

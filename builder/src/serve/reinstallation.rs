@@ -141,8 +141,37 @@ fn withdraw(
     let recorded = record.installation(name)?;
     if let Some(before) = recorded.and_then(|recorded| recorded.withdrawn()) {
         record.put_installation(name, &before)?;
+        // The machine proved that it has its document. The attempt that the node withdraws may have
+        // allowed another download.
+        state.change_delivery(record, name, |delivery| delivery.mark_delivered(now()));
         let what = "runs its old system, and will not be installed again";
         state.log_event(request, Some(name), what);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::pages;
+
+    #[test]
+    fn a_withdrawn_request_limits_the_download_of_the_document() {
+        let root = tempfile::tempdir().unwrap();
+        crate::serve::cluster::write_identity(root.path(), "etcd-1", 1);
+        let state = pages::tests::state(root.path());
+        let cluster = state.cluster().unwrap();
+        let (record, node) = (&cluster.record, &cluster.nodes[0]);
+        let mut asked = Installation::asked_by_node(None, Sha256::of(b"image"), now());
+        state.open_delivery(record, &node.name).unwrap();
+        asked.note_sent("token".to_owned(), now());
+        record.put_installation(&node.name, &asked).unwrap();
+        let head = hyper::Request::post("/reinstall").header("host", "localhost");
+        let (head, ()) = head.body(()).unwrap().into_parts();
+        let local = "127.0.0.1:80".parse().unwrap();
+        let request = ClientRequest::read(&head, local, local).unwrap();
+        withdraw(&state, &request, record, node).unwrap();
+        let delivery = state.delivery(record, &node.name).unwrap().unwrap();
+        assert!(delivery.first.is_some(), "the download is not limited");
+    }
 }

@@ -77,14 +77,17 @@ impl ServerState {
         self.deliveries.last(record, node)
     }
 
-    /// Records the delivery of a node's document. If the record cannot be written, this process
-    /// remembers the delivery, because a full disk must not be a reason to refuse a machine. This
-    /// is safe, because the document goes only to its own machine.
-    pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
-        if let Err(error) = self.deliveries.put(record, node, delivery) {
-            self.log.error(&error.context(
-                "a document was handed out, but the server can remember the delivery only until it                  exits",
-            ));
+    /// Changes the record of the delivery of a node's document. If the record cannot be written,
+    /// this process remembers the delivery, because a full disk must not be a reason to refuse a
+    /// machine. This is safe, because the document goes only to its own machine.
+    pub(super) fn change_delivery(
+        &self,
+        record: &Record,
+        node: &Label,
+        change: impl FnOnce(&mut DocumentDelivery),
+    ) {
+        if let Err(error) = self.deliveries.change(record, node, change) {
+            self.log.error(&error);
         }
     }
 

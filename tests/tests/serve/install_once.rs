@@ -39,6 +39,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             window,
         ),
         trial(
+            "a_healthy_machine_that_kept_its_document_limits_the_window",
+            NEEDS_SERVER,
+            kept_document,
+        ),
+        trial(
             "another_output_or_host_does_not_reinstall_a_cluster",
             NEEDS_SERVER,
             elsewhere,
@@ -265,6 +270,26 @@ fn window() -> Result<()> {
         !installs(&script(&one)?),
         "a machine that fetched its document is installed again"
     );
+    Ok(())
+}
+
+/// A machine whose reinstallation keeps its document never downloads it again.
+fn kept_document() -> Result<()> {
+    let ours = built()?;
+    let _server = Server::start(&ours, &[TREE, &["--open", "0"]].concat())?;
+    let one = ours.network.add("etcd-1")?;
+    let page = document_of(&one.mac);
+    let sent = script(&one)?;
+    expect_report(&one.namespace, &sent, "installed", 200, "recorded")?;
+    expect(&one.namespace, &page, 200, "payload")?;
+    allow(&ours, &["etcd-1", "--install"])?;
+    let again = script(&one)?;
+    ensure!(installs(&again), "the machine is not installed: {again}");
+    for stage in ["installed", "healthy"] {
+        expect_report(&one.namespace, &again, stage, 200, "recorded")?;
+    }
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    expect(&one.namespace, &page, 403, "[document-closed]")?;
     Ok(())
 }
 

@@ -175,7 +175,7 @@ fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result
     lost.cut_power()?;
     lost.revert()?;
     lost.boot()?;
-    let refused = "journalctl -u firstboot | grep -q 'was handed out at .* `builder allow etcd-3 --document` .*document-closed'";
+    let refused = "journalctl -u firstboot | grep -q 'was allowed until .* `builder allow etcd-3 --document` .*document-closed'";
     lost.wait_for(refused, START_TIMEOUT)?;
     lost.wait_for(
         "systemctl is-failed --quiet firstboot.service",

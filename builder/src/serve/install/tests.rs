@@ -82,6 +82,28 @@ impl Bed {
         let reply = deliver(&self.state, &request, &self.cluster, self.node());
         reply.err().map(|error| id(&error))
     }
+
+    /// Requests a newer document, as the old system of the machine does.
+    fn prove(&self) {
+        let digest = self.cluster.digest(self.node()).unwrap();
+        let head = hyper::Request::get("/node.json")
+            .header("host", "localhost")
+            .header("if-none-match", format!("\"{digest}\""));
+        let (head, ()) = head.body(()).unwrap().into_parts();
+        let local = "127.0.0.1:80".parse().unwrap();
+        let request = ClientRequest::read(&head, local, local).unwrap();
+        let reply = deliver(&self.state, &request, &self.cluster, self.node());
+        assert_eq!(reply.unwrap().status, StatusCode::NOT_MODIFIED);
+    }
+
+    /// Reports a stage of the newest attempt.
+    fn report(&self, stage: InstallStage) {
+        let token = self.installation().token.unwrap();
+        let path = format!("/report?node=etcd-1&token={token}");
+        let request = request(&path, &format!("stage={stage}"));
+        let name = &self.node().name;
+        record_report(&self.state, &request, self.record(), name).unwrap();
+    }
 }
 
 fn id(error: &anyhow::Error) -> RefusalId {
@@ -133,5 +155,32 @@ fn each_attempt_allows_the_delivery_again() {
     assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
     bed.begins(1);
     assert_eq!(bed.fetch(), None);
+    assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+}
+
+/// A node whose reinstallation keeps its data also keeps its document, and never downloads it.
+#[test]
+fn the_report_of_a_healthy_node_limits_the_download_of_its_document() {
+    let bed = Bed::new();
+    for kept_document in [false, true] {
+        bed.put(&Installation::allowed());
+        bed.begins(1);
+        bed.report(InstallStage::Installed);
+        if !kept_document {
+            assert_eq!(bed.fetch(), None);
+        }
+        bed.report(InstallStage::Healthy);
+        assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
+    }
+}
+
+#[test]
+fn a_proof_of_the_newest_document_limits_the_download_but_ends_no_installation() {
+    let bed = Bed::new();
+    bed.begins(1);
+    bed.prove();
+    bed.begins(2);
+    bed.report(InstallStage::Installed);
+    bed.prove();
     assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
 }

@@ -12,8 +12,9 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// The time at which the document was first handed out after the delivery was last allowed. The
-    /// operator allows the delivery, and each attempt to install the machine allows it too.
+    /// The time at which the document was first handed out, or at which the machine first showed
+    /// that it has the document, after the delivery was last allowed. The operator allows the
+    /// delivery, and each attempt to install the machine allows it too.
     #[serde(
         default,
         with = "time::option",
@@ -40,7 +41,7 @@ impl DocumentDelivery {
         now.duration_since(first).unwrap_or_default() <= window
     }
 
-    /// Records that the document is handed out.
+    /// Records that the document is handed out, or that the machine has it.
     pub(crate) fn mark_delivered(&mut self, now: SystemTime) {
         self.first.get_or_insert(now);
     }
