@@ -210,13 +210,15 @@ mod tests {
         std::fs::write(&path, format!("{text}\n[tls]\nkeys = \"node\"\n")).unwrap();
         let recipe = RecipeFile::open(&path).unwrap();
         let built = recipe.current(|_| true, |error| panic!("{error:#}"));
-        drop(build::open_pki(Opener::Build, &path, &built, &pki).unwrap());
+        let node = &built.nodes[0];
+        let mut opened = build::open_pki(Opener::Build, &path, &built, &pki).unwrap();
+        nodes::issue(&built, &mut opened, node).unwrap();
+        drop(opened);
         let ca = CertificateAuthority {
             recipe,
             pki,
             first: FirstKeyPolicy::Any,
         };
-        let node = &built.nodes[0];
         let answer = |served| {
             let report = |error: &anyhow::Error| panic!("{error:#}");
             ca.answer(&node.name, &PublicKeys::generate(), served, report)
@@ -227,6 +229,11 @@ mod tests {
             "{error:#}"
         );
         answer(Some(node.address)).unwrap();
+        // If the PKI folder has vanished, the server does not create another one.
+        std::fs::remove_dir_all(&ca.pki).unwrap();
+        let error = answer(Some(node.address)).unwrap_err();
+        assert!(error.to_string().contains("mount or restore"), "{error:#}");
+        assert!(!ca.pki.exists(), "the PKI folder was created");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::certificate::Certificate;
-use super::{Event, PkiError, store};
+use super::{Event, PkiError, signing, store};
 
 /// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
@@ -82,6 +82,29 @@ pub(crate) enum Opener {
     /// older than the recipe of the last build. For example, the program may have waited for that
     /// build to end.
     Signer,
+}
+
+impl Opener {
+    /// Locks the folder. A build also creates the folder.
+    ///
+    /// # Errors
+    /// For a signer, fails if the folder has no signing key. If the folder has vanished, for example
+    /// because its file system is not mounted, new files would hide this, and a key of any machine
+    /// would be accepted as a node's first key.
+    pub(super) fn lock(self, dir: &Path) -> Result<store::Lock, PkiError> {
+        let patience = match self {
+            Self::Build => {
+                store::folder(dir)?;
+                store::LOCK_TIMEOUT
+            }
+            Self::Signer => {
+                signing::check_exists(dir)?;
+                store::check_mode(dir, store::WRITABLE_BY_OTHERS)?;
+                store::ANSWER_LOCK_TIMEOUT
+            }
+        };
+        store::Lock::wait_for(dir, patience)
+    }
 }
 
 /// Refuses a folder of another cluster. Returns the new record if the record must be written.

@@ -109,6 +109,7 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
 }
 
 /// Opens the PKI folder of a cluster: creates missing files, and checks existing files.
+/// [`Opener::Signer`] creates no PKI.
 pub(crate) fn open(
     opener: Opener,
     dir: &Path,
@@ -119,18 +120,17 @@ pub(crate) fn open(
 ) -> Result<Pki, PkiError> {
     let mut events = Vec::new();
     let given = authority.read(lifetimes, now, &mut events)?;
-    store::folder(dir)?;
-    let patience = match opener {
-        Opener::Build => store::LOCK_TIMEOUT,
-        Opener::Signer => store::ANSWER_LOCK_TIMEOUT,
-    };
-    let lock = store::Lock::wait_for(dir, patience)?;
+    let lock = opener.lock(dir)?;
     store::remove_partial_files(dir)?;
     // Check everything before writing anything. Otherwise, this build could write files and then
     // fail, and the next build would accept those files.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
+    // The folder may have vanished after the first check.
+    if opener == Opener::Signer && (signing.is_none() || plan.makes_authority()) {
+        return Err(signing::missing(dir));
+    }
     if let Some(record) = record.filter(|_| opener == Opener::Build) {
         cluster::record(dir, &record)?;
     }

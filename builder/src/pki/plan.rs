@@ -26,6 +26,11 @@ impl AuthorityPlan {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
     }
 
+    /// Returns whether the plan creates an authority.
+    pub(super) fn makes_authority(&self) -> bool {
+        matches!(self, Self::Make(_))
+    }
+
     /// Creates the plan from the folder's current state, without writing anything.
     pub(super) fn of(
         dir: &Path,

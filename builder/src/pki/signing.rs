@@ -76,6 +76,26 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     }
 }
 
+/// Refuses a folder without a signing key or without its public half. A build writes both files, so
+/// such a folder is not the folder that the build used, or it has lost its files.
+pub(super) fn check_exists(dir: &Path) -> Result<(), PkiError> {
+    for name in [KEY, PUBLIC] {
+        if !store::exists(&dir.join(name))? {
+            return Err(missing(dir));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the error for a folder that [`check_exists`] refuses.
+pub(super) fn missing(dir: &Path) -> PkiError {
+    PkiError::wrong(
+        dir,
+        "its signing.key or signing.pub is missing, so it is not the PKI folder of a build",
+        "mount or restore the folder. Nothing was created or signed",
+    )
+}
+
 /// Returns whether a build has written the public half of the signing key.
 pub(super) fn is_published(dir: &Path) -> Result<bool, PkiError> {
     store::exists(&dir.join(PUBLIC))

@@ -30,6 +30,9 @@ pub(super) const SECRET: u32 = 0o600;
 /// The mode of a file that every user can read, such as a node's certificate.
 pub(super) const PUBLIC: u32 = 0o644;
 
+/// The mode bits with which users other than the owner can write to a file or folder.
+pub(super) const WRITABLE_BY_OTHERS: u32 = 0o022;
+
 /// Creates a folder that only its owner can access, if it does not exist. An existing folder keeps
 /// its mode, because it may be shared on purpose. A folder that other users can write to is
 /// refused, because these users could replace the authority.
@@ -51,7 +54,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
                     "name another path",
                 ));
             }
-            check_mode(path, 0o022)
+            check_mode(path, WRITABLE_BY_OTHERS)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
             path,

@@ -237,7 +237,9 @@ fn an_answer_to_a_request_does_not_record_an_older_recipe() {
         let added = [10, 101, 15, 104].into();
         cluster.nodes.insert("etcd-4".parse().unwrap(), added);
     });
-    open_for(&folder, &newer).unwrap();
+    let mut build = open_for(&folder, &newer).unwrap();
+    build.node_tls(&Node::new("etcd-1").at(101)).unwrap();
+    drop(build);
     let (path, own) = (folder.path(), Authority::Own);
     let answer = |cluster: &ClusterRecord| {
         crate::pki::open(Opener::Signer, &path, cluster, &own, LIFETIMES, now()).unwrap()

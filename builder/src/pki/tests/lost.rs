@@ -1,4 +1,4 @@
-//! Tests of builds in a PKI folder that has lost a file.
+//! Tests of builds and of answers to requests with a PKI folder that has lost files.
 
 use super::*;
 
@@ -47,4 +47,36 @@ fn a_build_warns_if_the_record_of_the_newest_image_is_missing() {
         "{text:?}"
     );
     assert_eq!(warnings(), Vec::<String>::new(), "the record exists");
+}
+
+/// A new PKI would accept a key of any machine as a node's first key.
+#[test]
+fn an_answer_to_a_request_creates_no_pki() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let answer = || {
+        let (cluster, own) = (cluster(), Authority::Own);
+        crate::pki::open(Opener::Signer, &path, &cluster, &own, LIFETIMES, now()).map(drop)
+    };
+    let refused = |expected: Vec<String>, what: &str| {
+        let error = answer().unwrap_err().to_string();
+        assert!(error.contains("mount or restore"), "{what}: {error}");
+        let names = folder.modes().into_iter().map(|(name, _)| name);
+        assert_eq!(names.collect::<Vec<_>>(), expected, "{what}");
+    };
+    folder.node(now(), 101).unwrap();
+    answer().unwrap();
+    for name in ["signing.key", "signing.pub"] {
+        let text = fs::read(folder.file(name)).unwrap();
+        fs::remove_file(folder.file(name)).unwrap();
+        let names = folder.modes().into_iter().map(|(name, _)| name);
+        refused(names.collect(), name);
+        fs::write(folder.file(name), text).unwrap();
+    }
+    fs::remove_dir_all(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused(Vec::new(), "a folder whose file system is not mounted");
+    fs::remove_dir(&path).unwrap();
+    answer().unwrap_err();
+    assert!(!path.exists(), "a missing folder was created");
 }
