@@ -2,16 +2,15 @@
 //! keys themselves. Requests and answers contain no secrets.
 
 use std::io::Read as _;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use recipes::{Label, Recipe, Sha256};
+use recipes::{Label, NodeIdentity, Recipe, Sha256};
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
 use crate::pki::{
-    self, Approval, Event, FirstKeyPolicy, Opener, PkiError, PublicKeys, REQUEST_LIMIT,
+    self, Approval, Event, FirstKeyPolicy, Opener, PkiError, PublicKeys, REQUEST_LIMIT, UnbuiltFact,
 };
 use crate::recipe_file::RecipeFile;
 use crate::{build, console, text_file};
@@ -94,18 +93,18 @@ pub(crate) struct CertificateAuthority {
 
 impl CertificateAuthority {
     /// Records the keys of a request as the node's keys, and issues the node document for them.
-    /// `served` is the node's address in the image that a server hands out. `report` receives the
+    /// `served` is the node's identity in the output that a server serves. `report` receives the
     /// error if the recipe has changed and cannot be used.
     ///
     /// # Errors
     /// Fails with [`PkiError::NotBuilt`] if the document would contradict the last build or the
-    /// served image. A build that failed may have recorded an address that the served image does
-    /// not contain.
+    /// served output. A build that failed may have recorded an address that the served image does
+    /// not contain. The facts about the machine are only in the recipe and in the output.
     pub(crate) fn answer(
         &self,
         name: &Label,
         keys: &PublicKeys,
-        served: Option<Ipv4Addr>,
+        served: Option<&NodeIdentity>,
         report: impl FnOnce(&anyhow::Error),
     ) -> Result<SignedRequest> {
         // Changed nodes and addresses take effect only with the next build, because the nodes'
@@ -114,11 +113,11 @@ impl CertificateAuthority {
         let recipe = self.recipe.current(built, report);
         let node = recipe.nodes.iter().find(|node| node.name == *name);
         let node = node.with_context(|| not_a_node(name, self.recipe.path(), &recipe))?;
-        if served.is_some_and(|served| served != node.address) {
+        if let Some(fact) = served.and_then(|served| unbuilt(served, node)) {
             return Err(PkiError::NotBuilt {
                 folder: self.pki.clone(),
                 name: name.clone(),
-                address: node.address,
+                fact,
             }
             .into());
         }
@@ -138,6 +137,18 @@ impl CertificateAuthority {
             has_new_keys,
             events: pki.events().to_vec(),
         })
+    }
+}
+
+/// Returns a fact about a node that differs between the served output and the recipe. With another
+/// address or another machine, the node would refuse its document.
+fn unbuilt(served: &NodeIdentity, node: &recipes::recipe::Node) -> Option<UnbuiltFact> {
+    if served.address != node.address {
+        Some(UnbuiltFact::Address(node.address))
+    } else if served.machine != node.machine {
+        Some(UnbuiltFact::Machine)
+    } else {
+        None
     }
 }
 
@@ -219,19 +230,40 @@ mod tests {
             pki,
             first: FirstKeyPolicy::Any,
         };
-        let answer = |served| {
+        let answer = |served: &NodeIdentity| {
             let report = |error: &anyhow::Error| panic!("{error:#}");
-            ca.answer(&node.name, &PublicKeys::generate(), served, report)
+            ca.answer(&node.name, &PublicKeys::generate(), Some(served), report)
         };
-        let error = answer(Some([10, 101, 15, 199].into())).unwrap_err();
-        assert!(
-            matches!(error.downcast_ref(), Some(PkiError::NotBuilt { .. })),
-            "{error:#}"
-        );
-        answer(Some(node.address)).unwrap();
+        let served = NodeIdentity {
+            cluster: built.cluster.name.clone(),
+            name: node.name.clone(),
+            address: node.address,
+            machine: node.machine.clone(),
+        };
+        let moved = NodeIdentity {
+            address: [10, 101, 15, 199].into(),
+            ..served.clone()
+        };
+        // The operator changed `mac` in the recipe, and has not built yet.
+        let replaced = NodeIdentity {
+            machine: recipes::MachineMatch {
+                mac: "52:54:00:00:00:99".parse().ok(),
+                ..node.machine.clone()
+            },
+            ..served.clone()
+        };
+        for (other, text) in [(moved, "the address"), (replaced, "`mac`")] {
+            let error = answer(&other).unwrap_err();
+            assert!(
+                matches!(error.downcast_ref(), Some(PkiError::NotBuilt { .. }))
+                    && error.to_string().contains(text),
+                "{error:#}"
+            );
+        }
+        answer(&served).unwrap();
         // If the PKI folder has vanished, the server does not create another one.
         std::fs::remove_dir_all(&ca.pki).unwrap();
-        let error = answer(Some(node.address)).unwrap_err();
+        let error = answer(&served).unwrap_err();
         assert!(error.to_string().contains("mount or restore"), "{error:#}");
         assert!(!ca.pki.exists(), "the PKI folder was created");
     }

@@ -12,7 +12,7 @@ use recipes::node::{DocumentCertificate, NodeTls};
 use super::approval::{APPROVED, ASKED, FirstKeyPolicy, approved};
 use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
-use super::{Event, NODES, Pki, PkiError, PublicKeys, cluster, files, store};
+use super::{Event, NODES, Pki, PkiError, PublicKeys, UnbuiltFact, cluster, files, store};
 
 /// A node's certificates and, while an authority is being replaced, the certificates that the
 /// previous authority signed.
@@ -29,7 +29,7 @@ impl Pki {
             Some(built) if built.nodes.get(name) != Some(&address) => Err(PkiError::NotBuilt {
                 folder: self.dir.clone(),
                 name: name.clone(),
-                address,
+                fact: UnbuiltFact::Address(address),
             }),
             _ => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! Errors about a PKI folder. Most errors name the file, the fault and the remedy.
 
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,23 @@ use std::path::{Path, PathBuf};
 use recipes::{Label, Sha256};
 
 use super::Mismatch;
+
+/// A fact about a node that is in the recipe, but not in the last build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnbuiltFact {
+    Address(Ipv4Addr),
+    /// The facts by which the node's machine is recognised.
+    Machine,
+}
+
+impl fmt::Display for UnbuiltFact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "the address {address}"),
+            Self::Machine => f.write_str("the recipe's `mac`, `serial` and `uuid`"),
+        }
+    }
+}
 
 /// The reason why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +62,15 @@ pub(crate) enum PkiError {
         /// The number of seconds that this program waited.
         waited: u64,
     },
-    /// The last build did not include the node, or assigned another address to it.
+    /// The last build did not include the node, or assigned another address or machine to it.
     #[error(
-        "the last build did not assign {name} the address {address}: build, then repeat the request [not-built]"
+        "the last build did not assign {name} {fact}: build, then repeat the request [not-built]"
     )]
     NotBuilt {
         folder: PathBuf,
         /// The node for which certificates are requested.
         name: Label,
-        address: Ipv4Addr,
+        fact: UnbuiltFact,
     },
     /// A request contains keys that an operator must first approve.
     #[error("{name} {has}, but this request is for the key {asked}. {hint} [key-not-approved]",

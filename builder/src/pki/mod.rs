@@ -65,7 +65,7 @@ pub(crate) use certificate::is_for_servers;
 pub(crate) use client::{ClientFiles, issue_client, newest_client};
 pub(crate) use client_name::ClientName;
 pub(crate) use cluster::{ClusterRecord, Opener, assign, is_of, recorded as recorded_cluster};
-pub(crate) use error::{PkiError, approval_hint};
+pub(crate) use error::{PkiError, UnbuiltFact, approval_hint};
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
 pub(crate) use public_keys::{PublicKeys, REQUEST_LIMIT};

@@ -53,7 +53,7 @@ fn signed(
         has_new_keys,
         events,
     } = ca
-        .answer(&node.name, &keys, Some(node.address), |error| {
+        .answer(&node.name, &keys, Some(node), |error| {
             state.log.error(error);
         })
         .map_err(refusal)?;
@@ -122,8 +122,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
         Some(PkiError::NotBuilt { name, .. }) => Refusal::unavailable(
             RefusalId::NotBuilt,
             format!(
-                "in the recipe of this server, {name} has a different address than in the last \
-                 build or in the served image. Ask again"
+                "in the recipe of this server, the address, `mac`, `serial` or `uuid` of {name} \
+                 differs from the last build or from the served output. Ask again"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(
