@@ -11,6 +11,7 @@ use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::ClientRequest;
 use super::identify::{Machine, check_location, identify};
 use super::log::printable;
+use super::node_document::change_installation;
 use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
@@ -144,6 +145,7 @@ fn decide(
             let image = image_to_install(state, name, &installation)?;
             let token = token()?;
             installation.note_sent(token.clone(), now());
+            installation.note_hold(state.retries);
             // Record the attempt first, because the disk of a machine must not be erased without a
             // record.
             state
@@ -178,7 +180,7 @@ fn decide(
                 time::text(at)
             )))
         }
-        NextBoot::Held => Err(attempts_exhausted(name, &installation, &again).into()),
+        NextBoot::Held => Err(hold(state, record, node, &installation, &again).into()),
         NextBoot::Unknown => Err(without_record(name).into()),
     }
 }
@@ -215,6 +217,21 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
             Err(Refusal::forbidden(RefusalId::NoTree, why).into())
         }
     }
+}
+
+/// Records that a machine is held, if an earlier version or a server with a larger `--retries` has
+/// not recorded this. Returns the refusal to install the machine.
+fn hold(
+    state: &ServerState,
+    record: &Record,
+    node: &NodeIdentity,
+    installation: &Installation,
+    again: &str,
+) -> Refusal {
+    change_installation(state, record, node, installation, |installation| {
+        installation.note_hold(state.retries);
+    });
+    attempts_exhausted(&node.name, installation, again)
 }
 
 /// Returns the refusal to install a machine that has used all its attempts.

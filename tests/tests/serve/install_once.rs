@@ -185,9 +185,9 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // The server still holds the machine after a restart of the server.
+    // The server still holds the machine after a restart of the server with more retries.
     drop(server);
-    let _server = Server::start(&ours, TREE)?;
+    let _server = Server::start(&ours, &[TREE, &["--retries", "10"]].concat())?;
     ensure!(
         !installs(&script(&one)?),
         "the server no longer holds the machine"

@@ -184,3 +184,30 @@ fn a_proof_of_the_newest_document_limits_the_download_but_ends_no_installation()
     bed.prove();
     assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed));
 }
+
+#[test]
+fn a_server_with_more_retries_releases_no_held_machine() {
+    let mut bed = Bed::new();
+    for attempt in 1..=4 {
+        bed.begins(attempt);
+    }
+    bed.state.retries = 10;
+    assert_eq!(bed.boot(), Err(RefusalId::Held));
+    bed.report(InstallStage::Failed);
+    assert_eq!(bed.boot(), Err(RefusalId::Held));
+    bed.put(&Installation::allowed());
+    bed.begins(1);
+}
+
+#[test]
+fn a_hold_that_an_earlier_version_did_not_record_is_recorded() {
+    let mut bed = Bed::new();
+    let mut installation = Installation::allowed();
+    for attempt in 1..=4 {
+        installation.note_sent(format!("t{attempt}"), now());
+    }
+    bed.put(&installation);
+    assert_eq!(bed.boot(), Err(RefusalId::Held));
+    bed.state.retries = 10;
+    assert_eq!(bed.boot(), Err(RefusalId::Held));
+}

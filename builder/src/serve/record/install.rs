@@ -17,6 +17,11 @@ pub(crate) struct Installation {
     /// The number of times that the machine has received the installer. The count restarts when the
     /// operator allows an installation, or when the node asks for one.
     pub(crate) attempts: u32,
+    /// Whether the last attempt was used up. The hold is recorded, because a server with a larger
+    /// `--retries` must not erase a machine that another server has left to the operator. Only a new
+    /// permission or a request of the node ends the hold, by a new record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
     /// The token that proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
@@ -145,9 +150,14 @@ impl Installation {
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),
-            None if self.attempts > retries => NextBoot::Held,
+            None if self.held || self.attempts > retries => NextBoot::Held,
             None => NextBoot::Install(self.attempts + 1),
         }
+    }
+
+    /// Records a hold if all attempts have been used.
+    pub(crate) fn note_hold(&mut self, retries: u32) {
+        self.held = self.next(retries) == NextBoot::Held;
     }
 
     /// Returns whether an installation is allowed, and no attempt has begun.

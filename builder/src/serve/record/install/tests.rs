@@ -178,3 +178,23 @@ fn a_record_is_read_back_unchanged() {
         );
     }
 }
+
+#[test]
+fn only_a_new_permission_or_a_request_of_the_node_ends_a_hold() {
+    let mut record = Installation::allowed();
+    record.note_hold(RETRIES);
+    assert!(!record.held);
+    for attempt in 1..=4 {
+        record.note_sent(format!("t{attempt}"), at(attempt));
+        record.note_hold(RETRIES);
+        assert_eq!(record.held, attempt == 4, "attempt {attempt}");
+    }
+    let text = serde_json::to_string(&record).unwrap();
+    let held: Installation = serde_json::from_str(&text).unwrap();
+    assert_eq!(held.next(10 * RETRIES), NextBoot::Held);
+    let asked = Installation::asked_by_node(Some(held), IMAGE, at(9));
+    assert_eq!(asked.next(RETRIES), NextBoot::Install(1));
+    // The record of an earlier version does not contain the hold.
+    let earlier: Installation = serde_json::from_str("{\"attempts\":4}").unwrap();
+    assert_eq!(earlier.next(RETRIES), NextBoot::Held);
+}
