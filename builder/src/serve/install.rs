@@ -1,16 +1,15 @@
 //! Controls the installation of a node's machine: decides what a network boot loader receives, and
-//! what the server records about the installation.
+//! records each attempt.
 
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use recipes::{InstallStage, Label, NodeIdentity, Sha256};
+use recipes::{Label, NodeIdentity, Sha256};
 
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::ClientRequest;
-use super::identify::{Machine, check_location, identify};
-use super::log::printable;
+use super::identify::{Machine, identify};
 use super::node_document::change_installation;
 use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
@@ -221,6 +220,10 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
 
 /// Records that a machine is held, if an earlier version or a server with a larger `--retries` has
 /// not recorded this. Returns the refusal to install the machine.
+///
+/// A machine that requests its script again has ended its last attempt. If the attempt changed
+/// nothing, the machine runs its old system and never downloads its document, so the download must
+/// not stay allowed without a time limit.
 fn hold(
     state: &ServerState,
     record: &Record,
@@ -230,6 +233,9 @@ fn hold(
 ) -> Refusal {
     change_installation(state, record, node, installation, |installation| {
         installation.note_hold(state.retries);
+    });
+    state.change_delivery(record, &node.name, |delivery| {
+        delivery.mark_attempts_ended(now());
     });
     attempts_exhausted(&node.name, installation, again)
 }
@@ -292,94 +298,6 @@ fn token() -> Result<String> {
         .context("the system does not provide random numbers")?
         .expose();
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
-}
-
-/// Accepts a machine's report of its stage.
-pub(super) fn report(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
-    let cluster = state.cluster()?;
-    match accept_report(state, request, &cluster.nodes, &cluster.record) {
-        Ok(()) => Ok(text_reply(StatusCode::OK, "recorded".to_owned())),
-        Err(error) => {
-            let refusal = error.downcast::<Refusal>()?;
-            state.log_refusal(request, &refusal);
-            Ok(refused(&refusal))
-        }
-    }
-}
-
-fn accept_report(
-    state: &ServerState,
-    request: &ClientRequest,
-    nodes: &[NodeIdentity],
-    record: &Record,
-) -> Result<()> {
-    let origin = request.origin(&state.log)?;
-    let name = request.query_value("node").unwrap_or_default();
-    let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
-        return Err(Refusal::not_found(
-            RefusalId::UnknownMachine,
-            format!("no node of this cluster is named {name}"),
-        )
-        .into());
-    };
-    check_location(node, origin)?;
-    record_report(state, request, record, &node.name)
-}
-
-/// Records the report of a node's machine.
-fn record_report(
-    state: &ServerState,
-    request: &ClientRequest,
-    record: &Record,
-    name: &Label,
-) -> Result<()> {
-    let reported: InstallStage = request
-        .form_value("stage")
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error: recipes::install_stage::InstallStageError| {
-            Refusal::bad_request(RefusalId::Stage, error.to_string())
-        })?;
-    let why = request
-        .form_value("why")
-        .map(str::trim)
-        .filter(|why| !why.is_empty())
-        .map(printable);
-    let later = |error: anyhow::Error| {
-        state.log.error(&error);
-        Refusal::unavailable(
-            RefusalId::Unrecorded,
-            "the server cannot record this report now. Send it again",
-        )
-    };
-    let _lock = record.lock().map_err(later)?;
-    let mut installation: Installation = record
-        .installation(name)
-        .map_err(later)?
-        .unwrap_or_default();
-    let token = request.query_value("token").unwrap_or_default();
-    installation
-        .report(token, reported, why.clone(), now())
-        .map_err(|_| {
-            Refusal::forbidden(
-                RefusalId::StaleReport,
-                format!(
-                    "the report `{reported}` of {name} does not belong to its newest installation"
-                ),
-            )
-        })?;
-    record
-        .put_installation(name, &installation)
-        .map_err(later)?;
-    if reported == InstallStage::Healthy {
-        // A healthy node has its document. A node that kept its document during a reinstallation
-        // never downloads it, so without this change the download would stay allowed without a time
-        // limit.
-        state.change_delivery(record, name, |delivery| delivery.mark_delivered(now()));
-    }
-    let reason = why.map_or_else(String::new, |why| format!(": {why}"));
-    state.log_event(request, Some(name), format!("reports {reported}{reason}"));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use recipes::{Label, NodeIdentity, Sha256};
 use super::client_request::ClientRequest;
 use super::cluster::{self, ServedCluster};
 use super::identify::identify;
-use super::record::{DocumentDelivery, Installation, Record, time};
+use super::record::{DocumentDelivery, Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, now, refused, text_reply};
 use super::state::ServerState;
@@ -95,6 +95,10 @@ pub(super) fn deliver(
 /// keeps its document.
 fn note_possession(state: &ServerState, record: &Record, name: &Label, now: SystemTime) {
     match record.installation(name) {
+        // The old system of a held machine runs on, so the last attempt has ended.
+        Ok(Some(installation)) if installation.next(state.retries) == NextBoot::Held => {
+            state.change_delivery(record, name, |delivery| delivery.mark_attempts_ended(now));
+        }
         // Between two attempts to install the machine, the old system may request a newer document.
         // If this delivery were recorded, the installation would count as completed.
         Ok(Some(installation)) if installation.is_in_progress() => {}
@@ -124,9 +128,8 @@ fn must_be_open(
         return Ok(());
     };
     if !delivery.is_open(now, state.document_window) {
-        let end = delivery
-            .first
-            .and_then(|first| first.checked_add(state.document_window));
+        let start = delivery.window_start();
+        let end = start.and_then(|start| start.checked_add(state.document_window));
         let why = format!(
             "the download of the document of {name} was allowed until {}. Run `builder allow {name} \
              --document` on the server to allow another download",
@@ -176,7 +179,8 @@ mod tests {
         let (folder, old) = (tempfile::tempdir().unwrap(), Sha256::of(b"old document"));
         let newer = nodes::Node::Enrolled(Box::new(nodes::tests::document()));
         nodes::write(folder.path(), &newer, &nodes::tests::key()).unwrap();
-        let state = state(folder.path());
+        let mut state = state(folder.path());
+        state.retries = 3;
         let cluster = state.cluster().unwrap();
         let (record, node) = (&cluster.record, &cluster.nodes[0]);
         record.note_served(&node.name, old).unwrap();

@@ -21,6 +21,7 @@ use super::node_document;
 use super::refusal::{Refusal, RefusalId};
 use super::reinstallation;
 use super::reply::{Content, Reply, refused};
+use super::report;
 use super::state::ServerState;
 use super::tree::InstallTree;
 
@@ -33,7 +34,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["report"] if request.verb == Verb::Post => {
-            install::report(state, request).unwrap_or_else(|error| failed(state, &error))
+            report::reply(state, request).unwrap_or_else(|error| failed(state, &error))
         }
         [REINSTALL_PAGE] if request.verb == Verb::Post => {
             reinstallation::reply(state, request).unwrap_or_else(|error| failed(state, &error))

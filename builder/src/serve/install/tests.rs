@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use recipes::InstallStage;
+
 use super::*;
 use crate::nodes;
 use crate::serve::cluster::ServedCluster;
 use crate::serve::node_document::deliver;
 use crate::serve::pages;
 use crate::serve::record::DocumentDelivery;
+use crate::serve::report::record_report;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -210,4 +213,41 @@ fn a_hold_that_an_earlier_version_did_not_record_is_recorded() {
     assert_eq!(bed.boot(), Err(RefusalId::Held));
     bed.state.retries = 10;
     assert_eq!(bed.boot(), Err(RefusalId::Held));
+}
+
+/// The old system of a held machine may run on, and never downloads the document.
+#[test]
+fn the_end_of_the_last_attempt_limits_the_download() {
+    let ends: [(&str, fn(&Bed)); 3] = [
+        ("a failure", |bed| bed.report(InstallStage::Failed)),
+        ("a boot", |bed| {
+            assert_eq!(bed.boot(), Err(RefusalId::Held));
+        }),
+        ("a proof of the old system", Bed::prove),
+    ];
+    for (what, end) in ends {
+        let mut bed = Bed::new();
+        bed.state.retries = 1;
+        bed.begins(1);
+        bed.report(InstallStage::Failed);
+        bed.begins(2);
+        let delivery = || bed.state.delivery(bed.record(), &bed.node().name);
+        let open = DocumentDelivery::allowed();
+        assert_eq!(delivery().unwrap(), Some(open), "{what}");
+        end(&bed);
+        assert_eq!(bed.fetch(), Some(RefusalId::DocumentClosed), "{what}");
+        assert_eq!(bed.boot(), Err(RefusalId::Held), "{what}");
+    }
+}
+
+/// The reports of the last attempt may be lost, for example while the server does not run.
+#[test]
+fn a_machine_whose_last_attempt_succeeded_without_a_report_gets_its_document() {
+    let mut bed = Bed::new();
+    bed.state.retries = 0;
+    bed.state.document_window = HOUR;
+    bed.begins(1);
+    assert_eq!(bed.boot(), Err(RefusalId::Held));
+    assert_eq!(bed.fetch(), None);
+    assert!(bed.boot().unwrap().contains("was installed at"));
 }

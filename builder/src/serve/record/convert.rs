@@ -67,7 +67,10 @@ mod tests {
         installation.began = Some(at(100));
         record.put_installation(&node, &installation).unwrap();
         if first.is_some() {
-            let delivery = DocumentDelivery { first };
+            let delivery = DocumentDelivery {
+                first,
+                ..DocumentDelivery::allowed()
+            };
             record.put_delivery(&node, &delivery).unwrap();
         }
         for _ in 0..2 {
@@ -108,6 +111,7 @@ mod tests {
         record.put_installation(&node, &installation).unwrap();
         let delivery = DocumentDelivery {
             first: Some(at(50)),
+            ..DocumentDelivery::allowed()
         };
         record.put_delivery(&node, &delivery).unwrap();
         record.convert(&node).unwrap();

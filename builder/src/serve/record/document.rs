@@ -21,6 +21,14 @@ pub(crate) struct DocumentDelivery {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) first: Option<SystemTime>,
+    /// The time at which the last attempt to install the machine ended without success. If that
+    /// attempt changed nothing, the machine runs its old system, which has its document.
+    #[serde(
+        default,
+        with = "time::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) attempts_ended: Option<SystemTime>,
 }
 
 impl DocumentDelivery {
@@ -32,13 +40,24 @@ impl DocumentDelivery {
 
     /// Returns whether the document may be handed out. The document may be handed out for the whole
     /// `window` after the first delivery, because the answer may be lost, or the machine may lose
-    /// power.
+    /// power. The document may also be handed out for this time after the last attempt has ended,
+    /// because the attempt may have succeeded without a report.
     pub(crate) fn is_open(&self, now: SystemTime, window: Duration) -> bool {
-        let Some(first) = self.first else {
+        let Some(start) = self.window_start() else {
             return true;
         };
         // If the clock has been set back, the window stays open.
-        now.duration_since(first).unwrap_or_default() <= window
+        now.duration_since(start).unwrap_or_default() <= window
+    }
+
+    /// Returns the time at which the download window began, if it has begun.
+    pub(crate) fn window_start(&self) -> Option<SystemTime> {
+        self.first.or(self.attempts_ended)
+    }
+
+    /// Records that the last attempt to install the machine has ended without success.
+    pub(crate) fn mark_attempts_ended(&mut self, now: SystemTime) {
+        self.attempts_ended.get_or_insert(now);
     }
 
     /// Records that the document is handed out, or that the machine has it.
@@ -74,5 +93,15 @@ mod tests {
             delivery.is_open(at(0) - Duration::from_secs(5), WINDOW),
             "the window must stay open after the clock was set back"
         );
+    }
+
+    #[test]
+    fn the_window_also_begins_when_the_last_attempt_has_ended() {
+        let mut delivery = DocumentDelivery::allowed();
+        delivery.mark_attempts_ended(at(0));
+        delivery.mark_attempts_ended(at(600));
+        assert_eq!(delivery.first, None, "the document was not handed out");
+        assert!(delivery.is_open(at(900), WINDOW));
+        assert!(!delivery.is_open(at(901), WINDOW));
     }
 }
