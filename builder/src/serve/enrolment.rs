@@ -99,7 +99,7 @@ fn signed(
         "receives its existing certificates for"
     };
     let what = format!("{what} the key {}", keys.fingerprint());
-    state.log_event(request, Some(&node.name), what);
+    state.log_delivery(request, &node.name, what);
     Ok(document)
 }
 

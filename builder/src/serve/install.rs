@@ -152,11 +152,8 @@ fn decide(
                 .and_then(|()| record.put_installation(name, &installation))
                 .map_err(|error| cannot_record(state, name, &error))?;
             let last = state.retries.saturating_add(1);
-            state.log_event(
-                request,
-                Some(name),
-                format!("receives the installer, attempt {attempt} of {last}"),
-            );
+            let what = format!("receives the installer, attempt {attempt} of {last}");
+            state.log_delivery(request, name, what);
             let install = Install {
                 node: name,
                 server,

@@ -19,19 +19,38 @@ use crate::exit::with_causes;
 
 /// The maximum length of the text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// The period to which the following limits apply: the number of lines for each client, and the
-/// number of lines for all clients together.
+/// The period to which the following limits apply.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
+/// The maximum number of lines of each kind for each client.
 const MAX_LINES_PER_SOURCE: u32 = 20;
+/// The maximum number of lines of all kinds for all clients together. Only ordinary lines are
+/// omitted for this limit.
 const MAX_LINES_PER_PERIOD: u32 = 400;
 /// The address under which the server's own lines are counted.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The maximum number of lines waiting to be written.
 const MAX_QUEUED_LINES: usize = 1024;
 
+/// The kind of a line. The lines of each kind have their own limit, so that a client cannot hide a
+/// line of one kind behind many lines of another kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LineKind {
+    /// A refusal, or an event that is not about a node. Any client can cause such lines.
+    Ordinary,
+    /// An event about a node. The node's machine can repeat most of these events at will.
+    Node,
+    /// The delivery of a document, certificates or the installer to a node's machine. Such a line
+    /// shows the operator a delivery to the wrong machine.
+    Delivery,
+    /// An error of the server itself.
+    Trouble,
+}
+
 /// An event.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Line {
+    #[serde(skip)]
+    pub(super) kind: LineKind,
     #[serde(serialize_with = "as_text")]
     pub(super) time: SystemTime,
     /// The address of the client, or `None` for an event of the server itself.
@@ -107,13 +126,10 @@ fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
             });
         }
         match received {
-            Ok(Entry::Trouble(text)) if budget.allows(OWN_SOURCE, true) => console::error(&text),
-            Ok(Entry::Event(line))
-                if budget.allows(
-                    line.from.unwrap_or(OWN_SOURCE),
-                    line.node.is_some() && line.refused.is_none(),
-                ) =>
-            {
+            Ok(Entry::Trouble(text)) if budget.allows(OWN_SOURCE, LineKind::Trouble) => {
+                console::error(&text);
+            }
+            Ok(Entry::Event(line)) if budget.allows(line.from.unwrap_or(OWN_SOURCE), line.kind) => {
                 // A line that cannot be written is lost, because a full disk must not stop the
                 // server.
                 let _ = console::result(text(&line, json) + "\n");
@@ -175,7 +191,7 @@ struct Budget {
     since: Instant,
     written: u32,
     left_out: u32,
-    by_source: HashMap<IpAddr, u32>,
+    by_source: HashMap<(IpAddr, LineKind), u32>,
 }
 
 impl Budget {
@@ -200,16 +216,17 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// Decides whether a line may be written, and counts it. A delivery to a node, or an error of
-    /// the server itself, is logged even if other clients have used up the budget.
-    fn allows(&mut self, from: IpAddr, is_priority: bool) -> bool {
+    /// Decides whether a line may be written, and counts it. A line about a node, or an error of the
+    /// server itself, is logged even if other clients or other lines have used up the budget.
+    fn allows(&mut self, from: IpAddr, kind: LineKind) -> bool {
         // The table contains only the sources of written lines, so the size of the table is limited
         // too.
-        let own = self.by_source.get(&from).copied().unwrap_or_default();
-        let allowed =
-            own < MAX_LINES_PER_SOURCE && (is_priority || self.written < MAX_LINES_PER_PERIOD);
+        let source = (from, kind);
+        let own = self.by_source.get(&source).copied().unwrap_or_default();
+        let is_free = kind != LineKind::Ordinary || self.written < MAX_LINES_PER_PERIOD;
+        let allowed = own < MAX_LINES_PER_SOURCE && is_free;
         if allowed {
-            self.by_source.insert(from, own + 1);
+            self.by_source.insert(source, own + 1);
             self.written += 1;
         } else {
             self.left_out += 1;
@@ -243,16 +260,18 @@ mod tests {
         let mut budget = Budget::new(begun);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
         assert_eq!(
-            (0..100).filter(|_| budget.allows(ip(1), false)).count(),
+            (0..100)
+                .filter(|_| budget.allows(ip(1), LineKind::Ordinary))
+                .count(),
             MAX_LINES_PER_SOURCE as usize
         );
         assert!(
-            budget.allows(ip(2), false),
+            budget.allows(ip(2), LineKind::Ordinary),
             "another client must have its own budget of lines"
         );
         assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));
-        assert!(budget.allows(ip(1), false));
+        assert!(budget.allows(ip(1), LineKind::Ordinary));
     }
 
     #[test]
@@ -260,19 +279,40 @@ mod tests {
         let mut budget = Budget::new(Instant::now());
         let askers = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
         assert_eq!(
-            askers.filter(|ip| budget.allows(*ip, false)).count(),
+            askers
+                .filter(|ip| budget.allows(*ip, LineKind::Ordinary))
+                .count(),
             MAX_LINES_PER_PERIOD as usize
         );
         assert!(budget.by_source.len() <= MAX_LINES_PER_PERIOD as usize);
         assert!(
-            budget.allows(IpAddr::from([10, 9, 9, 9]), true),
+            budget.allows(IpAddr::from([10, 9, 9, 9]), LineKind::Delivery),
             "a delivery to a node must still be logged"
         );
     }
 
     #[test]
+    fn a_client_does_not_hide_a_delivery_behind_other_lines() {
+        let mut budget = Budget::new(Instant::now());
+        let from = IpAddr::from([10, 0, 0, 1]);
+        for kind in [
+            LineKind::Ordinary,
+            LineKind::Trouble,
+            LineKind::Node,
+            LineKind::Delivery,
+        ] {
+            assert_eq!(
+                (0..100).filter(|_| budget.allows(from, kind)).count(),
+                MAX_LINES_PER_SOURCE as usize,
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_line_names_the_card_and_the_reason() {
         let line = Line {
+            kind: LineKind::Ordinary,
             time: SystemTime::UNIX_EPOCH,
             from: Some(IpAddr::from([10, 0, 0, 1])),
             card: "52:54:00:00:00:01".parse().ok(),
@@ -287,6 +327,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text(&line, true)).unwrap();
         assert_eq!(json["card"], "52:54:00:00:00:01");
         assert_eq!(json["time"], "1970-01-01T00:00:00Z");
+        assert!(json.get("kind").is_none(), "{json}");
         let own = Line {
             from: None,
             card: None,

@@ -85,7 +85,7 @@ pub(super) fn deliver(
         });
         "receives its document"
     };
-    state.log_event(request, Some(name), what);
+    state.log_delivery(request, name, what);
     let reply = text_reply(StatusCode::OK, text);
     Ok(tagged(reply, cluster.digest(node)))
 }

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use recipes::{InstallStage, Label};
 
 use super::board::hook::wait;
-use super::log::{Line, Log, printable};
+use super::log::{Line, LineKind, Log, printable};
 use super::record::{InstallEventKind, Installation, NextBoot, Record, time};
 
 /// The time limit for a call. Management controllers are slow.
@@ -177,6 +177,7 @@ impl Power {
         let now = SystemTime::now();
         let (Ok(text) | Err(text)) = result;
         self.0.log.add(Line {
+            kind: LineKind::Node,
             time: now,
             from: None,
             card: None,

@@ -13,7 +13,7 @@ use super::client_link::{ClientLink, find};
 use super::client_request::ClientRequest;
 use super::cluster::{NodeCache, ServedCluster};
 use super::deliveries::Deliveries;
-use super::log::{Line, Log};
+use super::log::{Line, LineKind, Log};
 use super::pki_warnings::PkiWarnings;
 use super::power::Power;
 use super::record::{DocumentDelivery, NextBoot, Record};
@@ -132,19 +132,34 @@ impl ServerState {
         }
     }
 
-    /// Logs an event, such as a delivery to a node or a report from a node.
+    /// Logs an event, such as a report from a node.
     pub(super) fn log_event(
         &self,
         request: &ClientRequest,
         node: Option<&Label>,
         what: impl Into<String>,
     ) {
-        self.log_line(request, node, None, what.into());
+        let kind = match node {
+            Some(_) => LineKind::Node,
+            None => LineKind::Ordinary,
+        };
+        self.log_line(request, kind, node, None, what.into());
+    }
+
+    /// Logs the delivery of a document, certificates or the installer to a node's machine.
+    pub(super) fn log_delivery(
+        &self,
+        request: &ClientRequest,
+        node: &Label,
+        what: impl Into<String>,
+    ) {
+        self.log_line(request, LineKind::Delivery, Some(node), None, what.into());
     }
 
     pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
         self.log_line(
             request,
+            LineKind::Ordinary,
             None,
             Some(refusal.id),
             format!("refused: {}", refusal.why),
@@ -154,12 +169,14 @@ impl ServerState {
     fn log_line(
         &self,
         request: &ClientRequest,
+        kind: LineKind,
         node: Option<&Label>,
         refused: Option<RefusalId>,
         what: String,
     ) {
         let node = node.map(ToString::to_string);
         self.log.add(Line {
+            kind,
             time: SystemTime::now(),
             from: Some(request.from),
             card: request.card(),

@@ -53,6 +53,9 @@ pub(super) fn log() -> Result<()> {
     // The server still answers and logs the requests of a different machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
     server.wait_for_output("etcd-2: receives its document")?;
+    // The server also logs a delivery to the machine that sent all these requests.
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    server.wait_for_output("etcd-1: receives its document")?;
     Ok(())
 }
 
