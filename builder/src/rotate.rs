@@ -33,6 +33,13 @@ pub(crate) struct RetireOptions {
     json: bool,
 }
 
+/// The steps after `builder pki rotate`. The clients must trust the new CA before the nodes have
+/// their new documents, because all members present certificates of the new CA as soon as all
+/// members trust it.
+const AFTER_ROTATE: &str = "build. Make each of your clients trust both CAs (ca.crt in this \
+    folder). Then give each node its new document, in any order. After every member trusts the new \
+    CA, give each client a certificate from the new CA. Then run `builder pki retire`";
+
 /// The changes that a command made in a PKI folder, and the operator's next step.
 #[derive(Debug, Serialize)]
 struct Changes {
@@ -46,9 +53,7 @@ pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     report(
         &Changes {
             events,
-            next: "build, and give each node its new document, in any order. Once every node has \
-                its document, and each of your clients trusts the new CA and has a certificate \
-                from it, run `builder pki retire`",
+            next: AFTER_ROTATE,
         },
         options.json,
     )
@@ -81,6 +86,14 @@ fn report(changes: &Changes, json: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clients_trust_the_new_ca_before_the_nodes_have_their_documents() {
+        let at = |words: &str| AFTER_ROTATE.find(words).unwrap();
+        assert!(at("clients trust both CAs") < at("its new document"));
+        assert!(at("its new document") < at("a certificate from the new CA"));
+        assert!(at("a certificate from the new CA") < at("`builder pki retire`"));
+    }
 
     #[test]
     fn the_changes_are_json_with_kebab_case_keys() {
