@@ -74,9 +74,9 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
             )
         },
     );
-    refused(format!(
+    refused(ReasonId::RestoreSource.because(format!(
         "{why}. Specify a file, an HTTPS URL or s3://bucket/prefix/NAME"
-    ))
+    )))
 }
 
 /// Returns the path of the plain snapshot. If necessary, downloads, decrypts and decompresses the
@@ -115,4 +115,27 @@ fn plain_snapshot(
         files::remove(&stored)?;
     }
     Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{Exit, code_of, id_of};
+
+    #[test]
+    fn a_snapshot_that_cannot_be_opened_is_refused_with_an_id() {
+        for (path, words) in [
+            (
+                "http://a.example/x.db",
+                "cannot download a snapshot over http",
+            ),
+            ("/root/x.db", "cannot open /root/x.db"),
+        ] {
+            let missing = io::Error::from(io::ErrorKind::NotFound);
+            let error = unusable(Path::new(path), Path::new(path), &missing);
+            assert_eq!(code_of(&error), Exit::Refused);
+            assert_eq!(id_of(&error), Some(ReasonId::RestoreSource));
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
 }

@@ -11,10 +11,10 @@ use super::source::Source;
 use super::stage;
 use super::state::UpdateOrder;
 use super::this_node::ThisNode;
-use crate::exit::refused;
+use crate::exit::{Exit, code_of, not_ready, reason_of, refused};
 use crate::machine::Machine;
 use crate::metadata::InstallServer;
-use crate::reason::ReasonId;
+use crate::reason::{Reason, ReasonId};
 use members::timestamp::now;
 
 /// Returns the order for a reinstallation from the newest release, which may also be the node's own
@@ -72,24 +72,49 @@ fn erases(own: InstallData, new: InstallData, serial: u64) -> Option<String> {
 }
 
 /// Sends a request to the server that installs this machine.
+///
+/// # Errors
+/// Returns a "not ready" error if the server does not answer, and a refusal if the server refuses
+/// the request.
 pub(super) fn ask(
     own: &ThisNode,
     server: &Url,
     release: &ReleaseDocument,
     request: ReinstallRequest,
 ) -> Result<ReinstallAnswer> {
-    InstallServer {
+    let server = InstallServer {
         url: server,
         machine: &Machine::observe()?,
         document: own.envelope().payload_digest()?,
         image: release.image,
+    };
+    server.ask(request).map_err(with_id)
+}
+
+/// Adds an id to the error about a server that does not answer.
+fn with_id(error: anyhow::Error) -> anyhow::Error {
+    match (code_of(&error), reason_of(&error)) {
+        (Exit::NotReady, Reason { id: None, text }) => {
+            not_ready(ReasonId::UpdateNoServer.because(text))
+        }
+        _ => error,
     }
-    .ask(request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_does_not_answer_has_an_id() {
+        let silent = "http://10.0.0.5/reinstall: no route";
+        assert_eq!(
+            reason_of(&with_id(not_ready(silent))),
+            ReasonId::UpdateNoServer.because(silent)
+        );
+        let refusal = ReasonId::UpdateInstallRefused.because("the server refuses");
+        assert_eq!(reason_of(&with_id(refused(refusal.clone()))), refusal);
+    }
 
     #[test]
     fn both_images_must_keep_the_data() {

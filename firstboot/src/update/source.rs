@@ -15,7 +15,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use crate::exit::{not_ready, refused};
+use crate::exit::{failed, not_ready, refused};
 use crate::files;
 use crate::http_client;
 use crate::reason::ReasonId;
@@ -43,8 +43,11 @@ impl Source {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
                 let slash = if text.ends_with('/') { "" } else { "/" };
-                let url = Url::parse(&format!("{text}{slash}"));
-                Ok(Self::Server(url.map_err(|error| refused(format!("{text} is not a URL: {error}")))?))
+                let url = Url::parse(&format!("{text}{slash}")).map_err(|error| {
+                    let why = format!("{text} is not a URL: {error}");
+                    refused(ReasonId::UpdateNoSource.because(why))
+                })?;
+                Ok(Self::Server(url))
             }
             (Some(text), _) => Ok(Self::Folder(std::path::absolute(text)?)),
             (None, Some(url)) => Ok(Self::Server(url.clone())),
@@ -58,9 +61,9 @@ impl Source {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)
                 .map_err(|error| {
-                    not_ready(format!(
+                    not_ready(ReasonId::UpdateNoSource.because(format!(
                         "{error:#}. The folder must be an output of `builder build`"
-                    ))
+                    )))
                 }),
             Self::Server(url) => fetch(async {
                 let mut response = get(&client(url)?, &url.join(RELEASE_FILE)?, 0).await?;
@@ -116,7 +119,7 @@ fn fetch<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     block_on(work).map_err(
         |error| match error.downcast_ref::<crate::exit::ExitError>() {
             Some(_) => error,
-            None => not_ready(format!("{error:#}")),
+            None => not_ready(ReasonId::UpdateNoSource.because(format!("{error:#}"))),
         },
     )
 }
@@ -184,7 +187,9 @@ async fn continue_download(
                 wanted.size
             ))));
         }
-        file.write_all(&piece).context("cannot store the overlay")?;
+        // This failure is a fault of this node's disk, and not of the source.
+        file.write_all(&piece)
+            .map_err(|error| failed(format!("cannot store the overlay: {error}")))?;
     }
     ensure!(
         file.stream_position()? == wanted.size,
@@ -240,6 +245,7 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::{Exit, code_of, id_of};
 
     #[test]
     fn the_command_line_overrides_the_recipe() {
@@ -253,6 +259,25 @@ mod tests {
             error.contains("[update]") && error.contains("--from"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_source_without_a_release_has_an_id() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let no_source = Some(ReasonId::UpdateNoSource);
+        let error = Source::of(Some("http://[::/"), None).unwrap_err();
+        assert_eq!(code_of(&error), Exit::Refused);
+        assert_eq!(id_of(&error), no_source, "{error:#}");
+        let folder = tempfile::tempdir().unwrap();
+        // The listener is closed, so connections to its address are refused.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        drop(listener);
+        for source in [Source::Folder(folder.path().into()), Source::Server(url)] {
+            let error = source.release().unwrap_err();
+            assert_eq!(code_of(&error), Exit::NotReady);
+            assert_eq!(id_of(&error), no_source, "{error:#}");
+        }
     }
 
     #[test]

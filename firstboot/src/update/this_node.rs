@@ -44,8 +44,10 @@ impl ThisNode {
         )
         .with_context(|| format!("{} is not a node document", paths::ADOPTED_DOCUMENT))?;
         let payload = envelope.open(NODE_TYPE, &signing_key);
-        let payload =
-            payload.map_err(|error| refused(format!("{}: {error}", paths::ADOPTED_DOCUMENT)))?;
+        let payload = payload.map_err(|error| {
+            let why = format!("{}: {error}", paths::ADOPTED_DOCUMENT);
+            refused(ReasonId::DocumentRefused.because(why))
+        })?;
         let document: NodeDocument = serde_json::from_slice(&payload)
             .with_context(|| format!("{} cannot be parsed", paths::ADOPTED_DOCUMENT))?;
         let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
