@@ -101,7 +101,7 @@ fn machine_script(
                 .then(|| loader.retry_script(&server, machine, asked))
                 .flatten();
             state.log_refusal(request, &refusal);
-            again.unwrap_or_else(|| loader.boot_disk_script(&refusal.why))
+            again.unwrap_or_else(|| loader.refusal_script(&refusal))
         }
     };
     Ok(text_reply(StatusCode::OK, script))

@@ -9,6 +9,7 @@ mod ipxe;
 mod pxelinux;
 
 use super::identify::Machine;
+use super::refusal::Refusal;
 
 pub(super) use grub::SCRIPT_BYTES as GRUB_SCRIPT_BYTES;
 pub(super) use install::{IMAGE_PARAMETER, Install};
@@ -70,6 +71,12 @@ impl Loader {
             Self::Pxelinux => pxelinux::boot_disk_script(why),
         }
     }
+
+    /// Returns the script that boots the machine from its disk, after showing the refusal with its
+    /// id.
+    pub(super) fn refusal_script(self, refusal: &Refusal) -> String {
+        self.boot_disk_script(&refusal.to_string())
+    }
 }
 
 /// Returns the machine that a file name in `pxelinux.cfg/` identifies.
@@ -78,6 +85,7 @@ pub(super) use pxelinux::machine as pxelinux_machine;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::refusal::RefusalId;
 
     const ALL: [Loader; 3] = [Loader::Ipxe, Loader::Grub, Loader::Pxelinux];
 
@@ -92,6 +100,15 @@ mod tests {
                 None
             );
             assert_eq!(loader.retry_script("http://s/", &machine, u32::MAX), None);
+        }
+    }
+
+    #[test]
+    fn a_refused_machine_shows_the_id_of_the_refusal() {
+        let refusal = Refusal::forbidden(RefusalId::Held, "all attempts failed");
+        for loader in ALL {
+            let script = loader.refusal_script(&refusal);
+            assert!(script.contains("all attempts failed [held]"), "{script}");
         }
     }
 
