@@ -154,10 +154,21 @@ pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
     archived.iter().map(line).collect()
 }
 
+/// The result of `--prune` as JSON.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Pruned {
+    /// The deleted folders.
+    deleted: Vec<PathBuf>,
+    /// The folders that are old enough, but that firstboot did not archive.
+    not_recorded: Vec<PathBuf>,
+}
+
 /// Deletes the archived folders that are older than this many days. Keeps the folder that an
 /// unfinished data swap needs, and each folder that firstboot did not archive, such as a copy.
-pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
+pub(super) fn prune(journal: &Journal, days: u64) -> Result<Pruned> {
     let _lock = Lock::take()?;
+    let mut pruned = Pruned::default();
     let now = time::OffsetDateTime::now_utc();
     let age = time::Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 86_400));
     let kept = NodeState::of(journal).swap.map(|data_swap| data_swap.from);
@@ -170,12 +181,14 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
             say(format!(
                 "keeping {path}: the journal does not show that firstboot archived this folder"
             ));
+            pruned.not_recorded.push(folder.path);
             continue;
         }
         say(format!("deleting {path}"));
         files::remove_all(&folder.path)?;
+        pruned.deleted.push(folder.path);
     }
-    Ok(())
+    Ok(pruned)
 }
 
 /// Returns whether the journal shows that firstboot archived data to this path. A folder's name
@@ -250,6 +263,18 @@ mod tests {
         ] {
             assert_eq!(parse(strange), None, "{strange}");
         }
+    }
+
+    #[test]
+    fn the_result_of_a_prune_is_json_with_kebab_case_keys() {
+        let pruned = Pruned {
+            deleted: vec![PathBuf::from("/a/left-1")],
+            not_recorded: vec![PathBuf::from("/a/mine-1")],
+        };
+        assert_eq!(
+            serde_json::to_string(&pruned).unwrap(),
+            r#"{"deleted":["/a/left-1"],"not-recorded":["/a/mine-1"]}"#
+        );
     }
 
     #[test]

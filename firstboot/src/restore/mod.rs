@@ -54,7 +54,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return list(options, &journal);
     }
     if let Some(days) = options.prune {
-        return archive::prune(&journal, days);
+        let pruned = archive::prune(&journal, days)?;
+        return if options.json {
+            show_json(&pruned)
+        } else {
+            Ok(())
+        };
     }
     // Two `firstboot restore` commands at the same time would remove each other's downloaded
     // snapshots. Read the journal again, because the other command may have written to it.

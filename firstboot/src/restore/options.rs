@@ -55,7 +55,8 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// After the command has succeeded, print the plan of the restore, or the list, as JSON
+    /// After the command has succeeded, print the plan of the restore, the list, or the deleted
+    /// folders, as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Abandon the restore if the other members are not ready within this many seconds. After the

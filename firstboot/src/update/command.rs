@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
 
 use super::check_release::{ReleaseCheck, check_release};
-use super::command_output::{JsonOutput, report_outcome, with_document};
+use super::command_output::{JsonOutput, SharedChange, report_outcome, with_document};
 use super::document::{self, NewerDocument};
 use super::follow::follow;
 use super::order::begin;
@@ -22,7 +22,7 @@ use crate::reason::ReasonId;
 use crate::runtime::block_on;
 use crate::systemd::UPDATE_UNIT;
 use crate::{paths, systemd};
-use members::keys::UpdateHalt;
+use members::keys::{UpdateHalt, UpdateTurn};
 use members::timestamp::now;
 
 /// The command line of `firstboot update`.
@@ -93,6 +93,16 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.scheduled {
         return scheduled::run();
     }
+    match change_shared_state(options)? {
+        Some(change) if options.json => show_json(&change).map(|()| None),
+        Some(_) => Ok(None),
+        None => execute(options),
+    }
+}
+
+/// Changes the halt or the turn, which all nodes share, if the operator orders this. Returns the
+/// change.
+fn change_shared_state(options: &Options) -> Result<Option<SharedChange>> {
     if let Some(why) = &options.halt {
         let halt = UpdateHalt {
             why: why.clone(),
@@ -101,17 +111,18 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         };
         with_own_etcd(async |client| update_keys::halt(&client, &halt).await)?;
         say("from now on, no node begins an update. `firstboot update --resume` ends the halt");
-        return Ok(None);
+        return Ok(Some(SharedChange::Halt(Some(halt))));
     }
     if options.resume {
         with_own_etcd(async |client| update_keys::resume(&client).await)?;
         say("nodes may begin updates again");
+        return Ok(Some(SharedChange::Halt(None)));
+    }
+    let Some(node) = &options.break_turn else {
         return Ok(None);
-    }
-    if let Some(node) = &options.break_turn {
-        return with_own_etcd(async |client| break_turn(&client, node).await).map(|()| None);
-    }
-    execute(options)
+    };
+    let released = with_own_etcd(async |client| break_turn(&client, node).await)?;
+    Ok(Some(SharedChange::ReleasedTurn(released)))
 }
 
 /// Updates the image and the node document. With the corresponding options, only checks for a newer
@@ -330,7 +341,8 @@ fn with_own_etcd<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     })
 }
 
-async fn break_turn(client: &Client, node: &Label) -> Result<()> {
+/// Releases the turn of this node, and returns the released turn.
+async fn break_turn(client: &Client, node: &Label) -> Result<UpdateTurn> {
     let update_keys = UpdateKeys::read(client, 0).await?;
     match &update_keys.turn.value {
         Some(turn) if turn.node == *node => {
@@ -345,7 +357,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
                 "{node} had held the turn since {}. The turn is now free",
                 members::timestamp::rfc3339(turn.since)
             ));
-            Ok(())
+            Ok(turn.clone())
         }
         Some(turn) => Err(refused(
             ReasonId::UpdateTurn.because(format!("{} has the turn, not {node}", turn.node)),

@@ -1,5 +1,5 @@
 //! The result of `firstboot update`: the result for the image, and the result for the node
-//! document.
+//! document; or the change of the state that all nodes share.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use super::document::{self, NewerDocument};
 use super::state::OrderOutcome;
 use crate::exit::Exit;
 use crate::output::{say_error, show_json};
+use members::keys::{UpdateHalt, UpdateTurn};
 
 #[derive(Debug, Serialize)]
 pub(super) struct JsonOutput<'a> {
@@ -19,6 +20,16 @@ pub(super) struct JsonOutput<'a> {
     /// The newer node document, if there is one.
     pub(super) document: Option<document::Report<'a>>,
     pub(super) outcome: Option<&'a OrderOutcome>,
+}
+
+/// The result of `--halt`, `--resume` or `--break-turn` as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SharedChange {
+    /// The halt from now on, or `None` if updates are allowed again.
+    Halt(Option<UpdateHalt>),
+    /// The turn that was released.
+    ReleasedTurn(UpdateTurn),
 }
 
 /// Shows the outcome of an order, even if the node could not adopt the newer document afterwards.
@@ -80,6 +91,30 @@ mod tests {
             boot: None,
             at: 0,
         }
+    }
+
+    #[test]
+    fn the_changes_of_the_shared_state_are_json_with_kebab_case_keys() {
+        let json = |change| serde_json::to_string(&change).unwrap();
+        let halt = UpdateHalt {
+            why: "the reason".to_owned(),
+            node: "etcd-1".to_owned(),
+            since: 7,
+        };
+        assert_eq!(
+            json(SharedChange::Halt(Some(halt))),
+            r#"{"halt":{"why":"the reason","node":"etcd-1","since":7}}"#
+        );
+        assert_eq!(json(SharedChange::Halt(None)), r#"{"halt":null}"#);
+        let turn = UpdateTurn {
+            node: "etcd-2".parse().unwrap(),
+            serial: 6,
+            since: 7,
+        };
+        assert_eq!(
+            json(SharedChange::ReleasedTurn(turn)),
+            r#"{"released-turn":{"node":"etcd-2","serial":6,"since":7}}"#
+        );
     }
 
     #[test]
