@@ -259,3 +259,47 @@ fn agree(lists: &[List]) -> bool {
     let first = keys.next();
     keys.all(|other| Some(other) == first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/status.md");
+
+    /// Returns the keys in the table below a heading of the documentation.
+    fn documented(heading: &str) -> BTreeSet<String> {
+        let section = PAGE.split(&format!("\n### {heading}\n")).nth(1);
+        let table = section.expect("docs/status.md contains the table");
+        let table = table.split("\n#").next().unwrap_or_default();
+        table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn keys(value: &impl Serialize) -> BTreeSet<String> {
+        let json = serde_json::to_value(value).unwrap();
+        json.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_the_report() {
+        let report = Report {
+            cluster: "demo".to_owned(),
+            at: String::new(),
+            verdict: Verdict::Healthy,
+            members: Vec::new(),
+            lists_agree: true,
+            lists: Vec::new(),
+            update: Update::default(),
+            backup: None,
+            errors: Vec::new(),
+        };
+        assert_eq!(documented("builder status"), keys(&report));
+        assert_eq!(
+            documented("Updates in builder status"),
+            keys(&report.update)
+        );
+    }
+}

@@ -105,6 +105,7 @@ fn is_overdue(schedule: Schedule, newest: Option<&SnapshotRecord>, now: u64) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{documented, keys};
     use super::*;
 
     const HOUR: u64 = 3600;
@@ -133,6 +134,18 @@ mod tests {
         assert!(is_overdue(hourly, Some(&ahead), now));
         assert!(is_overdue(hourly, None, now));
         assert!(!is_overdue(hourly, None, now - HOUR / 2));
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_the_scheduled_snapshots() {
+        let backup = Backup {
+            schedule: "hourly".into(),
+            newest: None,
+            age_seconds: None,
+            overdue: false,
+            error: Some("no route".into()),
+        };
+        assert_eq!(documented("The scheduled snapshots"), keys(&backup));
     }
 
     #[test]

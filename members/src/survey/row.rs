@@ -13,7 +13,7 @@ use crate::reason::Reason;
 )]
 #[expect(
     missing_docs,
-    reason = "each field is a key of the JSON, and the documentation describes the keys"
+    reason = "each field is a key of the JSON, and docs/status.md describes the keys"
 )]
 #[derive(Debug, Default, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
