@@ -88,7 +88,8 @@ pub(crate) enum PkiError {
     /// A request for a node contains a key of another node.
     #[error(
         "this request for {name} contains a key of {owner}. Either this is the wrong request, or a \
-         disk was copied. Run `firstboot csr --new-key` to generate new keys [key-of-another-node]"
+         disk was copied. If the machine's whole disk is a copy, reinstall the machine. Otherwise, \
+         run `firstboot csr --new-key` on it to generate new keys [key-of-another-node]"
     )]
     KeyOfAnotherNode {
         /// The node for which certificates are requested.

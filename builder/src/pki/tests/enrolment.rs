@@ -184,6 +184,9 @@ fn a_key_of_another_node_is_refused() {
         error.contains("of etcd-1") && error.ends_with("[key-of-another-node]"),
         "{error}"
     );
+    for remedy in ["reinstall the machine", "`firstboot csr --new-key`"] {
+        assert!(error.contains(remedy), "{error}");
+    }
     folder.enrol("etcd-2", &PublicKeys::generate()).unwrap();
 }
 
