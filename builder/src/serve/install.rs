@@ -193,7 +193,7 @@ fn image_to_install(
         return Ok(image);
     };
     let why = format!(
-        "{name} boots from its disk: it asked for the image {asked}, but the output contains \
+        "{name} boots from its disk: it asked for image {asked}, but the output contains \
          another image. Run `builder allow {name} --install` on the server to install the image \
          of the output"
     );

@@ -120,7 +120,7 @@ fn check_permitted(
         .context("the output folder does not contain release.json")?;
     if named != Some(release.image) {
         let why = format!(
-            "this server installs the image with the serial {}, but {name} expects another image. \
+            "this server installs image {}, but {name} expects another image. \
              Run `firstboot update --reinstall` on {name} again",
             release.serial
         );
