@@ -289,7 +289,8 @@ mod tests {
         );
         let both: Vec<Mac> = [ONE, TWO].map(|mac| mac.parse().unwrap()).to_vec();
         assert_eq!(permanent_macs(&bond), both);
-        let infiniband = "Permanent HW addr: 80:00:02:08:fe:80:00:00:00:00:00:00:e4:1d:2d:03:00:a1:22:01\n";
+        let infiniband =
+            "Permanent HW addr: 80:00:02:08:fe:80:00:00:00:00:00:00:e4:1d:2d:03:00:a1:22:01\n";
         assert_eq!(permanent_macs(infiniband), []);
     }
 

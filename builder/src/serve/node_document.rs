@@ -183,6 +183,7 @@ mod tests {
         state.retries = 3;
         let cluster = state.cluster().unwrap();
         let (record, node) = (&cluster.record, &cluster.nodes[0]);
+        record.begin(now()).unwrap();
         record.note_served(&node.name, old).unwrap();
         let fetch = |installation: &Installation| {
             record.put_installation(&node.name, installation).unwrap();

@@ -98,8 +98,7 @@ mod tests {
     #[test]
     fn a_file_may_be_removed_after_its_document_was_adopted() {
         let path = "/nowhere/user-data";
-        let error =
-            with_query(|query| format!("{:#}", get(path, "a string", query).unwrap_err()));
+        let error = with_query(|query| format!("{:#}", get(path, "a string", query).unwrap_err()));
         assert!(error.contains(path), "{error}");
         let again = with_query(|query| {
             let query = Query {

@@ -141,9 +141,7 @@ async fn attempt(
     }
     // Repeat the request after a 404, because the server may not have a document for a new machine
     // yet.
-    reply
-        .success(origin, &[StatusCode::NOT_FOUND])
-        .map(Some)
+    reply.success(origin, &[StatusCode::NOT_FOUND]).map(Some)
 }
 
 pub(super) fn origin_of(url: &Url) -> String {

@@ -245,7 +245,11 @@ mod tests {
         // A rollback to the data of a newer version.
         let newer = obstacle("3.6.16", Some(6), "3.5.35");
         assert!(newer.contains("Install an image with etcd 3.6"), "{newer}");
-        assert_eq!(obstacle("3.5.35", Some(6), "3.5.35"), "", "etcd ran on the data");
+        assert_eq!(
+            obstacle("3.5.35", Some(6), "3.5.35"),
+            "",
+            "etcd ran on the data"
+        );
         let unknown = version_obstacle(None, Some(6), version("3.5.35"));
         assert!(unknown.is_some_and(|why| why.contains("has agreed on etcd 3.6")));
     }

@@ -131,7 +131,11 @@ impl MemberComparison {
     /// [`MemberComparison::apart`] returns the reason.
     pub(super) fn unknown(&self, source: &Endpoint) -> Option<String> {
         let own = source.status.header.unwrap_or_default().member_id;
-        let mut known = self.members.iter().chain(&self.cut_off).chain(&self.learners);
+        let mut known = self
+            .members
+            .iter()
+            .chain(&self.cut_off)
+            .chain(&self.learners);
         match &self.compared {
             HashComparison::Unknown(why) => Some(why.clone()),
             _ if known.all(|(id, _)| *id != own) => Some(format!(

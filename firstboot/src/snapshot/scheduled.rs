@@ -254,7 +254,9 @@ impl Run<'_> {
             let (name, keep) = (&self.cluster.name, self.backup.keep);
             prune(&self.target.place, name, keep, false).await?;
         } else {
-            say("keeping old snapshots, because etcd reports that the members' data differs [alarm-corrupt]");
+            say(
+                "keeping old snapshots, because etcd reports that the members' data differs [alarm-corrupt]",
+            );
         }
         recorded.map_err(|error| {
             not_ready(ReasonId::SnapshotUnrecorded.because(format!(

@@ -25,13 +25,14 @@ use crate::paths;
 use crate::reason::ReasonId;
 use members::timestamp::{now, rfc3339};
 
-/// Warns if the data of the member `source` differs from the data of the other members or may be
-/// old, or if the data was not compared. Returns an exit code if the data differs or may be old.
+/// Warns if the data of the member `source` differs from the data of the other members, may be old
+/// or may be corrupt, or if the data was not compared. Returns an exit code unless the data was only
+/// not compared.
 ///
 /// # Errors
 /// Unless the operator named the member `source` (`named`), returns a refusal if the data of
-/// `source` differs from the data of a majority of the members, or if other members have a quorum
-/// without `source`.
+/// `source` differs from the data of a majority of the members, if other members have a quorum
+/// without `source`, or if `source` is a learner.
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,

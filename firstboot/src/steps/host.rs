@@ -53,25 +53,23 @@ fn with_members(before: &str, cluster: &ClusterDocument) -> String {
     let mut missing: Vec<bool> = vec![true; cluster.members.len()];
     let mut lines: Vec<String> = Vec::new();
     for line in before.lines() {
-        match wanted(line) {
-            Some(member) => missing[member] = false,
-            None => {
-                // A line that assigns a member's name to a different address would direct
-                // connections to the wrong machine. The line can also have other names, for
-                // example localhost.
-                let words = line.split('#').next().unwrap_or_default();
-                let words: Vec<&str> = words.split_whitespace().collect();
-                let others: Vec<&str> = words
-                    .iter()
-                    .copied()
-                    .filter(|word| !is_member(word))
-                    .collect();
-                if others.len() < words.len() {
-                    if others.len() > 1 {
-                        lines.push(others.join(" "));
-                    }
-                    continue;
+        if let Some(member) = wanted(line) {
+            missing[member] = false;
+        } else {
+            // A line that assigns a member's name to a different address would direct connections
+            // to the wrong machine. The line can also have other names, for example localhost.
+            let words = line.split('#').next().unwrap_or_default();
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let others: Vec<&str> = words
+                .iter()
+                .copied()
+                .filter(|word| !is_member(word))
+                .collect();
+            if others.len() < words.len() {
+                if others.len() > 1 {
+                    lines.push(others.join(" "));
                 }
+                continue;
             }
         }
         lines.push(line.to_owned());
@@ -127,7 +125,10 @@ mod tests {
             "127.0.0.1 localhost etcd-1 # mine\n127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n",
             &cluster(),
         );
-        assert!(after.starts_with("127.0.0.1 localhost\n10.101.15.101 "), "{after}");
+        assert!(
+            after.starts_with("127.0.0.1 localhost\n10.101.15.101 "),
+            "{after}"
+        );
         assert!(
             !after.contains("127.0.1.1") && !after.contains("10.101.15.9 "),
             "{after}"

@@ -349,9 +349,9 @@ async fn break_turn(client: &Client, node: &Label) -> Result<UpdateTurn> {
             let transaction = update_keys.release_transaction(node, 0, None)?;
             let transaction = transaction.context("a bug: the turn cannot be released")?;
             if !transaction.execute(client).await? {
-                return Err(not_ready(ReasonId::UpdateTurn.because(
-                    "the turn changed in the meantime. Try again",
-                )));
+                return Err(not_ready(
+                    ReasonId::UpdateTurn.because("the turn changed in the meantime. Try again"),
+                ));
             }
             say(format!(
                 "{node} had held the turn since {}. The turn is now free",

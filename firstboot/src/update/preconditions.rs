@@ -35,9 +35,9 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
             return Ok(client);
         }
     }
-    Err(not_ready(ReasonId::NoQuorum.because(
-        "no member that answers is connected to a quorum",
-    )))
+    Err(not_ready(
+        ReasonId::NoQuorum.because("no member that answers is connected to a quorum"),
+    ))
 }
 
 /// The members of this node's recipe that may be missing from the cluster's member list. A member

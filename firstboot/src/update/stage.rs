@@ -209,8 +209,7 @@ fn open(archive: &Path) -> Result<File> {
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(
-            ReasonId::UpdateAltered
-                .because(format!("image {} is damaged: {why}", release.serial)),
+            ReasonId::UpdateAltered.because(format!("image {} is damaged: {why}", release.serial)),
         )
     };
     let read =
@@ -251,9 +250,9 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
         None
     };
     if let Some(why) = why {
-        return Err(refused(why.map(|why| {
-            format!("image {} is refused: {why}", release.serial)
-        })));
+        return Err(refused(
+            why.map(|why| format!("image {} is refused: {why}", release.serial)),
+        ));
     }
     DesiredFile::new(root.join(UNLISTED[2]), marker_of(release)).write()?;
     Ok(Staged {

@@ -261,17 +261,13 @@ fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
             format!("this node is waiting for its turn to roll image {serial} back")
         }
         UpdatePhase::Waiting if state.order.reinstall.is_some() => {
-            format!(
-                "this node is waiting for its turn to be installed again with image {serial}"
-            )
+            format!("this node is waiting for its turn to be installed again with image {serial}")
         }
         UpdatePhase::Waiting => {
             format!("this node is waiting for its turn to install image {serial}")
         }
         UpdatePhase::Installing => {
-            format!(
-                "this node is restarting, and the server installs it again with image {serial}"
-            )
+            format!("this node is restarting, and the server installs it again with image {serial}")
         }
         UpdatePhase::Withdrawing => {
             format!("this node keeps its old system and has not released its turn yet: {why}")

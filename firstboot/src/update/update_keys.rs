@@ -93,7 +93,7 @@ impl UpdateKeys {
             back,
         ) {
             return TurnDecision::Refuse(ReasonId::UpdateOlder.because(format!(
-                "a member has already started to install image {}, which is newer than the \
+                "a member has already started to install image {}, which is newer than \
                  image {serial}: an older image is never installed",
                 newest.serial
             )));

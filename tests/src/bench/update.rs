@@ -188,7 +188,7 @@ fn update_all(hosts: &[Host]) -> Result<()> {
 fn update(host: &Host) -> Result<()> {
     let ran = host.run(&["firstboot", "update"])?;
     ensure!(
-        ran.stdout.contains("has the image"),
+        ran.stdout.contains("has image"),
         "{}: {}{}",
         host.name(),
         ran.stdout,

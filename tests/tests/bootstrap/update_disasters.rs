@@ -199,7 +199,7 @@ fn none_overlap(bed: &Bed) -> Result<()> {
             let Some(at) = at else { continue };
             if line.contains("stopping etcd") || line.contains("restoring the image") {
                 begun.get_or_insert(at);
-            } else if line.contains(" has the image ") || line.contains("is a healthy member") {
+            } else if line.contains(" has image ") || line.contains("is a healthy member") {
                 spans.extend(begun.take().map(|begun| (begun, at, host.name())));
             }
         }

@@ -135,9 +135,13 @@ const CAPABILITIES: Case = Case {
     answer: "refused EPERM",
 };
 
+/// firstboot.service keeps CAP_NET_BIND_SERVICE, so it can bind to port 80.
 const FIRSTBOOT: [Case; 4] = [
     UMASK,
-    CAPABILITIES,
+    Case {
+        attempts: &["hurry", "setuid=1"],
+        ..CAPABILITIES
+    },
     case(
         "ProtectSystem",
         &["create=/usr/probe", "create=/boot/probe.d"],

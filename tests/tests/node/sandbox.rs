@@ -57,6 +57,8 @@ impl Sandbox {
     /// Reads a unit's sandbox from the unit's file on a host.
     pub(crate) fn of(host: &Host, unit: &str) -> Result<Self> {
         let text = host.read(&format!("/etc/systemd/system/{unit}.service"))?;
+        // A backslash at the end of a line continues the line.
+        let text = text.replace("\\\n", " ");
         let (_, service) = text.split_once("[Service]\n").context("no [Service]")?;
         let service = service.split("\n[").next().unwrap_or_default();
         let lines = service

@@ -94,7 +94,7 @@ fn rebuild(ours: &Provisioning, host: &mut Host) -> Result<()> {
 /// background until all members have their documents.
 fn roll(hosts: &[Host]) -> Result<()> {
     for host in hosts {
-        ends(&update(host, "")?, 0, &["already has the image"], &[])?;
+        ends(&update(host, "")?, 0, &["already has image"], &[])?;
     }
     for host in hosts {
         ended(host)?;
