@@ -287,7 +287,7 @@ fn under_way(state: &UpdateState, keeps_image: bool) -> Reason {
         }
         UpdatePhase::CheckingHealth if state.why.is_some() => {
             format!(
-                "this node is waiting until it can restore the image that it had before the image \
+                "this node is waiting until it can restore the image that it had before image \
                  {serial}: {why}"
             )
         }
