@@ -158,15 +158,16 @@ pub(super) fn table(archived: &[ArchiveRow]) -> Result<String> {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Pruned {
-    /// The deleted folders.
+    /// The deleted folders or, in a dry run, the folders that would be deleted.
     deleted: Vec<PathBuf>,
     /// The folders that are old enough, but that firstboot did not archive.
     not_recorded: Vec<PathBuf>,
 }
 
 /// Deletes the archived folders that are older than this many days. Keeps the folder that an
-/// unfinished data swap needs, and each folder that firstboot did not archive, such as a copy.
-pub(super) fn prune(journal: &Journal, days: u64) -> Result<Pruned> {
+/// unfinished data swap needs, and each folder that firstboot did not archive, such as a copy. With
+/// `is_dry_run`, deletes nothing.
+pub(super) fn prune(journal: &Journal, days: u64, is_dry_run: bool) -> Result<Pruned> {
     let _lock = Lock::take()?;
     let mut pruned = Pruned::default();
     let now = time::OffsetDateTime::now_utc();
@@ -184,8 +185,12 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<Pruned> {
             pruned.not_recorded.push(folder.path);
             continue;
         }
-        say(format!("deleting {path}"));
-        files::remove_all(&folder.path)?;
+        if is_dry_run {
+            say(format!("would delete {path}"));
+        } else {
+            say(format!("deleting {path}"));
+            files::remove_all(&folder.path)?;
+        }
         pruned.deleted.push(folder.path);
     }
     Ok(pruned)

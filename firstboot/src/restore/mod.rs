@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return list(options, &journal);
     }
     if let Some(days) = options.prune {
-        let pruned = archive::prune(&journal, days)?;
+        let pruned = archive::prune(&journal, days, options.dry_run)?;
         return if options.json {
             show_json(&pruned)
         } else {

@@ -374,9 +374,11 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
     // Retry the command, because the member is healthy before firstboot has finished, and firstboot
     // holds the lock until it has finished.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
+    let dry_run = "firstboot restore --prune 0 --dry-run 2>&1 | grep 'would delete'";
+    last.check(&["sh", "-c", dry_run])?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,
-        "data that is too new was deleted"
+        "data that is too new was deleted, or a dry run deleted data"
     );
     // A line that cannot be printed must not end the command.
     last.wait_for(
