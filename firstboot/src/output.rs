@@ -46,7 +46,8 @@ pub(crate) fn show_error(error: &anyhow::Error) {
 }
 
 /// Prints a line, and makes it the unit's status line. `println!` and `eprintln!` would panic, and
-/// so end the program if the line cannot be written, for example because the terminal was closed.
+/// so end the program, if the line could not be written, for example because the terminal was
+/// closed.
 pub(crate) fn say(line: impl AsRef<str>) {
     let text = format!("{}\n", line.as_ref());
     let _ = if STDOUT_IS_JSON.load(Ordering::Relaxed) {
