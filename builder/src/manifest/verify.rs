@@ -210,7 +210,7 @@ fn dedup(problems: &mut Vec<Problem>) {
 }
 
 /// Decides whether a file or its line in `SHA256SUMS` is wrong. Returns true if the line is wrong,
-/// because the manifest or its signature confirms the file.
+/// that is, if the manifest or its signature confirms the file.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;

@@ -1,4 +1,4 @@
-//! Compiles the filter of system calls from the table in calls.txt.
+//! Compiles the system-call filter from the table in calls.txt.
 
 use std::collections::BTreeMap;
 

@@ -50,11 +50,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "{} is a relative path. Pass the program's absolute path",
         program.display()
     );
-    let filter = filter::compile(sockets).context("cannot compile the filter of system calls")?;
+    let filter = filter::compile(sockets).context("cannot compile the system-call filter")?;
     // Loading the filter also sets no_new_privs. New threads and the executed program inherit the
     // filter and no_new_privs.
     seccompiler::apply_filter(&filter).context(
-        "cannot load the filter of system calls: the kernel needs CONFIG_SECCOMP_FILTER",
+        "cannot load the system-call filter: the kernel needs CONFIG_SECCOMP_FILTER",
     )?;
     let variables = std::env::vars_os().filter(|(name, _)| environment::passes(name));
     let error = Command::new(program)

@@ -139,7 +139,7 @@ impl MemberComparison {
         match &self.compared {
             HashComparison::Unknown(why) => Some(why.clone()),
             _ if known.all(|(id, _)| *id != own) => Some(format!(
-                "{} is not a member of the recipe of this node's image",
+                "{} is not in the recipe of this node's image",
                 source.url
             )),
             _ => None,

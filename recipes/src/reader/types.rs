@@ -8,8 +8,8 @@ use super::Table;
 use crate::diagnostic::Diagnostic;
 
 impl Table<'_> {
-    /// Reports a value that must be a string. `meant` returns the string that a value without
-    /// quotes probably means, or what the key expects.
+    /// Reports a value that must be a string. `meant` returns the string that the unquoted value
+    /// probably stands for or, if there is none, what the key expects instead.
     pub(super) fn not_a_string(
         &self,
         key: &str,

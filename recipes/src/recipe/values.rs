@@ -158,8 +158,9 @@ impl FromStr for Base {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected a URL with http:// or https:// and a host".to_owned());
         }
-        // The lines that `builder mirror` prints contain this host if the recipe names no server.
-        // The crate `url` writes a host in lower case, so compare the text.
+        // If the recipe names no server, the lines that `builder mirror` prints contain the
+        // placeholder host `SERVER`. The crate `url` writes a host in lower case, so compare the
+        // text.
         let host = text.split_once("://").map_or("", |(_, rest)| rest);
         if host.split(['/', ':']).next() == Some("SERVER") {
             return Err(

@@ -20,7 +20,7 @@ pub(super) fn check(value_type: &str, text: &str, context: &Context) -> Option<V
         "condition-bool" => expect(
             text.is_empty() || number::boolean(condition(text)).is_some(),
             "unit/value-word",
-            "yes or no, optionally after | and !",
+            "yes or no, optionally prefixed with |, ! or |!",
         ),
         "string" => value(is_utf8(text.as_bytes()), "valid UTF-8 text"),
         "label" | "interface" => Ok(()),

@@ -209,8 +209,8 @@ impl Machine {
     }
 
     /// Shows the stage `awaiting approval` if the machine waits for the approval of its key. A
-    /// machine that reported its health or a failure waits only if it asked for the approval after
-    /// this report.
+    /// machine that reported its health or a failure waits only if it asked for approval after that
+    /// report.
     fn await_approval(&mut self, asked_after_last_event: bool, what_to_do: String) {
         let waits = match self.stage {
             MachineStage::Unknown | MachineStage::Installed => true,
