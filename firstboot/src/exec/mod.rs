@@ -53,9 +53,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let filter = filter::compile(sockets).context("cannot compile the system-call filter")?;
     // Loading the filter also sets no_new_privs. New threads and the executed program inherit the
     // filter and no_new_privs.
-    seccompiler::apply_filter(&filter).context(
-        "cannot load the system-call filter: the kernel needs CONFIG_SECCOMP_FILTER",
-    )?;
+    seccompiler::apply_filter(&filter)
+        .context("cannot load the system-call filter: the kernel needs CONFIG_SECCOMP_FILTER")?;
     let variables = std::env::vars_os().filter(|(name, _)| environment::passes(name));
     let error = Command::new(program)
         .args(arguments)
