@@ -29,8 +29,8 @@ pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 /// The adopted node document, which firstboot stores so that later boots do not need a metadata
 /// source.
 pub(crate) const ADOPTED_DOCUMENT: &str = "/var/lib/firstboot/node.json";
-/// The document that the node received and has not adopted yet, for example because the node does
-/// not have its address yet.
+/// The document that the node received and will adopt later, for example when the node has its
+/// address.
 pub(crate) const RECEIVED_DOCUMENT: &str = "/var/lib/firstboot/received.json";
 /// The private keys that this node generated itself, mode 0600.
 pub(crate) const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";

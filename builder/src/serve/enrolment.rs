@@ -123,7 +123,8 @@ fn refusal(error: anyhow::Error) -> anyhow::Error {
             RefusalId::NotBuilt,
             format!(
                 "in the recipe of this server, the address, `mac`, `serial` or `uuid` of {name} \
-                 differs from the last build or from the served output. Ask again"
+                 differs from the last build or from the served output. Run `builder build` on the \
+                 server; the node then repeats its request"
             ),
         ),
         Some(PkiError::Busy { .. }) => Refusal::unavailable(

@@ -152,7 +152,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::serve::pages::tests::state;
+    use crate::serve::pages::tests::{request, state};
     use crate::serve::record::{DocumentDelivery, NextBoot};
 
     /// Returns the record of the delivery after the node's machine downloaded the kickstart. The
@@ -169,10 +169,7 @@ mod tests {
         if let Some(recorded) = recorded {
             record.put_installation(&node.name, recorded).unwrap();
         }
-        let head = hyper::Request::get("/image/centos7.ks").header("host", "localhost");
-        let (head, ()) = head.body(()).unwrap().into_parts();
-        let local = "127.0.0.1:80".parse().unwrap();
-        let request = ClientRequest::read(&head, local, local).unwrap();
+        let request = request(hyper::Request::get("/image/centos7.ks"));
         for _ in 0..2 {
             note_download(&state, &request, record, node).unwrap();
             let found = record.installation(&node.name).unwrap().unwrap();

@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::nodes;
-    use crate::serve::pages::tests::state;
+    use crate::serve::pages::tests::{request, state};
 
     #[test]
     fn an_old_system_that_fetches_a_newer_document_does_not_end_the_installation() {
@@ -187,12 +187,8 @@ mod tests {
         record.note_served(&node.name, old).unwrap();
         let fetch = |installation: &Installation| {
             record.put_installation(&node.name, installation).unwrap();
-            let head = hyper::Request::get("/node.json")
-                .header("host", "localhost")
-                .header("if-none-match", format!("\"{old}\""));
-            let (head, ()) = head.body(()).unwrap().into_parts();
-            let local = "127.0.0.1:80".parse().unwrap();
-            let request = ClientRequest::read(&head, local, local).unwrap();
+            let head = hyper::Request::get("/node.json");
+            let request = request(head.header("if-none-match", format!("\"{old}\"")));
             let reply = deliver(&state, &request, &cluster, node).unwrap();
             assert_eq!(reply.status, StatusCode::OK);
             let delivery = state.delivery(record, &node.name).unwrap();

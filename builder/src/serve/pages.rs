@@ -205,6 +205,17 @@ pub(super) mod tests {
         }
     }
 
+    /// Returns a request from this host to `localhost`.
+    pub(in crate::serve) fn request(head: hyper::http::request::Builder) -> ClientRequest {
+        let (head, ()) = head
+            .header("host", "localhost")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let local = "127.0.0.1:80".parse().unwrap();
+        ClientRequest::read(&head, local, local).unwrap()
+    }
+
     /// The board is open to this host. Without an output, the server cannot show the board, so the
     /// expected status is 500.
     #[test]
@@ -214,11 +225,7 @@ pub(super) mod tests {
         fs::write(folder.path().join("image/SHA256SUMS"), "").unwrap();
         let state = state(folder.path());
         let status = |method: &str, path: &str| {
-            let request = hyper::Request::builder().method(method);
-            let request = request.uri(path).header("host", "localhost").body(());
-            let (head, ()) = request.unwrap().into_parts();
-            let local = "127.0.0.1:80".parse().unwrap();
-            let request = ClientRequest::read(&head, local, local).unwrap();
+            let request = request(hyper::Request::builder().method(method).uri(path));
             answer(&state, &request).status.as_u16()
         };
         for (path, expected) in [

@@ -166,10 +166,7 @@ mod tests {
         state.open_delivery(record, &node.name).unwrap();
         asked.note_sent("token".to_owned(), now());
         record.put_installation(&node.name, &asked).unwrap();
-        let head = hyper::Request::post("/reinstall").header("host", "localhost");
-        let (head, ()) = head.body(()).unwrap().into_parts();
-        let local = "127.0.0.1:80".parse().unwrap();
-        let request = ClientRequest::read(&head, local, local).unwrap();
+        let request = pages::tests::request(hyper::Request::post("/reinstall"));
         withdraw(&state, &request, record, node).unwrap();
         let delivery = state.delivery(record, &node.name).unwrap().unwrap();
         assert!(delivery.first.is_some(), "the download is not limited");

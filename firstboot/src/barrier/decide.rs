@@ -12,7 +12,7 @@
 //! and B both existed, a disk would have accepted A, then B, and then A again, which the order of
 //! acceptance excludes. After a node has bootstrapped a cluster, a second node starts as an initial
 //! member of that cluster only if its disk accepted the cluster's proposal with its current nonce.
-//! Such a disk has not voted in that cluster before etcd first starts on it.
+//! Before etcd first starts on such a disk, the disk cast no vote in that cluster.
 //!
 //! A node with a restore order follows the same rule, while etcd is stopped and etcd's data is
 //! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data

@@ -254,9 +254,8 @@ impl Run<'_> {
             let (name, keep) = (&self.cluster.name, self.backup.keep);
             prune(&self.target.place, name, keep, false).await?;
         } else {
-            say(
-                "keeping old snapshots, because etcd reports that the members' data differs [alarm-corrupt]",
-            );
+            let why = "keeping old snapshots, because etcd reports that the members' data differs";
+            say(ReasonId::AlarmCorrupt.because(why).to_string());
         }
         recorded.map_err(|error| {
             not_ready(ReasonId::SnapshotUnrecorded.because(format!(

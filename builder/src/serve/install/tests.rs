@@ -89,12 +89,8 @@ impl Bed {
     /// Requests a newer document, as the old system of the machine does.
     fn prove(&self) {
         let digest = self.cluster.digest(self.node()).unwrap();
-        let head = hyper::Request::get("/node.json")
-            .header("host", "localhost")
-            .header("if-none-match", format!("\"{digest}\""));
-        let (head, ()) = head.body(()).unwrap().into_parts();
-        let local = "127.0.0.1:80".parse().unwrap();
-        let request = ClientRequest::read(&head, local, local).unwrap();
+        let head = hyper::Request::get("/node.json");
+        let request = pages::tests::request(head.header("if-none-match", format!("\"{digest}\"")));
         let reply = deliver(&self.state, &request, &self.cluster, self.node());
         assert_eq!(reply.unwrap().status, StatusCode::NOT_MODIFIED);
     }
@@ -117,10 +113,7 @@ fn id(error: &anyhow::Error) -> RefusalId {
 fn request(path: &str, form: &str) -> ClientRequest {
     let method = if form.is_empty() { "GET" } else { "POST" };
     let head = hyper::Request::builder().method(method).uri(path);
-    let head = head.header("host", "localhost").body(()).unwrap();
-    let local = "127.0.0.1:80".parse().unwrap();
-    let request = ClientRequest::read(&head.into_parts().0, local, local).unwrap();
-    request.with_body(form.as_bytes())
+    pages::tests::request(head).with_body(form.as_bytes())
 }
 
 #[test]
