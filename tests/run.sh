@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs every test; see tests/src/suite. The last line of the output contains the totals.
+# Builds every test, and runs the suite, which also builds builder and firstboot and runs `make
+# lint`; see tests/src/suite. The last line of the output contains the totals.
 set -euo pipefail
 
 messages=$(mktemp)

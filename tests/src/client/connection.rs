@@ -22,6 +22,8 @@ use crate::programs;
 /// The time limit for a member's answer. An election takes one to two seconds. The limit is only a
 /// little longer, so that a client soon queries another member if a member is dead.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// The PKI's folder with the certificate that [`Client::operator`] creates.
+pub const OPERATOR: &str = "clients/writer";
 /// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
 
@@ -60,11 +62,21 @@ impl Client {
         let pki = provisioning.pki();
         let arguments = ["pki", "client", "writer", "--pki", &pki.to_string_lossy()];
         programs::run_builder(&arguments)?.ok()?;
-        Self::with(provisioning, "clients/writer")
+        Self::with(provisioning, OPERATOR)
     }
 
     /// Makes a client with the certificate in this folder of the PKI.
     pub fn with(provisioning: &Provisioning, folder: &str) -> Result<Self> {
+        Self::with_timeout(provisioning, folder, CALL_TIMEOUT)
+    }
+
+    /// Makes a client with the certificate in this folder of the PKI, which waits for each answer
+    /// for at most `timeout`.
+    pub fn with_timeout(
+        provisioning: &Provisioning,
+        folder: &str,
+        timeout: Duration,
+    ) -> Result<Self> {
         // The first caller installs the TLS provider. An error only means that a provider is
         // already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -84,7 +96,7 @@ impl Client {
             .identity(Identity::from_pem(&own)?)
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
-            .timeout(CALL_TIMEOUT);
+            .timeout(timeout);
         // The client's thread, which does all the work, is started in the namespace and stays in
         // it.
         let client = provisioning

@@ -9,7 +9,7 @@ mod registers;
 mod voters;
 mod writers;
 
-pub use connection::{Client, Member, insist};
+pub use connection::{Client, Member, OPERATOR, insist};
 pub use registers::{Histories, Registers};
 pub use voters::Voters;
 pub use writers::{Writers, Written};

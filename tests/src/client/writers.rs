@@ -40,6 +40,8 @@ pub struct Written {
     /// The number of writes that were not acknowledged. The cluster may have applied some of these
     /// writes.
     pub failed: usize,
+    /// The error of the most recent failed write. Empty if no write failed.
+    pub trouble: String,
 }
 
 impl Writers {
@@ -119,17 +121,11 @@ impl Writers {
             .zip(&before)
             .any(|(now, before)| now - before < more)
         {
-            let why = || {
-                self.trouble
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
-            };
             ensure!(
                 Instant::now() < end,
                 "after {timeout:?}, the numbers of writes have only risen from {before:?} to {:?}; {}",
                 now(),
-                why()
+                trouble(&self.trouble)
             );
             sleep(Duration::from_millis(20));
         }
@@ -142,14 +138,20 @@ impl Writers {
         let mut written = Written {
             writers: Vec::new(),
             failed: 0,
+            trouble: String::new(),
         };
         for thread in self.threads {
             let (acknowledged, failed) = thread.join().map_err(|_| anyhow!("a writer panicked"))?;
             written.writers.push(acknowledged);
             written.failed += failed;
         }
+        written.trouble = trouble(&self.trouble);
         Ok(written)
     }
+}
+
+fn trouble(last: &Mutex<String>) -> String {
+    last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Written {
@@ -222,6 +224,7 @@ mod tests {
         let written = Written {
             writers: vec![one, other],
             failed: 0,
+            trouble: String::new(),
         };
         assert_eq!(
             written.longest_gaps(),

@@ -1,22 +1,25 @@
-//! Runs every test of the workspace. Most end-to-end tests run in separate processes (see `job`),
-//! and several processes run at the same time.
+//! Runs every check and every test of the workspace. Most end-to-end tests run in separate
+//! processes (see `job`), and several processes run at the same time.
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
-//! programs, and passes cargo's messages about these programs to the suite.
+//! programs, and passes cargo's messages about these programs to the suite. The suite builds
+//! builder and firstboot.
 
 mod inotify;
 mod job;
 mod programs;
 mod report;
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::run;
+use crate::requirement::{Requirement, missing};
+use crate::{base, cache, run};
 
 pub use programs::{Program, built};
 
@@ -25,8 +28,13 @@ use report::Report;
 /// The environment variable that sets the number of lanes. Each lane runs one job at a time.
 const LANES: &str = "LANES";
 
-/// Runs all tests of these programs, and prints the results. Returns whether no test failed.
+/// The requirements of the base system.
+const NEEDS_BASE: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap];
+
+/// Builds builder and firstboot with `make build`, runs `make lint` and all tests of these
+/// programs, and prints the results. Returns whether no check and no test failed.
 pub fn run(programs: &[Program]) -> Result<bool> {
+    prepare()?;
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");
     let (lanes, started) = (lanes()?, Instant::now());
@@ -57,6 +65,28 @@ pub fn run(programs: &[Program]) -> Result<bool> {
         .map_err(|_| anyhow!("a lane panicked"))?;
     println!("{}", report.end(started.elapsed()));
     Ok(report.is_good())
+}
+
+/// Builds builder and firstboot, and makes the hosts' base system at the same time, because
+/// debootstrap mostly waits for the network. Does not make the base system if the machine cannot: a
+/// test that needs it is then skipped.
+fn prepare() -> Result<()> {
+    thread::scope(|scope| {
+        let base = scope.spawn(|| match missing(NEEDS_BASE) {
+            None => base::base().map(drop),
+            Some(_) => Ok(()),
+        });
+        let mut make = Command::new("make");
+        make.args(["--no-print-directory", "build"])
+            .current_dir(cache::workspace());
+        let built = make.status();
+        ensure!(
+            built.context("cannot run make")?.success(),
+            "`make build` failed"
+        );
+        base.join()
+            .map_err(|_| anyhow!("the thread that makes the base system panicked"))?
+    })
 }
 
 /// Returns the number of lanes from `LANES`. By default, returns one more than three lanes for each

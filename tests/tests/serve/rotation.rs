@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{Client, Writers};
+use tests::client::{Client, OPERATOR, Writers};
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::long;
 use tests::host::Host;
@@ -16,8 +16,6 @@ use crate::bed::{SERVER, START_TIMEOUT};
 use crate::enrolment::{approve_printed, built_with, served};
 use crate::renewal::{ended, ends, is_written, pki, update};
 
-/// The subfolder of the PKI folder that contains the operator's certificate.
-const OPERATOR: &str = "clients/writer";
 const KEYS: &str = "/var/lib/firstboot/keys.pem";
 
 pub(crate) fn trials() -> Vec<Trial> {

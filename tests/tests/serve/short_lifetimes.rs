@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{self, Client, Writers};
+use tests::client::{self, Client, OPERATOR, Writers};
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::{long, trial};
 use tests::host::Host;
@@ -31,6 +31,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause between two writes of one writer. The test lasts for minutes and sets no limit on the
 /// gaps between writes, so few writes are enough.
 const WRITE_INTERVAL: Duration = Duration::from_millis(250);
+/// The time limit for a member's answer. etcd itself gives up after 7 s, so a write fails only if
+/// etcd refuses it, and not if the machine that runs the tests stalls for some seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const PORTS: [u16; 2] = [2379, 2380];
 const OWN_KEYS: &str = "/var/lib/firstboot/keys.pem";
 
@@ -72,7 +75,8 @@ fn renewed(minutes: u64, times: usize) -> Result<()> {
     }
     let etcd = etcd_processes(&hosts)?;
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
-    let client = Client::operator(&ours)?;
+    Client::operator(&ours)?;
+    let client = Client::with_timeout(&ours, OPERATOR, CALL_TIMEOUT)?;
     let writers = Writers::with_interval(&client, &addresses, "renew/", WRITE_INTERVAL);
 
     let life = Duration::from_secs(60 * minutes);
@@ -91,7 +95,12 @@ fn renewed(minutes: u64, times: usize) -> Result<()> {
         written.longest_gaps().1,
         before + 1
     );
-    ensure!(written.failed == 0, "{} writes failed", written.failed);
+    ensure!(
+        written.failed == 0,
+        "{} writes failed; the last failure: {}",
+        written.failed,
+        written.trouble
+    );
     for address in &addresses {
         written.kept_in(&client::insist(|| client.all(*address, "renew/"))?)?;
     }
