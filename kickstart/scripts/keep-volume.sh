@@ -55,7 +55,7 @@ require_empty() { # DISK
         blkid -c /dev/null -p "/dev/$1" > /dev/null 2>&1 || found=$?
     fi
     if [ "$found" = 2 ] && dd if="/dev/$1" of=/dev/null bs=1M count=1 2> /dev/null; then return; fi
-    refuse_keep keep-no-volume "$1 has no partition with the label etcd, and is not empty or cannot be read. To erase it, install once with data = \"wipe\""
+    refuse_keep keep-no-volume "$1 has no partition with the label etcd, and either is not empty or cannot be read. To erase it, install once with data = \"wipe\""
 }
 
 # Prints the position of a partition on the disk. The position stays the same when the partition loses its label.

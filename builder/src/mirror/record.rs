@@ -56,7 +56,7 @@ impl Record {
         let bytes = text_file::bytes(&path, MAX_RECORD_BYTES).with_context(cannot_read)?;
         let record = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is damaged. Remove this file and run the command again, which then downloads the repositories' lists again",
+                "{} is damaged. Remove this file, and run the command again. The command then downloads the repositories' lists again",
                 path.display()
             )
         })?;

@@ -61,7 +61,7 @@ pub(super) fn check_expiry(
             ));
         }
         AuthorityUse::Signs | AuthorityUse::SignedElsewhere => format!(
-            "{found}, and every certificate that it signs expires no later: plan the replacement \
+            "{found}. A certificate that this CA signs cannot outlive it: plan the replacement \
              of this CA"
         ),
     };

@@ -108,7 +108,7 @@ impl Pki {
             let why = if self.is_retired(&folder)? {
                 "the CA of the certificates in this folder is no longer trusted"
             } else {
-                "a certificate in this folder is missing or cannot be used: it has expired, for example, or is not for the node's present keys"
+                "a certificate in this folder is missing, or cannot be used, for example because it has expired or is not for the node's present keys"
             };
             let why = why.to_owned();
             let kept = store::archive(&folder, self.now)?;

@@ -86,7 +86,8 @@ pub(crate) struct Options {
     /// The number of minutes for which a node may fetch its document again after the first download
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
-    /// The number of times that an unfinished installation is repeated before the machine is held
+    /// Repeat an unfinished installation this many times. After that, the machine boots from its
+    /// disk until you allow another installation
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
     /// Let a node request its own reinstallation, which erases its disk except etcd's volume.

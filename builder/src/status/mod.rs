@@ -94,7 +94,7 @@ fn verdict(report: &Report) -> Result<()> {
         Verdict::Degraded => Err(exit_error(
             Exit::Degraded,
             format!(
-                "the cluster has its quorum, but not every member is a healthy voter without faults: {}",
+                "the cluster has a quorum, but these members are not healthy voters, or have faults: {}",
                 faulty.join(", ")
             ),
         )),

@@ -184,7 +184,7 @@ fn update(update: &Update, has_answer: bool) -> String {
     if let Some(member) = &update.restart {
         let _ = writeln!(
             text,
-            "turn: {member} is restarting its etcd to trust another CA"
+            "restart lock: {member} is restarting its etcd to trust another CA"
         );
     }
     if let Some(halt) = &update.halt {

@@ -96,8 +96,8 @@ impl PeerTracker {
         if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
-                "this node has no data, and the cluster is running, or was running when it last answered, \
-                 so this node does not bootstrap a new cluster: {parts}"
+                "this node has no data, and a cluster is running, or was running when one of its members last answered. \
+                 Therefore, this node does not bootstrap a new cluster: {parts}"
             ));
         }
         ReasonId::MembersNotReady.because(if local.only_joins {

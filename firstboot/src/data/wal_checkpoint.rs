@@ -53,7 +53,7 @@ impl WalCheckpoint {
         // one step.
         let checkpoint: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
-                "{} is damaged. If you are sure that etcd's data is this member's newest data, delete that file",
+                "{0} is damaged. If you are sure that etcd's data is this member's newest data, delete {0}",
                 paths::WAL_CHECKPOINT
             )
         })?;

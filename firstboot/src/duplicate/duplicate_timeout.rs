@@ -30,7 +30,7 @@ impl DuplicateTimeout {
             return Ok(());
         }
         Err(refused(why.clone().map(|why| {
-            format!("for {} s now, {why}", Self::LIMIT.as_secs())
+            format!("{why}. This has lasted for {} s", Self::LIMIT.as_secs())
         })))
     }
 }

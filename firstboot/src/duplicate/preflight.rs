@@ -4,23 +4,22 @@
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use recipes::upgrade::{self, ClusterVersions, EtcdStart};
-use tokio::runtime::Runtime;
 
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
 use super::duplicate_timeout::DuplicateTimeout;
-use crate::data::{Ids, UnusableData};
-use crate::etcd::{Credentials, installed_credentials};
+use super::queries::Queries;
+use super::removal::{known_ids, no_longer_member};
+use crate::data::UnusableData;
+use crate::etcd::installed_credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{
-    self, ActiveStreams, Liveness, LivenessDetector, MemberReport, OBSERVATION_INTERVAL, PeerClient,
-};
+use crate::membership::{self, Liveness, LivenessDetector, OBSERVATION_INTERVAL, PeerClient};
 use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
@@ -162,117 +161,48 @@ fn wait_until_unique(
     mut suspected: SuspectedDuplicate,
     mut monitor: Option<ConflictMonitor>,
 ) -> Result<()> {
-    let credentials = installed_credentials()?;
-    let client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (quiet, patience) = (quiet_time(identity), answer_timeout(identity));
-    let mut streams = ActiveStreams::default();
+    let mut queries = Queries::new(identity, state)?;
     let mut detector = LivenessDetector::default();
     let mut timeout = DuplicateTimeout::default();
-    let (mut silences, mut logged) = (0, false);
-    let own = identity.member()?;
-    let mut member = state.member_id;
+    let (mut repetitions, mut logged) = (0, false);
     loop {
         monitor.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
-        let begun = Instant::now();
-        let (mut peers, clusters) = runtime.block_on(membership::query_others(
-            identity,
-            &client,
-            &credentials,
-            patience,
-        ));
-        check_peers(identity, state, &peers)?;
-        member = member
-            .or_else(|| membership::listed_member_id(&peers, own.name.as_str(), &own.peer_url()));
-        streams.retain_active(&mut peers, Instant::now());
-        let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
+        let answers = queries.run()?;
         if suspected.is_none() {
-            suspected.clone_from(&connected);
+            suspected.clone_from(&answers.connected);
         }
         let Some(why) = &suspected else {
-            if !clusters.is_empty() || begun.elapsed() < patience || silences == MAX_REPETITIONS {
+            if !answers.timed_out || repetitions == MAX_REPETITIONS {
                 return Ok(());
             }
-            silences += 1;
+            repetitions += 1;
             continue;
         };
         if !logged {
             say(suspicion(why));
             logged = true;
         }
-        let verdict = observe(identity, &peers, member, &mut detector, &runtime, &client);
-        if let Liveness::Alive(witness) = verdict {
+        let liveness = queries.observe_own_member(&answers.peers, &mut detector);
+        if let Liveness::Alive(witness) = liveness {
             return Err(duplicate_runs(&witness));
         }
-        let over = timeout.still_suspected(why).err();
-        let is_over = over.is_some() || monitor.is_none();
-        if is_over && (verdict == Liveness::Silent || cannot_have_quorum(identity)) {
+        let overdue = timeout.still_suspected(why).err();
+        let may_succeed = overdue.is_some() || monitor.is_none();
+        if may_succeed && (liveness == Liveness::Silent || cannot_have_quorum(identity)) {
             return Ok(());
         }
-        if let Some(error) = over {
+        if let Some(error) = overdue {
+            let connected = answers.connected;
             return Err(connected.map_or_else(|| unconfirmed(why), |_| error));
         }
-        sleep(quiet);
+        sleep(quiet_time(identity));
     }
-}
-
-/// Observes whether the other members receive traffic from this node's member.
-fn observe(
-    identity: &Identity,
-    peers: &[MemberReport],
-    member: Option<u64>,
-    detector: &mut LivenessDetector,
-    runtime: &Runtime,
-    peer_client: &PeerClient,
-) -> Liveness {
-    match member {
-        Some(member) => {
-            let whom = membership::recipe_peers(identity)
-                .into_iter()
-                .chain(membership::extra_peers(identity, peers))
-                .collect();
-            let heard = runtime.block_on(membership::read_traffic(whom, peer_client));
-            detector.observe(member, &heard)
-        }
-        None if peers.is_empty() => Liveness::Unknown,
-        None => Liveness::Silent,
-    }
-}
-
-/// Returns the time limit for the answer of each other member to a query before etcd starts. An
-/// answer takes about 12 round trips, and etcd's tuning guide recommends a heartbeat interval of
-/// about the longest round trip.
-fn answer_timeout(identity: &Identity) -> Duration {
-    let heartbeat = Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
-    Duration::from_millis(500) + 15 * heartbeat
 }
 
 /// Returns the time after which a silent member counts as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
     OBSERVATION_INTERVAL
         + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
-}
-
-/// Returns an error if the other members removed this node's member, or if this node's version of
-/// etcd must not run alongside their versions.
-fn check_peers(identity: &Identity, state: &NodeState, peers: &[MemberReport]) -> Result<()> {
-    if let Some(why) = no_longer_member(peers, known_ids(state)) {
-        return Err(refused(why));
-    }
-    if state.member_id.is_some()
-        && let Some(obstacle) = upgrade::obstacle(
-            identity.cluster.etcd.version,
-            EtcdStart::WithData(None),
-            &membership::versions(peers),
-        )
-    {
-        return Err(not_ready(
-            ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start")),
-        ));
-    }
-    Ok(())
 }
 
 fn suspicion(why: &Reason) -> String {
@@ -310,88 +240,4 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
         "{}. Either no other member answered, or the leader, which would receive this member's traffic, did not answer",
         why.text
     )))
-}
-
-/// Queries the other members. If they do not list this node's member, or if they belong to another
-/// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
-/// with status 0, and only its log contains the reason. A member that was never healthy may have
-/// been excluded, and the other members may have bootstrapped another cluster. etcd has not
-/// reported this member's ids, so firstboot computes them from the token and the peer URLs on which
-/// the members agreed.
-pub(crate) async fn removal_reason(
-    identity: &Identity,
-    journal: &Journal,
-    credentials: &Credentials,
-    patience: Duration,
-) -> Result<Option<Reason>> {
-    let ids = NodeState::of(journal).ids(&identity.node.name);
-    if ids.member.is_none() {
-        return Ok(None);
-    }
-    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = membership::query_others(identity, &peer_client, credentials, patience).await;
-    Ok(no_longer_member(&peers, ids))
-}
-
-/// Returns the ids that etcd has reported to this node.
-fn known_ids(state: &NodeState) -> Ids {
-    Ids {
-        member: state.member_id,
-        cluster: state.cluster_id,
-    }
-}
-
-fn no_longer_member(peers: &[MemberReport], ids: Ids) -> Option<Reason> {
-    let own = ids.member?;
-    if peers.is_empty() {
-        return None;
-    }
-    membership::another_cluster(peers, ids.cluster)
-        .or_else(|| (!membership::is_listed(peers, own)).then(|| membership::removed_reason(own)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{InitialCluster, cluster_id, member_id};
-
-    fn peer(cluster_id: u64, members: &[u64]) -> MemberReport {
-        let member = |id: &u64| crate::etcd::Member {
-            id: *id,
-            ..crate::etcd::Member::default()
-        };
-        MemberReport::example(
-            cluster_id,
-            2,
-            &members.iter().map(member).collect::<Vec<_>>(),
-        )
-    }
-
-    /// This node agreed with the other members on a cluster and started etcd, but was then excluded
-    /// before any other member started.
-    #[test]
-    fn a_member_that_was_excluded_before_it_was_healthy_belongs_to_another_cluster() {
-        let (url, token) = ("https://10.0.0.1:2380", "demo-1");
-        let state = NodeState {
-            initial_cluster: Some(InitialCluster {
-                state: "new",
-                token: token.to_owned(),
-                members: vec![("etcd-1".to_owned(), url.to_owned())],
-            }),
-            ..NodeState::default()
-        };
-        let ids = state.ids(&"etcd-1".parse().unwrap());
-        let (member, cluster) = (member_id(url, token), cluster_id([url], token));
-        assert_eq!(
-            no_longer_member(&[peer(cluster, &[member, 2])], ids),
-            None,
-            "the first start of the cluster"
-        );
-        let why = no_longer_member(&[peer(7, &[2, 3])], ids).unwrap();
-        assert_eq!(why.id, Some(ReasonId::AnotherCluster));
-        assert_eq!(
-            no_longer_member(&[peer(7, &[2, 3])], known_ids(&state)),
-            None
-        );
-    }
 }

@@ -113,7 +113,9 @@ pub(crate) enum Liveness {
 /// have received from one member.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
+    /// The bits of the number of bytes that each member had received at its last observation.
     before: BTreeMap<String, u64>,
+    /// The number of observations in which some member had received more than before.
     increases: u32,
 }
 
@@ -130,37 +132,48 @@ impl LivenessDetector {
             .iter()
             .map(|(name, report)| (name.clone(), received(report)))
             .collect();
-        let witness = now
-            .iter()
-            .find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
-        if let Some((name, _)) = witness {
+        let result = if let Some(witness) = self.witness(&now) {
             self.increases += 1;
-            let name = name.clone();
-            self.before.extend(now);
-            return if self.increases < PROOF {
+            if self.increases < PROOF {
                 Liveness::Unknown
             } else {
-                Liveness::Alive(name)
-            };
-        }
-        // Count only the leader's report. If no member has a leader, count all reports.
-        let has_leader = reports.values().any(|report| report.has_leader);
-        let counts = reports
-            .iter()
-            .filter(|(_, report)| report.leads || !has_leader)
-            .map(|(name, _)| name);
-        // A member that has never received traffic from this node's member does not need a second
-        // observation.
-        let silent: Vec<bool> = counts
-            .map(|name| now[name] == 0 || self.before.contains_key(name))
-            .collect();
-        let still = !silent.is_empty() && !silent.contains(&false);
-        self.before.extend(now);
-        if still {
+                Liveness::Alive(witness)
+            }
+        } else if self.is_silent(reports, &now) {
             Liveness::Silent
         } else {
             Liveness::Unknown
-        }
+        };
+        self.before.extend(now);
+        result
+    }
+
+    /// Returns a member that has received traffic since the observation before.
+    fn witness(&self, now: &BTreeMap<String, u64>) -> Option<String> {
+        let has_received =
+            |name: &str, bytes: u64| self.before.get(name).is_some_and(|before| bytes > *before);
+        now.iter()
+            .find(|(name, bytes)| has_received(name, **bytes))
+            .map(|(name, _)| name.clone())
+    }
+
+    /// Returns whether the leader has received no traffic. If no member has a leader, returns
+    /// whether no member has received traffic. The caller has checked that no count has risen.
+    fn is_silent(
+        &self,
+        reports: &BTreeMap<String, RaftTraffic>,
+        now: &BTreeMap<String, u64>,
+    ) -> bool {
+        let has_leader = reports.values().any(|report| report.has_leader);
+        let mut relevant = reports
+            .iter()
+            .filter(|(_, report)| report.leads || !has_leader)
+            .map(|(name, _)| name)
+            .peekable();
+        // A member that has never received traffic from this node's member does not need a second
+        // observation.
+        relevant.peek().is_some()
+            && relevant.all(|name| now[name] == 0 || self.before.contains_key(name))
     }
 }
 

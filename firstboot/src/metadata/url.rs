@@ -84,7 +84,7 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
     }
     if query.mode == QueryMode::Once {
-        let why = "another source has a document, and a server may issue its document only once";
+        let why = "another source has a document. firstboot does not query the server, because a server may issue a document only once";
         return Ok(SourceResult::NotAsked(why.to_owned()));
     }
     let origin = origin_of(url);

@@ -72,7 +72,7 @@ pub(super) fn plan(observed: &Observed) -> RotationStep {
         return match observed.unhealthy.as_slice() {
             [] => RotationStep::Restart,
             ill => RotationStep::Wait(ReasonId::MembersUnhealthy.because(format!(
-                "etcd must restart to trust {}, but must not restart before these members are \
+                "etcd must restart to trust {}, but firstboot waits until these members are \
                  healthy: {}",
                 list(installed),
                 ill.join(", ")

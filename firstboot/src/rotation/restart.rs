@@ -79,12 +79,12 @@ async fn prepare_restart(
     let ill = unhealthy(&others, member);
     if others.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(
-            "etcd must restart, but must not restart while no other member answers",
+            "etcd must restart, but firstboot restarts it only while another member answers",
         )));
     }
     if !ill.is_empty() {
         return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
-            "etcd must restart, but must not restart before these members are healthy: {}",
+            "etcd must restart, but firstboot waits until these members are healthy: {}",
             ill.join(", ")
         ))));
     }

@@ -41,12 +41,12 @@ pub(crate) struct Options {
     /// each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take the snapshot only if no member has taken one for this slot of the schedule, and then
+    /// Take the snapshot only if no member has taken one for the current slot of the schedule, and then
     /// delete old snapshots. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// Wait this many seconds for each member that may take this scheduled snapshot before this
-    /// member
+    /// Wait this many seconds for each member that precedes this member, before this member takes
+    /// the scheduled snapshot
     #[arg(
         long,
         requires = "scheduled",

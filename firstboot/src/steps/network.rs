@@ -181,7 +181,7 @@ fn interface_for(identity: &Identity) -> Result<Option<String>> {
             ReasonId::InterfaceMissing.because("this machine has no Ethernet interface"),
         )),
         many => Err(refused(ReasonId::InterfaceAmbiguous.because(format!(
-            "any of {} could have the address {}: specify the node's `mac` in the recipe",
+            "any of the interfaces {} could be the one for the address {}: specify the node's `mac` in the recipe",
             many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),
             identity.node.address
         )))),

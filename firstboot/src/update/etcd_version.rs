@@ -33,9 +33,16 @@ pub(super) enum NextStep {
     Replace,
     /// Enable the downgrade of the cluster to the target's minor version.
     Enable,
-    /// Wait, for this reason.
+    /// Do neither of these steps.
+    Blocked(Obstacle),
+}
+
+/// Why a node does not replace etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// The obstacle may disappear, so wait.
     Wait(Reason),
-    /// Refuse the change to the target version, for this reason.
+    /// The obstacle is permanent, so refuse the change to the target version.
     Refuse(Reason),
 }
 
@@ -62,37 +69,40 @@ fn in_force(minor: u64) -> Reason {
 
 /// Returns the next step towards this version.
 pub(super) fn next_step(target: EtcdVersion, members: &MemberReports) -> NextStep {
+    let wait =
+        |why: String| NextStep::Blocked(Obstacle::Wait(ReasonId::UpdateDowngrade.because(why)));
     let minor = target.minor;
     let all = || members.own.iter().chain(&members.others);
     let downgrade = all().find_map(|peer| peer.downgrade);
     if let Some(other) = downgrade.filter(|other| *other != minor) {
-        return NextStep::Wait(in_force(other));
+        return NextStep::Blocked(Obstacle::Wait(in_force(other)));
     }
     let cluster_minor = all().filter_map(|peer| peer.cluster_minor).max();
     if let Some(cluster_minor) = cluster_minor.filter(|cluster_minor| *cluster_minor > minor) {
         return if !is_downgradable(cluster_minor) || cluster_minor > minor + 1 {
-            NextStep::Refuse(ReasonId::UpdateDowngrade.because(format!(
+            let why = format!(
                 "the cluster's version is 3.{cluster_minor}, and etcd does not downgrade it to {target}. Build an image with etcd \
                  3.{cluster_minor}"
-            )))
+            );
+            NextStep::Blocked(Obstacle::Refuse(ReasonId::UpdateDowngrade.because(why)))
         } else if let Some(silent) = silent(members) {
-            NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+            wait(format!(
                 "the cluster's version is 3.{cluster_minor}, and {silent} does not answer: etcd lowers the version of the cluster \
                  only while every member is running"
-            )))
+            ))
         } else if downgrade.is_some() {
-            NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+            wait(format!(
                 "etcd is lowering the version of the cluster from 3.{cluster_minor} to 3.{minor}"
-            )))
+            ))
         } else {
             NextStep::Enable
         };
     }
     let storage = members.own.as_ref().and_then(|own| own.storage);
     match storage.filter(|storage| *storage > minor) {
-        Some(storage) => NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
+        Some(storage) => wait(format!(
             "etcd on this node is migrating its data from the storage version 3.{storage} to 3.{minor}"
-        ))),
+        )),
         None => NextStep::Replace,
     }
 }
@@ -153,7 +163,7 @@ mod tests {
     #[track_caller]
     fn waits(step: &NextStep, words: &str) {
         assert!(
-            matches!(step, NextStep::Wait(why) if why.text.contains(words)),
+            matches!(step, NextStep::Blocked(Obstacle::Wait(why)) if why.text.contains(words)),
             "{step:?}"
         );
     }
@@ -226,7 +236,7 @@ mod tests {
         for (target, runs, cluster_minor) in [("3.4.23", "3.5.33", 5), ("3.5.33", "3.7.1", 7)] {
             let step = next_step(version(target), &cluster([runs; 3], cluster_minor));
             assert!(
-                matches!(&step, NextStep::Refuse(why) if why.id == Some(ReasonId::UpdateDowngrade)),
+                matches!(&step, NextStep::Blocked(Obstacle::Refuse(why)) if why.id == Some(ReasonId::UpdateDowngrade)),
                 "{step:?}"
             );
         }
@@ -242,6 +252,7 @@ mod tests {
         );
         assert!(obstacle(version("3.6.16"), &members.others).is_some());
     }
+
     #[test]
     fn a_downgrade_to_another_minor_version_is_not_mistaken_for_the_enabled_downgrade() {
         let mut members = cluster(["3.7.1"; 3], 7);

@@ -138,7 +138,7 @@ fn waits() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     ensure!(
         listed(&bed.hosts[0], "etcd-3")? == old,
-        "its member was changed"
+        "the entry in the member list has changed"
     );
     bed.hosts[2].check(&[
         "mount",

@@ -15,7 +15,7 @@ use tests::repack::{self, Repack};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 use crate::update::{all_have, build};
 
-const POLL_INTERVAL: &str = "/var/lib/firstboot/update/look.json";
+const LAST_CHECK: &str = "/var/lib/firstboot/update/look.json";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -48,7 +48,7 @@ fn rolls_in_the_window() -> Result<()> {
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
     build(&bed, &format!("{auto}{own}"), &[("word", "one\n")])?;
     for host in &bed.hosts {
-        let closed = format!("grep -F '[update-window]' {POLL_INTERVAL}");
+        let closed = format!("grep -F '[update-window]' {LAST_CHECK}");
         host.wait_for(&closed, CONVERGENCE_TIMEOUT)?;
     }
     let said = bed.hosts[1].check(&["firstboot", "status"])?;
@@ -101,7 +101,7 @@ fn look_often(host: &Host) -> Result<()> {
         .ok()?;
     // The test has not published a newer image yet.
     host.wait_for(
-        &format!("grep '\"own\":1' {POLL_INTERVAL}"),
+        &format!("grep '\"own\":1' {LAST_CHECK}"),
         CONVERGENCE_TIMEOUT,
     )?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;

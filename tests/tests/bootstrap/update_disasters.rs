@@ -104,7 +104,7 @@ fn overtaken(bed: &Bed) -> Result<()> {
     }
     ensure!(
         bed.hosts[1].read("/etc/chrony.conf")? == "# 3\n",
-        "not the image of its order"
+        "etcd-2 did not install the image of its order"
     );
     for host in &bed.hosts[..2] {
         ends(&update(host, "")?, 0, &["has image 4"])?;

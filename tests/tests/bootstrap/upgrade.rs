@@ -103,7 +103,7 @@ fn upgrade() -> Result<()> {
     wait_said(&bed.hosts[2], &[&words])?;
     ensure!(
         before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-        "its member was changed"
+        "the entry of etcd-3 in the member list has changed"
     );
     bed.install_with(2, NEW)?;
     bed.hosts[2].boot()?;
@@ -140,7 +140,7 @@ fn steps() -> Result<()> {
         wait_said(&bed.hosts[2], &[words])?;
         ensure!(
             before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
-            "its member was changed"
+            "the entry of etcd-3 in the member list has changed"
         );
     }
     let writers = Writers::start(&client, &addresses[..2], "w/");

@@ -157,14 +157,14 @@ const PUBLIC: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
 fn guide() -> Result<String> {
-    fs::read_to_string(programs::recipe("three-node")).context("cannot read the guide's recipe")
+    fs::read_to_string(programs::recipe("three-node")).context("cannot read the recipe three-node")
 }
 
 fn changed(from: &str, to: &str) -> Result<String> {
     let text = guide()?;
     ensure!(
         text.contains(from),
-        "the guide's recipe has no {from:?} any more"
+        "the recipe three-node does not contain {from:?}"
     );
     Ok(text.replacen(from, to, 1))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use recipes::EtcdVersion;
 use serde::Deserialize;
 
-use super::super::etcd_version::{MemberReports, NextStep, next_step, reports_downgrade};
+use super::super::etcd_version::{MemberReports, NextStep, Obstacle, next_step, reports_downgrade};
 use super::super::file_changes::FileChange;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
@@ -68,15 +68,16 @@ pub(super) fn target(state: &UpdateState, own: &ThisNode) -> Result<EtcdVersion>
 }
 
 /// Prepares the cluster for this etcd version on this node, if the members' state requires a
-/// preparation. Returns the remaining step, which is never [`NextStep::Enable`].
+/// preparation. Returns `None` if this version may replace etcd on this node now.
 pub(super) async fn make_ready(
     state: &mut UpdateState,
     target: EtcdVersion,
     members: &MemberReports,
-) -> Result<NextStep> {
-    let step = next_step(target, members);
-    if step != NextStep::Enable {
-        return Ok(step);
+) -> Result<Option<Obstacle>> {
+    match next_step(target, members) {
+        NextStep::Replace => return Ok(None),
+        NextStep::Blocked(obstacle) => return Ok(Some(obstacle)),
+        NextStep::Enable => {}
     }
     // Write the minor version first, so that the node cancels the downgrade even after a power cut.
     let minor = target.minor;
@@ -87,9 +88,8 @@ pub(super) async fn make_ready(
     ));
     let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
     client.enable_downgrade(minor).await?;
-    Ok(NextStep::Wait(ReasonId::UpdateDowngrade.because(format!(
-        "the downgrade of the cluster to etcd 3.{minor} is enabled"
-    ))))
+    let why = format!("the downgrade of the cluster to etcd 3.{minor} is enabled");
+    Ok(Some(Obstacle::Wait(ReasonId::UpdateDowngrade.because(why))))
 }
 
 /// Returns the reason why this version of etcd cannot open this node's data, or `None` if no reason
@@ -98,7 +98,7 @@ pub(super) fn data_obstacle(target: EtcdVersion) -> Option<Reason> {
     let needed = data::needed_minor(Path::new(paths::DATA));
     let needed = needed.filter(|needed| *needed > target.minor)?;
     Some(ReasonId::UpdateDowngrade.because(format!(
-        "this member's data needs etcd 3.{needed} or later until etcd has migrated the data"
+        "only etcd 3.{needed} or later can open this member's data until etcd has migrated the data"
     )))
 }
 
@@ -139,11 +139,11 @@ pub(super) async fn prepare_cluster(
             return Ok(Some(TurnDecision::Wait(why)));
         }
     }
-    Ok(match make_ready(state, target, &members).await? {
-        NextStep::Replace | NextStep::Enable => None,
-        NextStep::Wait(why) => Some(TurnDecision::Wait(why)),
-        NextStep::Refuse(why) => Some(TurnDecision::Refuse(why)),
-    })
+    let obstacle = make_ready(state, target, &members).await?;
+    Ok(obstacle.map(|obstacle| match obstacle {
+        Obstacle::Wait(why) => TurnDecision::Wait(why),
+        Obstacle::Refuse(why) => TurnDecision::Refuse(why),
+    }))
 }
 
 /// Ends a downgrade that an interrupted run of this order enabled only to force a raft snapshot.

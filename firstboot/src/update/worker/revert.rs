@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use recipes::EtcdVersion;
 
-use super::super::etcd_version::{NextStep, next_step};
+use super::super::etcd_version::{NextStep, Obstacle, next_step};
 use super::super::preconditions::own_member;
 use super::super::state::UpdateState;
 use super::super::this_node::ThisNode;
@@ -16,7 +16,7 @@ use super::turn::{CHECK_PAUSE, wait_until_spared};
 use crate::etcd::installed_credentials;
 use crate::exit::reason_of;
 use crate::lock::Lock;
-use crate::reason::Reason;
+use crate::reason::{Reason, ReasonId};
 use crate::runtime::block_on;
 use crate::systemd;
 use crate::systemd::FIRSTBOOT_UNIT;
@@ -46,7 +46,7 @@ enum StopAttempt {
     /// The older version may replace etcd, which has been stopped.
     Stopped(Lock),
     /// The older version may not replace etcd yet.
-    Continue(NextStep),
+    Blocked(Obstacle),
     /// Another command has the node's lock.
     Busy(Reason),
 }
@@ -68,24 +68,23 @@ pub(super) fn wait_until_revertible(
             begun += asked.elapsed();
         }
         let attempt = try_to_stop(state, &own, target, begun.elapsed());
-        let step = match attempt {
+        let why = match attempt {
             Ok(StopAttempt::Stopped(lock)) => return Ok(RevertOption::Possible(lock)),
-            Ok(StopAttempt::Continue(step)) => step,
-            Ok(StopAttempt::Busy(why)) => {
-                begun = Instant::now();
-                NextStep::Wait(why)
-            }
-            Err(error) => NextStep::Wait(reason_of(&error)),
-        };
-        let why = match step {
-            NextStep::Refuse(why) => return Ok(RevertOption::Impossible(why)),
-            NextStep::Wait(why) if begun.elapsed() >= READY_TIMEOUT => {
+            Ok(StopAttempt::Blocked(Obstacle::Refuse(why))) => {
                 return Ok(RevertOption::Impossible(why));
             }
-            NextStep::Wait(why) => why.to_string(),
-            NextStep::Enable | NextStep::Replace => String::new(),
+            Ok(StopAttempt::Blocked(Obstacle::Wait(why))) => why,
+            Ok(StopAttempt::Busy(why)) => {
+                begun = Instant::now();
+                why
+            }
+            Err(error) => reason_of(&error),
         };
-        if !why.is_empty() && why != logged {
+        if begun.elapsed() >= READY_TIMEOUT {
+            return Ok(RevertOption::Impossible(why));
+        }
+        let why = why.to_string();
+        if why != logged {
             say(format!(
                 "waiting before restoring the previous image: {why}"
             ));
@@ -112,35 +111,46 @@ fn try_to_stop(
 ) -> Result<StopAttempt> {
     let seen = block_on(members(own))?;
     if seen.own.is_none() && seen.others.is_empty() && waited < SILENCE_TIMEOUT {
-        let silent = NextStep::Wait("no member answers".to_owned().into());
-        return Ok(StopAttempt::Continue(silent));
+        let silent = Obstacle::Wait("no member answers".to_owned().into());
+        return Ok(StopAttempt::Blocked(silent));
     }
-    let step = block_on(make_ready(state, target, &seen))?;
-    if step != NextStep::Replace {
-        return Ok(StopAttempt::Continue(step));
+    if let Some(obstacle) = block_on(make_ready(state, target, &seen))? {
+        return Ok(StopAttempt::Blocked(obstacle));
     }
     let lock = match take_lock() {
         Ok(lock) => lock,
         Err(error) => return Ok(StopAttempt::Busy(reason_of(&error))),
     };
-    let step = stop_and_check(state, own, target);
-    if matches!(step, Ok(NextStep::Replace)) {
-        return Ok(StopAttempt::Stopped(lock));
-    }
+    let obstacle = match stop_and_check(state, own, target) {
+        Ok(None) => return Ok(StopAttempt::Stopped(lock)),
+        Ok(Some(obstacle)) => Ok(obstacle),
+        Err(error) => Err(error),
+    };
     drop(lock);
     systemd::start(FIRSTBOOT_UNIT)?;
-    step.map(StopAttempt::Continue)
+    obstacle.map(StopAttempt::Blocked)
 }
 
 /// Stops etcd, and decides again whether the older version may replace it. The members may have
 /// agreed on the newer version while etcd was stopping.
-fn stop_and_check(state: &UpdateState, own: &ThisNode, target: EtcdVersion) -> Result<NextStep> {
+fn stop_and_check(
+    state: &UpdateState,
+    own: &ThisNode,
+    target: EtcdVersion,
+) -> Result<Option<Obstacle>> {
     stop()?;
     if state.downgrade.is_none() {
         std::thread::sleep(DECISION_TIME);
     }
-    Ok(match data_obstacle(target) {
-        Some(why) => NextStep::Wait(why),
-        None => next_step(target, &block_on(members(own))?),
+    if let Some(why) = data_obstacle(target) {
+        return Ok(Some(Obstacle::Wait(why)));
+    }
+    Ok(match next_step(target, &block_on(members(own))?) {
+        NextStep::Replace => None,
+        NextStep::Blocked(obstacle) => Some(obstacle),
+        // The next attempt enables the downgrade, while etcd is running on this node.
+        NextStep::Enable => Some(Obstacle::Wait(ReasonId::UpdateDowngrade.because(
+            "the cluster took over the newer version while etcd was stopping on this node",
+        ))),
     })
 }

@@ -69,7 +69,7 @@ pub(super) fn replaced_during_the_download(bed: &Bed) -> Result<()> {
     wait_end(host, "updated")?;
     ensure!(
         host.read("/etc/chrony.conf")? == "# 9\n",
-        "not the newer image"
+        "the node did not install the newer image"
     );
     for host in &bed.hosts[1..] {
         ends(&update(host, "")?, 0, &["has image 9"])?;
