@@ -81,8 +81,8 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if the issuer is still trusted and has not
-    /// expired, and the folder has kept the issuer's key.
+    /// Returns the issuer that is being replaced. Returns `None` if the issuer is no longer trusted
+    /// or has expired, or if the folder does not contain the issuer's key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,
