@@ -81,7 +81,7 @@ impl Role {
     /// Returns the common name. If authentication and `--client-cert-auth` are enabled, etcd uses
     /// the common name of a client's certificate as the user name (see "Using TLS common name" in
     /// etcd's documentation). The common name of the node's own client certificate must be `root`.
-    /// firstboot lists, removes and adds members also after authentication is enabled, and needs
+    /// Even after authentication is enabled, firstboot lists, removes and adds members, and needs
     /// this user's permissions for these operations. etcd uses the common name only for gRPC; its
     /// JSON gateway ignores the common name (observed with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
