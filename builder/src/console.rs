@@ -9,7 +9,8 @@ use serde::Serialize;
 /// does not change the exit code.
 ///
 /// # Errors
-/// Returns an error that names the standard output, because the command's work is done by then.
+/// Fails if the text cannot be written. The error names the standard output, so that the user does
+/// not conclude that the command's own work failed.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {

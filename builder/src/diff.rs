@@ -181,8 +181,8 @@ fn lines(old: &str, new: &str) -> Vec<String> {
     changes.collect()
 }
 
-/// Describes an entry. With `content`, the description includes the size and the digest, for a file
-/// whose content is not shown line by line.
+/// Describes an entry. If `content` is true, the description includes the size and the digest.
+/// Callers set `content` if the report does not show the file's content line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "

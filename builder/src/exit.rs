@@ -43,8 +43,8 @@ pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Erro
     .into()
 }
 
-/// Formats an error and its causes on one line. A cause that the preceding text already contains is
-/// omitted, because many errors include their cause both in their own text and as their source.
+/// Formats an error and its causes on one line. Many errors include their cause both in their own
+/// text and as their source, so a cause that the preceding text already contains is omitted.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut out = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -68,8 +68,8 @@ pub(crate) fn issue(
         address: node.address,
         machine: node.machine.clone(),
     };
-    // The document of a node that generates its keys may be public, so the document does not
-    // contain the object store's credentials.
+    // If a node generates its keys itself, its document contains no private key, and need not be
+    // kept secret. Such a document must therefore not contain the object store's credentials.
     let store_keys = match recipe.tls.keys {
         KeyOrigin::Document => pki.store_keys()?,
         KeyOrigin::Node => None,

@@ -33,9 +33,9 @@ pub(crate) struct RetireOptions {
     json: bool,
 }
 
-/// The steps after `builder pki rotate`. The clients must trust the new CA before the nodes have
-/// their new documents, because all members present certificates of the new CA as soon as all
-/// members trust it.
+/// The steps after `builder pki rotate`. As soon as all members trust the new CA, they present
+/// certificates of the new CA. The clients must therefore trust the new CA before the nodes have
+/// their new documents.
 const AFTER_ROTATE: &str = "build. Make each of your clients trust both CAs (ca.crt in this \
     folder). Then give each node its new document, in any order. After every member trusts the new \
     CA, give each client a certificate from the new CA. Then run `builder pki retire`";

@@ -46,8 +46,8 @@ fn this_machines_ls_is_refused_for_its_symbol_versions_with_a_remedy() {
 
 #[test]
 fn the_symbol_versions_of_the_running_test_are_read() {
-    // The test program is linked statically, or against this machine's glibc, which must be newer
-    // than 2.17.
+    // This test examines its own executable, which is linked either statically or against this
+    // machine's glibc. This glibc must be newer than 2.17.
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     match runs_on_centos7(&own) {
         Err(NotForCentos7::TooNew { needs }) => {

@@ -35,7 +35,8 @@ pub(crate) fn base(
                 "transparent_hugepage",
                 &value(&settings, Place::Kernel, "transparent_hugepage")?,
             ),
-            // kickstart/scripts/disk.sh also tests whether the mount options contain allocsize.
+            // The mount options are a kernel argument only if they contain allocsize
+            // (kickstart/scripts/disk.sh).
             named(
                 "rootflags",
                 if mount_options.contains("allocsize") {

@@ -1,6 +1,6 @@
-//! `release.json`: the signed document through which running nodes find a newer image. The release
-//! is stored next to `image/` and not inside it, because the release contains the serial, and the
-//! same recipe must always produce the same image.
+//! `release.json`: the signed document through which running nodes find a newer image. The same
+//! recipe must always produce the same image, but the release contains a serial that can differ.
+//! The release is therefore stored next to `image/` and not inside it.
 //!
 //! The module `release` is about upstream's etcd release, whereas this module is about the
 //! operator's release of an image.

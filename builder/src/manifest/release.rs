@@ -14,9 +14,9 @@ use super::report::Problem;
 
 impl Manifest {
     /// Returns the digest of the image, computed from the names and digests of all its files except
-    /// the manifest, the manifest's signature and `SHA256SUMS`. The manifest also contains the
-    /// recipe's digest and the builder's version, which can change while every file on a node stays
-    /// the same.
+    /// the manifest, the manifest's signature and `SHA256SUMS`. The manifest is excluded because it
+    /// contains the recipe's digest and the builder's version. These two values can change while
+    /// every file on a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -54,7 +54,8 @@ pub(super) fn check(
 }
 
 fn fault(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
-    // The manifest does not name the image's cluster, so the release can name any cluster.
+    // The manifest does not name the image's cluster, so this check accepts a release for any
+    // cluster.
     let named = || {
         let envelope: Envelope = serde_json::from_slice(text)
             .map_err(|error| format!("it is not a signed document ({error})"))?;

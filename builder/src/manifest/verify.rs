@@ -184,9 +184,9 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Returns whether the manifest's signature is valid and its file contains exactly the bytes that
-/// the builder writes for this signature. The signature does not cover the white space in its own
-/// file.
+/// Returns whether the manifest's signature is valid, and the signature's file contains exactly the
+/// bytes that the builder writes for this signature. The signature does not cover the white space
+/// in its own file.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;

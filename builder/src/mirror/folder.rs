@@ -15,7 +15,7 @@ use super::metadata::ListedFile;
 use super::path::RelativePath;
 use crate::digest;
 
-/// The file name of the record.
+/// The name of the mirror's record, a file that lists the contents of a complete mirror.
 pub(crate) const RECORD: &str = "mirror.json";
 
 /// The folder of a mirror, locked against other builders.
@@ -136,9 +136,9 @@ impl Folder {
     }
 
     /// Removes the record durably if the mirror contains another version of this list. After this
-    /// call, `builder mirror` replaces files that the list names, so the mirror must not look
-    /// complete if this run is interrupted. Without a record, the next run again downloads all
-    /// lists that have no pinned digest.
+    /// call, `builder mirror` replaces files that the list names. If this run is then interrupted,
+    /// the mirror must not look complete. Without a record, the next run again downloads all lists
+    /// that have no pinned digest.
     pub(super) fn begin_change(
         &self,
         area: &RelativePath,

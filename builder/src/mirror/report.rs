@@ -60,8 +60,8 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Returns the URL, with a trailing slash, of the server that the recipe names for the image.
-/// Returns a placeholder if the recipe does not name a server. `builder serve` at the site also
-/// serves the mirror.
+/// Returns a placeholder if the recipe does not name a server. At the site, `builder serve` serves
+/// both the image and the mirror from this URL.
 fn server(recipe: &Recipe) -> String {
     let image = recipe.install.servers.first();
     image

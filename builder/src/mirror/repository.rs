@@ -45,7 +45,7 @@ pub(super) struct Repository<'a> {
     /// The digests of the tree's images for which `.treeinfo` lists no digest.
     pub(super) images: BTreeMap<String, Sha256>,
     /// The sizes of the files that were downloaded while the lists were read: the list of packages,
-    /// and images without a listed digest.
+    /// and the installer's images without a listed digest.
     pub(super) downloaded: Vec<u64>,
 }
 
@@ -95,8 +95,9 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads the lists of a repository. Downloads a list unless the mirror's folder contains the
-    /// list with the expected digest. Downloads an image unless `.treeinfo` or the last run
-    /// provides the image's digest. `recorded` contains the digests from the last run.
+    /// list with the expected digest. Also downloads each image of the installer whose digest
+    /// neither `.treeinfo` nor the last run provides. `recorded` contains the digests from the last
+    /// run.
     pub(super) fn read<'s>(
         &self,
         source: Source<'s>,
@@ -177,7 +178,7 @@ impl Reader<'_> {
         Ok((info, tree))
     }
 
-    /// Downloads an image without a listed digest, and returns its digest.
+    /// Downloads an image of the installer without a listed digest, and returns the image's digest.
     fn image(
         &self,
         source: &Source<'_>,

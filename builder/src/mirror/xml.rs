@@ -43,7 +43,7 @@ pub(super) enum Node<'a> {
 pub(super) struct Tag<'a>(BytesStart<'a>);
 
 impl Tag<'_> {
-    /// Returns the name of the element, without its prefix.
+    /// Returns the name of the element, without its namespace prefix.
     pub(super) fn name(&self) -> String {
         String::from_utf8_lossy(self.0.local_name().as_ref()).into_owned()
     }

@@ -206,8 +206,8 @@ fn only_the_owner_can_read_the_files_under_any_umask() {
 #[test]
 #[ignore = "run by only_the_owner_can_read_the_files_under_any_umask, in its own process"]
 fn child() {
-    // `make test-all` also runs this function as a separate test, without the variable
-    // NODES_TEST_FOLDER.
+    // `make test-all` also runs this function as a separate test. That run does not set
+    // NODES_TEST_FOLDER, so the function does nothing.
     let Some(folder) = std::env::var_os("NODES_TEST_FOLDER") else {
         return;
     };

@@ -48,9 +48,9 @@ const MANIFEST: &str = "image/manifest.json";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
     Any,
-    /// An output whose nodes trust the key with this id. An output that trusts the same key was
-    /// built with the same PKI folder, so it belongs to the same cluster. If the id is `None`, no
-    /// output may be replaced.
+    /// Only an output whose nodes trust the key with this id. Such an output was built with the PKI
+    /// folder of this build, so it belongs to the same cluster. If the id is `None`, no output may
+    /// be replaced.
     SignedBy(Option<String>),
 }
 

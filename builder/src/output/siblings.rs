@@ -91,7 +91,8 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
     match fs::rename(target, &aside) {
-        // Some systems refuse the swap before they look for `target`.
+        // The swap can fail although `target` does not exist, because some systems refuse the swap
+        // before they look for `target`.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return fs::rename(temp, target)
                 .map_err(io_error("move the new output into place", target));

@@ -204,7 +204,7 @@ fn the_next_build_recovers_from_a_build_killed_between_two_renames() {
     );
 }
 
-/// Some systems refuse to swap folders before they look for the target.
+/// Some systems refuse to swap folders before they check whether the target exists.
 #[test]
 fn the_first_output_needs_no_swap() {
     let dir = tempfile::tempdir().unwrap();
@@ -351,8 +351,8 @@ fn a_build_that_nohup_started_continues_after_its_terminal_is_closed() {
 #[ignore = "run by an_interrupted_build_ends_with_130_and_leaves_the_old_output, in its own \
     process"]
 fn child() {
-    // `make test-all` also runs this function as a separate test, without the variable
-    // OUTPUT_TEST_TARGET.
+    // `make test-all` also runs this function as a separate test. That run does not set
+    // OUTPUT_TEST_TARGET, so the function does nothing.
     let Some(target) = std::env::var_os("OUTPUT_TEST_TARGET").map(PathBuf::from) else {
         return;
     };

@@ -3,8 +3,8 @@
 //! The path of an entry is CACHE/gzip/CONTENT-DIGEST/COMPRESSOR.CONTENT-SIZE.COMPRESSED-DIGEST.gz.
 //! This path lets the builder find an entry by the digest of the entry's content, and verify the
 //! entry by hashing only the compressed bytes. The compressed bytes are about a third of the
-//! content's size. The builder does not read the content itself. Like a compiler's cache, this
-//! cache is protected against damage, but not against an owner who forges entries.
+//! content's size. The builder does not read the uncompressed content. Like a compiler's cache,
+//! this cache is protected against damage, but not against an owner who forges entries.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -17,7 +17,8 @@ use recipes::Sha256;
 use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
-/// The time after which an unused entry is removed. Each changed firstboot adds an entry of 3 MB.
+/// The time after which an unused entry is removed. Whenever the firstboot program changes, a build
+/// adds an entry of 3 MB.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.

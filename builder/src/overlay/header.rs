@@ -15,8 +15,8 @@ const MAX_SIZE: u64 = 0o77_777_777_777;
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
 /// Returns the header of an entry whose content has `size` bytes. The header is ustar without
-/// extensions. A value that does not fit into the header is refused, because a PAX extension can
-/// contain times and ids that differ between machines.
+/// extensions. The function refuses a value that does not fit into the header. A PAX extension
+/// could hold the value, but can also contain times and ids that differ between machines.
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();

@@ -81,8 +81,8 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns the issuer that is being replaced, if the issuer is still trusted and has not
-    /// expired, and the folder has kept the issuer's key.
+    /// Returns the issuer that is being replaced. Returns `None` if the issuer is no longer trusted
+    /// or has expired, or if the folder does not contain the issuer's key.
     pub(super) fn previous_issuer(
         &self,
         dir: &Path,
@@ -258,10 +258,10 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// Signs a certificate for `localhost`, and checks it as the nodes do. rcgen keeps only one value of
-/// each attribute of a subject, so a CA with a subject such as `DC=com, DC=example` would sign under
-/// another name, and no node would accept the certificate. A CA may also restrict the names that it
-/// signs.
+/// Signs a certificate for `localhost`, and checks it as the nodes do. rcgen keeps only one value
+/// of each attribute of a subject. A CA with a subject such as `DC=com, DC=example` would therefore
+/// sign under another name, and no node would accept the certificate. A CA may also restrict the
+/// names that it signs.
 fn check_issuer(
     authority: &Certificate,
     issuer: &Issuer<'static, KeyPair>,

@@ -229,8 +229,8 @@ fn sign(
 ///
 /// # Errors
 ///
-/// Fails if the folder cannot be read, or if the only certificates are in files that cannot be
-/// read.
+/// Fails if the folder cannot be read. Also fails if the function finds no usable certificate, but
+/// some certificates cannot be read.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     let mut unreadable = None;

@@ -72,9 +72,10 @@ impl FromStr for ClientName {
         if text.chars().count() > MAX_CHARACTERS || text.len() > MAX_BYTES {
             return Err(ClientNameError::TooLong);
         }
-        // Before Go 1.15, TLS reads the common name of a certificate without SANs as a host name, in
-        // which `*` stands for any label (crypto/x509, `commonNameAsHostname`). etcd 3.4 therefore
-        // accepts such a certificate as a peer certificate.
+        // A client certificate has no SANs. Before Go 1.15, Go's TLS library reads the common name
+        // of such a certificate as a host name, in which `*` stands for any label (crypto/x509,
+        // `commonNameAsHostname`). etcd 3.4 would therefore accept a client certificate with `*` in
+        // its name as a peer certificate.
         let is_refused = |c: &char| c.is_control() || matches!(c, '/' | '*');
         if let Some(c) = text.chars().find(is_refused) {
             return Err(ClientNameError::Character(c));

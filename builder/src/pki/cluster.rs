@@ -1,7 +1,7 @@
 //! The cluster to which a PKI folder belongs. A folder serves only one cluster, because a client
 //! certificate has root access in every cluster that trusts its CA. `cluster.json` records the
-//! cluster. If an older builder created the folder without this record, the certificates identify
-//! the cluster.
+//! cluster. If an earlier version of the builder created the folder without this record, the
+//! certificates identify the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -88,9 +88,10 @@ impl Opener {
     /// Locks the folder. A build also creates the folder.
     ///
     /// # Errors
-    /// For a signer, fails if the folder has no signing key. If the folder has vanished, for example
-    /// because its file system is not mounted, new files would hide this, and a key of any machine
-    /// would be accepted as a node's first key.
+    /// Fails if a signer opens a folder that has no signing key. The folder may have vanished, for
+    /// example because its file system is not mounted. If the signer then created new files, no one
+    /// would notice the loss, and the signer would accept a key of any machine as a node's first
+    /// key.
     pub(super) fn lock(self, dir: &Path) -> Result<store::Lock, PkiError> {
         let patience = match self {
             Self::Build => {

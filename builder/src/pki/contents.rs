@@ -1,4 +1,4 @@
-//! Issues new certificates for a node when another part of the node's document changes, such as the
+//! Issues new certificates for a node when the rest of the node's document changes, for example the
 //! object store's credentials. Nodes compare documents by the dates of their certificates, so a
 //! changed document with the same certificates would not be newer than the previous document.
 
@@ -8,18 +8,18 @@ use recipes::{Label, Sha256};
 
 use super::{Pki, PkiError, store};
 
-/// The name of the file, in the node's folder, with the digest of the parts of the node's document
-/// for which the certificates were issued. The digested parts may contain secrets.
+/// The name of a file in the node's folder. When certificates are issued, the builder writes the
+/// digest of the rest of the node's document to this file. The digested parts may contain secrets.
 const FILE: &str = "contents-digest";
 
 impl Pki {
-    /// Calls `issue`, which returns a node's certificates. `contents` is the digest of the other
-    /// parts of the node's document. If these parts differ from the previous document, `issue`
-    /// replaces the node's certificates. The digest is recorded after the certificates were
-    /// replaced, so a build that is killed in between replaces them again.
+    /// Calls `issue`, which returns a node's certificates. `contents` is the digest of the rest of
+    /// the node's document. If this digest differs from the recorded digest, `issue` replaces the
+    /// node's certificates. The digest is recorded after the certificates were replaced. If a build
+    /// is killed in between, the next build therefore replaces the certificates again.
     ///
-    /// Earlier builders did not record the digest, so the first build with this builder only
-    /// records it.
+    /// Earlier versions of the builder did not record the digest. If there is no recorded digest, a
+    /// build records the digest and keeps the certificates.
     pub(crate) fn issue_for<T>(
         &mut self,
         name: &Label,

@@ -35,8 +35,8 @@ impl Pki {
         }
     }
 
-    /// Records the keys of a request as the node's keys. Returns whether the node had other keys or
-    /// no keys before.
+    /// Records the keys of a request as the node's keys. Returns false if these keys were already
+    /// recorded.
     ///
     /// # Errors
     ///
@@ -152,8 +152,8 @@ impl Pki {
             return Ok(certificate(made));
         }
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
-        // A private key next to the certificate means that the builder generated the keys of this
-        // certificate.
+        // If there is a private key next to the certificate, the builder generated this
+        // certificate's key.
         let key = has_key.then_some(&*key);
         if found.is_some() || key.is_some() {
             self.archive_pair(

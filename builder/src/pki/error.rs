@@ -9,7 +9,7 @@ use recipes::{Label, Sha256};
 
 use super::Mismatch;
 
-/// A fact about a node that is in the recipe, but not in the last build.
+/// A property of a node. The recipe states this property, but the last build did not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnbuiltFact {
     Address(Ipv4Addr),

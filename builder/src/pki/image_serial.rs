@@ -2,9 +2,9 @@
 //! from the previous image, so that a node can determine which of two images is newer.
 //!
 //! A build reserves the serial of its image before it writes the output, so that two images never
-//! have the same serial. The builder issues documents with the reserved serial only in the output of
-//! this build, because a node refuses an image that is older than its document. If the build fails,
-//! the earlier image is still served.
+//! have the same serial. Until the build has finished, only the documents in its own output contain
+//! the reserved serial. If the build fails, `builder serve` still serves the earlier image, and a
+//! node refuses an image that is older than the node's document.
 
 use std::path::Path;
 
@@ -174,8 +174,9 @@ mod tests {
         let reserved = std::fs::read(dir.path().join(RESERVED)).unwrap();
         build(dir.path(), b"a");
         build(dir.path(), b"b");
-        // The build was killed before it removed the reservation, or an earlier builder, which
-        // makes no reservations, has built since then.
+        // An old reservation remains if the build was killed before it removed the reservation. It
+        // also remains if an earlier version of the builder, which makes no reservations, built the
+        // newest image.
         std::fs::write(dir.path().join(RESERVED), reserved).unwrap();
         assert_eq!(build(dir.path(), b"b"), 2);
         assert_eq!(build(dir.path(), b"a"), 3);

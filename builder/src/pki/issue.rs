@@ -15,7 +15,8 @@ use super::validate::{Role, Subject};
 /// Creates a certificate for a key, signs the certificate with the authority's key, and returns it
 /// in PEM. The certificate never outlives the authority. `after` is the start of the replaced
 /// certificate's validity. If `after` is in the past, the validity of the new certificate starts
-/// later than `after`, even if the lifetimes in the recipe have changed.
+/// later than `after`. This holds even if the recipe now has a longer lifetime, with which the
+/// start would be backdated further.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

@@ -9,8 +9,8 @@ pub(crate) struct Lifetimes {
     pub authority: u32,
     /// The lifetime of a node's certificates. The certificates expire no later than the CA.
     pub certificate: Duration,
-    /// If less than this lifetime is left, a build or a request from the node replaces the node's
-    /// certificate.
+    /// If a certificate expires within this time, the next build or the node's next request
+    /// replaces the certificate.
     pub renew_before: Duration,
     /// Whether the nodes request renewals. A node requests a renewal when a third of a
     /// certificate's lifetime is left. If the nodes request renewals, a certificate is also

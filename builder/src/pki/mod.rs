@@ -89,7 +89,7 @@ pub(crate) struct Pki {
     now: OffsetDateTime,
     events: Vec<Event>,
     is_new: bool,
-    /// Whether another part of the node's document has changed since the node's certificates were
+    /// Whether the rest of the node's document has changed since the node's certificates were
     /// issued. If so, the certificates must be replaced.
     are_contents_changed: bool,
     _lock: store::Lock,
@@ -127,7 +127,7 @@ pub(crate) fn open(
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
-    // The folder may have vanished after the first check.
+    // The folder may have vanished after `Opener::lock` checked it.
     if opener == Opener::Signer && (signing.is_none() || plan.makes_authority()) {
         return Err(signing::missing(dir));
     }

@@ -40,7 +40,9 @@ impl AuthorityPlan {
         events: &mut Vec<Event>,
     ) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-        // The signing key is created after the authority and before the first certificate.
+        // A build creates the authority before the signing key and before the first certificate. A
+        // folder that contains a signing key or certificates must therefore also contain an
+        // authority.
         let used = store::exists(&dir.join("signing.key"))?
             || store::exists(&dir.join("signing.pub"))?
             || !store::list(&dir.join("nodes"))?.is_empty();

@@ -346,6 +346,7 @@ impl Lock {
 /// The maximum time that a program waits for another program to release the folder. Issuing
 /// certificates takes only milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same time for a program that answers a request. Together with the server's `SIGNER_TIMEOUT`,
-/// this time is shorter than the 20 s that firstboot waits for the answer.
+/// The maximum time that a program waits for the folder while a node waits for the program's
+/// answer. The sum of this time and the server's `SIGNER_TIMEOUT` is less than the 20 s that
+/// firstboot waits for the answer.
 pub(super) const ANSWER_LOCK_TIMEOUT: Duration = Duration::from_secs(9);

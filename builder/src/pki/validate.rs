@@ -80,10 +80,10 @@ impl Role {
 
     /// Returns the common name. If authentication and `--client-cert-auth` are enabled, etcd uses
     /// the common name of a client's certificate as the user name (see "Using TLS common name" in
-    /// etcd's documentation). The common name of the node's own client certificate must be `root`,
-    /// because otherwise firstboot could not list, remove and add members after authentication is
-    /// enabled. etcd uses the common name only for gRPC; its JSON gateway ignores the common name
-    /// (observed with 3.4.23 and 3.6.14).
+    /// etcd's documentation). The common name of the node's own client certificate must be `root`.
+    /// Even after authentication is enabled, firstboot lists, removes and adds members, and needs
+    /// this user's permissions for these operations. etcd uses the common name only for gRPC; its
+    /// JSON gateway ignores the common name (observed with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
         // A common name has at most 64 characters (RFC 5280, appendix A). The short name is
         // sufficient, because TLS libraries check the SANs and not the common name.
@@ -267,8 +267,8 @@ pub(super) fn mismatches(
         if requirements.is_due(leaf) {
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
-        // The chain is checked only if the certificate is valid now and has the client purpose,
-        // because otherwise the check of the chain would only repeat an earlier mismatch.
+        // If the certificate is not valid now or lacks the client purpose, no fault of the chain is
+        // reported, because such a fault would only repeat an earlier mismatch.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -48,8 +48,8 @@ pub(crate) enum Step {
 pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // The request had no Range, the server ignores Range, or its file differs from the file
-        // that If-Range identified.
+        // Either the request had no Range, or the server ignores Range, or the server's file
+        // differs from the file that If-Range identified.
         200 => Step::StartOver {
             total: answer.length,
         },

@@ -28,9 +28,9 @@ pub(crate) fn client(
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {
-        // The usual cause is that this machine has no CA certificates. Every HTTPS mirror then
-        // fails, and the error names the mirror. Plain HTTP mirrors do not need CA certificates,
-        // because the digests protect the files.
+        // The client could not be created, usually because this machine has no CA certificates. The
+        // second client trusts no CA, so every HTTPS mirror fails, and the error names the mirror.
+        // Plain HTTP mirrors do not need CA certificates, because the digests protect the files.
         progress.say(&format!(
             "note: this machine cannot use HTTPS mirrors ({}): install ca-certificates, or set \
              SSL_CERT_FILE",

@@ -45,8 +45,9 @@ impl Binaries {
 
 /// Opens a release: checks every entry of the tarball, and unpacks the programs into `cache`. If an
 /// earlier build has unpacked the programs, this function only verifies the programs, which takes a
-/// tenth of the time. Programs whose compressed form is in the cache (`shelved`) are not even read,
-/// because the image contains the compressed form, which has its own digest.
+/// tenth of the time. `shelved` returns the size of a program whose compressed form is in the
+/// cache. Such a program is not even read, because the image contains the compressed form, which
+/// has its own digest.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,
@@ -89,9 +90,9 @@ pub(crate) fn open(
 }
 
 /// Returns the programs that an earlier build unpacked. Returns `None` if the list of digests or a
-/// program is missing. A program that is not `shelved` must also match the list and run on CentOS
-/// 7. The programs are written without fsync, because the digests reveal any damage after a power
-/// failure.
+/// program is missing. A program whose compressed form is not in the cache must also match the list
+/// and run on CentOS 7. The programs are written without fsync, because the digests reveal any
+/// damage after a power failure.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,

@@ -13,8 +13,9 @@ use super::packages;
 use crate::files;
 use crate::tuning::{self, Place, block, value};
 
-/// The digests with which the kickstart verifies its overlay, and checks that a kept disk belongs
-/// to its cluster.
+/// The digests that the kickstart checks. It verifies its overlay with the first digest. If the
+/// installer keeps the etcd volume of a disk, the kickstart checks with the second digest that the
+/// disk belongs to this cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OverlayDigests {
     /// The digest of the packed overlay.
@@ -173,8 +174,9 @@ struct Renewal {
 #[derive(Debug, Serialize)]
 struct Overlay {
     sha256: String,
-    /// The digest of the public key in the overlay. The kickstart compares this digest with the key
-    /// on a kept disk, because no other cluster has the same key.
+    /// The digest of the public key in the overlay. If the installer keeps the etcd volume of a
+    /// disk, the kickstart compares this digest with the digest of the key on the disk, because no
+    /// other cluster has the same key.
     trust: String,
 }
 

@@ -31,8 +31,8 @@ impl Outbox {
     }
 }
 
-/// Bytes to send, or the number of a file's bytes that the connection must send instead of a
-/// placeholder.
+/// Either bytes to send, or the length of a piece of a file, which the connection must send in
+/// place of a placeholder.
 #[derive(Debug)]
 pub(super) enum Data {
     Bytes(Bytes),

@@ -80,7 +80,8 @@ fn number(value_type: &str, text: &str, context: &Context) -> Option<ValueResult
     })
 }
 
-/// Checks bytes, percentages, and amounts for a device.
+/// Checks numbers of bytes, percentages, and the settings of a device (accesses, weight and
+/// bandwidth).
 fn amount(value_type: &str, text: &str) -> Option<ValueResult> {
     let weight = |text: &str| {
         number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight))

@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// For each command of a directive, returns the value that contains the command.
+/// Returns one item for each command of a directive: the value that contains the command.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
         std::iter::repeat_n((file, line.assignment.value), line.accepted_count)
@@ -98,7 +98,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Option<Refusal<'a>> {
     ))
 }
 
-/// Finds settings that systemd 219 accepts but that do not have the stated effect on a node.
+/// Finds settings that systemd 219 accepts but that do not work as intended on a node.
 pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let starts = commands(unit, "ExecStart");

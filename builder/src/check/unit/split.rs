@@ -4,7 +4,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::Words;
 use crate::check::text::TextSpan;
 
-/// Returns the finding for the rest of a value, which systemd 219 cannot split into words.
+/// Returns the finding for the rest of a value, if systemd 219 cannot split this rest into words.
 pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
     let (message, instead) = if rest.text.starts_with(['"', '\'']) {
         (

@@ -137,8 +137,9 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
     })
 }
 
-/// Finds specifiers that systemd 219 does not expand: those of later releases, and all specifiers
-/// in a value in which systemd does not expand any.
+/// Finds specifiers that systemd 219 does not expand. In an absolute path of the type `path`,
+/// systemd 219 expands no specifiers. In all other values that this function checks, systemd 219
+/// lacks only the specifiers that later releases introduced.
 fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if value_type == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value));

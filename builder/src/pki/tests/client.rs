@@ -174,7 +174,7 @@ fn a_client_certificate_replaces_only_files_of_the_same_client_and_ca() {
     issue_to(&folder, "alice", &out("alice")).unwrap();
     fs::copy(out("bob/client.key"), out("alice/client.key")).unwrap();
     refused(&out("alice"), "client.key");
-    // Several CAs in one file.
+    // The file contains the cluster's CA and another CA.
     let ca = fs::read_to_string(folder.file("ca.crt")).unwrap();
     let both = ca.clone() + &fs::read_to_string(other.file("ca.crt")).unwrap();
     fs::create_dir(out("both")).unwrap();

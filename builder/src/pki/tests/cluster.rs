@@ -130,8 +130,8 @@ fn both_clusters_that_have_shared_a_folder_are_refused() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // An earlier builder, which kept no record, let the second cluster's node replace the first
-    // cluster's certificates.
+    // An earlier version of the builder, which kept no record, let the second cluster's node
+    // replace the first cluster's certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
     let node = Node {

@@ -4,7 +4,8 @@ use super::*;
 use crate::pki::PublicKeys;
 
 impl Folder {
-    /// Issues the certificates of a document with these other parts, as a build does.
+    /// Issues a node's certificates as a build does. `contents` stands for the rest of the node's
+    /// document.
     fn issue_for(&self, contents: &[u8]) -> (NodeTls, Vec<Event>) {
         let mut pki = self.open(now()).unwrap();
         let (node, contents) = (Node::new("etcd-1"), Sha256::of(contents));

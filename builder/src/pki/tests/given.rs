@@ -174,8 +174,8 @@ fn a_refused_authority_leaves_nothing_behind() {
             folder.modes()
         );
     }
-    // An earlier builder refused the authority but left ca.crt behind. A build must not use this
-    // file.
+    // An earlier version of the builder refused the authority, but left ca.crt behind. A build must
+    // not use this file.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();

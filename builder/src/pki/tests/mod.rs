@@ -292,8 +292,8 @@ fn only_the_owner_can_read_the_keys_under_any_umask() {
 #[test]
 #[ignore = "run by only_the_owner_can_read_the_keys_under_any_umask, in its own process"]
 fn child() {
-    // `make test-all` also runs this function as a separate test, without the variable
-    // PKI_TEST_FOLDER.
+    // `make test-all` also runs this function as a separate test. That run does not set
+    // PKI_TEST_FOLDER, so the function does nothing.
     let Some(folder) = std::env::var_os("PKI_TEST_FOLDER") else {
         return;
     };

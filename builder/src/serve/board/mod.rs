@@ -1,5 +1,5 @@
-//! The board: one page that shows the stage of each machine, and the cluster's members. The open
-//! page follows every change. The board is read-only.
+//! The board: one page that shows the stage of each machine, and the cluster's members. An open
+//! page updates itself after every change. The board is read-only.
 //!
 //! `access` decides who may view the board, and `client_ca` checks client certificates. `view`
 //! collects the server's information, and `html` and `metrics` render it; `elements` renders the

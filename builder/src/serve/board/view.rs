@@ -48,9 +48,9 @@ pub(super) struct Machine {
     /// The result of the newest calls of the `--power` command.
     pub(super) power: Option<PowerResult>,
     pub(super) attempts: u32,
-    /// The time, in the format of RFC 3339, at which the machine first fetched its document, or
-    /// showed that it has its document, after the delivery was last allowed by the operator or by
-    /// an attempt to install the machine.
+    /// The time, in the format of RFC 3339, at which the machine first fetched its document or
+    /// showed that it has its document. An earlier delivery no longer counts after the operator, or
+    /// an attempt to install the machine, has allowed a new delivery.
     pub(super) document: Option<String>,
     /// The serial of the image that was the newest when the document was issued.
     pub(super) image: Option<u64>,

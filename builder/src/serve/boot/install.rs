@@ -60,9 +60,9 @@ impl Install<'_> {
     ///
     /// `etcd-image.report` is for the kickstart's scripts. dracut appends a slash to the tree's URL
     /// (dracut/anaconda-netroot.sh). The argument therefore omits the URL's own slash, because not
-    /// every server accepts two slashes. With `panic`, the kernel restarts the machine if it
-    /// panics, and the machine uses its next attempt. CentOS 7's grub sometimes starts the kernel
-    /// without the initrd if a packet is lost.
+    /// every server accepts two slashes. With `panic`, a kernel that panics restarts the machine,
+    /// which then uses its next attempt. For example, the kernel panics if CentOS 7's grub starts
+    /// it without the initrd, which can happen if a packet is lost.
     pub(super) fn kernel_words(&self) -> String {
         let Self {
             node,

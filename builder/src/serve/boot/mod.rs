@@ -1,7 +1,7 @@
-//! The scripts for the network boot loaders. A machine must first identify itself, and repeats its
-//! request while the server does not know its network card. Then, the script installs the machine
-//! if it belongs to a node that the server must install, and otherwise boots the machine from its
-//! disk.
+//! The scripts for the network boot loaders. A machine must first identify itself. While the server
+//! does not know the network card that uses the machine's address, the script makes the machine
+//! repeat its request. After that, the script installs the machine if the server must install the
+//! machine's node, and otherwise boots the machine from its disk.
 
 mod grub;
 mod install;
@@ -14,7 +14,8 @@ use super::refusal::Refusal;
 pub(super) use grub::SCRIPT_BYTES as GRUB_SCRIPT_BYTES;
 pub(super) use install::{IMAGE_PARAMETER, Install};
 
-/// The maximum number of repeated requests from a machine whose network card is not known yet.
+/// The maximum number of times that a machine repeats its request because the server does not know
+/// the machine's network card yet.
 const MAX_RETRIES: u32 = 5;
 
 /// The program that a machine loads from the network, and that requests a script.
