@@ -12,9 +12,9 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// The time at which the document was first handed out, or at which the machine first showed
-    /// that it has the document, after the delivery was last allowed. The operator allows the
-    /// delivery, and each attempt to install the machine allows it too.
+    /// The time at which the server first handed out the document, or at which the machine first
+    /// showed that it has the document. This time is removed when the delivery is allowed again, by
+    /// the operator or by an attempt to install the machine.
     #[serde(
         default,
         with = "time::option",
