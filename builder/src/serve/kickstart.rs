@@ -118,8 +118,8 @@ fn note_download(
 /// Returns whether the download of the kickstart begins an installation that an operator has
 /// allowed. If so, the caller allows the delivery of the node's document.
 ///
-/// Any program on the machine can download the kickstart. If there is no earlier record, no operator
-/// has allowed an installation, so the download does not begin an installation.
+/// Any program on the machine can download the kickstart. If there is no earlier record, no
+/// operator has allowed an installation, so the download does not begin one.
 fn begins_installation(recorded: Option<&Installation>) -> bool {
     recorded.is_some_and(Installation::is_awaited)
 }

@@ -216,8 +216,9 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// Decides whether a line may be written, and counts it. A line about a node, or an error of the
-    /// server itself, is logged even if other clients or other lines have used up the budget.
+    /// Decides whether a line may be written, and counts it. A line that is not ordinary is limited
+    /// only by the number of its client's lines of the same kind. Other clients and lines of other
+    /// kinds therefore cannot suppress this line.
     fn allows(&mut self, from: IpAddr, kind: LineKind) -> bool {
         // The table contains only the sources of written lines, so the size of the table is limited
         // too.

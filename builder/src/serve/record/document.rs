@@ -40,8 +40,8 @@ impl DocumentDelivery {
 
     /// Returns whether the document may be handed out. The document may be handed out for the whole
     /// `window` after the first delivery, because the answer may be lost, or the machine may lose
-    /// power. The document may also be handed out for this time after the last attempt has ended,
-    /// because the attempt may have succeeded without a report.
+    /// power. The document may also be handed out for the whole `window` after the last attempt has
+    /// ended, because the attempt may have succeeded without a report.
     pub(crate) fn is_open(&self, now: SystemTime, window: Duration) -> bool {
         let Some(start) = self.window_start() else {
             return true;

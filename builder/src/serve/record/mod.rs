@@ -140,8 +140,8 @@ impl Record {
         self.read(node, DOCUMENT, "--document")
     }
 
-    /// Returns the fingerprint of the file with the record of a document's delivery. The fingerprint
-    /// changes at each write, even if the new record is equal to the old one.
+    /// Returns the fingerprint of the file with the record of a document's delivery. The
+    /// fingerprint changes at each write, even if the new record equals the old one.
     pub(crate) fn delivery_fingerprint(&self, node: &Label) -> Option<Fingerprint> {
         fingerprint(&self.folder.join(node.as_str()).join(DOCUMENT)).ok()
     }
