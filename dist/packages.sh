@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the packages of both programs. Usage: packages.sh PROGRAMS OUT. Finally, the script
-# replaces the folder OUT.
+# Builds the packages of both programs, and then replaces the folder OUT with the new packages.
+# Usage: packages.sh PROGRAMS OUT
 #
 # The same programs and documents produce the same bytes: owners, modes, order and times are fixed.
 # The time is SOURCE_DATE_EPOCH if this variable is set. Otherwise, the time is that of the newest

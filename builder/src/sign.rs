@@ -99,7 +99,8 @@ impl CertificateAuthority {
     /// # Errors
     /// Fails with [`PkiError::NotBuilt`] if the document would contradict the last build or the
     /// served output. A build that failed may have recorded an address that the served image does
-    /// not contain. The facts about the machine are only in the recipe and in the output.
+    /// not contain. The PKI folder does not record `mac`, `serial` and `uuid`, so this function
+    /// compares the values in the recipe with the values in the output.
     pub(crate) fn answer(
         &self,
         name: &Label,
@@ -184,7 +185,8 @@ fn text(folder: &Path, name: &Label, approval: Approval) -> String {
             let hint = pki::approval_hint(folder, name, key);
             format!("{name} is waiting for the approval of the key {key}\n{hint}\n")
         }
-        // The PKI folder does not contain the recipe's setting.
+        // This command does not read the recipe, and the PKI folder does not record the recipe's
+        // `keys`.
         Approval::Approved(key) => format!(
             "{name}: the key {key} is approved. If the recipe has `keys = \"node\"` in [tls], the \
              next request for this key will be signed\n"

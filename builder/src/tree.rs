@@ -1,6 +1,6 @@
 //! Everything in the overlay: the rendered files, the user's files, the programs, the files that
-//! firstboot reads, the file list of the image, and the folders above them. This module also
-//! creates the list for the manifest, so that the list cannot differ from the overlay.
+//! firstboot reads, the file list of the image, and the folders that contain these files. This
+//! module also creates the list for the manifest, so that the list cannot differ from the overlay.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

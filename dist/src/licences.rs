@@ -1,9 +1,9 @@
 //! Collects the licences of everything that is linked into the programs: crates, Rust's standard
 //! library and glibc.
 //!
-//! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
-//! a licence text receives MIT's standard text. If such a crate is not available under MIT, the
-//! build of the packages stops.
+//! Cargo names the crates. The licence texts are from the sources of each crate. For a crate whose
+//! sources contain no licence text, this module adds MIT's standard text. If such a crate is not
+//! available under MIT, the build of the packages stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

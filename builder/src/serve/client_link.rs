@@ -8,8 +8,8 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// The states of a neighbour entry for which a network card has answered, or which an operator has
-// set (linux/neighbour.h).
+// A neighbour entry has one of these states if a network card has answered for its address, or if
+// an operator has set the entry (linux/neighbour.h).
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;
@@ -46,7 +46,7 @@ pub(super) fn find(local: Ipv4Addr, client: Ipv4Addr) -> io::Result<ClientLink> 
 /// Looks up a machine in the neighbour table of a link that uses ARP.
 fn link_of(table: &[Neighbour], link: u32, client: Ipv4Addr) -> ClientLink {
     // An INCOMPLETE entry has no MAC address. The network card of a FAILED entry no longer answers.
-    // NOARP does not mean that the machine has answered.
+    // A NOARP entry does not show whether the machine has answered.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == client

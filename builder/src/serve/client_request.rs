@@ -46,16 +46,15 @@ pub(super) struct ClientRequest {
     pub(super) from: IpAddr,
     /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
-    /// The header, if any, that shows that a proxy forwarded the request on behalf of another
-    /// client.
+    /// If a proxy forwarded the request, the name of the header that reveals the proxy.
     pub(super) proxy: Option<HeaderName>,
     /// The machine's identity, from the headers that anaconda's initramfs sends.
     pub(super) installer: Machine,
     /// The value of the `Authorization` header.
     pub(super) authorization: Option<String>,
-    /// The chain of the client's certificate, leaf first. The client has the leaf's key, but
-    /// nothing else is known about the chain. The chain is empty if the client presented no
-    /// certificate.
+    /// The chain of the client's certificate, leaf first. The chain is empty if the client
+    /// presented no certificate. The TLS handshake has proved only that the client has the leaf's
+    /// key. The chain itself is not verified yet.
     pub(super) certificates: ClientChain,
     /// The conditions under which a file is sent, and the requested part of the file.
     pub(super) conditions: Conditions,
@@ -265,8 +264,8 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Returns whether a string may be the host of this server. The host becomes part of a boot
-/// loader's script and of a kernel's command line.
+/// Returns whether a string may be the host of this server. The check is strict, because the host
+/// becomes part of a boot loader's script and of a kernel's command line.
 fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 255
@@ -275,8 +274,7 @@ fn is_host(host: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
 }
 
-/// Returns the name of a header that shows that a proxy forwarded the request on behalf of another
-/// machine.
+/// If a proxy forwarded the request, returns the name of the header that reveals the proxy.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     let known = [
         FORWARDED,

@@ -161,8 +161,8 @@ fn fingerprints(out: &Path) -> Result<FileFingerprints> {
 }
 
 /// Reads a node from its folder in the output, and computes the digest of the node's document. This
-/// function does not check the signature. The node checks the signature, because its image
-/// determines which key to trust.
+/// function does not check the signature. The node itself checks the signature, because the node's
+/// image determines which key the node trusts.
 fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
     let envelope = |text: &str| -> Result<Vec<u8>> {
         let envelope: Envelope = serde_json::from_str(text)?;

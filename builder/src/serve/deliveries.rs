@@ -52,8 +52,10 @@ impl Deliveries {
         let is_new = last.is_none();
         let mut delivery = last.unwrap_or_else(DocumentDelivery::allowed);
         change(&mut delivery);
-        // An empty record would permit the delivery. If the record does not show whether the
-        // document was handed out before, any record would permit the delivery for a time.
+        // Do not write a first record that would permit a delivery. An empty record permits the
+        // delivery. If the server's record does not begin with the cluster's first build, the
+        // document may have been handed out before. In that case, any first record would permit
+        // another delivery until its window ends.
         if is_new && (delivery == DocumentDelivery::allowed() || !record.is_complete()) {
             return Ok(());
         }
@@ -116,7 +118,7 @@ mod tests {
             let last = deliveries.last(&record, &node).unwrap();
             last.and_then(|last| last.first)
         };
-        // A folder cannot be replaced by a file.
+        // The write fails, because a file cannot replace a folder.
         let unsaved = || {
             let path = root.path().join("demo/etcd-1/document.json");
             let aside = root.path().join("aside");

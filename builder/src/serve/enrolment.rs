@@ -85,9 +85,10 @@ fn signed(
         node,
         &installation,
         |installation| {
-            // A request with existing keys can also come from the old system, which renews its
-            // certificates before the machine begins the next attempt. If the installation keeps
-            // the machine's keys, the reports of the new system end the installation.
+            // Only a request with new keys counts as a request of the new system. Between two
+            // attempts, the old system can send a request with its existing keys, to renew its
+            // certificates. If the installation keeps the keys, the server learns from the new
+            // system's reports that the installation is complete.
             if has_new_keys {
                 installation.note_document(now);
             }

@@ -34,7 +34,7 @@ pub(super) struct RequestOrigin {
 
 impl RequestOrigin {
     /// Finds the origin of a request that arrived from `remote` at this server's address `local`.
-    /// `proxy` is the header that shows that a proxy forwarded the request.
+    /// If a proxy forwarded the request, `proxy` is the header that reveals the proxy.
     ///
     /// # Errors
     /// Fails if the origin does not identify the machine that sent the request.

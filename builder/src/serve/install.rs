@@ -181,8 +181,8 @@ fn decide(
     }
 }
 
-/// Returns the image of the output, or `None` if the output has no release. Refuses to install an
-/// image other than the image that the node asked for.
+/// Returns the image of the output, or `None` if the output has no release. If the node asked for
+/// an image and the output contains another image, returns a refusal.
 fn image_to_install(
     state: &ServerState,
     name: &Label,
@@ -215,12 +215,12 @@ pub(super) fn tree_url(state: &ServerState, name: &Label, server: &str) -> Resul
     }
 }
 
-/// Records that a machine is held, if an earlier version or a server with a larger `--retries` has
-/// not recorded this. Returns the refusal to install the machine.
+/// Returns the refusal to install a machine that is held. Also records the hold, because an earlier
+/// version, or a server with a larger `--retries`, may have left it unrecorded.
 ///
-/// A machine that requests its script again has ended its last attempt. If the attempt changed
-/// nothing, the machine runs its old system and never downloads its document, so the download must
-/// not stay allowed without a time limit.
+/// The machine requests its script again, so its last attempt has ended. If that attempt changed
+/// nothing, the machine runs its old system, which never downloads the document. Therefore, this
+/// function limits the time for which the download stays allowed.
 fn hold(
     state: &ServerState,
     record: &Record,
@@ -261,8 +261,9 @@ fn without_record(name: &Label) -> Refusal {
 }
 
 /// Decides what the machine must do at its next boot. `delivered` is the time at which the machine
-/// first received its document after the delivery was last allowed. Each attempt allows the delivery
-/// again, so this time belongs to the newest attempt, whatever the clock showed when it began.
+/// first received its document after the delivery was last allowed. Each attempt allows the
+/// delivery again. Therefore, `delivered` always belongs to the newest attempt, even if the
+/// server's clock has been changed.
 fn next_boot(
     recorded: Option<&Installation>,
     delivered: Option<SystemTime>,

@@ -116,10 +116,10 @@ fn note_download(
 }
 
 /// Returns whether the download of the kickstart begins an installation that an operator has
-/// allowed. The server then allows the delivery of the node's document.
+/// allowed. If so, the caller allows the delivery of the node's document.
 ///
-/// Any program on the machine can download the kickstart. If there is no earlier record, no operator
-/// has allowed an installation, so the download does not begin an installation.
+/// Any program on the machine can download the kickstart. If there is no earlier record, no
+/// operator has allowed an installation, so the download does not begin one.
 fn begins_installation(recorded: Option<&Installation>) -> bool {
     recorded.is_some_and(Installation::is_awaited)
 }
@@ -155,8 +155,8 @@ mod tests {
     use crate::serve::pages::tests::{request, state};
     use crate::serve::record::{DocumentDelivery, NextBoot};
 
-    /// Returns the record of the delivery after the node's machine downloaded the kickstart. The
-    /// document was handed out earlier.
+    /// Hands out the document, lets the node's machine download the kickstart, and returns the
+    /// record of the delivery.
     fn delivery_after_download(recorded: Option<&Installation>) -> DocumentDelivery {
         let root = tempfile::tempdir().unwrap();
         crate::serve::cluster::write_identity(root.path(), "etcd-1", 1);

@@ -1,7 +1,7 @@
 //! The log, which a separate thread writes. Each event is one line of printable ASCII with a
-//! limited length. A client cannot use the log to fill the disk quickly or to forge a line. A
-//! client also cannot use the log to block the server if the reader of the log stops. A full disk
-//! stops only the log.
+//! limited length. A client cannot use the log to fill the disk quickly or to forge a line. If the
+//! program that reads the log stops, or if the disk is full, only the log stops, and the server
+//! continues to answer requests.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,8 +23,8 @@ const MAX_LINE_CHARS: usize = 400;
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 /// The maximum number of lines of each kind for each client.
 const MAX_LINES_PER_SOURCE: u32 = 20;
-/// The maximum number of lines of all kinds for all clients together. Only ordinary lines are
-/// omitted for this limit.
+/// The maximum number of lines of all kinds for all clients together. When this limit is reached,
+/// the server omits only ordinary lines.
 const MAX_LINES_PER_PERIOD: u32 = 400;
 /// The address under which the server's own lines are counted.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -39,8 +39,8 @@ pub(super) enum LineKind {
     Ordinary,
     /// An event about a node. The node's machine can repeat most of these events at will.
     Node,
-    /// The delivery of a document, certificates or the installer to a node's machine. Such a line
-    /// shows the operator a delivery to the wrong machine.
+    /// The delivery of a document, certificates or the installer to a node's machine. From such
+    /// lines, an operator can detect a delivery to the wrong machine.
     Delivery,
     /// An error of the server itself.
     Trouble,
@@ -216,8 +216,9 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// Decides whether a line may be written, and counts it. A line about a node, or an error of the
-    /// server itself, is logged even if other clients or other lines have used up the budget.
+    /// Decides whether a line may be written, and counts it. A line that is not ordinary is limited
+    /// only by the number of its client's lines of the same kind. Other clients and lines of other
+    /// kinds therefore cannot suppress this line.
     fn allows(&mut self, from: IpAddr, kind: LineKind) -> bool {
         // The table contains only the sources of written lines, so the size of the table is limited
         // too.

@@ -8,10 +8,11 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes the request
 //! to the module that answers it. `node_document` answers with a document, `install` with a script
 //! for a boot loader, and `files` with a public file. `report` records the stages that machines
-//! report. `reinstallation` lets a node ask to be installed again. `client_link` asks the kernel how
-//! a machine is connected, and `identify` determines which node the machine is. `power` switches
-//! machines on and off. `record` keeps the state of the nodes across restarts of the server,
-//! `deliveries` also keeps the deliveries that could not be recorded, and `board` shows this state.
+//! report. `reinstallation` lets a node ask to be installed again. `client_link` asks the kernel
+//! how a machine is connected, and `identify` determines which node the machine is. `power`
+//! switches machines on and off. `record` stores the state of the nodes, which survives a restart
+//! of the server. `deliveries` also remembers the deliveries that could not be recorded. `board`
+//! shows the state of the nodes.
 
 mod authority;
 mod board;

@@ -1,5 +1,5 @@
 //! Queries the kernel about the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. The server queries the kernel, because no table in /proc
+//! route, and the neighbours on that link. This module uses rtnetlink, because no table in /proc
 //! lists policy routes and link routes.
 
 use std::io;

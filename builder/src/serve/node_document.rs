@@ -90,9 +90,9 @@ pub(super) fn deliver(
     Ok(tagged(reply, cluster.digest(node)))
 }
 
-/// Records that a machine has its document, because the machine has proved this. Otherwise, the
-/// document would stay available without a time limit after the reinstallation of a machine that
-/// keeps its document.
+/// Records the proof that a machine already has its document. After a reinstallation that keeps the
+/// document, the machine never downloads the document. Without this record, the download would then
+/// stay allowed without a time limit.
 fn note_possession(state: &ServerState, record: &Record, name: &Label, now: SystemTime) {
     match record.installation(name) {
         // The old system of a held machine runs on, so the last attempt has ended.

@@ -197,8 +197,8 @@ impl Power {
 }
 
 /// Refuses a path that is not an executable file. The server calls this function at its start, so
-/// the operator learns of a wrong path immediately. A command name without a slash is looked up in
-/// PATH at each call.
+/// the operator learns of a wrong path immediately. A command name without a slash passes the
+/// check, because the server looks it up in PATH at each call.
 fn check_program(program: &Path) -> Result<()> {
     if program.components().count() < 2 {
         return Ok(());
@@ -232,7 +232,7 @@ fn wants_netboot(before: Option<&Recorded>, now: &Recorded, retries: u32) -> boo
         let kind = installation.last.as_ref().map(|last| last.kind);
         kind == Some(InstallEventKind::Reported(InstallStage::Failed))
     };
-    // A report may arrive twice.
+    // The machine may repeat the report of one failure.
     let is_known = before
         .and_then(|before| before.1.as_ref())
         .is_some_and(|before| is_failed(before) && before.attempts == installation.attempts);

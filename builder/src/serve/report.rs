@@ -96,9 +96,9 @@ pub(super) fn record_report(
     Ok(())
 }
 
-/// Limits the download of a node's document after a report of a machine that does not need to
-/// download it. Otherwise, the download would stay allowed without a time limit, because the newest
-/// attempt has allowed it.
+/// Limits the time for which a node's document can be downloaded, if the report shows that the
+/// machine may never download the document. The newest attempt has allowed the download. Without
+/// this limit, the download would stay allowed indefinitely.
 fn limit_delivery(
     state: &ServerState,
     record: &Record,

@@ -63,7 +63,7 @@ struct Client {
 }
 
 /// Converts the records of an earlier version, and records the documents of the output. The server
-/// also starts if the record cannot be written.
+/// starts even if the record cannot be written.
 fn prepare_record(state: &ServerState, cluster: &ServedCluster) {
     let record = &cluster.record;
     for node in cluster.nodes.iter() {

@@ -93,8 +93,9 @@ impl ServerState {
 
     /// Allows the delivery of a node's document, because an installation of the node's machine
     /// begins, and the installed system may need the document. The caller records the installation
-    /// afterwards. In the other order, an interruption would leave an earlier delivery behind, and
-    /// the installation would count as completed.
+    /// afterwards. If the caller recorded the installation first, an interruption would leave the
+    /// record of an earlier delivery in place. The server would then treat the installation as
+    /// completed.
     pub(super) fn open_delivery(&self, record: &Record, node: &Label) -> Result<()> {
         self.deliveries.open(record, node)
     }

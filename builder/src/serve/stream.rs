@@ -14,10 +14,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body::{Outbox, PLACEHOLDER};
 
 /// The time after which the kernel drops a client that accepts no data (tcp(7), TCP_USER_TIMEOUT).
-/// Only the kernel can detect such a client, because a socket becomes writable again only after the
-/// client has accepted a third of the socket's buffer. The buffer can grow to 4 MiB, and a client
-/// that accepts 60 KB per second needs more than 20 s for a third of this buffer. With a small
-/// buffer, the server would need twice the processor time to send a file.
+/// The server itself cannot distinguish such a client from a slow client, because a socket becomes
+/// writable again only after the client has accepted a third of the socket's buffer. The buffer can
+/// grow to 4 MiB, and a client that accepts 60 KB per second needs more than 20 s for a third of
+/// this buffer. The buffer is not limited to a smaller size, because the server would then need
+/// twice the processor time to send a file.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time during which a client may receive an answer at any speed. After this time, the client
 /// must sustain a minimum rate.

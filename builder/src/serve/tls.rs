@@ -19,7 +19,8 @@ use crate::text_file;
 const LIMIT: u64 = 1 << 20;
 
 /// Builds a TLS acceptor from a certificate chain and its key, both in PEM. If authorities are
-/// given, the acceptor requests client certificates that these authorities have signed.
+/// given, the acceptor requests a certificate of these authorities from each client. The handshake
+/// succeeds with any certificate or none. The board verifies the certificate at each request.
 pub(super) fn acceptor(cert: &Path, key: &Path, clients: Option<&ClientCa>) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))

@@ -12,8 +12,7 @@ pub(super) fn retry_script(server: &str, machine: &Machine, next: u32) -> String
     let macs = machine.macs.iter().map(|mac| format!("mac={mac}&"));
     let uuid = machine.uuid.iter().map(|uuid| format!("uuid={uuid}&"));
     let identity: String = macs.chain(uuid).collect();
-    // `PROMPT 1` makes pxelinux wait for the duration of `TIMEOUT`, which counts tenths of a
-    // second.
+    // With `PROMPT 1`, pxelinux waits for `TIMEOUT` tenths of a second.
     format!(
         "DEFAULT again\nPROMPT 1\nTIMEOUT 20\nLABEL again\nCONFIG {server}boot.pxelinux?{identity}again={next}\n"
     )
@@ -32,7 +31,7 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     )
 }
 
-/// Returns the script that boots the machine from its disk, after showing `why`. `LOCALBOOT -1`
+/// Returns the script that shows `why`, and then boots the machine from its disk. `LOCALBOOT -1`
 /// returns to the BIOS, which continues with the next device of its boot order (syslinux,
 /// core/localboot.c).
 pub(super) fn boot_disk_script(why: &str) -> String {

@@ -1,6 +1,6 @@
-//! Converts the records of earlier versions. In these records, an attempt to install a machine did
-//! not replace the record of the document's delivery. Instead, the server compared the time at which
-//! the attempt began with the time of the delivery.
+//! Converts the records of earlier versions. In those versions, an attempt to install a machine did
+//! not replace the record of the document's delivery. Instead, the server compared two times: the
+//! beginning of the attempt, and the delivery.
 
 use anyhow::Result;
 use recipes::{InstallStage, Label};

@@ -12,9 +12,9 @@ use super::time;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// The time at which the document was first handed out, or at which the machine first showed
-    /// that it has the document, after the delivery was last allowed. The operator allows the
-    /// delivery, and each attempt to install the machine allows it too.
+    /// The time at which the server first handed out the document, or at which the machine first
+    /// showed that it has the document. This time is removed when the delivery is allowed again, by
+    /// the operator or by an attempt to install the machine.
     #[serde(
         default,
         with = "time::option",
@@ -40,8 +40,8 @@ impl DocumentDelivery {
 
     /// Returns whether the document may be handed out. The document may be handed out for the whole
     /// `window` after the first delivery, because the answer may be lost, or the machine may lose
-    /// power. The document may also be handed out for this time after the last attempt has ended,
-    /// because the attempt may have succeeded without a report.
+    /// power. The document may also be handed out for the whole `window` after the last attempt has
+    /// ended, because the attempt may have succeeded without a report.
     pub(crate) fn is_open(&self, now: SystemTime, window: Duration) -> bool {
         let Some(start) = self.window_start() else {
             return true;

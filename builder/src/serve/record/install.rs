@@ -17,9 +17,10 @@ pub(crate) struct Installation {
     /// The number of times that the machine has received the installer. The count restarts when the
     /// operator allows an installation, or when the node asks for one.
     pub(crate) attempts: u32,
-    /// Whether the last attempt was used up. The hold is recorded, because a server with a larger
-    /// `--retries` must not erase a machine that another server has left to the operator. Only a new
-    /// permission or a request of the node ends the hold, by a new record.
+    /// Whether the machine is held, because all its attempts have been used. This hold is recorded,
+    /// because a server with a larger `--retries` must not erase a machine that another server has
+    /// left to the operator. Only a new permission or a request of the node ends the hold, because
+    /// both create a new record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) held: bool,
     /// The token that proves that a report comes from the newest attempt.
@@ -27,10 +28,10 @@ pub(crate) struct Installation {
     pub(crate) token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<InstallEvent>,
-    /// The time at which the newest attempt began, in a record that an earlier version wrote. The
-    /// server converts such a record at its start, and writes no new times, because a comparison
-    /// with this time is wrong if the clock has been changed. Each attempt instead replaces the
-    /// record of the document's delivery.
+    /// The time at which the newest attempt began. Only earlier versions wrote this time, and the
+    /// server converts their records when it starts. A comparison with this time is wrong if the
+    /// clock has been changed. Therefore, each attempt now replaces the record of the document's
+    /// delivery instead.
     #[serde(
         default,
         with = "time::option",

@@ -11,13 +11,13 @@
 //! STATE/CLUSTER/NODE/served.json     digests of the documents in the outputs that were served
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output. A server that serves another output, a
-//! new build, or a copy of the output on another host must not reinstall the machines of a running
-//! cluster. No build can determine what is on a machine's disk. Therefore, the server installs a
-//! machine only if `builder allow` has permitted the installation. With `--reinstall`, the server
-//! also installs a machine whose node has requested its own reinstallation. The first delivery of a
-//! document needs no permission: the first build generates the document's keys, so no machine can
-//! have received the document before.
+//! The folder belongs to the cluster and not to one output. A server must not reinstall the
+//! machines of a running cluster, even if it serves another output, a new build, or a copy of the
+//! output on another host. No build can determine what is on a machine's disk. Therefore, the
+//! server installs a machine only if `builder allow` has permitted the installation. With
+//! `--reinstall`, the server also installs a machine whose node has requested its own
+//! reinstallation. The first delivery of a document needs no permission: the first build generates
+//! the document's keys, so no machine can have received the document before.
 
 mod convert;
 mod document;
@@ -140,8 +140,8 @@ impl Record {
         self.read(node, DOCUMENT, "--document")
     }
 
-    /// Returns the fingerprint of the file with the record of a document's delivery. The fingerprint
-    /// changes at each write, even if the new record is equal to the old one.
+    /// Returns the fingerprint of the file with the record of a document's delivery. The
+    /// fingerprint changes at each write, even if the new record equals the old one.
     pub(crate) fn delivery_fingerprint(&self, node: &Label) -> Option<Fingerprint> {
         fingerprint(&self.folder.join(node.as_str()).join(DOCUMENT)).ok()
     }
