@@ -38,7 +38,8 @@ pub(crate) fn accept() -> Result<()> {
         let found = DataDirState::at(Path::new(paths::DATA))?;
         let mut check = check_data(&expected, &found, None);
         if let DataCheck::IntactUnrecorded(identity) = check {
-            // From now on, the guard also compares the WAL with the database.
+            // After the confirmation, the guard also compares the WAL with the database, so make
+            // this comparison now.
             expected.identity = Some(identity);
             check = check_data(&expected, &found, None);
         }

@@ -7,8 +7,8 @@ use serde::Serialize;
 /// One difference between a file and what bbolt would have written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The page, or `None` if the fault concerns the whole file or a field of the meta page in
-    /// force.
+    /// The page, or `None` if the fault concerns the whole file or a field of the current meta
+    /// page.
     pub page: Option<u64>,
     /// The offset in the file, in bytes.
     pub offset: u64,

@@ -10,16 +10,16 @@
 //! proposal to the earlier one. A node bootstraps the cluster of its newest proposal only after
 //! *all* nodes have announced that they accepted this proposal. If the clusters of two proposals A
 //! and B both existed, a disk would have accepted A, then B, and then A again, which the order of
-//! acceptance excludes. After a node has bootstrapped a cluster, a second node starts as an initial
-//! member of that cluster only if its disk accepted the cluster's proposal with its current nonce.
-//! Before etcd first starts on such a disk, the disk cast no vote in that cluster.
+//! acceptance excludes. After a node has bootstrapped a cluster, another node starts as an initial
+//! member of that cluster only if the node accepted the cluster's proposal with the current nonce
+//! of its disk. Until etcd first starts on such a disk, the disk has cast no vote in that cluster.
 //!
-//! A node with a restore order follows the same rule, while etcd is stopped and etcd's data is
-//! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
-//! is replaced before all nodes have the order. Until a node replaces its data, it may abandon the
-//! order and continue with its previous data. A node with an order to roll back does not need the
-//! agreement of members that have already returned to the previous cluster. A node accepts no
-//! proposal while an excluded member has an order to start another cluster.
+//! A node with a restore order follows the same rule. Meanwhile, the node keeps etcd stopped, and
+//! keeps etcd's data. The snapshot is part of the proposal, so only nodes with the same order
+//! agree, and no data is replaced before all nodes have the order. Until a node replaces its data,
+//! it may abandon the order and continue with its previous data. A node with an order to roll back
+//! does not need the agreement of members that have already returned to the previous cluster. A
+//! node accepts no proposal while an excluded member has an order to start another cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -207,8 +207,8 @@ fn decide_on_observed_clusters(
             _ => Action::JoinRunningCluster,
         });
     }
-    // A rollback needs the agreement, because a member that runs the previous cluster may never
-    // have left it.
+    // For a rollback, an observed member of the proposal's cluster does not prove that the members
+    // agreed, because this member may never have left the cluster.
     if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::CarryOut(proposal.id));
     }
@@ -233,9 +233,10 @@ fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations)
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // The other member runs etcd with its old data: `decide_on_observed_clusters` handles a
-            // member that runs etcd with the new data. If the other member takes part, and this
-            // node has accepted a proposal, the other member has abandoned its order.
+            // The other member runs etcd with its old data, because `decide_on_observed_clusters`
+            // has already handled members that run etcd with the new data. If the other member
+            // takes part, and this node has accepted a proposal, the other member has abandoned its
+            // order.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

@@ -153,8 +153,8 @@ impl TrackedPeer {
     /// result.
     fn followed_by(&self, heard: ProbeResult, at: SystemTime) -> (ProbeResult, SystemTime) {
         match (&self.now, &heard) {
-            // If a machine is off, its probes alternate between these two errors. Keep the error
-            // that says more, because each change of the text is logged.
+            // While a machine is off, probes of this machine alternately return these two errors.
+            // Keep the error that says more, because each change of the text is logged.
             (ProbeResult::Unreachable(before), ProbeResult::Unreachable(now))
                 if before == NO_ROUTE && now == NO_ANSWER =>
             {

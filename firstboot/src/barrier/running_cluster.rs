@@ -1,7 +1,7 @@
-//! Detects a running cluster whose other members the image's recipe does not list. Such a cluster
-//! has grown from one member, and this first member was then reinstalled from its old image. The
-//! node has no other member to query, but the other members list the node, so their etcd connects
-//! to the node's peer port.
+//! Detects that this node belongs to a running cluster with several members, although the image's
+//! recipe lists only this node. Such a cluster has grown from one member, and this first member was
+//! then reinstalled from its old image. The node knows no other member to query, but the member
+//! list of the other members contains the node, so their etcd connects to the node's peer port.
 
 use std::net::IpAddr;
 use std::time::Duration;

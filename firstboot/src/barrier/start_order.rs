@@ -1,11 +1,11 @@
 //! Determines the order in which new members start. An etcd server that bootstraps a cluster first
-//! asks its peers for their member list, to find out whether it has already been bootstrapped. It
-//! asks one peer after the other, in the order of the peers' URLs, and waits up to a second for
-//! each answer (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). Until the peers have
-//! answered or timed out, etcd does not answer its peers itself, so members that start at the same
-//! instant wait until their requests to each other time out. Therefore, one member starts first:
-//! the member that all other members ask first. The other members start once this member's port is
-//! open.
+//! asks its peers for their member list, which shows whether this server has already been
+//! bootstrapped. The server asks one peer after the other, in the order of the peers' URLs, and
+//! waits up to a second for each answer (server/etcdserver/cluster_util.go,
+//! getClusterFromRemotePeers). Until the peers have answered or timed out, etcd does not answer its
+//! peers itself, so members that start at the same instant wait until their requests to each other
+//! time out. Therefore, one member starts first: the member that all other members ask first. The
+//! other members start once this member's port is open.
 
 use std::thread;
 use std::time::Duration;

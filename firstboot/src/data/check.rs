@@ -87,7 +87,7 @@ pub(crate) fn check_data(
     }
 }
 
-/// Checks a data directory before the journal records that etcd has created its WAL.
+/// Checks a data directory while the journal does not yet record that etcd has created its WAL.
 fn check_first_start(expected: &RecordedData, found: &DataDirState) -> DataCheck {
     let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),

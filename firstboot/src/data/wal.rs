@@ -2,10 +2,11 @@
 //! the last file, because each file begins with the ids and the hard state
 //! (server/storage/wal/wal.go, cut). etcd itself reads all files.
 //!
-//! A record consists of its length (8 bytes) and a protocol buffer. The highest byte of the length
-//! contains the size of the padding to a multiple of 8. The protocol buffer contains a checksum
-//! over all records since the beginning of the WAL. Each file begins with the checksum over the
-//! previous files. The format is the same from etcd 3.4 to 3.7 (encoder.go, decoder.go).
+//! A record consists of its length (8 bytes), a protocol buffer, and padding to a multiple of 8
+//! bytes. The highest byte of the length contains the size of the padding. The protocol buffer
+//! contains a checksum over all records since the beginning of the WAL. Each file begins with the
+//! checksum over the previous files. The format is the same from etcd 3.4 to 3.7 (encoder.go,
+//! decoder.go).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};

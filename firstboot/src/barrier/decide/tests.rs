@@ -98,7 +98,7 @@ fn clusters(observations: &PeerObservations) -> BTreeSet<u64> {
 }
 
 /// Returns the nonce and the phase that a member reported. Returns `None` if firstboot is not
-/// running there, or if the member's order or excluded members do not match this node's.
+/// running on the member, or if the member's order or excluded members do not match this node's.
 fn agreed<'a>(
     local: &LocalState,
     peer: &'a PeerObservation,
