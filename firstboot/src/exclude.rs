@@ -43,8 +43,8 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason why this node must not bootstrap a cluster, whichever members are excluded,
-/// or `None` if it may bootstrap a cluster.
+/// Returns the reason why this node must not bootstrap a cluster, or `None` if it may bootstrap
+/// one. The result does not depend on which members are excluded.
 fn only_joins(state: &NodeState) -> Option<Reason> {
     state.was_member.then(|| {
         ReasonId::ExclusionRefused.because(

@@ -120,7 +120,7 @@ fn moment(entry: &Entry) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(i64::try_from(entry.at).ok()?).ok()
 }
 
-/// Formats the time between two entries in the two largest units.
+/// Formats the time between two entries with its two largest units, for example days and hours.
 fn passed(before: u64, now: u64) -> String {
     let (sign, seconds) = if now < before {
         ('-', before - now)

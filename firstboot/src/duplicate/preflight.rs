@@ -131,8 +131,8 @@ pub(crate) fn wait_until_replaceable(
 
 /// If a duplicate is suspected, checks that no copy of this machine is running as this node's
 /// member. During the check, etcd is stopped on this machine, so any traffic that the other members
-/// receive from the member comes from a copy. The check waits long enough to detect a copy that is
-/// just starting.
+/// receive from this node's member comes from a copy. The check waits long enough to detect a copy
+/// that is just starting.
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
@@ -153,9 +153,9 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(suspected), monitor)
 }
 
-/// Queries the other members until nothing prevents etcd from starting. With a `monitor`, a copy of
-/// this machine may be starting, so the function succeeds only after a minute during which it
-/// detects no copy.
+/// Queries the other members until nothing prevents etcd from starting. If the caller passes a
+/// `monitor`, a copy of this machine may be starting. In this case, the function succeeds only
+/// after a minute during which it detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -241,9 +241,9 @@ fn observe(
     }
 }
 
-/// Returns the time limit for the answer of each other member to a query before etcd starts. An
-/// answer takes about 12 round trips, and etcd's tuning guide recommends a heartbeat interval of
-/// about the longest round trip.
+/// Returns the time limit for each other member's answer to a query before etcd starts. An answer
+/// takes about 12 round trips. etcd's tuning guide recommends a heartbeat interval of about the
+/// longest round trip, so the time limit includes 15 heartbeat intervals.
 fn answer_timeout(identity: &Identity) -> Duration {
     let heartbeat = Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
     Duration::from_millis(500) + 15 * heartbeat
@@ -282,8 +282,8 @@ fn suspicion(why: &Reason) -> String {
     line.to_string()
 }
 
-/// Returns whether so many members refuse connections that no quorum can exist, even if a duplicate
-/// of this node's member is running.
+/// Returns whether too many members refuse connections for the cluster to have a quorum. Counts
+/// this node's member as running, because a duplicate may run it.
 fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
@@ -316,8 +316,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 /// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
 /// with status 0, and only its log contains the reason. A member that was never healthy may have
 /// been excluded, and the other members may have bootstrapped another cluster. etcd has not
-/// reported this member's ids, so firstboot computes them from the token and the peer URLs on which
-/// the members agreed.
+/// reported the ids of such a member, so firstboot computes them from the token and the peer URLs
+/// on which the members agreed.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

@@ -149,8 +149,8 @@ impl LivenessDetector {
             .iter()
             .filter(|(_, report)| report.leads || !has_leader)
             .map(|(name, _)| name);
-        // A member that has never received traffic from this node's member does not need a second
-        // observation.
+        // One observation is enough for a member that has never received traffic from this node's
+        // member.
         let silent: Vec<bool> = counts
             .map(|name| now[name] == 0 || self.before.contains_key(name))
             .collect();

@@ -52,8 +52,8 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     defer(identity, installed, &state.trusted_by_all)
 }
 
-/// Does what `defer_certificates` does, for a node on which the certificates `installed` are
-/// installed.
+/// Defers certificates as `defer_certificates` does. `installed` contains the installed
+/// certificates of a member, and is `None` on a new node.
 fn defer(
     identity: &mut Identity,
     installed: Option<NodeTls>,
