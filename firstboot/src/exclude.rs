@@ -14,8 +14,8 @@ use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::systemd::FIRSTBOOT_UNIT;
 
-/// Writes the names of the excluded members to the journal, or refuses if these members cannot be
-/// excluded. firstboot.service then continues without these members.
+/// Writes the names of the excluded members to the journal, so that firstboot.service continues
+/// without these members. Refuses if these members cannot be excluded.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {
@@ -43,8 +43,8 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the reason why this node must not bootstrap a cluster, whichever members are excluded,
-/// or `None` if it may bootstrap a cluster.
+/// Returns the reason why this node must not bootstrap a cluster, or `None` if it may bootstrap
+/// one. The result does not depend on which members are excluded.
 fn only_joins(state: &NodeState) -> Option<Reason> {
     state.was_member.then(|| {
         ReasonId::ExclusionRefused.because(

@@ -14,8 +14,8 @@ pub(crate) enum Exit {
     /// A precondition is not met yet: for example, another member does not answer, or another
     /// firstboot is running. Another attempt may succeed, and systemd starts firstboot again.
     NotReady = 4,
-    /// `status`: the cluster has its quorum, but not every member is a healthy voter without
-    /// errors. `snapshot`: the snapshot was taken, but the members' data differs.
+    /// `status`: the cluster has a quorum, but a member is not a healthy voter, or has a fault.
+    /// `snapshot`: the snapshot was taken, but the members' data differs.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,

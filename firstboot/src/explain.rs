@@ -120,7 +120,7 @@ fn moment(entry: &Entry) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(i64::try_from(entry.at).ok()?).ok()
 }
 
-/// Formats the time between two entries in the two largest units.
+/// Formats the time between two entries with its two largest units, for example days and hours.
 fn passed(before: u64, now: u64) -> String {
     let (sign, seconds) = if now < before {
         ('-', before - now)
@@ -137,8 +137,9 @@ fn passed(before: u64, now: u64) -> String {
     format!("{sign}{two}")
 }
 
-// This function is a table with one row for each event. Do not split the table: its parts would not
-// be easier to read, and the compiler could no longer check that no event is missing.
+// This function is a table with one row for each event. Do not split the table: its parts would be
+// as hard to read as the whole table, and the compiler could no longer check that the table
+// contains every event.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {

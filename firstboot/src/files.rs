@@ -119,8 +119,8 @@ impl DesiredFile {
 }
 
 /// If a crash interrupted a write of this file, removes the temporary file that remained. The next
-/// write would also remove the temporary file, so a call is needed only for a file that is not
-/// written again.
+/// write would also remove the temporary file, so callers need this function only for a file that
+/// is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
@@ -192,7 +192,7 @@ impl DesiredDir {
     }
 }
 
-/// Returns the parent folder of a path, and the path's last name. Creates the folder and its own
+/// Returns a path's parent folder and the path's last component. Creates the folder and its own
 /// parents if they are missing.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {

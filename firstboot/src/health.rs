@@ -78,10 +78,10 @@ struct FirstStart {
 }
 
 impl FirstStart {
-    /// The minimum pause between two checks whether etcd is running.
+    /// The minimum pause between two checks of whether etcd is running.
     const INTERVAL: Duration = Duration::from_secs(1);
-    /// The number of absences after which etcd counts as stopped. On a slow machine, one check can
-    /// take several seconds.
+    /// The number of consecutive absences after which etcd counts as stopped. The limit is not a
+    /// time, because one check can take several seconds on a slow machine.
     const ABSENCES: u32 = 4;
 
     fn begin() -> Self {
@@ -165,9 +165,9 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
 /// not answer.
 ///
 /// # Errors
-/// Returns a "not ready" error if etcd's data was replaced since etcd started; the next run of
-/// firstboot rebuilds the member. Returns a refusal if the other members report that this node's
-/// member was removed.
+/// Returns a "not ready" error if etcd's data has been replaced since etcd started. In this case,
+/// the next run of firstboot rebuilds the member. Returns a refusal if the other members report
+/// that this node's member was removed.
 pub(crate) async fn ensure_still_member(
     identity: &Identity,
     journal: &Journal,

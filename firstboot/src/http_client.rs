@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the settings of a client for one URL. The client uses no proxy.
 ///
-/// A client for an HTTP URL does not load the system's CAs, because it does not need them, and
+/// A client for an HTTP URL does not need the system's CAs. Such a client does not load them,
 /// because loading them takes several milliseconds of CPU time.
 pub(crate) fn builder(url: &Url) -> ClientBuilder {
     let builder = Client::builder()

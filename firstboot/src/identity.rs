@@ -177,10 +177,11 @@ pub(crate) fn newest(
 }
 
 /// Returns why a document is older than the adopted document, or `None` if it is not older. The
-/// function compares the dates of the documents' newest certificates. If the dates are equal, the
-/// function compares the serials of the images that were the newest when the documents were built.
-/// If the serials are also equal, a document that trusts additional CAs is older. If any other part
-/// of a document changes, the builder also issues new certificates, which have a later date.
+/// function compares the dates of the documents' newest certificates. A document contains the
+/// serial of the newest image at the time when the document was built. If the dates are equal, the
+/// function compares these serials. If the serials are also equal, a document that trusts
+/// additional CAs is older. If any other part of a document changes, the builder also issues new
+/// certificates, which have a later date.
 pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
     let old = certificates::newest_not_before(&adopted.tls).ok()?;

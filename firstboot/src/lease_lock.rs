@@ -20,8 +20,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Acquires the lock `key` for the holder `name`. Returns `None` if the lock is held, or if a
-    /// key in `seen` no longer has the revision that `seen` contains for it.
+    /// Acquires the lock `key` for the holder `name`. Returns `None` if the lock is held, or if the
+    /// revision of a key in `seen` has changed.
     pub(crate) async fn try_acquire(
         client: &'a Client,
         key: &str,

@@ -1,5 +1,5 @@
 //! Computes times in this node's time zone. The installer sets the same time zone on all nodes, and
-//! systemd 219 starts a timer's runs in this time zone.
+//! systemd 219 interprets a timer's schedule in this time zone.
 
 use chrono::{DateTime, Local, TimeZone as _};
 use recipes::Schedule;
@@ -16,15 +16,15 @@ pub(crate) fn offset(time: u64) -> i64 {
     })
 }
 
-/// Returns the time at which the latest run at or before `now` was due in local time. Both times are
-/// in seconds since 1970.
+/// Returns the slot of `now`: the time at which the latest run at or before `now` was due. The
+/// schedule is in local time. `now` and the result are in seconds since 1970.
 pub(crate) fn slot(schedule: Schedule, now: u64) -> u64 {
     slot_at(schedule, now, offset(now))
 }
 
-/// Computes the slot. `offset` is the number of seconds by which local time is ahead of UTC. If the
-/// clocks have changed since a slot began, the function returns a different time for this slot.
-/// Even then, the next run has a later slot than every earlier snapshot.
+/// Computes the slot of `now`. `offset` is the number of seconds by which local time is ahead of
+/// UTC. If the clocks change during a slot, the result for this slot changes too. Even then, the
+/// next run has a later slot than every earlier snapshot.
 fn slot_at(schedule: Schedule, now: u64, offset: i64) -> u64 {
     let local = now.saturating_add_signed(offset);
     schedule.slot(local).saturating_add_signed(-offset)

@@ -16,7 +16,7 @@ const BONDS: &str = "/proc/net/bonding";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The MAC addresses of the machine's Ethernet interfaces, sorted. An interface in a bond has
-    /// two: the bond's and its own permanent address.
+    /// two addresses: the bond's address, and the interface's own permanent address.
     pub(crate) macs: Vec<Mac>,
     /// The SMBIOS serial number.
     pub(crate) serial: Option<FirmwareId>,

@@ -1,5 +1,5 @@
-//! Defines the paths and ports on the node. docs/guide.md lists the guide's steps that set etcd's
-//! own paths and ports.
+//! Defines the paths and ports on the node. For etcd's own paths and ports, docs/guide.md names the
+//! corresponding steps of a manual installation.
 
 /// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";

@@ -21,8 +21,8 @@ pub(crate) fn record() -> Result<()> {
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),
-            // The member of a node that has left was already removed, so firstboot need not query
-            // the other members.
+            // The member of a node that has left has already been removed, so firstboot need not
+            // query the other members.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
                 let member = leave::own_member_id(&identity, journal)?;

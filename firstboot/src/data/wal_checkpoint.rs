@@ -35,7 +35,8 @@ impl WalCheckpoint {
     }
 
     /// Creates the record to write after etcd has stopped, with the current end of the WAL. Returns
-    /// `None` if etcd did not run, or if etcd cannot have left this WAL.
+    /// `None` if this record was written after a stop of etcd, because etcd has not started since
+    /// then. Also returns `None` if this WAL cannot have grown from the recorded WAL.
     pub(crate) fn stopped(&self, wal: WalEnd) -> Option<Self> {
         (self.running && self.compare(&wal).is_ok()).then_some(Self {
             running: false,
@@ -72,8 +73,9 @@ impl WalCheckpoint {
             .write()
     }
 
-    /// Checks that the WAL is the recorded WAL or, if etcd was running when the WAL was recorded,
-    /// that it can have grown from the recorded WAL. Returns the reason if the check fails.
+    /// Compares the WAL with the record. If the record was written after a stop of etcd, the WAL
+    /// must be the recorded WAL. If the record was written before a start of etcd, the WAL may have
+    /// grown since then. Returns the reason if the check fails.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {

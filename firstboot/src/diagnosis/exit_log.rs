@@ -1,8 +1,9 @@
 //! Searches etcd's last log lines for the reason why etcd exited. The search performs no I/O.
 //!
 //! etcd logs one JSON object per line (zap), and the last line usually has the level `fatal` or
-//! `panic`. Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If a
-//! setting is wrong, etcd logs only a warning before it exits (server/etcdmain/etcd.go).
+//! `panic`. Go's runtime writes `panic: …` or `fatal error: …`, followed by the stacks of the
+//! goroutines. If a setting is wrong, etcd logs only a warning before it exits
+//! (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use serde_json::Value;
 const LONGEST: usize = 300;
 
 /// The number of older entries that firstboot still examines after it has found an informative
-/// line, because the same process may have written a more informative line earlier.
+/// line. The same process may have written a more informative line earlier.
 const CONTEXT: usize = 50;
 
 /// An entry of the systemd journal.
@@ -38,12 +39,12 @@ pub(super) struct ExitLog {
     pub(super) text: String,
 }
 
-/// The rank of a log line as an explanation of the exit, in ascending order.
+/// How well a log line explains the exit, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// A warning or error with a reason that may explain the exit.
     Hint,
-    /// Go's runtime reports that the program exits, without etcd's reason.
+    /// Go's runtime reports that the program exits, but does not report etcd's reason.
     Runtime,
     /// etcd, or the guard that runs before etcd, reports why etcd does not run.
     End,

@@ -16,7 +16,7 @@ use crate::systemd::ETCD_UNIT;
 /// for a few seconds before it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// The text that a message also contains if etcd exited but is running again.
+/// A message contains this text if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit, as systemd reports them.

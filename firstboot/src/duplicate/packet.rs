@@ -19,9 +19,10 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
-/// Builds a probe that requests a broadcast reply. A machine with the same hardware address would
-/// address a unicast reply to itself, and would never send that reply out. `mark` distinguishes
-/// this probe from the probe of such a machine. Receivers ignore the field that contains the mark.
+/// Builds a probe that requests a broadcast reply. Without this request, a machine with this
+/// machine's hardware address would address its unicast reply to itself, and would never send the
+/// reply out. `mark` distinguishes this machine's probe from the other machine's probe. Receivers
+/// ignore the field that contains the mark.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
 }

@@ -130,8 +130,8 @@ pub(crate) fn wait_until_replaceable(
 
 /// If a duplicate is suspected, checks that no copy of this machine is running as this node's
 /// member. During the check, etcd is stopped on this machine, so any traffic that the other members
-/// receive from the member comes from a copy. The check waits long enough to detect a copy that is
-/// just starting.
+/// receive from this node's member comes from a copy. The check waits long enough to detect a copy
+/// that is just starting.
 ///
 /// # Errors
 /// Returns a refusal if a copy of this machine is running or starting, or if there is no other
@@ -152,9 +152,9 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(suspected), monitor)
 }
 
-/// Queries the other members until nothing prevents etcd from starting. With a `monitor`, a copy of
-/// this machine may be starting, so the function succeeds only after a minute during which it
-/// detects no copy.
+/// Queries the other members until nothing prevents etcd from starting. If the caller passes a
+/// `monitor`, a copy of this machine may be starting. In this case, the function succeeds only
+/// after a minute during which it detects no copy.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -212,8 +212,8 @@ fn suspicion(why: &Reason) -> String {
     line.to_string()
 }
 
-/// Returns whether so many members refuse connections that no quorum can exist, even if a duplicate
-/// of this node's member is running.
+/// Returns whether too many members refuse connections for the cluster to have a quorum. Counts
+/// this node's member as running, because a duplicate may run it.
 fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {

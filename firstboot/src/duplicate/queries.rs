@@ -104,9 +104,9 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// Returns the time limit for the answer of each other member to a query before etcd starts. An
-/// answer takes about 12 round trips, and etcd's tuning guide recommends a heartbeat interval of
-/// about the longest round trip.
+/// Returns the time limit for each other member's answer to a query before etcd starts. An answer
+/// takes about 12 round trips. etcd's tuning guide recommends a heartbeat interval of about the
+/// longest round trip, so the time limit includes 15 heartbeat intervals.
 fn answer_timeout(identity: &Identity) -> Duration {
     let heartbeat = Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
     Duration::from_millis(500) + 15 * heartbeat

@@ -15,8 +15,8 @@ use crate::reason::Reason;
 /// cluster, returns the reason to report. An etcd that learns of its removal through raft exits
 /// with status 0, and only its log contains the reason. A member that was never healthy may have
 /// been excluded, and the other members may have bootstrapped another cluster. etcd has not
-/// reported this member's ids, so firstboot computes them from the token and the peer URLs on which
-/// the members agreed.
+/// reported the ids of such a member, so firstboot computes them from the token and the peer URLs
+/// on which the members agreed.
 pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,

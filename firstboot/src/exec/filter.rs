@@ -42,8 +42,8 @@ pub(super) fn compile(sockets: &[SocketKind]) -> Result<BpfProgram> {
         match verdict {
             FilterAction::Allow => rules.insert(number, Vec::new()),
             FilterAction::Match => match matches(name, sockets)? {
-                // Omit a call that has no rules, because a filter that lists the call without rules
-                // allows the call with any arguments.
+                // Omit a call that has no rules. If the filter contained the call without rules, it
+                // would allow the call with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },

@@ -204,20 +204,20 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// The treatment of the last name of a path.
+/// The treatment of the last component of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// Open the last name, which must be a directory.
+    /// Open the last component, which must be a directory.
     Directory,
-    /// Return the last name, which may be any entry of a directory. Do not follow a link.
+    /// Return the last component, which may be any entry of a directory. Do not follow a link.
     Entry,
-    /// If the last name is a link, follow the link to its final target. Return the last name of the
-    /// final path.
+    /// If the last component is a link, follow the link to its final target. Return the last
+    /// component of the final path.
     Target,
 }
 
-/// Returns a path's last name and the directory that contains it. Does not follow a link at the
-/// path's end.
+/// Returns a path's last component and the directory that contains it. Does not follow a link at
+/// the path's end.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }

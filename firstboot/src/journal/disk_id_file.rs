@@ -18,8 +18,8 @@ pub(crate) enum DiskIdMatch {
     Matches,
     /// The file does not contain the journal's id.
     Differs,
-    /// The volume does not contain a regular file with this name that belongs to root and has no
-    /// second hard link.
+    /// The file is missing, is not a regular file, does not belong to root, or has a second hard
+    /// link.
     Missing,
 }
 

@@ -68,9 +68,9 @@ impl UnrecordedData {
     }
 }
 
-/// Classifies the disk. firstboot does not touch a data directory that the journal does not record,
-/// unless an operator ordered the node to join again. If a member may have voted with data that is
-/// now lost, etcd never starts again as that member.
+/// Classifies the disk. firstboot touches an unrecorded data directory only if an operator ordered
+/// the node to join again. If a member may have voted with data that is now lost, etcd never starts
+/// again as that member.
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,

@@ -99,7 +99,8 @@ pub(crate) enum Event {
     /// The operator ordered this member to leave its cluster, and the cluster keeps its quorum
     /// without the member. firstboot removes the member next.
     Leave { member: u64 },
-    /// The member was not removed in time or must not leave, and remains a member.
+    /// The member remains a member, because it could not be removed in time, or because it must not
+    /// leave.
     #[serde(rename = "stay")]
     LeaveCancelled { member: u64 },
     /// The member has been removed, and etcd remains stopped.

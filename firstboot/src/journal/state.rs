@@ -47,8 +47,8 @@ pub(crate) struct NodeState {
     /// Whether etcd has ever been a healthy member on this node, even if its data has been lost
     /// since then.
     pub(crate) was_member: bool,
-    /// The newest revision from which restored data has ever continued on this node, or 0 if no
-    /// data was restored.
+    /// The highest of the revisions from which the cluster continued after this node's restores, or
+    /// 0 if this node was never restored.
     pub(crate) revision: u64,
     /// The operator's order to restore or to roll back, if the order has not been completed or
     /// abandoned yet.
@@ -89,8 +89,7 @@ pub(crate) struct ArchivedData {
     pub(crate) cluster_id: u64,
     /// The node's member id with the archived data, if it is known.
     pub(crate) member_id: Option<u64>,
-    /// The newest revision from which restored data had ever continued on this node when the data
-    /// was archived, or 0 if no data had been restored.
+    /// The value of [`NodeState::revision`] when the data was archived.
     pub(crate) revision: u64,
     pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used the archived data.
@@ -160,7 +159,7 @@ impl NodeState {
         }
     }
 
-    /// Forgets the member and its data, but keeps what later decisions need to know about it.
+    /// Forgets the member and its data, but keeps the facts on which later decisions depend.
     fn forget_member(&mut self, disk_id: Option<DiskId>, intent: MembershipIntent) {
         *self = Self {
             disk_id,

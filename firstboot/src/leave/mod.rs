@@ -110,8 +110,9 @@ pub(crate) fn left_reason(member: u64) -> Reason {
 /// because the other members may have executed it.
 ///
 /// # Errors
-/// Returns a refusal if the member was already removed, or if the node was never a member. If the
-/// node remains a member, or may have left, returns a refusal or a "not ready" error.
+/// Returns a refusal if the member has already been removed, if the node was never a member, or if
+/// the member must not leave. Returns a "not ready" error if the member could not leave in time, or
+/// if firstboot does not know whether the member was removed.
 pub(crate) fn leave(
     identity: &Identity,
     journal: &mut Journal,
@@ -314,7 +315,8 @@ async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<
 }
 
 /// Returns the reason why another member may stop its etcd at any time: the member has the turn, or
-/// holds the restart lock. If the keys cannot be read from etcd, returns the error.
+/// holds the restart lock. If firstboot cannot read the turn or the lock from etcd, returns the
+/// error as the reason.
 async fn other_stops(
     identity: &Identity,
     endpoint: &str,

@@ -170,8 +170,8 @@ impl LivenessDetector {
             .filter(|(_, report)| report.leads || !has_leader)
             .map(|(name, _)| name)
             .peekable();
-        // A member that has never received traffic from this node's member does not need a second
-        // observation.
+        // One observation is enough for a member that has never received traffic from this node's
+        // member.
         relevant.peek().is_some()
             && relevant.all(|name| now[name] == 0 || self.before.contains_key(name))
     }

@@ -38,7 +38,7 @@ pub(super) fn get(origin: &str, by: &str, query: &Query<'_>) -> Result<SourceRes
     if origin.starts_with('/') {
         return match files::read_bounded(origin.as_ref(), LIMIT) {
             Ok(bytes) => Ok(FoundDocument::parse(origin, &bytes)?.into()),
-            // A source may be removed after the node has adopted its document.
+            // An operator may remove a source after the node has adopted the source's document.
             Err(error) if query.known && is_not_found(&error) => Ok(SourceResult::Nothing(
                 format!("{origin}, named by {by}, does not exist"),
             )),

@@ -65,9 +65,10 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
 ];
 
 /// Returns the document of the first source that has a document. If no source has a document,
-/// returns the document that the node has already adopted. Fails if a source has an invalid
-/// document, because an attacker might control the next source. Until the node has adopted a
-/// document, also fails if a later source has a different document.
+/// returns the document that the node has already adopted. If a source has an invalid document,
+/// fails instead of continuing with the next source, because an attacker might control the next
+/// source. Until the node has adopted a document, also fails if a later source has a different
+/// document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
     machine: &Machine,

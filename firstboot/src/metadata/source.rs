@@ -56,8 +56,8 @@ pub(super) enum QueryMode {
 }
 
 /// The time limit for a network that is still coming up. An interface may get its address from DHCP
-/// minutes after the link comes up, because a switch port with spanning tree forwards no packets
-/// for up to 50 s, and DHCP's retries may add a minute (RFC 2131, 4.1).
+/// minutes after the link comes up. A switch port with spanning tree forwards no packets for up to
+/// 50 s, and DHCP's retries may add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 

@@ -76,9 +76,9 @@ pub(crate) fn newer(
 }
 
 /// Downloads a document, unless the node or another source already has one. Repeats the request
-/// after errors that may be temporary. If an earlier run received a document, the request proves
-/// this with the document's digest, because the server hands out a document only for a limited time
-/// to a machine without such a proof.
+/// after errors that may be temporary. The server hands out a document only for a limited time,
+/// unless the machine proves that it has already received the document. Therefore, if an earlier
+/// run received the document, the request contains the document's digest as the proof.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
         return Ok(SourceResult::NotAsked(KNOWN.to_owned()));

@@ -42,7 +42,7 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
 
 /// Reads guestinfo with the first of the tools that is installed. A tool that fails can succeed
 /// later, for example because the hypervisor is busy. If the node already has a document (`known`),
-/// such a failure does not prevent its start.
+/// such a failure does not prevent the node from starting.
 fn read(tools: &[&[&str]], limit: Duration, known: bool) -> Result<SourceResult> {
     for tool in tools {
         match block_on(value(tool, KEY, limit))? {

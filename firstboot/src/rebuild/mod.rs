@@ -114,8 +114,8 @@ impl Rebuild {
             }
             (RebuildStep::CompactRaftLog, Some(helper)) => compact_log(helper, &credentials).await,
             (RebuildStep::Remove(member), Some(helper)) => {
-                // Probe again, because this node may have waited for days. Closed connections alone
-                // do not prove that no other machine is running this node's member.
+                // Probe again, because this node may have waited for days. Even if all connections
+                // to this node's member are closed, another machine may be running the member.
                 self.arp_probe.current_result()?;
                 let line =
                     format!("removing this node's former member {member:x}, whose data is lost");

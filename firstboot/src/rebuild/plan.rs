@@ -35,7 +35,7 @@ pub(crate) struct Observed {
     pub(crate) added: Option<u64>,
     /// The reports of the members that answered a linearizable read.
     pub(crate) peers: Vec<MemberReport>,
-    /// The clusters of all members that run etcd, whether or not they have a quorum.
+    /// The clusters of all members that run etcd, whether or not these clusters have a quorum.
     pub(crate) clusters: BTreeSet<u64>,
 }
 
@@ -241,11 +241,11 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Returns whether a member might send its log from the first entry on. etcd 3.7 on this node
-/// cannot read requests of the v2 API, which a log that etcd 3.5 began contains. A leader that
-/// still has all entries sends them to a new member. A leader that has compacted its log sends a
-/// snapshot instead, which is newer than all requests of the v2 API, because etcd 3.6 does not
-/// write them. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new
+/// Returns whether a member might send its log from the first entry on. A log that etcd 3.5 began
+/// contains requests of the v2 API, which etcd 3.7 on this node cannot read. A leader that still
+/// has all entries sends them to a new member. A leader that has compacted its log sends a snapshot
+/// instead. The snapshot is newer than all requests of the v2 API, because etcd 3.6 does not write
+/// such requests. In a test with a log that etcd 3.5.35 started and etcd 3.6.16 continued, a new
 /// member with etcd 3.7.3 panicked if the log had 69 entries, and ran if the log had 129 entries.
 fn sends_uncompacted_log(observed: &Observed) -> bool {
     let mut older = observed

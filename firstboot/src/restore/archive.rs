@@ -222,8 +222,8 @@ fn all() -> Result<Vec<ArchivedFolder>> {
     Ok(all)
 }
 
-/// Parses the time in a folder's name. Returns `None` if the name does not end with a time, because
-/// firstboot does not create folders with such names.
+/// Parses the time in a folder's name. Returns `None` if the name does not end with a time.
+/// firstboot did not create such a folder.
 fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

@@ -19,14 +19,13 @@ use crate::steps::selinux;
 
 /// The number by which the restored revision exceeds every observed revision, as etcd's disaster
 /// recovery guide recommends. Clients may have seen revisions that no member reported to firstboot.
-/// The restored revision exceeds these revisions too if they exceed the newest reported revision by
-/// less than this number.
+/// The restored revision also exceeds those revisions if there are fewer of them than this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// The number of bytes that must be free in addition to the size of the database: two segments of
-/// the WAL, which etcdutl writes, and a reserve. A manual restore needs 61 MiB less, because
-/// firstboot checks the free space while etcd runs, and a running etcd keeps a preallocated WAL
-/// segment.
+/// the WAL, which etcdutl writes, and a reserve. A manual restore, during which etcd is stopped,
+/// needs 61 MiB less. firstboot checks the free space while etcd runs, and a running etcd keeps a
+/// preallocated WAL segment.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, except the proposal.

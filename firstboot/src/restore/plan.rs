@@ -80,7 +80,7 @@ pub(super) struct RestorePlan {
     updates: PlannedUpdates,
 }
 
-/// The state of updates that the members share in etcd, before and after the restore.
+/// The state of updates before and after the restore. The members share this state in etcd.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct PlannedUpdates {

@@ -1,7 +1,7 @@
-//! Refuses a restore or a rollback that would leave a second cluster behind. Both wait only for the
-//! members in the recipe of this node's image. If the cluster has grown since the image was built,
-//! the members that do not take part may have a quorum of their own, and continue to run the old
-//! cluster.
+//! Refuses a restore or a rollback that would leave a second cluster behind. A restore and a
+//! rollback wait only for the members in the recipe of this node's image. If the cluster has grown
+//! since the image was built, the members that do not take part may have a quorum of their own, and
+//! continue to run the old cluster.
 
 use std::collections::BTreeSet;
 

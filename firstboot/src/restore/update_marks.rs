@@ -1,5 +1,5 @@
-//! Keeps the state of updates that the members share in etcd across a restore: the halt, and the
-//! marks of failed releases. A restore replaces all keys in etcd, including these keys, so the
+//! Preserves the halt of updates and the marks of failed releases during a restore. The members
+//! share this state in etcd. A restore replaces all keys in etcd, including these keys, so the
 //! command writes the missing keys again as soon as etcd is healthy.
 
 use std::collections::BTreeMap;
@@ -48,9 +48,9 @@ fn serials<S: Serializer>(
 }
 
 impl UpdateMarks {
-    /// Reads the marks of the cluster. A member also answers without a quorum, so the answer with
-    /// the newest revision counts. Returns `None` if no member answers or the marks cannot be read,
-    /// because neither must prevent a restore.
+    /// Reads the marks of the cluster. A member answers even without a quorum, so its answer may be
+    /// outdated. Therefore, the answer with the newest revision counts. Returns `None` if no member
+    /// answers or the marks cannot be read, because neither problem may prevent a restore.
     pub(super) fn of_cluster(cluster: &ClusterDocument) -> Option<Self> {
         Self::read(cluster.members.iter().map(Member::client_url))
     }
@@ -121,9 +121,9 @@ pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
     )
 }
 
-/// Writes the marks that the restore removed, and warns the operator if the marks still differ from
-/// those before the restore, or if they are unknown. Also warns if the restored data makes the
-/// nodes refuse the next images of this cluster.
+/// Writes the marks that the restore removed. Afterwards, warns the operator if the marks differ
+/// from the marks before the restore, or if the marks are unknown. Also warns if the restored data
+/// makes the nodes refuse the next images of this cluster.
 pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
     let restored = UpdateMarks::of_own_member();
     if let (Some(before), Some(restored)) = (before, &restored)
@@ -144,9 +144,9 @@ pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
     }
 }
 
-/// Returns a warning if the restored data contains the serial of a newer release than the data
-/// before the restore. `known` is the newest serial that this node knows from its image and its
-/// node document.
+/// Returns a warning if the newest serial in the restored data is higher than both the newest
+/// serial before the restore and `known`. `known` is the newest serial that this node knows from
+/// its image and its node document.
 fn newer_release(
     before: Option<&UpdateMarks>,
     after: Option<&UpdateMarks>,

@@ -15,8 +15,8 @@ use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::reason::Reason;
 
-/// Refuses the restore if a member that takes part has the turn. Does not refuse the restore
-/// without a quorum, because the operator then cannot release the turn, and a restore may be the
+/// Refuses the restore if a member that takes part has the turn. Allows the restore if the cluster
+/// has no quorum. Without a quorum, the operator cannot release the turn, and a restore may be the
 /// only way to get a quorum.
 pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     let members = &identity.cluster.members;

@@ -39,9 +39,9 @@ use trust_bundle::{TrustBundle, list};
 /// their documents.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Defers the document's certificates that the other members might not trust yet, if this node can
-/// use other certificates in the meantime: a member uses its installed certificates, and a new node
-/// uses the previous CA's certificates from its document.
+/// If this node can use other certificates in the meantime, defers the document's certificates that
+/// the other members might not trust yet. A member then uses its installed certificates, and a new
+/// node uses the previous CA's certificates from its document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.initial_cluster.is_some() {
@@ -52,8 +52,8 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     defer(identity, installed, &state.trusted_by_all)
 }
 
-/// Does what `defer_certificates` does, for a node on which the certificates `installed` are
-/// installed.
+/// Defers certificates as `defer_certificates` does. `installed` contains the installed
+/// certificates of a member, and is `None` on a new node.
 fn defer(
     identity: &mut Identity,
     installed: Option<NodeTls>,

@@ -4,8 +4,8 @@
 //! (client/pkg/transport/listener.go). Therefore, a member restarts once to trust the new CA, and
 //! once more to stop trusting the old CA. No member restarts while another member is down. By this
 //! rule, no member presents a certificate that another member does not trust. There are two
-//! exceptions outside this module: the certificates in use have expired, and another member already
-//! stopped trusting the old CA (`end_expired_deferral` and `catch_up`).
+//! exceptions outside this module: the certificates in use have expired, or another member has
+//! already stopped trusting the old CA (`end_expired_deferral` and `catch_up`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -154,7 +154,10 @@ fn parted() -> Result<()> {
     network.heal_all()?;
     ensure!(reaches("etcd-1", 102)?, "the partition has not ended");
     network.unplug("etcd-1")?;
-    ensure!(is_cut_off("etcd-2", 101)?, "the cut link still passes packets");
+    ensure!(
+        is_cut_off("etcd-2", 101)?,
+        "the cut link still passes packets"
+    );
     network.replug("etcd-1")?;
     ensure!(reaches("etcd-2", 101)?, "the link is still cut");
     network.limit_rate("etcd-1", "1mbit")?;

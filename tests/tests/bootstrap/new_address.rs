@@ -47,7 +47,11 @@ fn moved() -> Result<()> {
     )?;
     wait_refused(
         &new,
-        &[&rival[..], &["has lasted for 60 s", "[duplicate-suspected]"]].concat(),
+        &[
+            &rival[..],
+            &["has lasted for 60 s", "[duplicate-suspected]"],
+        ]
+        .concat(),
     )?;
     has_no_etcd(&new)?;
     ensure!(

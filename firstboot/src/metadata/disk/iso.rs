@@ -12,7 +12,7 @@ const FIRST_DESCRIPTOR: u64 = 16;
 const MAX_DESCRIPTORS: u64 = 64;
 /// The maximum size of a folder in bytes. A folder of 1 MiB has room for thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The maximum number of areas with Rock Ridge fields that are read for one entry. The record
+/// The maximum number of areas from which the Rock Ridge fields of one entry are read. The record
 /// itself counts as the first area. No real entry needs more areas.
 const MAX_CONTINUATIONS: usize = 8;
 /// The length of the part of a record that precedes the name (ECMA-119, 9.1).

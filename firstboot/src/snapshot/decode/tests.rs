@@ -248,8 +248,7 @@ proptest! {
         // file as encoded, and the check of the pages refuses the file.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // Some bits of a zstd frame have no meaning, so not every change of one bit causes an
-            // error.
+            // Some bits of a zstd frame have no meaning, so a change of such a bit causes no error.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
         }
