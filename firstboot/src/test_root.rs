@@ -8,8 +8,8 @@ use anyhow::Result;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// The folders that contain the programs that the effects run. The effects do not write to these
-/// folders. Of the machine's other folders, the effects can access only /dev.
+/// The folders with the programs that the tested code runs. The tested code does not write to these
+/// folders. Of the machine's other folders, the tested code can access only /dev.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 /// Returns whether this process runs as root. If it does not, prints that the test is ignored.

@@ -1,11 +1,14 @@
-# If `builder serve` installs a machine with UEFI, puts the entry that started the installer first in the firmware's boot order. Otherwise,
-# the machine would never boot from the network again, because anaconda puts its own entry for the disk first, even with inst.leavebootorder
-# (bootloader.py, EFIGRUB.install; efibootmgr 17, efibootmgr.c, add_to_order). If the order cannot be changed, the installation continues.
+# If `builder serve` installs a machine with UEFI, moves the entry that started the installer to the
+# front of the firmware's boot order. Otherwise, the machine would never boot from the network
+# again, because anaconda puts its own entry for the disk first, even with inst.leavebootorder
+# (bootloader.py, EFIGRUB.install; efibootmgr 17, efibootmgr.c, add_to_order). If the order cannot
+# be changed, the installation continues.
 boot_from_network_first() {
     local shown key value current='' order='' entry entries wanted
     if [ ! -d /sys/firmware/efi ] || [ -z "$(report_to)" ]; then return; fi
     shown=$(efibootmgr) || { say 'the boot order is unchanged, because efibootmgr cannot read it' && return; }
-    # efibootmgr prints an entry's number in the same case as the name of the entry's variable, and the order in upper case.
+    # efibootmgr prints the boot order in upper case, but the number of an entry in the letter case
+    # of the entry's variable name.
     shown=${shown^^}
     while read -r key value; do
         case $key in BOOTCURRENT:) current=$value ;; BOOTORDER:) order=$value ;; esac

@@ -1,6 +1,7 @@
-# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the other partitions in place and
-# never mounts this volume. Any doubt ends the installation before anaconda formats a partition, because anaconda then erases
-# firstboot's journal, which is on /.
+# Finds the volume of /var/lib/etcd that belongs to this node, and keeps it: anaconda formats the
+# other partitions in place and never mounts this volume. If there is any doubt, the installation
+# ends before anaconda formats a partition. Otherwise, anaconda would erase firstboot's journal,
+# which is on /.
 #
 # %pre copies the journal to the volume's folder firstboot-kept, and %post copies it to the new /. The journal is normally on /,
 # because only a journal outside the volume can reveal that the volume was replaced or emptied. At any moment, at least one of
@@ -19,8 +20,8 @@ about() { # DEVICE FIELD
     blkid -c /dev/null -p -o value -s "$2" "/dev/$1" 2> /dev/null || true
 }
 
-# Sets `volume`, and limits `candidates` to the disk of the volume. A machine that has no volume of etcd is installed like a new machine if
-# its disk is empty.
+# Sets `volume`, and limits `candidates` to the disk of the volume. If a machine has no volume of
+# etcd and its disk is empty, it is installed like a new machine.
 find_volume() {
     local sys name disk
     for sys in /sys/block/* /sys/block/*/*; do
@@ -43,8 +44,9 @@ find_volume() {
     if [ -n "$volume" ]; then candidates=("$volume_disk"); fi
 }
 
-# Refuses a disk that has no volume of etcd but is not empty or cannot be read. blkid exits with 2 if it finds nothing or cannot
-# read the disk, and with 8 if it finds signatures that contradict each other (blkid(8)).
+# Refuses a disk without a volume of etcd, unless the disk can be read and is empty. blkid exits
+# with 2 if it finds nothing or cannot read the disk, and with 8 if it finds signatures that
+# contradict each other (blkid(8)).
 require_empty() { # DISK
     local sys=/sys/block/${1//\//!} number found=0
     for number in "$sys"/*/partition; do
@@ -201,7 +203,7 @@ check_identity() {
     esac
 }
 
-# Copies to the volume the journal, and the files that let a node continue without an operator.
+# Copies the journal to the volume, with the files that let a node continue without an operator.
 copy_journal() {
     local new=$kept/firstboot-kept.new file
     mount -o remount,rw "$kept" || refuse_keep keep-volume "/dev/$volume cannot be written"

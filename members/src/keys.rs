@@ -17,7 +17,7 @@ pub const RESTART: &str = "/etcd-image/restart";
 /// time during its update.
 pub const TURN: &str = "/etcd-image/update/turn";
 
-/// The key of an operator's order that no member may start an update.
+/// The key of the halt, with which an operator prevents all members from starting an update.
 pub const HALT: &str = "/etcd-image/update/halt";
 /// The key of the newest release that any member has started to install.
 pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
@@ -53,7 +53,7 @@ pub struct UpdateTurn {
     pub since: u64,
 }
 
-/// An operator's order that no member may start an update.
+/// The halt, with which an operator prevents all members from starting an update.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UpdateHalt {
     /// The reason for the halt.
@@ -64,7 +64,7 @@ pub struct UpdateHalt {
     pub since: u64,
 }
 
-/// The record of a release that failed and that no member tries again.
+/// The record of a failed release, which no member tries again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FailedRelease {
     /// The node on which the release failed.

@@ -23,9 +23,9 @@ pub(super) struct MemberComparison {
 }
 
 impl MemberComparison {
-    /// Compares the data of all healthy voters in the recipe. With `any_size`, or if etcd reports
-    /// that the data of some member is corrupt, also compares a large database: in the latter case,
-    /// the comparison blocks no writes, because etcd refuses all writes.
+    /// Compares the data of all healthy voters in the recipe. Also compares a large database if
+    /// `any_size` is set, or if etcd reports that the data of some member is corrupt. While etcd
+    /// reports corrupt data, etcd refuses all writes, so the comparison cannot block any.
     pub(super) async fn ask(
         cluster: &ClusterDocument,
         credentials: &Credentials,
@@ -66,10 +66,14 @@ impl MemberComparison {
         }
     }
 
-    /// Returns the reason not to rely on this member's data: this data differs from the majority's
-    /// data, no majority of the members has the same data, other members have a quorum without this
-    /// member, this member is a learner, or etcd reports an unknown corrupt member and the data was
-    /// not compared. Returns `None` if no such reason is known.
+    /// Returns the reason not to rely on this member's data, or `None` if no such reason is known.
+    /// These are the possible reasons:
+    /// - Other members have a quorum, but this member does not.
+    /// - This member is a learner.
+    /// - This member's data differs from the majority's data, or no majority of the members has the
+    ///   same data.
+    /// - etcd reports that the members' data differs, but not which member's data is wrong, and
+    ///   firstboot did not compare the data.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         self.apart_by_id(source.status.header.unwrap_or_default().member_id)
     }
@@ -107,8 +111,8 @@ impl MemberComparison {
         self.is_any_corrupt
     }
 
-    /// Returns whether firstboot can rely on the data of at least one member, which is a member for
-    /// which [`MemberComparison::apart`] returns `None`.
+    /// Returns whether firstboot can rely on the data of at least one healthy voter. For such a
+    /// voter, [`MemberComparison::apart`] returns `None`.
     pub(super) fn has_reliable_member(&self) -> bool {
         self.members
             .iter()
@@ -127,8 +131,9 @@ impl MemberComparison {
         (agree && is_compared).then_some("members agree")
     }
 
-    /// Returns why the data of this member was not compared, or `None` if it was compared or if
-    /// [`MemberComparison::apart`] returns the reason.
+    /// Returns why the data of this member was not compared, or `None` if the data was compared.
+    /// Also returns `None` if only the other members were compared, because this member is a
+    /// learner or has no quorum: [`MemberComparison::apart`] returns this reason.
     pub(super) fn unknown(&self, source: &Endpoint) -> Option<String> {
         let own = source.status.header.unwrap_or_default().member_id;
         let mut known = self

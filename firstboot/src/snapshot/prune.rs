@@ -102,9 +102,11 @@ fn to_delete(snapshots: &[Candidate<'_>], keep: RetentionPolicy, now: u64) -> Ve
 }
 
 /// Returns the newest snapshot of each of the last `count` periods that have a snapshot in
-/// `current`. For at most `count` periods between them that have only stale snapshots, also returns
-/// the newest stale snapshot. firstboot cannot rule out that a stale snapshot is the only copy of
-/// its data: the clock of the member with the higher revision may have been behind. Both lists have the newest snapshot first.
+/// `current`. Also returns the newest stale snapshot of each of the last `count` periods that have
+/// only stale snapshots. If `current` has snapshots from `count` periods, a period before the
+/// oldest of these `count` periods does not count. firstboot cannot rule out that a stale snapshot
+/// is the only copy of its data: the clock of the member with the higher revision may have been
+/// behind. In `current` and in `stale`, newer snapshots precede older ones.
 fn newest_of_each(
     current: &[usize],
     stale: &[usize],

@@ -20,12 +20,12 @@ use crate::reason::ReasonId;
 
 /// The time after which firstboot aborts a transfer if the member has sent no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The number of pieces of 32 KiB that are passed to the writer together, because waking the writer
-/// for each piece would take longer than hashing the piece.
+/// The number of pieces of 32 KiB in a batch. firstboot passes a whole batch to the writer, because
+/// waking the writer for each piece would take longer than hashing the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
-/// The number of consecutive empty pieces after which the transfer is aborted, because an etcd that
+/// After this number of consecutive empty pieces, firstboot aborts the transfer. An etcd that
 /// cannot read its disk sends empty pieces indefinitely.
 const MAX_EMPTY: u32 = 16;
 /// The size of a page of the database is a multiple of this number.

@@ -286,7 +286,8 @@ impl Run<'_> {
         Ok(Some(Taken {
             exit,
             recorded,
-            // Only older snapshots are known to have the right data.
+            // If etcd reports that the members' data differs, keep the old snapshots. Only they are
+            // known to have the right data.
             prunes: !comparison.is_any_corrupt(),
         }))
     }

@@ -25,14 +25,13 @@ use crate::paths;
 use crate::reason::ReasonId;
 use members::timestamp::{now, rfc3339};
 
-/// Warns if the data of the member `source` differs from the data of the other members, may be old
-/// or may be corrupt, or if the data was not compared. Returns an exit code unless the data was only
-/// not compared.
+/// Warns if firstboot cannot rely on the data of the member `source` (see
+/// [`MemberComparison::apart`]), and returns an exit code. Also warns if the data was not compared,
+/// but this warning alone has no exit code.
 ///
 /// # Errors
-/// Unless the operator named the member `source` (`named`), returns a refusal if the data of
-/// `source` differs from the data of a majority of the members, if other members have a quorum
-/// without `source`, or if `source` is a learner.
+/// Returns a refusal if firstboot cannot rely on the data of `source`, but can rely on the data of
+/// another member. Does not fail if the operator named the member `source` (`named`).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,

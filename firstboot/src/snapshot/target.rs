@@ -1,5 +1,5 @@
 //! Defines the destination of a snapshot, which is a file or an object. The snapshot receives its
-//! final name only after the check.
+//! final name only after firstboot has checked the snapshot.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

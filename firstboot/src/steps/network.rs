@@ -63,15 +63,16 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     Ok(Some(Change::Interface(interface)))
 }
 
-/// Returns the text of an ifcfg file, which is empty if there is no such file.
+/// Returns the text of an ifcfg file, or an empty text if the file does not exist.
 fn ifcfg(path: &Path) -> Result<String> {
     let bytes = files::read_if_there(path)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Returns whether firstboot may write the settings of an interface. firstboot must not change the
-/// settings of a bridge, a bond, a team or a VLAN, or an ifcfg file of the image, even if the
-/// interface does not have the address yet: its DHCP server may answer later.
+/// settings of a bridge, a bond, a team or a VLAN. firstboot must not change an ifcfg file of the
+/// image either. This also applies to an interface that does not have the address yet: a DHCP
+/// server may still assign the address.
 fn is_ours(name: &str, ifcfg: &str) -> Result<bool> {
     if !machine::cards()?.iter().any(|card| card.name == name) || !is_plain(ifcfg) {
         return Ok(false);
@@ -84,8 +85,8 @@ fn is_ours(name: &str, ifcfg: &str) -> Result<bool> {
         .any(|file| Path::new("/").join(&file.path) == path))
 }
 
-/// Returns whether an ifcfg file configures an Ethernet interface that belongs to no other
-/// interface.
+/// Returns whether an ifcfg file configures an Ethernet interface that is not a bridge, a bond, a
+/// team or a VLAN, and does not belong to a bridge, a bond or a team.
 fn is_plain(ifcfg: &str) -> bool {
     let other = [
         "BONDING_OPTS",
@@ -144,10 +145,11 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
-/// Returns the address in the node's network that the node's own interface has, with the name of
-/// the interface. The node's own interface has the document's MAC address, like for example the
-/// bridge to which it belongs. Without a MAC address in the document, it is the only Ethernet
-/// interface.
+/// Returns the address that the node's own interface has in the node's network, and the name of
+/// this interface. An interface counts as the node's own if it has the MAC address in the document.
+/// A bridge can have the same MAC address as an interface that belongs to it, and then also counts.
+/// If the document does not contain a MAC address, only the machine's single Ethernet interface
+/// counts.
 fn wrong_address(identity: &Identity) -> Result<Option<(String, Ipv4Addr)>> {
     let mut cards = machine::cards()?;
     match identity.node.machine.mac {
@@ -163,7 +165,7 @@ fn wrong_address(identity: &Identity) -> Result<Option<(String, Ipv4Addr)>> {
 
 /// Returns the interface with the document's MAC address or, without a MAC address in the document,
 /// the only Ethernet interface. Returns `None` if the MAC address is the permanent address of an
-/// interface in a bond, which has the MAC address of the bond.
+/// interface that belongs to a bond, because such an interface uses the MAC address of the bond.
 fn interface_for(identity: &Identity) -> Result<Option<String>> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {

@@ -201,8 +201,8 @@ mod tests {
         assert_eq!(of(&[target]), [enables]);
         let other = change("etc/systemd/system/other.service", Kind::Removed);
         assert_eq!(of(&[other]), ["stops and disables other.service"]);
-        // If the replacement adds or removes a second file of the unit, this second file does not
-        // prevent the removal of the unit.
+        // The replacement removes one file of the unit, and adds or removes a second file. The
+        // second file does not prevent the removal of the unit.
         for kind in [Kind::Added, Kind::Removed] {
             let moved = [
                 change("etc/systemd/system/own.service", Kind::Removed),

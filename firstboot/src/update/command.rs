@@ -100,8 +100,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Changes the halt or the turn, which all nodes share, if the operator orders this. Returns the
-/// change.
+/// If the operator orders a change of the halt or of a turn, makes this change and returns it. All
+/// nodes share the halt and the turn.
 fn change_shared_state(options: &Options) -> Result<Option<SharedChange>> {
     if let Some(why) = &options.halt {
         let halt = UpdateHalt {

@@ -1,5 +1,6 @@
-//! The result of `firstboot update`: the result for the image, and the result for the node
-//! document; or the change of the state that all nodes share.
+//! The result of `firstboot update`. It consists of the results for the image and for the node
+//! document. With `--halt`, `--resume` or `--break-turn`, it is a change of the state that all
+//! nodes share.
 
 use anyhow::Result;
 use serde::Serialize;

@@ -29,7 +29,7 @@ pub(super) struct MemberReports {
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// Replace etcd, because etcd of the target version may start with this member's data.
+    /// Replace etcd, because etcd of the target version can start with this member's data.
     Replace,
     /// Enable the downgrade of the cluster to the target's minor version.
     Enable,

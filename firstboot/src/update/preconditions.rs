@@ -41,7 +41,8 @@ pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Res
 }
 
 /// The members of this node's recipe that may be missing from the cluster's member list. A member
-/// that has left is in the recipe until an image without the member is installed.
+/// that has left the cluster stays in this recipe until the node installs an image whose recipe
+/// omits the member.
 pub(super) enum MayBeMissing {
     /// No member. A member that is being rebuilt is missing only for a moment, and the cluster
     /// needs the other members in the meantime.

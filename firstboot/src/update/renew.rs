@@ -118,8 +118,8 @@ fn install(identity: &Identity) -> Result<bool> {
         return Ok(false);
     }
     let changes = || steps::certificates(identity);
-    // This command runs often, and firstboot.service and the updater fail while it has the lock.
-    // Therefore, take the lock only if a file must change.
+    // While this command has the lock, firstboot.service and the updater fail. This command runs
+    // often, so take the lock only if a file must change.
     let is_needed = !changes()?.is_empty();
     if is_needed {
         let Ok(_lock) = Lock::take() else {
@@ -132,8 +132,8 @@ fn install(identity: &Identity) -> Result<bool> {
     Ok(is_needed)
 }
 
-/// Starts or restarts firstboot.service if the service would otherwise not use the certificates of
-/// the document.
+/// Starts or restarts firstboot.service if this is necessary for the node to use the certificates
+/// of its document.
 fn continue_service(identity: &Identity) -> Result<()> {
     let names = ["ActiveState", "SubState", "StatusText"];
     let seen = systemd::properties(FIRSTBOOT_UNIT, &names)?;

@@ -37,9 +37,9 @@ pub(super) fn check(changes: &[FileChange], staged: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns one folder for each file system to which files are copied, with the space for all copies.
-/// A copy needs this space even if it replaces a file, because the old file remains until the copy
-/// is complete. `device` returns the file system of an existing path.
+/// Returns one folder for each file system to which files are copied, with the space for all
+/// copies. A copy needs this space even if it replaces a file, because the old file remains until
+/// the copy is complete. `device` returns the file system of an existing path.
 fn copies(
     changes: &[FileChange],
     staged: &Path,

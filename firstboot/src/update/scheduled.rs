@@ -167,8 +167,8 @@ async fn obstacle(own: &ThisNode, release: &ReleaseDocument) -> Result<Option<Re
             let missing = (false, &preconditions::MayBeMissing::All);
             preconditions::obstacle(own, &credentials, missing, release.etcd).await?
         }
-        // Another node's turn is not an obstacle, because the order itself waits for its turn, and
-        // then starts as soon as the other node has finished.
+        // Another node's turn is not an obstacle, because the order itself waits until the other
+        // node has finished, and then takes the turn.
         TurnDecision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         TurnDecision::Wait(why) | TurnDecision::Refuse(why) => Some(why),
     })

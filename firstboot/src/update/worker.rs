@@ -172,8 +172,8 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes the turn, and prepares the cluster and the replacement of files, if this member may start
-/// its update. Returns [`TurnDecision::Held`] if the member must stop etcd now.
+/// If this member may start its update, takes the turn, and prepares the cluster and the
+/// replacement of files. Returns [`TurnDecision::Held`] if the member must stop etcd now.
 fn prepare_to_stop(
     state: &mut UpdateState,
     own: &ThisNode,

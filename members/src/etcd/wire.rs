@@ -191,7 +191,7 @@ pub struct AlarmMember {
 pub(crate) struct RangeRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) key: Vec<u8>,
-    /// The key after the last requested key, or nothing for a request of one key.
+    /// The key after the last requested key. The field is empty if only one key is requested.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) range_end: Vec<u8>,
     #[prost(bool, tag = "7")]

@@ -1,5 +1,5 @@
-//! Checks whether the members agree on the member list, of which each member has its own copy, and
-//! whether the versions of etcd on all members are compatible.
+//! Checks whether the members agree on the member list, of which each member has its own copy. Also
+//! checks whether the versions of etcd on all members are compatible.
 
 use std::collections::BTreeSet;
 
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A list that does not contain the name of a member yet does not count as different.
+        // A list from which a member's name is still missing does not count as different.
         let unnamed = [
             member(1),
             member(2),

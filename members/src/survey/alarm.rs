@@ -8,9 +8,9 @@ use super::table::size;
 use crate::etcd::AlarmMember;
 use crate::reason::{Reason, ReasonId};
 
-/// Adds the alarms to the errors of the members that raised them, and marks these members as
-/// unhealthy. Adds an alarm of a removed member to the first member that reports the alarm, and an
-/// alarm of the whole cluster to all members that report it.
+/// Adds each alarm to the errors of the member that raised the alarm. If this member has been
+/// removed, adds the alarm to the first member that reports the alarm. Adds an alarm of the whole
+/// cluster to all members that report it. Marks every member that gets an alarm as unhealthy.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));

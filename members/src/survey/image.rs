@@ -16,8 +16,8 @@ const MAX_AGE_SECONDS: u64 = 3 * 3600;
 /// member's errors. Reads the checks from etcd through a voter that can answer a linearizable read.
 /// If no voter can, adds nothing.
 ///
-/// The function `survey` does not add the checks, because an update does not begin while the survey
-/// shows errors, and altered files on one member must not delay the update of another member.
+/// An update does not begin while the function `survey` reports errors. Altered files on one member
+/// must not delay the update of another member, so `survey` does not add the checks.
 pub async fn add_image_checks(rows: &mut [Row], credentials: &Credentials) {
     let Some(voter) = rows.iter().find(|row| row.votes) else {
         return;

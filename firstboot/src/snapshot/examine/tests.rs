@@ -73,7 +73,8 @@ fn a_snapshot_is_compared_with_the_manifest_next_to_it() {
     assert_eq!(found(&path, stored, 7).len(), 1);
 }
 
-/// etcd's user can replace etcd's database with any file, which an operator may then check as root.
+/// The user etcd can replace etcd's database with any file. An operator may then check this file as
+/// root.
 #[test]
 fn a_file_that_is_not_regular_is_refused_without_waiting() {
     let folder = tempfile::tempdir().unwrap();

@@ -155,7 +155,8 @@ fn stale_snapshots_do_not_pile_up() {
         left(&snapshots, keep(3, 0, 0, 0)),
         [&[SUNDAY][..], &newest].concat()
     );
-    // After the cluster has recovered, they are deleted with the good snapshots of their time.
+    // After the cluster has recovered, the stale snapshots are deleted together with the good
+    // snapshots of their time.
     snapshots.push(good(SUNDAY + 100 * HOUR));
     assert_eq!(left(&snapshots, keep(1, 0, 0, 0)), [SUNDAY + 100 * HOUR]);
 }

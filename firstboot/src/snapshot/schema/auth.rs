@@ -160,7 +160,7 @@ impl<'a> User<'a> {
             match field {
                 1 => user.name = value.some_bytes()?,
                 2 => user.password = value.some_bytes()?,
-                // The field is a string, and etcd 3.7 does not read strings that are not UTF-8.
+                // The field is a string, and etcd 3.7 reads a string only if it is valid UTF-8.
                 3 => user.roles.push(value.some_bytes().and_then(text)?),
                 4 => options(value.bytes()?)?,
                 _ => return Err(Malformed),

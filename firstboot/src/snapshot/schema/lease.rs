@@ -43,8 +43,8 @@ pub(super) fn alarm_fault(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("an empty value for the alarm");
     }
-    // The known alarms are NOSPACE and CORRUPT. At a client's request, etcd 3.4 raises an alarm
-    // without a kind, after which the member is never healthy again.
+    // The known alarms are NOSPACE and CORRUPT. etcd 3.4 also raises an alarm without a kind if a
+    // client requests such an alarm. After that, the member is never healthy again.
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
 }

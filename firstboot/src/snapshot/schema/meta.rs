@@ -99,9 +99,10 @@ impl Meta {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
-            // A compaction removes revisions in ascending order, and the step that removes the last
-            // revision also marks the compaction as finished. If the last revision is a deletion
-            // and the last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
+            // A compaction in progress cannot have removed its last revision yet. It removes
+            // revisions in ascending order, and the step that removes the last revision also marks
+            // the compaction as finished. There is one exception: if the last revision is a
+            // deletion and the last batch is full, etcd 3.4 and 3.5 write the mark a moment later.
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction in progress up to an existing revision (if the snapshot was taken while a compaction ended, take another snapshot)",
             ),

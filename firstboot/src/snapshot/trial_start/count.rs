@@ -74,8 +74,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     })
 }
 
-/// The records that the hash excludes: each record up to the compacted revision that is a deletion
-/// or is not the newest record of its key.
+/// The records that the hash excludes. The hash excludes a record up to the compacted revision if
+/// the record is a deletion, or if the same key has a newer record.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,

@@ -5,7 +5,7 @@ use super::faults::NONE;
 use super::*;
 use members::keys::NEWEST_RELEASE;
 
-/// Returns the transaction of a wrong rule, which takes the turn without comparing these keys.
+/// Returns a wrong transaction, which takes the turn without comparing these keys.
 fn without(update_keys: &UpdateKeys, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
     let mut transaction = update_keys.take_transaction(turn).unwrap();
     transaction

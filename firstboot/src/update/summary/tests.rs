@@ -262,7 +262,7 @@ fn the_reason_why_a_newer_image_is_not_installed_is_shown() {
         UpdateKeys::default(),
         &["image: 6"],
     );
-    // etcd also contains the halt, so the summary must show the halt only once.
+    // Both the last check and etcd contain the halt, but the summary must show the halt only once.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
         UpdateKeys {

@@ -157,10 +157,10 @@ pub(super) async fn end_interrupted_downgrade(
     Ok(())
 }
 
-/// If this member's log contains requests of etcd 3.5 that 3.7 cannot read, causes every member of
-/// the 3.6 cluster to take a raft snapshot. etcd forces a snapshot when it lowers the cluster
-/// version (server/etcdserver/apply/apply.go, ClusterVersionSet), and the cluster version then
-/// rises again.
+/// If this member's WAL contains requests of etcd 3.5 that etcd 3.7 cannot read, makes every member
+/// of the 3.6 cluster take a raft snapshot. etcd forces a snapshot when it lowers the cluster
+/// version (server/etcdserver/apply/apply.go, ClusterVersionSet). The cluster version then rises
+/// again.
 async fn renew_raft_snapshot(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
     let reads_v2 = || data::reads_v2_requests(Path::new(paths::DATA));
     if !reads_v2()? {
@@ -221,8 +221,8 @@ async fn end_downgrade(state: &mut UpdateState, own: &ThisNode) -> Result<()> {
 /// etcd cannot check the turn in the same request in which it cancels the downgrade. Between the
 /// check and the request, an operator may release the turn, and another node may enable a downgrade
 /// to the same minor version. In this case, the request cancels the other node's downgrade. The
-/// other node then enables the downgrade again, or waits with its update. The request also cancels
-/// a downgrade to the same minor version that an operator enabled.
+/// other node then enables the downgrade again, or waits with its update. If an operator enabled a
+/// downgrade to the same minor version, the request also cancels this downgrade.
 ///
 /// # Errors
 /// Returns a "not ready" error if another node has the turn.

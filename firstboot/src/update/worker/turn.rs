@@ -81,8 +81,8 @@ pub(super) async fn acquire_turn(
     Ok(TurnDecision::Held)
 }
 
-/// Waits for [`CHECK_PAUSE`] before the next check. If another member has the turn, the wait ends earlier
-/// when that member releases the turn.
+/// Waits for [`CHECK_PAUSE`] before the next check. If another member has the turn, the wait ends
+/// earlier when that member releases the turn.
 pub(super) fn wait_for_turn(own: &ThisNode) {
     let begun = Instant::now();
     let other_has_turn: Result<bool> = block_on(async {
@@ -142,8 +142,9 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, UpdateKeys,
     Ok((client, update_keys, decision))
 }
 
-/// Returns which members may be missing while this node executes its order. For a rollback, no image
-/// is staged whose recipe shows which members were removed, so no member may be missing.
+/// Returns which members may be missing while this node executes its order. The recipe of a staged
+/// image shows which members were removed. For a rollback, no image is staged, so no member may be
+/// missing.
 fn may_be_missing(state: &UpdateState) -> Result<MayBeMissing> {
     let staged = match state.order.release {
         Some(_) => stage::staged_cluster()?,

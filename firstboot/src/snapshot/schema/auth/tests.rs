@@ -187,8 +187,8 @@ proptest! {
         let _ = (auth.setting(&key, &value), auth.role(&key, &value), auth.user(&key, &value), is_bcrypt(&value));
     }
 
-    /// Without the check of the bucket `authUsers`, the reader detected none of the 40 bits that a
-    /// test had changed.
+    /// Before the reader checked the bucket `authUsers`, a test changed 40 bits in this bucket, and
+    /// the reader detected none of the changes.
     #[test]
     fn a_change_of_any_significant_bit_of_a_user_is_detected(bit in 0..8u8, at in 0..13_usize) {
         let good = message(&[(1, b"joe"), (3, b"reader")]);
