@@ -38,7 +38,8 @@ pub enum Fault {
     SlowAnswer(&'static str, Duration),
     /// The server reports a wrong digest of the stored object.
     Lie,
-    /// The last byte of a downloaded object that is not JSON is flipped, and no digest is returned.
+    /// The proxy flips the last byte of each downloaded object, except JSON, and removes the digest
+    /// from each answer.
     Flip,
 }
 
