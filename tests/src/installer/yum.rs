@@ -46,7 +46,7 @@ pub(super) struct Yum<'a> {
 impl Yum<'_> {
     /// Models `updateBaseRepo`, `postSetup` and `gatherRepoMetadata` in yumpayload.py. If yum
     /// cannot use the tree's repomd.xml, anaconda ends, and this function returns the inner error.
-    /// If yum cannot use another repository, anaconda only logs the failure and omits the
+    /// After any other failure of a repository, anaconda only logs the failure and omits the
     /// repository.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
