@@ -11,8 +11,8 @@ use crate::cluster::Provisioning;
 use crate::host::Host;
 use crate::process;
 
-/// Writes the files that the guide creates to an installed machine that is off. `state` is the
-/// initial cluster state, which is `new` or `existing`.
+/// Writes the files that the guide's steps create. The machine must be installed and off. `state`
+/// is the initial cluster state, which is `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {
