@@ -19,9 +19,10 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call newer than 3.10 that a host can still have, because Red Hat backported it. The other
-/// calls that Red Hat backported do not exist on a host, because a program that works without them
-/// also works with them. firstboot/src/exec/calls.txt lists all backported calls, with the sources.
+/// A call newer than 3.10 that a host can still have, because Red Hat backported it. A host does
+/// not have the other calls that Red Hat backported, although CentOS 7.9 has them. A program that
+/// works without these calls also works with them. firstboot/src/exec/calls.txt lists all
+/// backported calls, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// The system call with which firstboot loads etcd's filter.
@@ -127,9 +128,9 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     }
 }
 
-/// Loads the filter into the kernel. The crates that load filters first set no_new_privs, which
-/// would hide the effect of a unit's NoNewPrivileges= from the tests. Root can load a filter
-/// without no_new_privs.
+/// Loads the filter into the kernel. This function uses none of the crates for filters, because
+/// they set no_new_privs before they load a filter. no_new_privs would hide the effect of a unit's
+/// NoNewPrivileges= from the tests. Root can load a filter without no_new_privs.
 #[expect(
     unsafe_code,
     reason = "prctl takes a pointer, and every crate that loads filters sets no_new_privs"

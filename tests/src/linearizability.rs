@@ -83,9 +83,9 @@ fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// Returns the history as an error if no order explains all answers.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // Omit unanswered reads. Also omit an unanswered write or compare-and-swap whose new value
-    // appears in no answer and is expected by no compare-and-swap. The omitted operations cannot
-    // explain any answer.
+    // Omit unanswered reads. Also omit an unanswered write or compare-and-swap if no answer
+    // contains its new value and no compare-and-swap expects that value. The omitted operations
+    // cannot explain any answer.
     let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -141,7 +141,8 @@ impl<'a> Search<'a> {
         let mut open = vec![(vec![false; self.operations.len()], None)];
         while let Some((done, state)) = open.pop() {
             let left = || (0..self.operations.len()).filter(|at| !done[*at]);
-            // The remaining operations are unanswered, so possibly none of them was performed.
+            // If all remaining operations are unanswered, possibly none of them was performed, so
+            // the search is over.
             let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else {
                 return true;
             };

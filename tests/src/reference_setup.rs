@@ -1,6 +1,6 @@
-//! Plain etcd: a machine that is installed from the image and set up as the guide describes,
-//! without firstboot. This machine is the baseline for firstboot's behaviour, and shows the faults
-//! that firstboot prevents.
+//! Plain etcd: a machine that is installed from the image and set up without firstboot, by the
+//! guide's manual steps (docs/guide.md names the guide). This machine is the baseline for
+//! firstboot's behaviour, and shows the faults that firstboot prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,8 +11,8 @@ use crate::cluster::Provisioning;
 use crate::host::Host;
 use crate::process;
 
-/// Writes the guide's files on an installed machine that is off. `state` is the initial cluster
-/// state, which is `new` or `existing`.
+/// Writes the files that the guide's steps create. The machine must be installed and off. `state`
+/// is the initial cluster state, which is `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {

@@ -193,8 +193,8 @@ fn program(name: &str, package: &str) -> Option<String> {
 }
 
 /// Checks that a program runs. Use this function instead of [`program`] if the PATH can contain a
-/// shim of the program that does not work. Python takes half a second to start, so the runs of a
-/// suite check this only once.
+/// broken shim of the program. A program in Python takes half a second to start, so a whole suite
+/// checks each program only once.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let mark = run::shared().map(|shared| shared.join(format!("{name}-works")));
     if mark.as_ref().is_some_and(|mark| mark.exists()) {
@@ -203,7 +203,7 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     if let Some(mark) = mark.filter(|_| works) {
-        // If the mark file cannot be written, the next run checks the program again.
+        // If the mark file cannot be written, the next run of a test program checks again.
         let _ = std::fs::write(mark, "");
     }
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))

@@ -25,7 +25,8 @@ const PORT: u16 = 9000;
 /// The faults that the proxy can cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The next requests with this method, up to this number, are answered with 500.
+    /// The proxy answers the next requests with this method, up to this number, with the status
+    /// 500.
     Status500(&'static str, u32),
     /// The next answers, up to this number, break off in the middle of their headers.
     Truncate(u32),
@@ -38,7 +39,8 @@ pub enum Fault {
     SlowAnswer(&'static str, Duration),
     /// The server reports a wrong digest of the stored object.
     Lie,
-    /// The last byte of a downloaded object that is not JSON is flipped, and no digest is returned.
+    /// The proxy flips the last byte of each downloaded object, except JSON, and removes the digest
+    /// from each answer.
     Flip,
 }
 

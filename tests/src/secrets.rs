@@ -1,5 +1,6 @@
-//! Searches for private keys in everything that a system wrote: as PEM, as DER in base64 and
-//! hexadecimal, as raw bytes, and as PEM inside other base64, such as the payload of a document.
+//! Searches for private keys in everything that a system wrote. The search finds a key as PEM, as
+//! DER in base64 or hexadecimal, as raw bytes, and as PEM inside other base64, such as the payload
+//! of a document.
 
 use std::fs;
 use std::path::{Path, PathBuf};

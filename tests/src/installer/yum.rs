@@ -44,9 +44,10 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// Models `updateBaseRepo`, `postSetup` and `gatherRepoMetadata` in yumpayload.py. The inner
-    /// error ends anaconda: yum cannot use the tree's repomd.xml. After any other failure of a
-    /// repository, anaconda only logs the failure and omits the repository.
+    /// Models `updateBaseRepo`, `postSetup` and `gatherRepoMetadata` in yumpayload.py. If yum
+    /// cannot use the tree's repomd.xml, anaconda ends, and this function returns the inner error.
+    /// After any other failure of a repository, anaconda only logs the failure and omits the
+    /// repository.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
@@ -230,8 +231,8 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// Checks that the packages that anaconda itself needs exist. anaconda determines these
-    /// packages only in doInstall (yumpayload.py, selectRequiredPackages).
+    /// Returns an error if a package that anaconda itself needs is missing. anaconda determines
+    /// these packages only in doInstall (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             Ok(())

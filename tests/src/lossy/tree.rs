@@ -2,8 +2,8 @@
 //! after a power cut.
 //!
 //! The file system is as strict as POSIX allows, and stricter than the usual file systems: it loses
-//! all data that was not flushed by the file's or the folder's own fsync. The only exception is a
-//! rename between two folders, which is atomic, as on journalling file systems.
+//! all data of a file or folder that was not flushed by an fsync of that file or folder. The only
+//! exception is a rename between two folders, which is atomic, as on journalling file systems.
 //!
 //! If names become durable in order ([`Tree::in_order`]), the file system behaves like XFS and
 //! ext4. These file systems write names to a log, so any flush includes all earlier names. etcd

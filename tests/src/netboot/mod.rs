@@ -25,10 +25,10 @@ const INIT: &str = include_str!("init.sh");
 /// The memory of each machine, in MiB. The installer keeps its own root file system in this memory.
 const MEMORY_MIB: u32 = 1536;
 
-/// The lines of dnsmasq's configuration that shorten the start of iPXE by 15 s. Otherwise, iPXE
-/// waits for a proxy DHCP server and for an IPv6 router, and uses the whole CPU meanwhile. The
-/// first line is the option `no-pxedhcp`. The other lines announce an IPv6 prefix, but no default
-/// route.
+/// The lines of dnsmasq's configuration that shorten the start of iPXE by 15 s. Without these
+/// lines, iPXE waits for a proxy DHCP server and for an IPv6 router, and uses the whole CPU while
+/// it waits. The first line is the option `no-pxedhcp`. The other lines announce an IPv6 prefix,
+/// but no default route.
 const SHORT_WAITS: &str = "dhcp-option=encap:175,176,1b\nenable-ra\nra-param=br0,60,0\n\
                            dhcp-range=::,constructor:br0,ra-only\n";
 
@@ -176,8 +176,7 @@ impl Machine {
 ///
 /// QEMU ends when the machine reboots, and [`Running::is_on`] starts a new QEMU process. In a new
 /// process, grub needs 3 s of CPU time to load the kernel. If the old process continued, grub would
-/// need 20 to 50 s, because it would overwrite memory that contains code that QEMU has already
-/// translated.
+/// need 20 to 50 s, because it would overwrite memory whose code QEMU has already translated.
 #[derive(Debug)]
 pub struct Running {
     qemu: Command,

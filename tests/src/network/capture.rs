@@ -10,8 +10,8 @@ use anyhow::{Result, ensure};
 use super::Namespace;
 use crate::process::KillOnDrop;
 
-/// A program that writes to a file every frame with an IPv4 TCP packet from or to one of these
-/// ports, and no other frames.
+/// A program that writes frames to a file. It writes each frame with an IPv4 TCP packet from or to
+/// one of these ports, and no other frames.
 const SCRIPT: &str = r#"
 import socket, sys
 ports = set(int(port) for port in sys.argv[2:])

@@ -31,8 +31,8 @@ const LANES: &str = "LANES";
 /// The requirements of the base system.
 const NEEDS_BASE: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap];
 
-/// Builds builder and firstboot with `make build`, runs `make lint` and all tests of these
-/// programs, and prints the results. Returns whether no check and no test failed.
+/// Builds builder and firstboot with `make build`, runs `make lint` and the given test programs,
+/// and prints the results. Returns false if a check or a test failed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     prepare()?;
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
@@ -68,8 +68,8 @@ pub fn run(programs: &[Program]) -> Result<bool> {
 }
 
 /// Builds builder and firstboot, and makes the hosts' base system at the same time, because
-/// debootstrap mostly waits for the network. Does not make the base system if the machine cannot: a
-/// test that needs it is then skipped.
+/// debootstrap mostly waits for the network. If this machine does not meet the requirements of the
+/// base system, the function does not make the base system, and the tests that need it are skipped.
 fn prepare() -> Result<()> {
     thread::scope(|scope| {
         let base = scope.spawn(|| match missing(NEEDS_BASE) {
@@ -89,9 +89,9 @@ fn prepare() -> Result<()> {
     })
 }
 
-/// Returns the number of lanes from `LANES`. By default, returns one more than three lanes for each
-/// of the machine's cores, because the tests wait for a large part of their time. If the kernel's
-/// inotify limit is too low for these lanes, returns two lanes for each core.
+/// Returns the number of lanes from `LANES`. By default, returns three lanes for each core of the
+/// machine and one additional lane, because the tests wait for a large part of their time. If the
+/// kernel's inotify limit is too low for these lanes, returns two lanes for each core.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

@@ -27,8 +27,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Returns `make lint` with the lowest priority. It compiles for two minutes after a clean
-    /// clone, and uses the CPU time that the tests leave while they wait.
+    /// Returns `make lint` with the lowest priority. After a clean clone, `make lint` compiles for
+    /// two minutes. It uses the CPU time that the tests leave while they wait.
     pub(super) fn lint() -> Self {
         Self {
             name: LINT.to_owned(),

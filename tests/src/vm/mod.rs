@@ -32,7 +32,8 @@ const INIT: &str = include_str!("init.sh");
 pub const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "qemu64"];
 
 /// The kernel arguments of an emulated machine. If the host is busy, the machine misses timer
-/// interrupts. Without `no_timer_check`, its kernel panics with "IO-APIC + timer doesn't work".
+/// interrupts. Without `no_timer_check`, the machine's kernel then panics with "IO-APIC + timer
+/// doesn't work".
 pub const KERNEL_ARGUMENTS: &str = "console=ttyS0 no_timer_check";
 
 /// A machine that is switched off, with its own disk.

@@ -1,6 +1,6 @@
-//! Tests snapshots that are compressed and encrypted while they are received, and written to a
-//! store or a folder. Other programs can read these snapshots, and a restore can use them directly
-//! from the store.
+//! Tests snapshots that firstboot compresses and encrypts while it receives them from etcd.
+//! firstboot writes these snapshots to a store or a folder. Other programs can read these
+//! snapshots, and a restore can use them directly from the store.
 
 mod https;
 
@@ -99,8 +99,8 @@ fn all() -> Result<()> {
     from_a_server(&bed)
 }
 
-/// Checks that the name of an encrypted snapshot must have the right ending, and that other
-/// programs read exactly the content that the manifest describes.
+/// Checks that firstboot refuses a name with the wrong ending for an encrypted snapshot. Also
+/// checks that other programs read exactly the content that the manifest describes.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
     ensure!(
@@ -303,8 +303,8 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
 
 /// Checks that SIGINT and SIGTERM leave neither an object without its manifest nor parts of an
 /// unfinished upload. Such parts cost money and appear in no list of objects. The test interrupts
-/// firstboot during the upload of the parts, and between the store's execution of a request and the
-/// arrival of the answer.
+/// firstboot while firstboot uploads the parts, and after the store has carried out a request but
+/// before its answer arrives.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;

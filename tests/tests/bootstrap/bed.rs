@@ -134,7 +134,7 @@ impl Bed {
         self.hosts[at].revert()
     }
 
-    /// Gives a machine that is off a new disk, and installs the image on it.
+    /// Puts a new disk into a machine that is off, and installs the image on this disk.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;

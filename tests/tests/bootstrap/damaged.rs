@@ -54,8 +54,9 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Checks that etcd does not start on the third node, that firstboot.service, `firstboot status`
-/// and its exit code report the failure, and that the reason is logged once.
+/// Checks that etcd does not start on the third node, and that firstboot logs the reason once. Also
+/// checks that firstboot.service reports the failure, and that `firstboot status` shows it and
+/// exits with code 5.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;
@@ -245,8 +246,9 @@ fn masked() -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Checks that the node accepts its own running etcd after a refusal: the other members receive
-/// traffic from this etcd, but no second machine is running.
+/// Checks that, after a refusal, firstboot accepts the node's own running etcd. The other members
+/// receive traffic from this etcd, but firstboot must not conclude that a second machine is
+/// running.
 fn refused_while_etcd_runs(host: &Host) -> Result<()> {
     let pid = |host: &Host| host.check(&["systemctl", "show", "--property=MainPID", "etcd"]);
     let before = pid(host)?;

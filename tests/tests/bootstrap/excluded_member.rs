@@ -33,7 +33,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // If only one of the two nodes has the option, only the status text changes.
+    // If an operator passes `--without` on only one of the two nodes, only the status text changes.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],

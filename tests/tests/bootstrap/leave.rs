@@ -113,8 +113,8 @@ fn waits_for_a_restart(bed: &Bed, leaving: usize, restarting: usize) -> Result<(
     etcdctl(&bed.hosts[restarting], "del /etcd-image/restart").map(drop)
 }
 
-/// Makes the leader leave, and kills firstboot after it has written the order to leave to the
-/// journal and before it carries out the order.
+/// Makes the leader leave. Kills firstboot after firstboot has written the order to the journal,
+/// and before it carries out the order.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
     // Kill the program at its eighth flush. For each of two locks, the program flushes the locks'

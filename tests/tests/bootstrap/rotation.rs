@@ -117,7 +117,8 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
 }
 
 /// Deletes the data of a member that waits for the documents of the other members, and checks that
-/// the member is rebuilt. firstboot on the node is running, so the guard does not restart it.
+/// the member is rebuilt. firstboot is already running on the node, so the guard does not restart
+/// firstboot.
 fn loses_its_data_while_it_waits(bed: &Bed) -> Result<()> {
     let (host, other) = (&bed.hosts[2], &bed.hosts[1]);
     let (id, _) = listed(other, host.name())?.context("etcd-3 is not a member")?;

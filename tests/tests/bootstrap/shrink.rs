@@ -24,7 +24,8 @@ fn shrink() -> Result<()> {
     let bed = bed()?;
     bed.hosts[2].check(&["firstboot", "leave"])?;
 
-    // As long as the recipe contains the node, the node may be a member that is being rebuilt.
+    // As long as the recipe contains the node, the other nodes must assume that the node is being
+    // rebuilt, so they do not begin an update.
     let file = ("word", "three\n");
     build(
         &bed,

@@ -278,8 +278,8 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-/// Checks that the operator's order `--rollback` restores the node's previous image, and then
-/// updates the node again with `--retry`.
+/// Checks that the operator's order `--rollback` restores the node's previous image. Then updates
+/// the node again with `--retry`.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,

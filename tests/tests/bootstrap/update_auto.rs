@@ -1,4 +1,5 @@
-//! Tests nodes that install a newer image without an operator, during their window.
+//! Tests nodes that install a newer image without an operator, during the time window that the
+//! recipe sets for updates.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -92,7 +92,8 @@ fn upgrade() -> Result<()> {
     );
     bed.hosts[1].wait_for(&raised, CONVERGENCE_TIMEOUT)?;
 
-    // The node's member stays until the node gets an image whose etcd can join the cluster.
+    // firstboot does not remove the node's member before the node gets an image whose etcd can join
+    // the cluster.
     let before = listed(&bed.hosts[0], "etcd-3")?;
     bed.install_with(2, OLD)?;
     bed.hosts[2].boot()?;

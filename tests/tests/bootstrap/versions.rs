@@ -1,7 +1,7 @@
 //! Tests a full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild,
 //! reboot, snapshot, restore, leave. The hosts lack every system call newer than Linux 3.10, except
-//! `seccomp`, which firstboot needs. The hosts also lack the newer calls that Red Hat backported to
-//! the kernel of CentOS 7.9 (see [`tests::kernel`]).
+//! `seccomp`, which firstboot needs. The missing calls include all others that Red Hat backported
+//! to the kernel of CentOS 7.9 (see [`tests::kernel`]).
 //!
 //! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` uses a different version in all
 //! tests that set no version themselves.

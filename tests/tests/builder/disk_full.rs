@@ -99,8 +99,8 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // After a build that succeeds and after a build that fails, the output is complete and
-        // unchanged, and no other file remains.
+        // Whether the build succeeds or fails, the output stays complete and unchanged, and no
+        // other file remains.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or files are left next to the output"

@@ -21,8 +21,8 @@ pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 /// The path of SHA256SUMS in a mirror. This file contains the tarball's digest.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
-/// The size of the programs. The builder does not accept a program smaller than 1 MiB as one of
-/// etcd's.
+/// The size of the programs. The builder does not accept a program smaller than 1 MiB as a program
+/// of etcd.
 pub(crate) const SIZE: usize = (1 << 20) + 4096;
 
 /// An entry of a tarball.

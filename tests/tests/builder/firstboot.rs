@@ -99,7 +99,8 @@ fn refused() -> Result<()> {
     )?;
 
     is_missing(&workshop, &path)?;
-    // The builder accepts the real program, and also a file that has only the right headers.
+    // The builder accepts the real program, and also a file with the right headers and no real
+    // code.
     fs::write(&path, &real)?;
     workshop
         .built()

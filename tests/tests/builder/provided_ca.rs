@@ -277,7 +277,7 @@ fn lost() -> Result<()> {
 }
 
 /// Two clusters must not share a PKI folder, because a client certificate of one cluster would have
-/// root's rights in the other cluster. Nor may a build of one cluster overwrite the output of the
+/// root's rights in the other cluster. A build of one cluster must not overwrite the output of the
 /// other cluster.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;

@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Mistakes in the guide's recipe: the original text, its replacement, the position, and the
+/// Mistakes in the recipe `three-node`: the original text, its replacement, the position, and the
 /// message.
 const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     (

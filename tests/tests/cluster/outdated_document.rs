@@ -1,5 +1,5 @@
-//! Tests that firstboot does not use a document that has been replaced by a newer document,
-//! regardless of the source of the document.
+//! Tests that firstboot does not use an older document after a newer document, regardless of the
+//! source of the older document.
 
 use std::fs;
 use std::process::Command;

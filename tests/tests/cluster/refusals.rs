@@ -255,9 +255,9 @@ fn strangers() -> Result<()> {
     takes_only_peers(&ours, &hosts[1])
 }
 
-/// Checks that a member's peer port accepts only peers. Connects from a peer's machine, because the
-/// firewall drops packets from all other hosts, and etcd compares the addresses in a certificate
-/// with the sender's address.
+/// Checks that a member's peer port accepts only peers. The test connects from a peer's machine for
+/// two reasons. The firewall drops packets from all other hosts, and etcd compares the addresses in
+/// a certificate with the sender's address.
 fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {

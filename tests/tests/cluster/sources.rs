@@ -131,7 +131,7 @@ fn server() -> Result<()> {
 }
 
 /// A script that runs in place of systemd, and prints the output of three dry runs of firstboot:
-/// with all of the firmware's tables, without the OEM strings, and without QEMU's store.
+/// with all of the firmware's data, without the OEM strings, and without QEMU's fw_cfg files.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
@@ -147,8 +147,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// Tests the firmware of a virtual machine: an OEM string with the location of a document, and
-/// QEMU's own store, which here contains a different node's document.
+/// Tests the firmware of a virtual machine: an OEM string with the location of a document, and a
+/// file in QEMU's fw_cfg, which here contains a different node's document.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;

@@ -1,5 +1,5 @@
-//! Tests that data that is not recorded in the journal stays unchanged, and that etcd does not
-//! start on that data.
+//! Tests that unrecorded data stays unchanged, and that etcd does not start on it. Unrecorded data
+//! is data that the journal does not record.
 
 use std::fs;
 use std::time::Duration;

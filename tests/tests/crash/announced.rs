@@ -46,7 +46,7 @@ fn ready() -> Result<()> {
         "firstboot was not killed"
     );
     // This status is from the second start. In the first start, firstboot was killed before it
-    // could report which members it is waiting for.
+    // could report which members it was waiting for.
     bed.hosts[0].wait_for(
         "systemctl show -p NRestarts firstboot | grep -q =1",
         CONVERGENCE_TIMEOUT,

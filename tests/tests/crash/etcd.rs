@@ -88,7 +88,7 @@ fn killed_first_start() -> Result<()> {
     Ok(())
 }
 
-/// Returns a bed on which etcd on one host, whose index is also returned, is held during its first
+/// Returns a bed, and the index of the host on which the tracer holds etcd during etcd's first
 /// start. etcd's database exists. The write-ahead log is complete, but has not been renamed into
 /// place yet.
 fn held_first_start() -> Result<(Bed, usize)> {

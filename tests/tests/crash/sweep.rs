@@ -112,7 +112,8 @@ fn downgrade_power_lost() -> Result<()> {
     run(bed, &settings, &scenarios::MINOR, losses(settings.seed))
 }
 
-/// Returns a function from the number of a point to the kind of power cut at that point.
+/// Returns a function that takes the number of a point and returns the kind of power cut at that
+/// point.
 fn losses(seed: u64) -> impl Fn(usize) -> Disturbance {
     let losses = [
         Loss::Unflushed,
@@ -178,9 +179,9 @@ impl Settings {
         })
     }
 
-    /// Returns the scenarios that this run covers with one kind of disturbance. In `make test`, the
-    /// run covers every `step`-th scenario, starting with the scenario number `first`. firstboot is
-    /// killed in one half of the scenarios, and the power is cut in the other half.
+    /// Returns the scenarios that this run covers with one kind of disturbance. `make test` covers
+    /// every `step`-th scenario, starting with the index `first`. It kills firstboot in one half of
+    /// the scenarios, and cuts the power in the other half.
     fn share(&self, scenarios: &[Scenario], first: usize, step: usize) -> Vec<Scenario> {
         if self.points > SAMPLE[0] || !self.only.is_empty() {
             return scenarios.to_vec();

@@ -43,8 +43,8 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     Ok(folder.join(concat!("etcd-image-", env!("CARGO_PKG_VERSION"))))
 }
 
-/// Checks that the list of licences is complete. A program's panic messages name the sources of its
-/// crates, as in `/crates/ring-0.17.14/src/…`.
+/// Checks that the list of licences is complete. The test finds the crates of a program in the
+/// program's panic messages, which name source files such as `/crates/ring-0.17.14/src/…`.
 fn licences() -> Result<()> {
     let text = fs::read_to_string(unpacked()?.join("share/doc/etcd-image/licences/crates.txt"))?;
     let listed: BTreeSet<String> = text

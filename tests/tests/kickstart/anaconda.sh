@@ -12,7 +12,7 @@ mount --bind /ks/hardware/block /sys/block
 mount --bind /ks/hardware/firmware /sys/firmware
 mkdir -p /mnt/sysimage/etc/firstboot /mnt/sysimage/var/log/anaconda
 
-# Models exitHandler of the program anaconda, which anaconda registers after it has read the
+# Models exitHandler in the program anaconda. anaconda registers this handler after it has read the
 # kickstart.
 leave() {
     systemctl --no-wall "$(cat /ks/end)"
@@ -23,11 +23,11 @@ if [ "$stage" = unmonitored ]; then
     systemctl() { [ "$1" != start ]; }
     export -f systemctl
 fi
-# kickstart.py, preScriptPass: a script that fails ends the program.
+# Models preScriptPass (kickstart.py): if a script fails, anaconda ends.
 bash /ks/pre || exit 1
 case $stage in
     parse)
-        # check_kickstart_error.
+        # Models check_kickstart_error: anaconda cannot parse the kickstart.
         echo 'The following problem occurred on line 10 of the kickstart file'
         exit 1
         ;;

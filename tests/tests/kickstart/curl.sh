@@ -1,7 +1,7 @@
 #!/bin/bash
 # A stand-in for curl in an installer without a network. The stand-in returns metadata for each
-# mirror. As long as the network counts as up, the stand-in appends each report to /ks/reports, one
-# per line.
+# mirror. The stand-in appends each report to /ks/reports, one per line, until the file
+# /run/network-is-gone exists.
 url=${!#}
 case $url in
     */repodata/repomd.xml)

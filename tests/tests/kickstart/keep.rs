@@ -282,8 +282,8 @@ fn too_small() -> Result<()> {
     rendered.node("shrunk")?.keeps(&KEPT)
 }
 
-/// `%post` checks the owner of the data, because the installer has no command that shows a file's
-/// owner.
+/// `%post`, and not `%pre`, checks the owner of the data. `%pre` runs in the installer, which has
+/// no command that shows a file's owner.
 fn other_owner() -> Result<()> {
     let rendered = Rendered::new()?;
     let machine = rendered.node("owner")?;

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 #
 # Simulates devices for the %pre script of a recipe with `data = "keep"`. pre.sh sources this file.
-# $folder/devices/NAME contains a file for each field that blkid would print, the folder `files` if
-# the device can be mounted, `damaged` if xfs_repair finds damage, `ambivalent` if blkid finds
-# several types, and `unreadable` if dd cannot read the device. With CUT=N, the script is killed
-# before its Nth call of rm, mkdir, mv or sync.
+# $folder/devices/NAME contains a file for each field that blkid would print. It also contains the
+# folder `files` if the device can be mounted, the file `damaged` if xfs_repair finds damage, the
+# file `ambivalent` if blkid finds several types, and the file `unreadable` if dd cannot read the
+# device. With CUT=N, the script is killed before its Nth call of rm, mkdir, mv or sync.
 folder=${folder:?pre.sh sets it}
 changes=0
 

@@ -17,7 +17,7 @@ from pykickstart.errors import KickstartError
 from pykickstart.parser import KickstartParser
 from pykickstart.version import makeVersion
 
-# Deprecated commands are not errors, because 7.9's own handler accepts them.
+# Deprecated commands are not errors, because CentOS 7.9's own handler accepts them.
 warnings.simplefilter("ignore")
 
 

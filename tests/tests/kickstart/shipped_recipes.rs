@@ -107,7 +107,7 @@ fn shellcheck() -> Result<()> {
 
     let workspace = cache::workspace();
     let listed = process::check("git", &["-C", &workspace.display().to_string(), "ls-files"])?;
-    // The scripts below kickstart/ are templates; the check above covers their rendered form.
+    // The scripts below kickstart/ are templates. The check above covers their rendered form.
     let is_script = |path: &&str| {
         let shell = Path::new(path).extension().is_some_and(|end| end == "sh")
             && !path.starts_with("kickstart/");

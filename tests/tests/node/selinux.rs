@@ -1,7 +1,8 @@
 //! Tests etcd in its own SELinux domain. A node made with the stand-in installer boots in a virtual
 //! machine in permissive mode. etcd is then restarted in enforcing mode.
 //!
-//! The policy is Debian 12's, not 7.9's. Both policies derive from the reference policy.
+//! The policy is that of Debian 12, not that of CentOS 7.9. Both policies derive from the reference
+//! policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -380,7 +380,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         last.check(&["firstboot", "restore", "--list"])? == listed,
         "data that is too new was deleted, or a dry run deleted data"
     );
-    // A line that cannot be printed must not end the command.
+    // The command must continue even if it cannot print a line.
     last.wait_for(
         "sleep 1; firstboot restore --prune 0 > /dev/full",
         CONVERGENCE_TIMEOUT,

@@ -313,8 +313,8 @@ fn stops_and_listens() -> Result<()> {
     )
 }
 
-/// Checks that the server keeps running, and that its exit codes stay the same, if the disk for its
-/// output is full.
+/// Checks that a full disk for the server's output does not stop the server and does not change its
+/// exit codes.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command

@@ -185,7 +185,8 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // The server still holds the machine after a restart of the server with more retries.
+    // The server still does not install the held machine, even after a restart of the server with
+    // more retries.
     drop(server);
     let _server = Server::start(&ours, &[TREE, &["--retries", "10"]].concat())?;
     ensure!(
@@ -273,7 +274,8 @@ fn window() -> Result<()> {
     Ok(())
 }
 
-/// A machine whose reinstallation keeps its document never downloads it again.
+/// If a machine keeps its document through a reinstallation, the machine does not download the
+/// document again.
 fn kept_document() -> Result<()> {
     let ours = built()?;
     let _server = Server::start(&ours, &[TREE, &["--open", "0"]].concat())?;

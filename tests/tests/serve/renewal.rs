@@ -134,8 +134,8 @@ fn others_get_nothing(ours: &Provisioning, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all nodes install their renewed certificates, the third node from a folder, as on a
-/// USB stick.
+/// Checks that all nodes install their renewed certificates. The third node gets its certificates
+/// from a folder, as on a USB stick.
 fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     let check = update(&hosts[0], "--check")?;
     let words = [

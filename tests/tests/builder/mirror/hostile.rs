@@ -103,7 +103,7 @@ pub(super) fn links_and_room() -> Result<()> {
     upstream.refused(&["GiB to download, but only ", "free: free some space"])?;
     ensure!(!upstream.file("tree/Packages").exists());
 
-    // Nor does the builder follow a link in the mirror. The test creates the link itself, because a
+    // The builder does not follow a link in the mirror. The test creates the link itself, because a
     // hostile path cannot create one.
     write_tree(&tree, &["tar"])?;
     let outside = upstream.fixture.path("outside");

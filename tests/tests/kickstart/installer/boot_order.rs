@@ -21,7 +21,8 @@ fn cases() -> Vec<OrderCase> {
         order: vec![3, 7, 1],
         ..usual()
     };
-    // anaconda removes the entry of the earlier installation, and uses its number.
+    // anaconda removes the entry of the earlier installation, and gives the number of that entry to
+    // the new entry.
     let installed_before = BootEntries {
         entries: vec![(0, "CentOS"), (1, "UEFI disk"), (3, "UEFI PXEv4")],
         order: vec![3, 0, 1],

@@ -7,7 +7,8 @@ use super::bed::{Bed, chosen, in_use, install};
 
 const USUAL: &str = "/ /boot /var/lib/etcd";
 const LARGE: u64 = 3 << 40;
-/// The size in bytes of the largest disk with blocks of 512 bytes on which anaconda makes an MBR.
+/// The size in bytes of the largest disk on which anaconda makes an MBR, if the disk has blocks of
+/// 512 bytes.
 const LAST: u64 = 0xffff_fffe * 512;
 
 fn disk(name: &str) -> Disk {

@@ -30,8 +30,8 @@ const REQUESTS: [usize; 2] = [2_000, 10_000];
 /// The limit for the server's peak memory.
 const MAX_RESIDENT_KIB: u64 = 128 << 10;
 
-/// The number of answers of each kind. A successful answer has the kind of its content, and any
-/// other answer has its status as its kind.
+/// The number of answers of each kind. The kind of a successful answer is the kind of its content.
+/// The kind of any other answer is its status.
 pub(super) type Counts = BTreeMap<String, usize>;
 
 pub(crate) fn trials() -> Vec<Trial> {

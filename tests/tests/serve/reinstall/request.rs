@@ -137,8 +137,8 @@ fn only_the_image_that_it_asked_for(ours: &Provisioning, one: &Link) -> Result<(
     Ok(())
 }
 
-/// Checks that the server refuses a request from another machine, a request without the proof, a
-/// request for another image, and an unknown request.
+/// Checks that the server refuses a request from another machine, a request without the digest of
+/// the node's document, a request for another image, and an unknown request.
 fn refused(good: &Request<'_>, other: &Link, others: &str) -> Result<()> {
     for (wrong, id) in [
         (

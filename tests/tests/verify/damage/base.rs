@@ -88,9 +88,9 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
     .concat()
 }
 
-/// Adds twelve keys that were put twice, and some of them a third time. The keys are compacted up
-/// to revision 15. One key has a lease, three were deleted in one transaction, and five were put in
-/// one transaction.
+/// Adds twelve keys. Each key was put twice, and some keys were put a third time. The keys are
+/// compacted up to revision 15. One key has a lease, three were deleted in one transaction, and
+/// five were put in one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
     // At revision 15, the compaction keeps only the newest version of each key, so it removes the
