@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect::<Result<_>>()?;
     for (number, permission) in permissions.iter().enumerate() {
         if let Err(error) = record_permission(&cluster.record, permission) {
-            // The permissions before the failed one are valid.
+            // The permissions that were recorded before the error are already in effect.
             for done in &permissions[..number] {
                 console::note(text(done).trim_end());
             }

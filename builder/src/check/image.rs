@@ -178,8 +178,8 @@ fn rendered(
     Ok(traced(recipe, files, findings, rendered))
 }
 
-/// Separates the findings whose cause is a key of the recipe. The first `rendered` files in `files`
-/// are rendered from the recipe. See [`rendered`] for the result.
+/// Separates the findings whose cause is a key of the recipe from the other findings. The first
+/// `rendered` files in `files` are rendered from the recipe. See [`rendered`] for the result.
 fn traced(
     recipe: &Recipe,
     files: Vec<File<'_>>,

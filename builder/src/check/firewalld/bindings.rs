@@ -74,7 +74,7 @@ fn accepts_all(file: &ZoneFile<'_>, zones: &[ZoneFile<'_>]) -> Option<Finding> {
     )
 }
 
-/// Returns the sources of the rules of a zone that accept packets.
+/// Finds the rules of a zone that accept packets, and returns the sources of these rules.
 fn admitted<'a>(file: &'a ZoneFile<'_>) -> Vec<(&'a str, Range)> {
     let child = |rule: Node<'a, 'a>, name: &str| {
         rule.children()

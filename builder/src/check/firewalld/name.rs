@@ -59,8 +59,8 @@ pub(super) fn zone(path: &str) -> &str {
     folders(path).last().copied().unwrap_or(own)
 }
 
-/// Returns whether the file is in the subfolder of a zone. firewalld does not read the target of
-/// such a file (core/io/zone.py, `combine`).
+/// Returns whether the file is in the subfolder of a zone. firewalld ignores the attribute `target`
+/// in such a file (core/io/zone.py, `combine`).
 pub(super) fn is_part(path: &str) -> bool {
     !folders(path).is_empty()
 }
