@@ -127,10 +127,10 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Reads the record of a node, and decides what to permit. The caller reads all
-/// records before it writes any, so that a damaged record of one node prevents all permissions.
-/// `--all` covers only nodes without a record, because an operator might repeat the command from the
-/// shell's history while the cluster is running.
+/// Reads the record of a node, and decides what to permit. The caller reads all records before it
+/// writes any, so that a damaged record of one node prevents all permissions. `--all` covers only
+/// nodes without a record, because an operator might repeat the command from the shell's history
+/// while the cluster is running.
 fn permission(options: &Options, record: &Record, name: &Label) -> Result<Permission> {
     let is_skipped = options.all
         && options.install

@@ -1,8 +1,8 @@
 //! Finds units and presets that make a `systemctl` command in the kickstart's %post fail. The
 //! installation then ends with an error. systemd treats an empty file as a masked unit. `systemctl
-//! preset` fails if the presets enable a masked unit, and does nothing if they disable it
-//! (redhat-plumbers/systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one and
-//! install_context_mark_for_removal).
+//! preset` fails if the presets enable a masked unit, and does nothing if the presets disable such
+//! a unit (redhat-plumbers/systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one
+//! and install_context_mark_for_removal).
 
 use super::file::File;
 use super::finding::Finding;

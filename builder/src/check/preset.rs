@@ -136,7 +136,7 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
 }
 
 /// Returns the characters of a set up to the closing `]`, and the rest of the pattern. A `]` at the
-/// start of the set is one of its characters.
+/// start of the set belongs to the set.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
     let end = pattern

@@ -1,6 +1,7 @@
-//! Checks the interfaces and sources that are bound to zones. With `AllowZoneDrifting=no`, firewalld
-//! passes each packet to one zone: to the zone of its source, else to the zone of its interface,
-//! else to the default zone (firewalld 0.6.3, core/ipXtables.py; Red Hat article 4855631).
+//! Checks the interfaces and sources that are bound to zones. With `AllowZoneDrifting=no`,
+//! firewalld passes each packet to one zone: to the zone of its source, else to the zone of its
+//! interface, else to the default zone (firewalld 0.6.3, core/ipXtables.py; Red Hat article
+//! 4855631).
 
 use std::net::Ipv4Addr;
 

@@ -5,8 +5,8 @@ use super::element::REFUSED;
 use super::schema::Kind;
 use crate::check::finding::Finding;
 
-/// The folder of the node's own zones. firewalld combines the files in each of its subfolders with
-/// the zone that has the subfolder's name.
+/// The folder of the node's own zones. If the folder has subfolders, firewalld combines the files
+/// in each subfolder with the zone that has the subfolder's name.
 const ZONES: &str = "/etc/firewalld/zones/";
 
 /// The maximum length of a zone's name.

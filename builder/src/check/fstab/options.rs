@@ -137,7 +137,7 @@ pub(super) const GENERIC: &[&str] = &[
 
 /// systemd's own options in release 219 (man/systemd.mount.xml). RHEL back-ported
 /// x-systemd.requires and x-systemd.requires-mounts-for in 219-3, and x-systemd.idle-timeout in
-/// 219-32 (changelog of its systemd.spec: #1164334, #1354410).
+/// 219-32 (changelog of RHEL's systemd.spec: #1164334, #1354410).
 pub(super) const SYSTEMD: &[&str] = &[
     "x-systemd.automount",
     "x-systemd.device-timeout",
