@@ -25,8 +25,8 @@
 # - KEEP=1 leaves the demo's hosts running.
 # - HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak.
 # - ETCD_VERSION=3.6.16 runs the bootstrap tests, the soak and the crash sweep with that etcd
-#   instead of 3.5.1. In any case, make test runs a full lifecycle with etcd 3.4 and 3.7, and
-#   make test-all also with 3.5 and 3.6.
+#   instead of 3.5.1. In any case, make test runs a full lifecycle with etcd 3.4 and 3.7, and make
+#   test-all runs it with 3.5 and 3.6 as well.
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
@@ -44,13 +44,13 @@ COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exi
 
 # The programs are static, because firstboot runs on CentOS 7, whose glibc is older than that of any
 # build machine. --target is required, because RUSTFLAGS would otherwise apply to build scripts and
-# macros too. Packed relocations save a quarter of a megabyte, and the linker script almost a
-# megabyte. The script needs GNU ld, because LLVM's linker cannot discard the unwind tables of some
-# object files and keep those of others. The libc inside the program reads the packed relocations,
-# so the program runs on any kernel. A program's panic messages contain the paths of the crates'
-# sources. RUSTFLAGS remaps these paths, so that the messages are the same on every machine. The
-# build fetches the crates first, because RUSTFLAGS lists the folders of the sources, which Cargo
-# creates while it fetches the crates.
+# macros too. Packed relocations make each program a quarter of a megabyte smaller. The libc that is
+# linked into the program reads these relocations, so the program runs on any kernel. The linker
+# script makes each program almost a megabyte smaller. The script needs GNU ld, because LLVM's
+# linker cannot discard the unwind tables of some object files and keep those of others. A program's
+# panic messages contain the paths of the crates' sources. RUSTFLAGS remaps these paths, so that the
+# messages are the same on every machine. The build fetches the crates first, because RUSTFLAGS
+# lists the folders of the sources, which Cargo creates while it fetches the crates.
 build:
 	cargo fetch --locked --target $(TARGET)
 	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \

@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect::<Result<_>>()?;
     for (number, permission) in permissions.iter().enumerate() {
         if let Err(error) = record_permission(&cluster.record, permission) {
-            // The permissions before the failed one are valid.
+            // The permissions that were recorded before the error are already in effect.
             for done in &permissions[..number] {
                 console::note(text(done).trim_end());
             }
@@ -127,10 +127,10 @@ fn text(permission: &Permission) -> String {
     text
 }
 
-/// Reads the record of a node, and decides what to permit. The caller reads all
-/// records before it writes any, so that a damaged record of one node prevents all permissions.
-/// `--all` covers only nodes without a record, because an operator might repeat the command from the
-/// shell's history while the cluster is running.
+/// Reads the record of a node, and decides what to permit. The caller reads all records before it
+/// writes any, so that a damaged record of one node prevents all permissions. `--all` covers only
+/// nodes without a record, because an operator might repeat the command from the shell's history
+/// while the cluster is running.
 fn permission(options: &Options, record: &Record, name: &Label) -> Result<Permission> {
     let is_skipped = options.all
         && options.install

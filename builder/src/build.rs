@@ -30,7 +30,8 @@ use crate::serve::record::Record;
 use crate::tree::{self, OverlayTree};
 use crate::{console, elf, etcd_version_warning, image_release, newfile, nodes, render, text_file};
 
-/// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller.
+/// The size limit for a firstboot binary. Even a binary with all its debug symbols is smaller than
+/// this limit.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// The command-line options.

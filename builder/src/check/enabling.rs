@@ -1,8 +1,8 @@
 //! Finds units and presets that make a `systemctl` command in the kickstart's %post fail. The
-//! installation then ends. systemd treats an empty file as a masked unit. `systemctl preset` fails
-//! if the presets enable a masked unit, and does nothing if they disable it (redhat-plumbers/
-//! systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one and
-//! install_context_mark_for_removal).
+//! installation then ends with an error. systemd treats an empty file as a masked unit. `systemctl
+//! preset` fails if the presets enable a masked unit, and does nothing if the presets disable such
+//! a unit (redhat-plumbers/systemd-rhel7, src/shared/install.c, unit_file_load, preset_prepare_one
+//! and install_context_mark_for_removal).
 
 use super::file::File;
 use super::finding::Finding;
@@ -14,7 +14,7 @@ use super::unit;
 /// kickstart applies the presets to such a unit only if the overlay contains the unit.
 const CHECKED: [&str; 2] = ["chronyd.service", "sshd.service"];
 
-/// Returns whether the installation ends if a unit is not enabled.
+/// Returns whether the installation ends with an error if a unit is not enabled.
 fn is_required(name: &str, files: &[File<'_>], lines: &[PresetLine<'_>]) -> bool {
     (APPLIED.contains(&name) || CHECKED.contains(&name))
         && lines
@@ -54,7 +54,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     out
 }
 
-/// Returns an error for each masked unit that makes the installation end.
+/// Returns an error for each masked unit that makes the installation end with an error.
 fn masked_units(files: &[File<'_>], lines: &[PresetLine<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {

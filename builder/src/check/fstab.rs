@@ -349,7 +349,8 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             .split(',')
             .any(|other| other.text == "noatime")
     {
-        // nodiratime is harmless if noatime is also present, because noatime includes it.
+        // nodiratime is harmless if noatime is also present, because noatime has the same effect on
+        // folders.
         None
     } else {
         unknown_option(entry, option, name)

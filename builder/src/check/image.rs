@@ -121,9 +121,9 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks the kickstart and every file of the overlay. Returns the files that have findings, and the
-/// findings whose cause is a key of the recipe, at the position of this key. A file that cannot be
-/// added to the image is reported as a finding about the recipe.
+/// Checks the kickstart and every file of the overlay. Returns the files that have findings, and
+/// the findings whose cause is a key of the recipe, at the position of this key. A file that cannot
+/// be added to the image is reported as a finding about the recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
@@ -178,8 +178,8 @@ fn rendered(
     Ok(traced(recipe, files, findings, rendered))
 }
 
-/// Separates the findings whose cause is a key of the recipe. The first `rendered` files in `files`
-/// are rendered from the recipe. See [`rendered`] for the result.
+/// Separates the findings whose cause is a key of the recipe from the other findings. The first
+/// `rendered` files in `files` are rendered from the recipe. See [`rendered`] for the result.
 fn traced(
     recipe: &Recipe,
     files: Vec<File<'_>>,

@@ -1,8 +1,8 @@
 //! `builder check` shows how CentOS 7.9 will read a file, before the file is on a node.
 //!
-//! One module checks the files that one program reads. Its function `check` is pure, and
-//! returns the findings for the text of a file. The folder `known` contains the tables of the words
-//! that CentOS 7.9 supports.
+//! For each program of CentOS 7.9, one module checks the files that the program reads. The module's
+//! function `check` is pure, and returns the findings for the text of a file. The folder `known`
+//! contains the tables of the words that CentOS 7.9 supports.
 
 mod checker;
 mod chrony;

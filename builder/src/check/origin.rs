@@ -46,9 +46,11 @@ fn line_at(text: &str, at: usize) -> Option<LineAt<'_>> {
     })
 }
 
-/// Returns the position of the setting on the line of a finding. The profile's settings alone have
-/// no findings. Therefore, if the profile sets the key on this line, the function returns the
-/// position of the recipe's setting that the finding names.
+/// Returns the position of the recipe's setting that causes a finding. If the line of the finding
+/// contains a setting of the recipe, the function returns the position of that setting. Otherwise,
+/// the line comes from the tuning profile. The profile's settings alone have no findings, so the
+/// finding also names a setting of the recipe. The function returns the position of the named
+/// setting.
 fn sysctl(
     settings: &[SysctlSetting],
     line: &LineAt<'_>,

@@ -18,9 +18,9 @@ const STOCK: &str = "90-default.preset";
 /// The image's own preset file. This file also names units of packages.
 pub(super) const IMAGE: &str = "/usr/lib/systemd/system-preset/10-etcd.preset";
 
-/// The units to which the kickstart applies the presets, apart from the user's units. Then the
-/// kickstart checks each of these units that the image's presets enable. If one of them is not
-/// enabled, the installation ends with an error.
+/// The units to which the kickstart applies the presets, apart from the user's units. If the
+/// image's presets enable one of these units, the kickstart then checks that the unit is enabled.
+/// If the unit is not enabled, the installation ends with an error.
 pub(super) const APPLIED: [&str; 8] = [
     "etcd.service",
     "firewalld.service",
@@ -136,7 +136,7 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
 }
 
 /// Returns the characters of a set up to the closing `]`, and the rest of the pattern. A `]` at the
-/// start of the set is one of its characters.
+/// start of the set belongs to the set.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
     let end = pattern

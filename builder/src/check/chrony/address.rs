@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Returns whether a directive with this syntax accepts the text after it.
+/// Returns whether a directive with this syntax accepts `rest`, the text after the directive.
 pub(super) fn fits(syntax: &DirectiveSyntax, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();

@@ -27,8 +27,8 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     Some(finding.fix("write an absolute path, or a pattern, which need not match any file"))
 }
 
-/// Reports a time source that chronyd accepts but cannot resolve, and each `maxsources` that has no
-/// effect.
+/// Reports a time source that chronyd accepts but cannot resolve, and each option `maxsources` that
+/// has no effect.
 pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     let Some(host) = words(rest).next() else {
         return;

@@ -115,8 +115,8 @@ fn integer(text: &str) -> Option<usize> {
     (digits > 0).then_some(sign + digits)
 }
 
-/// Returns the length of a number as strtod reads it. The number may also have an exponent without
-/// digits, which glibc's scanf accepts.
+/// Returns the length of the floating-point number at the start of a string, as glibc's scanf reads
+/// the number. scanf accepts the same numbers as strtod, and also an exponent without digits.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));

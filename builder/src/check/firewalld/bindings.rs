@@ -1,6 +1,7 @@
-//! Checks the interfaces and sources that are bound to zones. With `AllowZoneDrifting=no`, firewalld
-//! passes each packet to one zone: to the zone of its source, else to the zone of its interface,
-//! else to the default zone (firewalld 0.6.3, core/ipXtables.py; Red Hat article 4855631).
+//! Checks the interfaces and sources that are bound to zones. With `AllowZoneDrifting=no`,
+//! firewalld passes each packet to one zone: to the zone of its source, else to the zone of its
+//! interface, else to the default zone (firewalld 0.6.3, core/ipXtables.py; Red Hat article
+//! 4855631).
 
 use std::net::Ipv4Addr;
 
@@ -74,7 +75,7 @@ fn accepts_all(file: &ZoneFile<'_>, zones: &[ZoneFile<'_>]) -> Option<Finding> {
     )
 }
 
-/// Returns the sources of the rules of a zone that accept packets.
+/// Finds the rules of a zone that accept packets, and returns the sources of these rules.
 fn admitted<'a>(file: &'a ZoneFile<'_>) -> Vec<(&'a str, Range)> {
     let child = |rule: Node<'a, 'a>, name: &str| {
         rule.children()

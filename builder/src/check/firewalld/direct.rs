@@ -63,8 +63,8 @@ impl Reader for Direct {
             "rule" => {
                 let priority = decimal(at.text("priority"));
                 self.open = priority.map(|priority| format!("{of} {priority}"));
-                // Without a valid priority, firewalld fails at the end of the rule, because it
-                // looks for a rule that does not exist.
+                // For a rule without a valid priority, firewalld fails at the end tag, because
+                // firewalld then looks for a rule that does not exist.
                 at.expect("priority", |_| priority.is_some(), "a whole number", out);
             }
             _ => self.open = Some(of),

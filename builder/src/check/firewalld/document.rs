@@ -1,4 +1,4 @@
-//! The parsed files of firewalld, which the checks of several files read.
+//! The parsed files of firewalld, for the checks that compare several files.
 
 use roxmltree::{Document, Error, Node, ParsingOptions};
 

@@ -103,7 +103,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The items of a file, recorded so that duplicates are found.
+/// The items that a file has listed so far. A second item with the same text is a duplicate.
 #[derive(Debug, Default)]
 pub(super) struct SeenElements(BTreeSet<String>);
 

@@ -5,8 +5,8 @@ use super::element::REFUSED;
 use super::schema::Kind;
 use crate::check::finding::Finding;
 
-/// The folder of the node's own zones. firewalld combines the files in each of its subfolders with
-/// the zone that has the subfolder's name.
+/// The folder of the node's own zones. If the folder has subfolders, firewalld combines the files
+/// in each subfolder with the zone that has the subfolder's name.
 const ZONES: &str = "/etc/firewalld/zones/";
 
 /// The maximum length of a zone's name.
@@ -59,8 +59,8 @@ pub(super) fn zone(path: &str) -> &str {
     folders(path).last().copied().unwrap_or(own)
 }
 
-/// Returns whether the file is in the subfolder of a zone. firewalld does not read the target of
-/// such a file (core/io/zone.py, `combine`).
+/// Returns whether the file is in the subfolder of a zone. firewalld ignores the attribute `target`
+/// in such a file (core/io/zone.py, `combine`).
 pub(super) fn is_part(path: &str) -> bool {
     !folders(path).is_empty()
 }

@@ -1,7 +1,8 @@
-//! Checks rules that reject packets with a TCP reset. The kernel refuses such a rule unless the rule
-//! matches only TCP (net/ipv4/netfilter/ipt_REJECT.c and net/ipv6/netfilter/ip6t_REJECT.c,
-//! `reject_tg6_check`). firewalld passes the rules of all zones to iptables-restore at once, which
-//! then loads none of them (firewalld 0.6.3, core/ipXtables.py, `_rich_rule_action`; core/fw.py).
+//! Checks rules that reject packets with a TCP reset. The kernel refuses such a rule unless the
+//! rule matches only TCP (net/ipv4/netfilter/ipt_REJECT.c and net/ipv6/netfilter/ip6t_REJECT.c,
+//! `reject_tg6_check`). firewalld passes the rules of all zones to iptables-restore in one call. If
+//! the kernel refuses one rule, iptables-restore loads none of the rules (firewalld 0.6.3,
+//! core/ipXtables.py, `_rich_rule_action`; core/fw.py).
 
 use roxmltree::Node;
 
@@ -47,8 +48,8 @@ fn reset(rule: Node<'_, '_>, files: &[File<'_>]) -> Option<Finding> {
     )
 }
 
-/// Returns whether a rule matches only TCP packets. Returns true if the rule names a service that is
-/// not known.
+/// Returns whether a rule matches only TCP packets. Also returns true if the rule names an unknown
+/// service.
 fn is_tcp_only(rule: Node<'_, '_>, files: &[File<'_>]) -> bool {
     let conditions = [
         "service",
@@ -72,7 +73,8 @@ fn is_tcp_only(rule: Node<'_, '_>, files: &[File<'_>]) -> bool {
         "protocol" => is_tcp(text("value")),
         "service" => is_tcp_service(text("name"), files),
         "icmp-type" => false,
-        // firewalld ignores a rule that has one of the other conditions and an action.
+        // firewalld ignores a rule that has an action and any other condition, so such a rule is
+        // harmless.
         _ => true,
     }
 }

@@ -137,7 +137,7 @@ pub(super) const GENERIC: &[&str] = &[
 
 /// systemd's own options in release 219 (man/systemd.mount.xml). RHEL back-ported
 /// x-systemd.requires and x-systemd.requires-mounts-for in 219-3, and x-systemd.idle-timeout in
-/// 219-32 (changelog of its systemd.spec: #1164334, #1354410).
+/// 219-32 (changelog of RHEL's systemd.spec: #1164334, #1354410).
 pub(super) const SYSTEMD: &[&str] = &[
     "x-systemd.automount",
     "x-systemd.device-timeout",
@@ -147,8 +147,8 @@ pub(super) const SYSTEMD: &[&str] = &[
     "x-initrd.mount",
 ];
 
-/// Returns whether XFS, mount(8) or the VFS accepts an option. An XFS option that needs a value is
-/// unknown without a value. Any other XFS option is unknown with a value.
+/// Returns whether XFS, mount(8) or the VFS accepts an option. XFS accepts an option that needs a
+/// value only with a value, and any other option only without a value.
 pub(super) fn known_to_xfs(option: &str) -> bool {
     let (name, value) = option
         .split_once('=')
@@ -189,7 +189,7 @@ pub(super) fn xfs_value(option: &str) -> XfsValue {
         return XfsValue::Taken;
     };
     match name {
-        // The kernel uses the lowest bit that is set (ffs), and ignores an odd number.
+        // The kernel uses only the lowest bit that is set (ffs), so an odd number has no effect.
         "allocsize" | "biosize" => match size(value).map(|bytes| (bytes, bytes.trailing_zeros())) {
             Some((bytes, log @ (0 | 12..=30))) if bytes != 0 => {
                 let taken = if log == 0 { 0 } else { 1 << log };

@@ -1,6 +1,7 @@
-//! Reports the faults that make pykickstart's RHEL7 handler refuse a line, according to the table:
-//! unknown commands, missing options, too few or too many words, and options and commands that
-//! exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
+//! Compares a line with the table of commands, and reports the faults that make pykickstart's RHEL7
+//! handler refuse the line: unknown commands, missing options, too few or too many words, and
+//! options and commands that exclude each other (rhel7-branch, handlers/rhel7.py, commands/,
+//! base.py).
 
 use recipes::diagnostic::nearest;
 

@@ -81,7 +81,7 @@ impl<'a> Line<'a> {
 pub(super) struct EarlierLines {
     /// The commands on earlier lines, each by the first of its names.
     pub(super) commands: BTreeSet<&'static str>,
-    /// The values that still apply, each with its command and option.
+    /// The values on earlier lines that still apply, each with its command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
     /// The options on earlier lines, each with its command. optparse remembers all these options.
     seen: BTreeSet<(&'static str, &'static str)>,
@@ -110,7 +110,8 @@ impl EarlierLines {
         self.seen.contains(&(command, option))
     }
 
-    /// Returns the value of an option that is in effect, from this line or an earlier line.
+    /// Returns the value that is in effect for an option. The value comes from this line or from an
+    /// earlier line.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
         let own = line
             .given

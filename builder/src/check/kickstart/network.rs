@@ -16,7 +16,8 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
 
 fn ipv4(line: &Line<'_>, out: &mut Vec<Finding>) {
     const OPTIONS: [&str; 3] = ["--ip", "--netmask", "--gateway"];
-    // `dhcp` is pykickstart's default. pykickstart refuses the values that are not in this list.
+    // `dhcp` is pykickstart's default. pykickstart refuses any value that is not in the following
+    // list.
     let bootproto = line.value("--bootproto").unwrap_or("dhcp");
     if !["dhcp", "bootp", "static", "query", "ibft"].contains(&bootproto) {
         return;

@@ -1,5 +1,5 @@
-//! Reports the faults that the table does not cover, but that make a command's own parse method
-//! refuse the line (pykickstart rhel7-branch, commands/).
+//! Reports the faults for which a command's own parse method refuses the line (pykickstart
+//! rhel7-branch, commands/). The table of commands does not describe these faults.
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;

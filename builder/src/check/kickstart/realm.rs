@@ -27,8 +27,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
             "keep only one",
         );
     }
-    // pykickstart removes the first characters of the line, as many as the command's name has, even
-    // if the line is indented. pykickstart does not recognise comments in this line.
+    // pykickstart removes as many characters from the start of the line as the command's name has,
+    // even if the line is indented. pykickstart does not recognise comments in this line.
     let raw = line
         .text
         .text

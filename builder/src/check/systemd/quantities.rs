@@ -58,7 +58,7 @@ pub(in crate::check) enum Limit {
     Bytes,
     Seconds,
     Microseconds,
-    /// A nice level, which has a sign, or the kernel's own limit, which has no sign.
+    /// Either a nice level with a sign, or the kernel's own value of the limit without a sign.
     Nice,
 }
 

@@ -94,7 +94,7 @@ impl Subject {
             (User::Unknown, _) => "/unknown",
             (User::Other(name), 'u') => name,
             (User::Other(name), 'U') if super::number::unsigned(name).is_some() => name,
-            // PID 1 does not query a name service.
+            // PID 1 cannot look up this user, because PID 1 does not query a name service.
             (User::Other(_), _) => return Err(letter),
         };
         Ok(value.to_owned())

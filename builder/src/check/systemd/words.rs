@@ -131,9 +131,9 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Returns the remaining text, or `None` if no separator followed the last word. If
-    /// [`Self::quoted`] created this value, also returns `None` if only separators followed the
-    /// last word.
+    /// Returns the text that remains, or `None` if the value ended directly after the last word.
+    /// For a value of [`Self::quoted`], also returns `None` if only separators followed the last
+    /// word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
@@ -179,7 +179,8 @@ impl<'a> Extract<'a> {
         Ok(Some((text_of(word), text.from(start))))
     }
 
-    /// Returns the text after the separator at `at`, or `None` if only separators follow.
+    /// Returns the text after the separator at `at`. For a value of [`Self::quoted`], skips further
+    /// separators, and returns `None` if no text follows them.
     fn after_separator(&self, text: TextSpan<'a>, at: usize) -> Option<TextSpan<'a>> {
         let rest = text.from(at + 1);
         if !self.coalesce {

@@ -12,7 +12,8 @@ use crate::check::finding::Finding;
 use crate::check::tables::{self, Directives};
 use crate::check::text::TextSpan;
 
-/// The lines of one unit file that systemd 219 accepts, with the headers of its sections.
+/// The accepted lines of one unit file: the lines that systemd 219 accepts, and the headers of the
+/// file's sections.
 #[derive(Debug, Default)]
 pub(in crate::check) struct AcceptedLines<'a> {
     /// The headers of the file's sections.

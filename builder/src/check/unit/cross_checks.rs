@@ -197,8 +197,8 @@ fn exists(name: &str, units: &Units<'_>) -> bool {
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
-    // A mount unit can come from fstab, a device unit comes from udev, and a slice needs no unit
-    // file. A name with a specifier is not checked.
+    // Some units exist without a unit file: a mount unit can come from fstab, a device unit comes
+    // from udev, and a slice needs no file. A name with a specifier is not checked.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name

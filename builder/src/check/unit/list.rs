@@ -225,7 +225,7 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 }
 
 /// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag applies. systemd 219
-/// compares `private` with the whole rest of the line.
+/// compares `private` with the whole rest of the line, so `private` is valid only as the last word.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let words: Vec<&str> = assignment
         .value

@@ -19,7 +19,7 @@ pub(super) struct Unit<'a> {
     /// Whether the unit's own file is among the files. If the unit's own file is missing, only
     /// drop-ins are known.
     pub(super) complete: bool,
-    /// Whether systemd 219 refuses or masks the unit because of its own file.
+    /// Whether systemd 219 refuses or masks the unit because of the unit's own file.
     pub(super) refused_or_masked: bool,
     /// `Some` if systemd 219 drops the last line of the unit's own file, because that line ends
     /// with a backslash. Contains the index of the file and the position of the backslash.
@@ -27,14 +27,14 @@ pub(super) struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
-    /// Returns the lines of a directive that follow its last reset, or all its lines if none is a
-    /// reset. A line without a value resets the directive.
+    /// Returns a directive's lines after its last reset, or all its lines if none is a reset. A
+    /// line without a value is a reset.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// Returns the lines of several directives that follow their last reset, or all their lines if
-    /// none is a reset. A line without a value resets all these directives.
+    /// Returns the lines of several directives after their last reset, or all their lines if none
+    /// is a reset. A line without a value in any of these directives resets all of them.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)

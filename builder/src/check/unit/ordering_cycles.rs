@@ -1,5 +1,6 @@
-//! Finds ordering cycles. systemd 219 breaks a cycle by leaving out one of its units, possibly a
-//! different one at each boot (src/core/transaction.c, transaction_verify_order_one).
+//! Finds ordering cycles. To break a cycle, systemd 219 does not start one of the cycle's units,
+//! which can be a different unit at each boot (src/core/transaction.c,
+//! transaction_verify_order_one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -79,8 +80,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of systemd 219 with DefaultDependencies=no. Wanting a unit does not make such a target
-/// wait for the unit.
+/// Targets of systemd 219 with DefaultDependencies=no. Such a target does not wait for the units
+/// that it wants.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",

@@ -1,6 +1,6 @@
 //! Parses a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
 //! sections and assignments. A line can be longer than 2047 bytes. Before 219-48, Red Hat's systemd
-//! read a longer line in pieces of that length (#1503106; changelog of its systemd.spec).
+//! read a longer line in pieces of that length (#1503106; changelog of Red Hat's systemd.spec).
 
 use std::ops::Range;
 

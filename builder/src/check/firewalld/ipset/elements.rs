@@ -35,8 +35,8 @@ fn networks(item: &str) -> u64 {
     range.map_or(1, |(first, last)| split(first, last))
 }
 
-/// Counts the networks into which a range is split: each is the largest network that begins at the
-/// next address and ends within the range.
+/// Counts the networks into which a range is split: each network is the largest one that begins
+/// directly after the previous network and ends within the range.
 fn split(first: Ipv4Addr, last: Ipv4Addr) -> u64 {
     let (mut next, end) = (u64::from(first.to_bits()), u64::from(last.to_bits()) + 1);
     let mut count = 0;
