@@ -153,7 +153,9 @@ pub enum NetworkMode {
     /// The address comes from a DHCP server that has a reservation for the machine, or from another
     /// source. firstboot waits for the address and checks the address.
     Dhcp,
-    /// firstboot writes the address into the configuration of the interface that matches the node.
+    /// firstboot writes the address into the configuration of one interface: the interface that
+    /// already has the address, the interface with the MAC address in the node document, or the
+    /// machine's only interface.
     Static,
 }
 

@@ -31,7 +31,7 @@ const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// The units that do not run on a machine without a firewall.
+/// The units that are masked on a machine without a firewall.
 const WITHOUT_FIREWALL: [&str; 3] = [
     "firewalld.service",
     "polkit.service",

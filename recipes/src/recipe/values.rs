@@ -159,8 +159,8 @@ impl FromStr for Base {
             return Err("expected a URL with http:// or https:// and a host".to_owned());
         }
         // If the recipe names no server, the lines that `builder mirror` prints contain the
-        // placeholder host `SERVER`. The crate `url` writes a host in lower case, so compare the
-        // text.
+        // placeholder host `SERVER`. The crate `url` converts a host to lower case, so search the
+        // original text for the placeholder.
         let host = text.split_once("://").map_or("", |(_, rest)| rest);
         if host.split(['/', ':']).next() == Some("SERVER") {
             return Err(

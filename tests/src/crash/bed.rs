@@ -42,7 +42,7 @@ const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/l
 #[derive(Debug)]
 pub struct Bed {
     // The hosts must be dropped before their network.
-    /// etcd-1 to etcd-3.
+    /// The hosts etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
     /// For each host, two disks: one with the files of firstboot, of the image and of the operator,
@@ -288,8 +288,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches the crash point in its order, and returns true. Returns false
-    /// if the program that `Traced::started_by` names finishes first.
+    /// Waits until a program reaches the point that the order to its tracer names, and returns
+    /// true. Returns false if the program that `Traced::started_by` names finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

@@ -149,8 +149,8 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes the first image and the releases from the output of the last build. No image has a
-    /// soak time, because the sweep does not test the soak time.
+    /// Makes the first image and the releases from the output of the last build. All images set
+    /// `soak-seconds` to 0, because the sweep does not test this delay.
     pub(super) fn new(provisioning: &Provisioning, kind: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
