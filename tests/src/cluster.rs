@@ -96,8 +96,8 @@ impl Provisioning {
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. In a
-    /// suite, the output of a recipe's first build is saved. The first build of any other cluster
-    /// with the same recipe copies this output.
+    /// suite, the first build of each recipe saves its output. If another cluster has the same
+    /// recipe, the first build of that cluster copies the saved output.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -162,7 +162,7 @@ impl Provisioning {
         Ok(kept)
     }
 
-    /// Restores a saved output, from which machines are installed from now on.
+    /// Restores a saved output. From now on, machines are installed from this output.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out())
             .with_context(|| format!("cannot remove {}", self.out().display()))?;

@@ -21,8 +21,8 @@ impl Size {
     }
 }
 
-/// Reads a size. `bounds` contains the sizes in bytes that the key accepts. The advice about a
-/// number without quotes uses the smallest unit with which the number is within these bounds.
+/// Reads a size. `bounds` contains the sizes in bytes that the key accepts. If a number has no
+/// quotes, the advice adds the smallest unit with which the size is within these bounds.
 pub(super) fn read_size(
     table: &Table<'_>,
     key: &'static str,

@@ -57,7 +57,7 @@ impl UpdateKind {
         }
     }
 
-    /// Returns the releases of etcd that the test machine must have to make this kind of images.
+    /// Returns the releases of etcd that the test machine must have to make this kind of image.
     #[must_use]
     pub fn requirements(self) -> Vec<Requirement> {
         match self {
@@ -141,7 +141,7 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
     provisioning.build(&path).map(drop)
 }
 
-/// The first image, and the two releases between which a node changes.
+/// The first image, and the two releases that the scenarios install.
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
@@ -186,7 +186,7 @@ impl Releases {
     }
 
     /// Installs the first image on a host that is off, and makes all releases visible in the host.
-    /// `ETCD_VERSION` selects a different etcd if all images have the same one.
+    /// If all images have the same etcd, `ETCD_VERSION` can select a different one for the host.
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
