@@ -19,7 +19,8 @@ pub enum MacError {
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Syntax(String),
-    /// The address is a multicast or broadcast address, or all zeros, which no network card has.
+    /// The address is a multicast or broadcast address, or all zeros. No network card has such an
+    /// address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]

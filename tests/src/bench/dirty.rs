@@ -159,8 +159,8 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Writes one file that only grows. If this function truncated or overwrote the file, data could
-/// disappear before the kernel flushes it to the disk, and would cost nothing.
+/// Writes one file that only grows. If a program truncates or overwrites data before the flush,
+/// this data never reaches the disk, and costs nothing.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
     let megabyte = vec![0xa5_u8; 1 << 20];

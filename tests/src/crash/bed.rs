@@ -183,7 +183,7 @@ impl Bed {
         )
     }
 
-    /// Writes to all hosts the node documents with the new CA, which replaces the first CA.
+    /// Replaces the first CA: writes the node documents with the new CA to all hosts.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
@@ -258,8 +258,8 @@ impl Bed {
         move_leadership(&self.hosts, leader)
     }
 
-    /// Waits until all three hosts are healthy members of one cluster and firstboot has succeeded
-    /// on each of them.
+    /// Waits until all three hosts are healthy members of one cluster, and until firstboot has
+    /// succeeded on each host.
     pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;

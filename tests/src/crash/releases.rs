@@ -74,7 +74,7 @@ pub(super) enum Release {
     Good,
     /// An image that fails its health check, and is rolled back.
     Bad,
-    /// An image with the older minor version of etcd, which passes its health check.
+    /// An image with the older minor version of etcd. The image passes its health check.
     Older,
     /// An image with the newer minor version of etcd. The image fails its health check after the
     /// members have agreed on that version, and is rolled back to [`Release::Older`].
@@ -208,7 +208,7 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The file with the environment of the command, which names the offered release.
+/// The command's environment file, which names the offered release.
 const OFFERED: &str = "release.env";
 
 /// Returns the lines of the unit that make `firstboot update` install the offered release. An
