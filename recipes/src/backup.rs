@@ -65,8 +65,8 @@ pub struct S3 {
     pub path_style: bool,
 }
 
-/// The number of snapshots that are kept. For each of the last hours, days, weeks and months that
-/// have a snapshot, the newest snapshot is kept.
+/// The number of hours, days, weeks and months for which a snapshot is kept. firstboot counts only
+/// periods that have a snapshot, and keeps the newest snapshot of each of these periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionPolicy {

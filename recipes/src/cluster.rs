@@ -125,8 +125,8 @@ pub struct EtcdSettings {
     /// Whether a member compares its data with that of its peers before the member starts to serve
     /// clients.
     pub initial_corrupt_check: bool,
-    /// Whether the leader compares the data of the members at each compaction, on versions that
-    /// support it.
+    /// Whether the leader compares the data of the members at each compaction. Only some versions
+    /// of etcd support this comparison.
     pub compact_hash_check: bool,
 }
 
@@ -153,11 +153,14 @@ pub enum NetworkMode {
     /// The address comes from a DHCP server that has a reservation for the machine, or from another
     /// source. firstboot waits for the address and checks the address.
     Dhcp,
-    /// firstboot writes the address into the configuration of the interface that matches the node.
+    /// firstboot writes the address into the configuration of one interface: the interface that
+    /// already has the address, the interface with the MAC address in the node document, or the
+    /// machine's only interface.
     Static,
 }
 
-/// The sources from which a node may learn its identity, in the order in which it queries them.
+/// The sources from which a node may learn its identity, in the order in which the node queries the
+/// sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MetadataPolicy {
@@ -166,7 +169,7 @@ pub struct MetadataPolicy {
     /// The URL of the folder from which the node requests `node.json`, for [`MetadataSource::Url`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
-    /// The platform that all nodes run on, if their firmware does not name it.
+    /// The platform that all nodes run on, if the nodes' firmware does not name the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }

@@ -66,8 +66,8 @@ pub enum EnvelopeError {
 }
 
 /// Returns the bytes that a signature covers (DSSE's pre-authentication encoding): the type and the
-/// payload, each preceded by its length, so that no byte can move from the type to the payload or
-/// vice versa.
+/// payload, each preceded by its length. Because of the lengths, no byte can move from the type to
+/// the payload or vice versa.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "DSSEv1 {} {payload_type} {} ",

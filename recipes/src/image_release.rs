@@ -64,7 +64,7 @@ pub enum ReleaseError {
     /// The text is not a signed document.
     #[error("it is not a signed document ({0})")]
     Syntax(String),
-    /// The document was not signed as a release with the trusted key.
+    /// The trusted key did not sign the document, or did not sign it as a release.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// The release has a format that this program does not read.

@@ -19,7 +19,8 @@ pub enum MacError {
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Syntax(String),
-    /// The address is a multicast or broadcast address, or all zeros, which no network card has.
+    /// The address is a multicast or broadcast address, or all zeros. No network card has such an
+    /// address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]
@@ -127,7 +128,7 @@ impl FromStr for FirmwareId {
 impl FirmwareId {
     /// Returns whether two texts identify the same machine: the texts are equal, or are the same
     /// UUID in different byte orders. From SMBIOS 2.6 on, the bytes of a UUID's first three fields
-    /// are stored in reverse order. The kernel reverses them again (3.10.0-1160,
+    /// are stored in reverse order. The kernel reverses these bytes again (3.10.0-1160,
     /// drivers/firmware/dmi_scan.c, dmi_save_uuid), but pxelinux prints the bytes as they are
     /// stored (syslinux, core/sysappend.c). `product_uuid` therefore also changes when the virtual
     /// hardware of a machine is upgraded to SMBIOS 2.6 or later (VMware: hardware version 13).

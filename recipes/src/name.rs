@@ -30,8 +30,8 @@ pub enum NameError {
     /// The name has a label that starts or ends with a hyphen.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
-    /// The name, or the last label of a domain, consists only of digits, which some resolvers
-    /// interpret as an address.
+    /// The name, or the last label of a domain, consists only of digits. Some resolvers interpret
+    /// such a name as an address.
     #[error("`{0}` is all digits, and some programs would read it as an address")]
     Digits(String),
 }

@@ -9,9 +9,10 @@ static VERSION: LazyLock<String> =
 /// (5bb42b72a94e)`.
 ///
 /// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
-/// Cargo cannot find the commit by itself, because it does not rebuild the crate after a new commit
-/// or after a change to a file outside the crate. Without the variable, for example outside a git
-/// repository, this function returns only the version.
+/// This crate does not read the commit itself. Cargo does not rebuild the crate after a new commit,
+/// or after a change to a file outside the crate, so the crate would then report an old commit.
+/// Without the variable, for example outside a git repository, this function returns only the
+/// version.
 pub fn program_version() -> &'static str {
     &VERSION
 }

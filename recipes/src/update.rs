@@ -82,7 +82,8 @@ pub struct AutoUpdatePolicy {
 }
 
 impl Update {
-    /// Returns when the node updates itself, or `None` if the node does not update itself.
+    /// Returns the policy with which the node updates itself, or `None` if the node does not update
+    /// itself.
     pub const fn auto(&self) -> Option<AutoUpdatePolicy> {
         match self.mode {
             UpdateMode::Manual => None,

@@ -144,8 +144,8 @@ pub fn coexistence_obstacle(
 /// the data. If no member is running, only the version that last used the data reveals that a minor
 /// version was skipped. Until the cluster agrees on a newer version, the function admits an
 /// existing member whose version is lower than that of the other members. The function does not
-/// admit a new member with a lower version, because the other members may agree on a newer version
-/// as soon as the member that the new member replaces is removed.
+/// admit a new member with a lower version. A new member replaces an old one, and the other members
+/// may agree on a newer version as soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, start: EtcdStart, cluster: &ClusterVersions) -> Option<Obstacle> {
     if start == EtcdStart::AsNewMember && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -183,8 +183,9 @@ pub enum VersionChange {
     /// The new version belongs to the next minor version. The cluster version rises as soon as
     /// every member runs the new version.
     Upgrade,
-    /// The new version belongs to the previous minor version. Once the cluster has agreed on the
-    /// newer minor version, etcd must first lower the cluster version (`etcdctl downgrade enable`).
+    /// The new version belongs to the previous minor version. If the cluster has agreed on the
+    /// newer minor version, etcd must lower the cluster version (`etcdctl downgrade enable`) before
+    /// a member can run the older minor version.
     Downgrade,
 }
 

@@ -71,8 +71,8 @@ impl Window {
         self.length
     }
 
-    /// If the window is open at the time `now`, returns when the window closes. Both times are in
-    /// seconds since 1970.
+    /// If the window is open at the time `now`, returns the time at which it closes. Both times are
+    /// in seconds since 1970.
     pub fn closes_at(self, now: u64) -> Option<u64> {
         let end = self.opens.slot(now) + self.length;
         (now < end).then_some(end)

@@ -74,7 +74,8 @@ rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/* "$root/etc/hostn
 umount "$root/proc"
 "#;
 
-/// Returns the base root's folder. Makes or unpacks the root first if it is not in the cache.
+/// Returns the base root's folder. If the root is not in the cache, makes or unpacks the root
+/// first.
 pub fn base() -> Result<PathBuf> {
     match std::env::var_os(SETTING) {
         Some(own) if !own.is_empty() => of_the_user(Path::new(&own)),

@@ -31,7 +31,7 @@ const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// The units that do not run on a machine without a firewall.
+/// The units that are masked on a machine without a firewall.
 const WITHOUT_FIREWALL: [&str; 3] = [
     "firewalld.service",
     "polkit.service",
@@ -96,8 +96,8 @@ impl Provisioning {
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. In a
-    /// suite, the output of a recipe's first build is saved. The first build of any other cluster
-    /// with the same recipe copies this output.
+    /// suite, the first build of each recipe saves its output. If another cluster has the same
+    /// recipe, the first build of that cluster copies the saved output.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -162,7 +162,7 @@ impl Provisioning {
         Ok(kept)
     }
 
-    /// Restores a saved output, from which machines are installed from now on.
+    /// Restores a saved output. From now on, machines are installed from this output.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out())
             .with_context(|| format!("cannot remove {}", self.out().display()))?;

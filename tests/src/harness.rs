@@ -153,7 +153,7 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
 }
 
 /// Formats the error and its causes, one per line. The `Debug` form would add a backtrace of the
-/// harness whenever `RUST_BACKTRACE` is set, which would hide the cause.
+/// harness whenever `RUST_BACKTRACE` is set. This backtrace would hide the cause.
 fn causes(error: &anyhow::Error) -> String {
     let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
     lines.join("\n  because: ")

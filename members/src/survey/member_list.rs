@@ -32,9 +32,9 @@ impl FirstMemberList {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// Returns the client URL of a member in the recipe. If the member list does not contain the
-    /// recipe's address, returns the URL in the list, because a newer image may have given the
-    /// member a different address.
+    /// Returns the client URL of a member in the recipe. A newer image may have given the member a
+    /// different address. Therefore, if the member list contains the member's name but not the peer
+    /// URL from the recipe, returns the client URL in the list.
     pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
             .0
@@ -78,8 +78,8 @@ impl FirstMemberList {
         }
     }
 
-    /// Returns the members that are not in any of the rows, with their client URLs, or with their
-    /// peer URLs if they have never started.
+    /// Returns the listed members that are not in any of the rows, each with a client URL. A member
+    /// that has never started has no client URL, so it is returned with a peer URL.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0

@@ -27,8 +27,8 @@ use member_list::FirstMemberList;
 pub use row::Row;
 pub use table::{columns, health, remarks, role, size, table};
 
-/// Whether the survey compares the members' data. The comparison blocks writes on each member for a
-/// moment.
+/// Whether the survey compares the members' data. During the comparison, each member briefly delays
+/// all writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataComparison {
     /// Do not compare.
@@ -144,8 +144,8 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     row
 }
 
-/// Adds the information that connections to a member reveal: the round trip, and when the member's
-/// certificates expire.
+/// Connects to a member to measure the round-trip time and to read the expiry times of its
+/// certificates, and adds these times to the row.
 async fn observe_connection(row: &mut Row, credentials: &Credentials) {
     // Measure the round trip before the handshakes, because a simultaneous handshake would lengthen
     // the round trip.
@@ -171,8 +171,8 @@ struct Answers {
     status: StatusResponse,
     health: Result<()>,
     alarms: Vec<AlarmMember>,
-    /// The member's own list. If the list were read through raft, every member would return the
-    /// leader's list.
+    /// The member list as this member stores it. If the list were read through raft, every member
+    /// would return the leader's list.
     members: Vec<Member>,
 }
 
@@ -209,9 +209,9 @@ async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
     })
 }
 
-/// Compares the data of all voters that answer through raft, and adds the result to their rows. An
-/// alarm does not exclude a voter, because only the comparison shows whose data is wrong if the
-/// alarm blames no member.
+/// Compares the data of all voters that answer through raft, and adds the result to their rows.
+/// Also compares a voter that has raised an alarm. If an alarm names no member, only the comparison
+/// shows whose data is wrong.
 async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
     let voter = |row: &&Row| row.votes && row.member && !row.learner;
     let voters: Vec<Voter> = rows

@@ -43,8 +43,8 @@ pub struct Row {
     /// Whether the member's data differs from the majority's data, or from the other members' data
     /// if there is no majority.
     pub apart: bool,
-    /// Whether an operator excluded the member from the bootstrap and the member list does not
-    /// contain the member.
+    /// Whether an operator excluded the member from the bootstrap. The value is false if `member`
+    /// is true.
     pub without: bool,
     /// The newest check of the node's own files, or `None` if there is no check or no member
     /// answers through raft.

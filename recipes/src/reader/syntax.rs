@@ -336,8 +336,9 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// Returns the first character outside quotes that is invisible, a control character, an
-    /// unusual space, or a typographic quotation mark, with its offset in the line.
+    /// Returns the first suspicious character outside quotes, with its offset in the line. The
+    /// suspicious characters are invisible characters, control characters, unusual spaces, and
+    /// typographic quotation marks.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

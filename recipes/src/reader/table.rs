@@ -37,7 +37,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Returns the position of the table's header, used for findings about missing keys.
+    /// Returns the position of the table's header. Findings about missing keys mark this position.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
@@ -68,7 +68,7 @@ impl<'a> Table<'a> {
         self.findings.has_errors()
     }
 
-    /// Reports a key that users may write in this table although it does not belong there.
+    /// If this table contains the key, reports that the key does not belong in this table.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);

@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 
 impl Table<'_> {
     /// Reports a value that must be a string. `meant` returns the string that the unquoted value
-    /// probably stands for or, if there is none, what the key expects instead.
+    /// probably means. If the meaning is not clear, `meant` returns what the key expects.
     pub(super) fn not_a_string(
         &self,
         key: &str,

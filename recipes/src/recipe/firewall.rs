@@ -19,7 +19,7 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
-/// The keys of the lists of addresses, each with the service that these addresses may use.
+/// The keys of `[firewall]`, each with the service that the addresses in its list may use.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),

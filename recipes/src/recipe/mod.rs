@@ -183,8 +183,8 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// The default date, 2000-01-01. tar warns about a file whose date is in the future, but a node's
-/// clock normally shows a date after 2000.
+/// The default date, 2000-01-01. tar warns about a file whose date is in the future. A node's clock
+/// normally shows a date after 2000, so tar does not warn about the default date.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

@@ -158,7 +158,8 @@ fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<
     at.map(|at| (at.value.to_string(), at.span.clone()))
 }
 
-/// Reads `[network]`. Without a `cidr`, the network is the /24 of the first node, as in the guide.
+/// Reads `[network]`. Without a `cidr`, the network is the /24 of the first node, as in the CentOS
+/// 7 guide (docs/guide.md).
 pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<Network> {
     let table = root.table("network");
     let table = table.as_ref();

@@ -42,7 +42,7 @@ pub struct SysctlSetting {
 /// A set of kernel settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// The guide's values for all keys that the guide mentions.
+    /// The values from the CentOS 7 guide (docs/guide.md), for all keys that the guide mentions.
     Guide,
     /// The values that suit an etcd node on this kernel.
     Etcd,

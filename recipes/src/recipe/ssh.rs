@@ -66,8 +66,8 @@ impl fmt::Display for SshKey {
     }
 }
 
-/// Returns whether a key in base64 consists of exactly the fields of its type, the first of which
-/// is the name of the type. A length precedes each field (RFC 4253, 6.6).
+/// Returns whether a key in base64 consists of exactly the fields that its type requires. The first
+/// field is the name of the type. A length precedes each field (RFC 4253, 6.6).
 fn is_whole(kind: &str, key: &str) -> bool {
     let Ok(bytes) = BASE64.decode(key) else {
         return false;

@@ -33,7 +33,7 @@ fn said(text: &str) -> Vec<String> {
 
 const NO_KEY: &str = "no one can log in to the nodes";
 
-/// Returns the guide's recipe with one string replaced by another.
+/// Returns recipes/three-node.toml with one string replaced by another.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)

@@ -88,7 +88,8 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         check_enrol(table, enrol.as_ref(), tls.keys);
         check_authority(table, cert.as_ref(), key.as_ref());
         check_renewal(table, minutes.as_ref(), enrol.is_some());
-        // A lifetime in minutes is shorter than any `ca-days`, and needs `enrol`.
+        // Do not check a lifetime in minutes. Such a lifetime is shorter than any `ca-days`, and
+        // needs `enrol`, with which the nodes renew their certificates between builds.
         if minutes.is_none() {
             check_lifetimes(table, &tls, (life_days, renew_days));
         }

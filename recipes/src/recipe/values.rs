@@ -21,8 +21,8 @@ impl Size {
     }
 }
 
-/// Reads a size. `bounds` contains the sizes in bytes that the key accepts. The advice about a
-/// number without quotes uses the smallest unit with which the number is within these bounds.
+/// Reads a size. `bounds` contains the sizes in bytes that the key accepts. If a number has no
+/// quotes, the advice adds the smallest unit with which the size is within these bounds.
 pub(super) fn read_size(
     table: &Table<'_>,
     key: &'static str,
@@ -159,8 +159,8 @@ impl FromStr for Base {
             return Err("expected a URL with http:// or https:// and a host".to_owned());
         }
         // If the recipe names no server, the lines that `builder mirror` prints contain the
-        // placeholder host `SERVER`. The crate `url` writes a host in lower case, so compare the
-        // text.
+        // placeholder host `SERVER`. The crate `url` converts a host to lower case, so search the
+        // original text for the placeholder.
         let host = text.split_once("://").map_or("", |(_, rest)| rest);
         if host.split(['/', ':']).next() == Some("SERVER") {
             return Err(

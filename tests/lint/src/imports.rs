@@ -19,8 +19,8 @@ pub(crate) struct Imports {
     pub(crate) used: BTreeSet<Segments>,
 }
 
-/// Reads the imports of a module from its items. Leaves out inline child modules, because each of
-/// them is read as a module of its own.
+/// Reads the imports of a module from its items. Leaves out inline child modules, because each
+/// inline module is read as a separate module.
 pub(crate) fn read(items: &[Item], children: Vec<String>) -> Imports {
     let mut reader = Reader {
         imports: Imports {

@@ -1,5 +1,5 @@
-//! Measures the time from power-on of three installed machines to a healthy cluster, compared with
-//! the same machines on which etcd is configured by hand.
+//! Measures the time from power-on of three installed machines to a healthy cluster. Compares this
+//! time with that of the same machines when etcd is configured by hand.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

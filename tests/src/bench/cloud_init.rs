@@ -26,9 +26,9 @@ const DROP_IN: &str = "/etc/systemd/system/firstboot.service.d/measure.conf";
 const STAGES: &str = "cloud-init init --local && cloud-init init && \
     cloud-init modules --mode=config && cloud-init modules --mode=final";
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
-/// The settings for both measurements of cloud-init. The seed is the only source. cloud-init does
-/// not configure the network, and generates neither SSH host keys nor a locale, because firstboot
-/// does not do this work.
+/// The settings for both measurements of cloud-init. The seed is the only source. The settings turn
+/// off work that firstboot does not do: cloud-init does not configure the network, and generates
+/// neither SSH host keys nor a locale.
 const SETTINGS: &str = "datasource_list: [ NoCloud ]\nnetwork: { config: disabled }\n\
     ssh_deletekeys: false\nssh_genkeytypes: []\nlocale: false\n";
 /// Limits cloud-init to the work that firstboot also does.

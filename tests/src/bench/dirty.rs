@@ -1,7 +1,8 @@
-//! Measures how long an fsync of a write-ahead log takes while another program writes, with the
-//! dirty ratios of the guide and of the profile `etcd`. This benchmark also measures how much is
-//! written to the disk when files are read, with the mount options relatime and noatime. The
-//! benchmark runs in a virtual machine, because the ratios apply to the whole kernel.
+//! Measures how long an fsync of a write-ahead log takes while another program writes. Compares the
+//! dirty ratios of the CentOS 7 guide (docs/guide.md) with those of the profile `etcd`. This
+//! benchmark also measures how much is written to the disk when files are read, with the mount
+//! options relatime and noatime. The benchmark runs in a virtual machine, because the ratios apply
+//! to the whole kernel.
 //!
 //! The machine's disk is throttled to the speed of an ordinary disk, because the ratios make no
 //! difference on a disk that absorbs every write immediately.
@@ -158,8 +159,8 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Writes one file that only grows, because data that is truncated or overwritten before it is
-/// flushed never reaches the disk and costs nothing.
+/// Writes one file that only grows. If a program truncates or overwrites data before the flush,
+/// this data never reaches the disk, and costs nothing.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
     let megabyte = vec![0xa5_u8; 1 << 20];

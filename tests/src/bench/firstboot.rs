@@ -50,9 +50,9 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Returns the CPU time and the peak memory (KiB) of a command and of all processes that it waited
-/// for. Runs the command in a separate process that has no other children, because the kernel
-/// reports only the total usage of all children.
+/// Returns the CPU time and the peak memory (KiB) of a command and of all processes that the
+/// command waited for. Runs the command in a separate process that has no other children, because
+/// the kernel reports only the total usage of all children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure

@@ -34,8 +34,8 @@ pub(super) struct Machines {
 }
 
 impl Machines {
-    /// Builds a recipe with this text at its end, and allows all machines to be installed, so that
-    /// the server has a record of each machine.
+    /// Builds a recipe that ends with this text. Then runs `builder allow` for all machines, so
+    /// that the server has a record of each machine.
     pub(super) fn new(more: &str) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let first = u32::from(SERVER) + 10;

@@ -1,7 +1,7 @@
-//! The measurements of `make bench`, one file for each.
-//! Most measurements run two programs or setups alternately (A B A B), so that other load on the
-//! machine affects both, and compare the medians. The benchmark does not assert any figures, and
-//! only prints a table for a person to evaluate.
+//! The measurements of `make bench`, one file for each. Most measurements compare the medians of
+//! two programs or setups. These measurements run both alternately (A B A B), so that other load on
+//! the machine affects both. The benchmark does not assert any figures, and only prints a table for
+//! a person to evaluate.
 
 pub mod boot;
 pub mod build;

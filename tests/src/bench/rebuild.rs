@@ -1,5 +1,5 @@
-//! Measures the time from power-on until a node that lost its disk is a voter again, compared with
-//! the fastest script that an operator can run.
+//! Measures the time from power-on until a node that lost its disk is a voter again. Compares this
+//! time with that of the fastest script that an operator can run.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
-//! Measures the time that it takes to restore a member from a snapshot, from etcd's stop to the
-//! next write, compared with the guide's own commands (4.2.2) in a script.
+//! Measures how long it takes to restore a member from a snapshot, from etcd's stop to the next
+//! write. Compares firstboot with a script of the commands from step 4.2.2 of the CentOS 7 guide
+//! (docs/guide.md).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,5 @@
 //! Measures the time, CPU time and memory that `builder serve` needs to serve the overlay to many
-//! machines at the same time, compared with nginx as Debian configures it.
+//! machines at the same time. Compares these figures with those of nginx, as Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;

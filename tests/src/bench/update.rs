@@ -134,7 +134,8 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Publishes an image with this etcd, and without a soak time.
+    /// Publishes an image with this etcd. The image sets `soak-seconds` to 0, so that the next node
+    /// can begin as soon as this member is healthy.
     fn publish(&mut self, patch: &str) -> Result<()> {
         self.serial += 1;
         let mut image = Repack::of(&self.provisioning.out())?;

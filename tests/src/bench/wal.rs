@@ -1,5 +1,5 @@
-//! Measures the effect of the guide's mount options on a write-ahead log in an XFS file system on
-//! this machine. As in etcd, an fdatasync follows each record.
+//! Measures the effect of the mount options of the CentOS 7 guide (docs/guide.md) on a write-ahead
+//! log in an XFS file system on this machine. As in etcd, an fdatasync follows each record.
 //!
 //! etcd preallocates its log in files of 64 MB and overwrites them. The benchmark also measures
 //! writes to a growing file, for which allocsize is intended, and the disk space that small open

@@ -162,8 +162,8 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
     Ok(host)
 }
 
-/// Keeps the hosts on until the user ends the demo. The hosts run in namespaces of this process and
-/// disappear with it.
+/// Keeps the hosts running until the user ends the demo. The hosts run in namespaces of this
+/// process and disappear with it.
 fn keep(hosts: &[Host]) -> Result<()> {
     println!("\nThe hosts stay on while the demo runs. To enter a host:");
     for host in hosts {

@@ -70,8 +70,8 @@ impl Client {
         Self::with_timeout(provisioning, folder, CALL_TIMEOUT)
     }
 
-    /// Makes a client with the certificate in this folder of the PKI, which waits for each answer
-    /// for at most `timeout`.
+    /// Makes a client with the certificate in this folder of the PKI. The client waits for each
+    /// answer for at most `timeout`.
     pub fn with_timeout(
         provisioning: &Provisioning,
         folder: &str,

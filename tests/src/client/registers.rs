@@ -87,7 +87,7 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The current key, and the value that this client has read or written there last. If a
+        // The current key, and the value that this client last read or wrote there. If a
         // compare-and-set expected any other value, it would almost always fail.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();

@@ -21,8 +21,8 @@ pub struct Voters {
 }
 
 impl Voters {
-    /// Starts to poll these members. Polls the same member as long as it answers, and then the next
-    /// member.
+    /// Starts to poll these members. Polls one member as long as this member answers, and then
+    /// polls the next member.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, client, members) = (stop.clone(), client.clone(), members.to_vec());

@@ -42,7 +42,7 @@ const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/l
 #[derive(Debug)]
 pub struct Bed {
     // The hosts must be dropped before their network.
-    /// etcd-1 to etcd-3.
+    /// The hosts etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
     /// For each host, two disks: one with the files of firstboot, of the image and of the operator,
@@ -183,7 +183,7 @@ impl Bed {
         )
     }
 
-    /// Writes to all hosts the node documents with the new CA, which replaces the first CA.
+    /// Replaces the first CA: writes the node documents with the new CA to all hosts.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
@@ -258,8 +258,8 @@ impl Bed {
         move_leadership(&self.hosts, leader)
     }
 
-    /// Waits until all three hosts are healthy members of one cluster and firstboot has succeeded
-    /// on each of them.
+    /// Waits until all three hosts are healthy members of one cluster, and until firstboot has
+    /// succeeded on each host.
     pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;
@@ -288,8 +288,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches the crash point in its order, and returns true. Returns false
-    /// if the program that `Traced::started_by` names finishes first.
+    /// Waits until a program reaches the point that the order to its tracer names, and returns
+    /// true. Returns false if the program that `Traced::started_by` names finishes first.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);

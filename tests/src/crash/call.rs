@@ -48,7 +48,7 @@ impl Process {
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // In the `*at` calls, a descriptor precedes the path. Only the low half of this argument
+        // In the `*at` calls, a descriptor precedes the path. Only the low half of the descriptor
         // counts, because `AT_FDCWD` is a 32-bit value.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);

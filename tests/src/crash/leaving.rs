@@ -85,8 +85,8 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
     }
 }
 
-/// Checks that the unit reports that the node has left, that etcd is down, and that all its data is
-/// in one archive folder.
+/// Checks that the node is out of the cluster: the unit reports this state, etcd is down, and all
+/// of etcd's data is in one archive folder.
 fn is_out(host: &Host) -> Result<()> {
     host.wait_for(
         "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",

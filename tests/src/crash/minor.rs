@@ -1,6 +1,6 @@
 //! The scenarios of updates to another minor version of etcd on one node: a downgrade by an older
 //! image, and the return to the older image after a newer image has failed its health check. In
-//! both scenarios, firstboot lets etcd downgrade the cluster before it replaces the node's etcd.
+//! both scenarios, firstboot lets etcd downgrade the cluster, and then replaces the node's etcd.
 //! The other members run the newer minor version.
 
 use anyhow::{Result, ensure};

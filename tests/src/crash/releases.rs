@@ -57,7 +57,7 @@ impl UpdateKind {
         }
     }
 
-    /// Returns the releases of etcd that the test machine must have to make this kind of images.
+    /// Returns the releases of etcd that the test machine must have to make this kind of image.
     #[must_use]
     pub fn requirements(self) -> Vec<Requirement> {
         match self {
@@ -74,7 +74,7 @@ pub(super) enum Release {
     Good,
     /// An image that fails its health check, and is rolled back.
     Bad,
-    /// An image with the older minor version of etcd, which passes its health check.
+    /// An image with the older minor version of etcd. The image passes its health check.
     Older,
     /// An image with the newer minor version of etcd. The image fails its health check after the
     /// members have agreed on that version, and is rolled back to [`Release::Older`].
@@ -141,7 +141,7 @@ pub(super) fn build(provisioning: &Provisioning) -> Result<()> {
     provisioning.build(&path).map(drop)
 }
 
-/// The first image, and the two releases between which a node changes.
+/// The first image, and the two releases that the scenarios install.
 #[derive(Debug)]
 pub(super) struct Releases {
     folder: PathBuf,
@@ -149,8 +149,8 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    /// Makes the first image and the releases from the output of the last build. No image has a
-    /// soak time, because the sweep does not test the soak time.
+    /// Makes the first image and the releases from the output of the last build. All images set
+    /// `soak-seconds` to 0, because the sweep does not test this delay.
     pub(super) fn new(provisioning: &Provisioning, kind: UpdateKind) -> Result<Self> {
         let folder = run::current()?.folder("releases")?;
         let key = provisioning.signing_key()?;
@@ -186,7 +186,7 @@ impl Releases {
     }
 
     /// Installs the first image on a host that is off, and makes all releases visible in the host.
-    /// `ETCD_VERSION` selects a different etcd if all images have the same one.
+    /// If all images have the same etcd, `ETCD_VERSION` can select a different one for the host.
     pub(super) fn install(&self, host: &mut Host) -> Result<()> {
         let first = self.folder.join("first");
         repack::install(&first, host)?;
@@ -208,7 +208,7 @@ pub(super) fn offer(orders: &Path, release: Release) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The file with the environment of the command, which names the offered release.
+/// The command's environment file, which names the offered release.
 const OFFERED: &str = "release.env";
 
 /// Returns the lines of the unit that make `firstboot update` install the offered release. An

@@ -27,7 +27,8 @@ pub struct Scenario {
     /// Checks the conditions that must be true while the traced program is stopped at a point. The
     /// program has been killed or is being held, and has not been started again.
     pub between: fn(&Bed) -> Result<()>,
-    /// Waits for the end of the scenario, which must be the same regardless of any interruption.
+    /// Waits for the end of the scenario. The end state must be the same regardless of any
+    /// interruption.
     pub end: fn(&Bed) -> Result<()>,
 }
 

@@ -22,7 +22,7 @@ pub enum Traced {
     Leave,
     /// `firstboot update`, which also runs as a unit.
     OrderUpdate,
-    /// firstboot-update.service, which carries out the order of that command.
+    /// firstboot-update.service, which carries out the order of `firstboot update`.
     Update,
 }
 

@@ -1,10 +1,10 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
 //! point that the order names, the tracer kills or holds the program, and the call never happens.
 //!
-//! strace's fault injection is unsuitable, because it identifies a call by its number among all
-//! calls of one kind. This number differs between runs, because the number of firstboot's queries
-//! to a peer depends on how long that peer takes to start. The tracer identifies a point by the
-//! action and its object.
+//! strace's fault injection is unsuitable, because strace identifies a call by its position among
+//! all calls of one kind. This position differs between runs, because the number of firstboot's
+//! queries to a peer depends on how long that peer takes to start. The tracer identifies a point by
+//! the action and its object.
 
 use std::collections::HashMap;
 use std::fs::File;

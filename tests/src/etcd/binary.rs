@@ -1,10 +1,10 @@
-//! Replaces the etcd of a node with an etcd that is not in the node's image.
-//! The builder refuses a release whose digest differs from the known digest of upstream's release,
-//! and programs that do not run on CentOS 7. A release that was built here or by Debian can fail
-//! these checks. To use a release that the builder cannot pack, this module changes an installed
-//! machine that is off, as if the machine had been installed from an image of that release. The
-//! module replaces the machine's programs, the version in the cluster document, and the entries of
-//! the changed files in the file list.
+//! Replaces the etcd of a node with an etcd that is not in the node's image. The builder refuses a
+//! release whose digest differs from the known digest of upstream's release. The builder also
+//! refuses programs that do not run on CentOS 7. A release that was built here or by Debian can
+//! fail these checks. To use a release that the builder cannot pack, this module changes an
+//! installed machine that is off, as if the machine had been installed from an image of that
+//! release. The module replaces the machine's programs, the version in the cluster document, and
+//! the entries of the changed files in the file list.
 
 use std::fs;
 

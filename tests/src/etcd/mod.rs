@@ -31,8 +31,8 @@ pub use binary::replace_etcd_binary;
 pub const DEMO: &str = "3.5.1";
 
 /// The newest release that Go can build here. The builder's table of upstream's digests does not
-/// contain this release. If the table contained it, the builder would refuse the release that is
-/// built here, because the digest of a local build is different.
+/// contain this release. If the table contained this release, the builder would refuse the release
+/// that is built here, because the digest of a local build is different.
 const NEWEST: &str = "3.7.3";
 
 /// Returns [`NEWEST`], or, if this machine cannot build that release, [`DEMO`] and the reason.
@@ -80,8 +80,8 @@ pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// Returns the release of the given version in the mirror. Makes the release if it does not exist
-/// yet, which takes minutes if Go must build the programs.
+/// Returns the release of the given version in the mirror. If the release does not exist yet, makes
+/// it. If Go must build the programs, this takes minutes.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;

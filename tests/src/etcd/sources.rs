@@ -102,8 +102,8 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
     // Make a separate Go module for each version of etcd, because a single module would mix the
-    // dependencies of all versions. The module's go.sum contains the digests of the dependencies,
-    // which Go has checked.
+    // dependencies of all versions. Go checks the dependencies, and writes their digests into the
+    // module's go.sum.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()

@@ -209,7 +209,7 @@ impl Host {
         }
     }
 
-    /// Boots the host and waits until it is running, for at most three minutes.
+    /// Boots the host, and waits for at most three minutes until the host is running.
     pub fn start(&mut self) -> Result<()> {
         self.boot()?;
         self.wait_running(Duration::from_secs(180))

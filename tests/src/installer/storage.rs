@@ -145,8 +145,8 @@ pub(super) fn write_tables(plan: &Plan, mounted: &[Mounted], target: &Path) -> R
     write_boot_loader(&format!("/dev/{drive}"))
 }
 
-/// Writes the boot code into the first sector, and grub into the gap after that sector, where grub
-/// expects it by default.
+/// Writes the boot code into the first sector, and grub into the gap after that sector. By default,
+/// the boot code expects grub in this gap.
 fn write_boot_loader(device: &str) -> Result<()> {
     let first = fs::read(BOOT_IMAGE)?;
     let grub = fs::read(CORE_IMAGE)?;

@@ -1,4 +1,4 @@
-//! The disk to install on, given by one of the names that `%pre` can find.
+//! The disk to install on, given by a name with which `%pre` can find the disk.
 
 use std::fmt;
 use std::str::FromStr;

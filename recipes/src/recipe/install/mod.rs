@@ -26,8 +26,8 @@ pub struct Install {
     pub family: Family,
     /// The URLs of the installation trees, in the order in which they are tried.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`, which pins all packages. anaconda 7 does not
-    /// check package signatures (yumpayload.py sets no gpgcheck).
+    /// The digest of a tree's `repodata/repomd.xml`. This digest pins all packages. anaconda 7 does
+    /// not check package signatures (yumpayload.py sets no gpgcheck).
     pub repomd_sha256: Option<Sha256>,
     /// Additional repositories, for the installation and for the node.
     pub repos: Vec<Repo>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-/// A package, a pattern of packages, or `@` and the name of a group: a line of `%packages`.
+/// A line of `%packages`: a package, a pattern of packages, or `@` and the name of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     text: String,

@@ -116,7 +116,7 @@ fn a_recipe_without_a_login_is_warned_about() {
     assert!(!warned("# nothing yet\n"));
 }
 
-/// The demo uses the guide's own release, 3.5.1.
+/// The demo uses 3.5.1, the release in the CentOS 7 guide (docs/guide.md).
 #[test]
 fn a_release_that_damages_data_is_warned_about() {
     let demo = include_str!("../../../demo.toml");
@@ -218,8 +218,8 @@ fn a_file_that_the_node_writes_itself_is_refused() {
     );
 }
 
-/// The installer's tar cannot replace a folder that has files, and replaces an empty folder. At that
-/// time, the disk is already erased.
+/// The installer's tar cannot replace a folder that has files, but replaces an empty folder. When
+/// tar runs, the installer has already erased the disk.
 #[test]
 fn a_file_in_the_place_of_a_folder_is_refused() {
     let file = |path: &str| format!("{GOOD}\n[files.overlay]\n\"{path}\" = \"a\"\n");

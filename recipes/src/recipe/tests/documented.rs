@@ -1,5 +1,5 @@
-//! Tests that docs/recipe.md lists every key that the reader requests, and no others, that the
-//! examples are valid, and that the example of findings is what the builder prints.
+//! Tests docs/recipe.md. The page must list exactly the keys that the reader requests, the examples
+//! must be valid, and the example of findings must be what the builder prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 

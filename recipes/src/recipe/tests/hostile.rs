@@ -6,7 +6,8 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// Together with the guide's recipe, this text forms a recipe with every section except `[update]`.
+/// Together with recipes/three-node.toml, this text forms a recipe with every section except
+/// `[update]`.
 const MORE: &str = r#"
 [[install.repo]]
 name = "els"

@@ -10,9 +10,9 @@ const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/kno
 const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known/locales.txt");
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
-/// Returns the name itself if the table contains it, otherwise the name that anaconda uses instead.
-/// Instead of an unknown locale, anaconda uses the nearest locale in langtable. In this model, the
-/// nearest locale is always the default.
+/// Returns the name itself if the table contains it, otherwise the name with which anaconda
+/// replaces it. anaconda replaces an unknown locale with the nearest locale in langtable. In this
+/// model, the nearest locale is always the default.
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()

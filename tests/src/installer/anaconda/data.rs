@@ -267,8 +267,8 @@ impl Data {
         Ok(())
     }
 
-    /// Models commands/user.py, and `User.execute` in kickstart.py: without a password, an account
-    /// stays locked, as it was created.
+    /// Models commands/user.py, and `User.execute` in kickstart.py: a new account is locked, and
+    /// stays locked if the line sets no password.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {

@@ -12,8 +12,8 @@ use super::{automatic, commands, volumes};
 /// The last sector at which a partition in an MBR can start (libparted).
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
-/// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete,
-/// which ends anaconda in cmdline mode (ui/tui/hubs/summary.py, prompt).
+/// Decides how the disks are used. If the check finds errors, the storage spoke stays incomplete.
+/// In cmdline mode, an incomplete spoke ends anaconda (ui/tui/hubs/summary.py, prompt).
 pub(super) fn decide(
     data: &Data,
     hardware: &Hardware,
