@@ -20,7 +20,7 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {
         let own = journal.last(|event| match event {
-            Event::IdentityAdopted { name, .. } => Some(name.clone()),
+            Event::IdentityAccepted { name, .. } => Some(name.clone()),
             _ => None,
         });
         let state = NodeState::of(journal);

@@ -143,7 +143,7 @@ fn passed(before: u64, now: u64) -> String {
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {
-        Event::IdentityAdopted { name, machine } => {
+        Event::IdentityAccepted { name, machine } => {
             format!("firstboot accepted this machine ({machine}) as {name}.")
         }
         Event::MembersExcluded { names } => {

@@ -165,9 +165,9 @@ fn all() -> Result<()> {
         steps::plan(&identity)?.is_empty(),
         "some changes are still planned"
     );
-    twice("adopting the identity", || {
+    twice("accepting the identity", || {
         let mut journal = Journal::open(paths::JOURNAL)?;
-        crate::node::adopt_identity(&identity, &Machine::default(), &mut journal)
+        crate::node::accept_identity(&identity, &Machine::default(), &mut journal)
     })?;
 
     let disk_id = DiskId::draw()?;

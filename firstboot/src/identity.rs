@@ -1,4 +1,4 @@
-//! Verifies the node document. firstboot adopts a node document only after this module has
+//! Verifies the node document. firstboot accepts a node document only after this module has
 //! verified it.
 
 use std::cmp::Ordering;
@@ -158,12 +158,12 @@ pub(crate) fn newest(
     machine: &Machine,
     own: &OwnKeys,
 ) -> Result<(Identity, Option<Reason>)> {
-    let Some(bytes) = files::read_if_there(paths::ADOPTED_DOCUMENT)? else {
+    let Some(bytes) = files::read_if_there(paths::ACCEPTED_DOCUMENT)? else {
         return Ok((identity, None));
     };
     // Ignore a stored copy that firstboot cannot parse, or cannot verify for this image and
     // machine.
-    let Ok(copy) = FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes)
+    let Ok(copy) = FoundDocument::parse(paths::ACCEPTED_DOCUMENT, &bytes)
         .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
@@ -176,20 +176,20 @@ pub(crate) fn newest(
     })
 }
 
-/// Returns why a document is older than the adopted document, or `None` if it is not older. The
+/// Returns why a document is older than the accepted document, or `None` if it is not older. The
 /// function compares the dates of the documents' newest certificates. A document contains the
 /// serial of the newest image at the time when the document was built. If the dates are equal, the
 /// function compares these serials. If the serials are also equal, a document that trusts
 /// additional CAs is older. If any other part of a document changes, the builder also issues new
 /// certificates, which have a later date.
-pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Reason> {
+pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::newest_not_before(&identity.node.tls).ok()?;
-    let old = certificates::newest_not_before(&adopted.tls).ok()?;
-    let dates = (new, identity.node.release).cmp(&(old, adopted.release));
+    let old = certificates::newest_not_before(&accepted.tls).ok()?;
+    let dates = (new, identity.node.release).cmp(&(old, accepted.release));
     let retired = match dates {
         Ordering::Less => BTreeSet::new(),
         // Two documents from before and after `builder pki retire` differ only in their CAs.
-        Ordering::Equal => also_trusted(&identity.node.tls.ca, &adopted.tls.ca),
+        Ordering::Equal => also_trusted(&identity.node.tls.ca, &accepted.tls.ca),
         Ordering::Greater => return None,
     };
     if dates == Ordering::Equal && retired.is_empty() {
@@ -200,7 +200,7 @@ pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Re
             "the node document from {} is older than the accepted document: it still trusts {ca}. The \
              node uses the accepted document, {}",
             identity.origin,
-            paths::ADOPTED_DOCUMENT
+            paths::ACCEPTED_DOCUMENT
         )));
     }
     let age = |not_before, release: Option<u64>| {
@@ -217,17 +217,17 @@ pub(crate) fn outdated(identity: &Identity, adopted: &NodeDocument) -> Option<Re
          document, {}",
         identity.origin,
         age(new, identity.node.release),
-        age(old, adopted.release),
-        paths::ADOPTED_DOCUMENT
+        age(old, accepted.release),
+        paths::ACCEPTED_DOCUMENT
     )))
 }
 
-/// If `ca` contains all CAs in `adopted`, returns the CAs that only `ca` contains. Otherwise,
+/// If `ca` contains all CAs in `accepted`, returns the CAs that only `ca` contains. Otherwise,
 /// returns an empty set. Also returns an empty set if a bundle cannot be parsed, because the steps
 /// that use the CAs then refuse the document.
-fn also_trusted(ca: &str, adopted: &str) -> BTreeSet<CaSubject> {
+fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
     let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
-    match (names(ca), names(adopted)) {
+    match (names(ca), names(accepted)) {
         (Some(new), Some(old)) if old.is_subset(&new) => new.difference(&old).cloned().collect(),
         _ => BTreeSet::new(),
     }

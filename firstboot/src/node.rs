@@ -1,4 +1,4 @@
-//! Determines which node this machine is. A machine that has adopted an identity refuses any other
+//! Determines which node this machine is. A machine that has accepted an identity refuses any other
 //! identity.
 
 use std::path::Path;
@@ -94,8 +94,8 @@ fn is_for_other_keys(error: &anyhow::Error) -> bool {
 }
 
 /// Returns the document to use if the certificates in a source's document are for other keys: the
-/// adopted copy, or a new document for this node's keys. After the keys have changed, a source on
-/// the node's own disk still contains the old document. If the node has lost its keys, the adopted
+/// accepted copy, or a new document for this node's keys. After the keys have changed, a source on
+/// the node's own disk still contains the old document. If the node has lost its keys, the accepted
 /// copy is for other keys too.
 fn other_document(
     cluster: &ClusterDocument,
@@ -105,8 +105,8 @@ fn other_document(
     log: &mut SourceLog,
 ) -> Result<Option<Identity>> {
     let verify = |found| identity::verify(found, signing_key, cluster.clone(), machine, own);
-    if let Some(bytes) = files::read_if_there(paths::ADOPTED_DOCUMENT)? {
-        match verify(FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes)?) {
+    if let Some(bytes) = files::read_if_there(paths::ACCEPTED_DOCUMENT)? {
+        match verify(FoundDocument::parse(paths::ACCEPTED_DOCUMENT, &bytes)?) {
             Err(error) if is_for_other_keys(&error) && cluster.enrol.is_some() => {}
             verified => {
                 log.use_copy();
@@ -160,9 +160,9 @@ fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Erro
 }
 
 /// Returns the node's name and the machine that the journal recorded last.
-fn adopted(journal: &Journal) -> Option<(&Label, &Machine)> {
+fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
-        Event::IdentityAdopted { name, machine } => Some((name, machine)),
+        Event::IdentityAccepted { name, machine } => Some((name, machine)),
         _ => None,
     })
 }
@@ -173,7 +173,7 @@ pub(crate) fn refuse_other_disk(
     machine: &Machine,
     journal: &Journal,
 ) -> Result<()> {
-    let before = adopted(journal);
+    let before = accepted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name
     {
@@ -185,10 +185,10 @@ pub(crate) fn refuse_other_disk(
     identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
-/// Stores the document until the node adopts it. If a later run requests the document again, the
+/// Stores the document until the node accepts it. If a later run requests the document again, the
 /// stored document proves to the server that this machine has already received it.
 pub(crate) fn store_received(identity: &Identity) -> Result<()> {
-    if files::exists(Path::new(paths::ADOPTED_DOCUMENT))? {
+    if files::exists(Path::new(paths::ACCEPTED_DOCUMENT))? {
         return Ok(());
     }
     let received = DesiredFile::new(
@@ -202,16 +202,16 @@ pub(crate) fn store_received(identity: &Identity) -> Result<()> {
     received.write()
 }
 
-/// Adopts the identity: writes it to the journal, and stores the document for the next boot. If the
+/// Accepts the identity: writes it to the journal, and stores the document for the next boot. If the
 /// document's certificates are for the keys in next-keys.pem, makes these keys the node's current
 /// keys.
-pub(crate) fn adopt_identity(
+pub(crate) fn accept_identity(
     identity: &Identity,
     machine: &Machine,
     journal: &mut Journal,
 ) -> Result<()> {
     let node = &identity.node;
-    let before = adopted(journal).map(|(_, before)| before.clone());
+    let before = accepted(journal).map(|(_, before)| before.clone());
     if before.is_none() {
         say(format!(
             "this is {} of cluster {} ({machine})",
@@ -222,13 +222,13 @@ pub(crate) fn adopt_identity(
         .as_ref()
         .map_or_else(|| machine.clone(), |before| machine.after(before));
     if before.as_ref() != Some(&machine) {
-        journal.add(Event::IdentityAdopted {
+        journal.add(Event::IdentityAccepted {
             name: node.name.clone(),
             machine,
         })?;
     }
     let kept = DesiredFile::new(
-        paths::ADOPTED_DOCUMENT,
+        paths::ACCEPTED_DOCUMENT,
         serde_json::to_vec(&identity.envelope)?,
     )
     .mode(0o600, files::ROOT);

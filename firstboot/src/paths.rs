@@ -26,10 +26,10 @@ pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-imag
 pub(crate) const STATE: &str = "/var/lib/firstboot";
 /// firstboot's journal.
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
-/// The adopted node document, which firstboot stores so that later boots do not need a metadata
+/// The accepted node document, which firstboot stores so that later boots do not need a metadata
 /// source.
-pub(crate) const ADOPTED_DOCUMENT: &str = "/var/lib/firstboot/node.json";
-/// The document that the node received and will adopt later, for example when the node has its
+pub(crate) const ACCEPTED_DOCUMENT: &str = "/var/lib/firstboot/node.json";
+/// The document that the node received and will accept later, for example when the node has its
 /// address.
 pub(crate) const RECEIVED_DOCUMENT: &str = "/var/lib/firstboot/received.json";
 /// The private keys that this node generated itself, mode 0600.

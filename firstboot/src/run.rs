@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, remove_installer_copy};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
-use crate::node::{adopt_identity, obtain_identity, refuse_other_disk, store_received};
+use crate::node::{accept_identity, obtain_identity, refuse_other_disk, store_received};
 use crate::output::{say, show, show_json};
 use crate::report::report;
 use crate::steps;
@@ -126,7 +126,7 @@ fn converge(options: &Options) -> Result<()> {
     let suspected = probe
         .as_ref()
         .map_or(Ok(None), DuplicateProbe::first_result)?;
-    adopt_identity(&identity, &machine, &mut journal)?;
+    accept_identity(&identity, &machine, &mut journal)?;
     rotation::catch_up(&mut identity, &mut journal)?;
     steps::plan(&identity)?
         .iter()

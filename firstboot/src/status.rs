@@ -128,7 +128,7 @@ pub(crate) async fn unhealthy_members(
 /// Adds this machine's diagnosis to the row of this node.
 fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     let name = newest(|event| match event {
-        Event::IdentityAdopted { name, .. } => Some(name),
+        Event::IdentityAccepted { name, .. } => Some(name),
         _ => None,
     });
     let Some(name) = name else { return };

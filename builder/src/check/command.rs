@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// from it
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The path on the node, for a single file whose name does not show its kind
+    /// The path on the node of a single file, if the name of the file does not show its kind
     #[arg(long = "as", value_name = "PATH_ON_NODE")]
     as_path: Option<String>,
     /// The format of the findings

@@ -257,7 +257,7 @@ fn not_applied(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             let message = format!("the installer does not apply presets to {}", name.text);
             let finding = Finding::warning("preset/not-applied", *name, message)
                 .effect(format!(
-                    "the overlay does not contain the unit, so it stays {stays}"
+                    "the overlay does not contain the unit, so the unit stays {stays}"
                 ))
                 .fix(format!(
                     "run `systemctl {command} {}` in a script of [files] post",

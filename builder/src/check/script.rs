@@ -34,7 +34,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             let finding = Finding::error("script/interpreter", first, message);
             out.push(
                 finding
-                    .effect("the installer runs every script of `post` with bash, so the script fails and the installation ends")
+                    .effect("the installer runs every script of `post` with bash, so the script fails, and the installation ends with an error")
                     .fix("write the script in bash, or add this script to the overlay and start it from a bash script"),
             );
         }

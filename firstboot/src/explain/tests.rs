@@ -14,7 +14,7 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
     let mode = BootstrapMode::Rollback { cluster: 0xc };
     vec![
         (
-            Event::IdentityAdopted {
+            Event::IdentityAccepted {
                 name: name.clone(),
                 machine: Machine::default(),
             },

@@ -16,10 +16,10 @@ use crate::machine::Machine;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// This machine adopted the identity in a node document, or the hardware has changed since the
-    /// machine adopted this identity.
+    /// This machine accepted the identity in a node document, or the hardware has changed since the
+    /// machine accepted this identity.
     #[serde(rename = "accepted")]
-    IdentityAdopted {
+    IdentityAccepted {
         name: Label,
         /// The identifiers of the machine.
         machine: Machine,
@@ -261,7 +261,7 @@ mod tests {
         };
         for (event, line) in [
             (
-                Event::IdentityAdopted {
+                Event::IdentityAccepted {
                     name: "a".parse().unwrap(),
                     machine: Machine::default(),
                 },

@@ -151,7 +151,7 @@ impl NodeState {
             // Keep the disk id until the data is archived, because firstboot recognises the volume
             // by this id.
             Event::Rejoin { .. } => self.forget_member(self.disk_id, MembershipIntent::Rejoining),
-            Event::IdentityAdopted { .. }
+            Event::IdentityAccepted { .. }
             | Event::DataArchived { .. }
             | Event::Remove { .. }
             | Event::Promote { .. }

@@ -38,7 +38,7 @@ pub(super) fn get(origin: &str, by: &str, query: &Query<'_>) -> Result<SourceRes
     if origin.starts_with('/') {
         return match files::read_bounded(origin.as_ref(), LIMIT) {
             Ok(bytes) => Ok(FoundDocument::parse(origin, &bytes)?.into()),
-            // An operator may remove a source after the node has adopted the source's document.
+            // An operator may remove a source after the node has accepted the source's document.
             Err(error) if query.known && is_not_found(&error) => Ok(SourceResult::Nothing(
                 format!("{origin}, named by {by}, does not exist"),
             )),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_be_removed_after_its_document_was_adopted() {
+    fn a_file_may_be_removed_after_its_document_was_accepted() {
         let path = "/nowhere/user-data";
         let error = with_query(|query| format!("{:#}", get(path, "a string", query).unwrap_err()));
         assert!(error.contains(path), "{error}");

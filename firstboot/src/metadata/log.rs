@@ -108,7 +108,7 @@ impl SourceLog {
 
     /// Records that the node uses its stored copy instead of the document of a source.
     pub(crate) fn use_copy(&mut self) {
-        self.taken = Some(paths::ADOPTED_DOCUMENT.to_owned());
+        self.taken = Some(paths::ACCEPTED_DOCUMENT.to_owned());
         self.save();
     }
 

@@ -65,9 +65,9 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
 ];
 
 /// Returns the document of the first source that has a document. If no source has a document,
-/// returns the document that the node has already adopted. If a source has an invalid document,
+/// returns the document that the node has already accepted. If a source has an invalid document,
 /// fails instead of continuing with the next source, because an attacker might control the next
-/// source. Until the node has adopted a document, also fails if a later source has a different
+/// source. Until the node has accepted a document, also fails if a later source has a different
 /// document.
 pub(crate) fn find(
     policy: &MetadataPolicy,
@@ -105,7 +105,7 @@ fn search(
     machine: &Machine,
     log: &mut SourceLog,
 ) -> Result<FoundDocument> {
-    let adopted = files::read_if_there(paths::ADOPTED_DOCUMENT)?;
+    let accepted = files::read_if_there(paths::ACCEPTED_DOCUMENT)?;
     // Ignore a damaged file, because the source has the document too.
     let received = FoundDocument::in_file(Path::new(paths::RECEIVED_DOCUMENT));
     let received = received.ok().flatten();
@@ -117,7 +117,7 @@ fn search(
         platforms: &platforms,
         // Only a node without a document queries the network, because a member that is already set
         // up must be able to start even if the network is down.
-        known: adopted.is_some(),
+        known: accepted.is_some(),
         received: received.as_ref(),
         mode: QueryMode::WaitForNetwork,
         services: &services,
@@ -131,8 +131,8 @@ fn search(
     if let Some(found) = ask(&sources, &query, log)? {
         return Ok(found);
     }
-    if let Some(bytes) = adopted {
-        return FoundDocument::parse(paths::ADOPTED_DOCUMENT, &bytes);
+    if let Some(bytes) = accepted {
+        return FoundDocument::parse(paths::ACCEPTED_DOCUMENT, &bytes);
     }
     let saw = log
         .sources

@@ -35,7 +35,7 @@ pub(super) struct Query<'a> {
     /// Whether the node already has a document. A node that has a document does not query any
     /// server.
     pub(super) known: bool,
-    /// The document that an earlier run received, if the node did not adopt it yet.
+    /// The document that an earlier run received, if the node did not accept it yet.
     pub(super) received: Option<&'a FoundDocument>,
     /// How long the source queries a server that does not answer.
     pub(super) mode: QueryMode,

@@ -148,7 +148,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
         return compare(options, &own, &source, newer.as_ref());
     }
     // A member whose document contains a different CA waits for the other members. An update of the
-    // image must not wait for the other members, so the node adopts a document with a different CA
+    // image must not wait for the other members, so the node accepts a document with a different CA
     // last.
     let (last, first): (Option<&NewerDocument>, Option<&NewerDocument>) = match &newer {
         Some(newer) if newer.changes_ca => (Some(newer), None),
@@ -170,7 +170,7 @@ fn execute(options: &Options) -> Result<Option<Exit>> {
             let taken = take_last(&lock);
             report_current(options, serial, (newer.as_ref(), taken))
         }
-        // Adopt the document even though the image cannot be updated.
+        // Accept the document even though the image cannot be updated.
         Err(error) => with_document(Err(error), take_last(&lock)),
     }
 }
@@ -287,7 +287,7 @@ fn compare(
     Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))
 }
 
-/// Reports that the node has the newest image, even if the node could not adopt the newer document.
+/// Reports that the node has the newest image, even if the node could not accept the newer document.
 fn report_current(
     options: &Options,
     serial: u64,

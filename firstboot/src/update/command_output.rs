@@ -33,7 +33,7 @@ pub(super) enum SharedChange {
     ReleasedTurn(UpdateTurn),
 }
 
-/// Shows the outcome of an order, even if the node could not adopt the newer document afterwards.
+/// Shows the outcome of an order, even if the node could not accept the newer document afterwards.
 /// `is_newer` is set if the order installs a newer image.
 pub(super) fn report_outcome(
     json: bool,
@@ -71,7 +71,7 @@ pub(super) fn with_document(
         (Ok(None), taken) => taken.map(|()| None),
         (image, Ok(())) => image,
         (image, Err(error)) => {
-            say_error(&format!("cannot adopt the newer node document: {error:#}"));
+            say_error(&format!("cannot accept the newer node document: {error:#}"));
             image
         }
     }

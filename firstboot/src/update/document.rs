@@ -1,4 +1,4 @@
-//! Finds a newer node document, determines what the document changes, and lets the node adopt it.
+//! Finds a newer node document, determines what the document changes, and lets the node accept it.
 //! An operator need not log in to the node to renew its certificates or to change its CA.
 
 use std::thread::sleep;
@@ -54,7 +54,7 @@ pub(super) struct Report<'a> {
     place: &'a str,
     changes: &'a [String],
     taken: bool,
-    /// The reason why the node could not adopt the document.
+    /// The reason why the node could not accept the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Reason>,
 }
@@ -102,7 +102,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<NewerDocument>> {
 }
 
 /// Returns the document with which the server answers this node's request for certificates, if that
-/// document is newer than the adopted document.
+/// document is newer than the accepted document.
 pub(super) fn from_server(own: &ThisNode, server: &Url) -> Result<Option<NewerDocument>> {
     let machine = Machine::observe()?;
     verify_newer(own, request(own, server, &machine)?, &machine)
@@ -122,7 +122,7 @@ fn request(own: &ThisNode, server: &Url, machine: &Machine) -> Result<FoundDocum
     Err(failed)
 }
 
-/// Verifies a document, and compares it with the adopted document. Returns `None` if both
+/// Verifies a document, and compares it with the accepted document. Returns `None` if both
 /// documents are the same. Refuses a document that is older or for another node.
 fn verify_newer(
     own: &ThisNode,
@@ -247,7 +247,7 @@ impl NewerDocument {
         }
     }
 
-    /// Returns the report as JSON, after an attempt to adopt the document.
+    /// Returns the report as JSON, after an attempt to accept the document.
     pub(super) fn report_after(&self, taken: &Result<()>) -> Report<'_> {
         Report {
             error: taken.as_ref().err().map(reason_of),
@@ -280,7 +280,7 @@ impl NewerDocument {
 
     fn announce(&self) {
         say(format!(
-            "{} adopts its node document from {}: {}",
+            "{} accepts its node document from {}: {}",
             self.identity.node.name,
             self.identity.origin,
             self.changes.join("; ")
@@ -290,7 +290,7 @@ impl NewerDocument {
     /// Stores the document durably. Returns whether the caller must install the document's
     /// certificates. If the CAs change, or if firstboot is running, firstboot.service installs the
     /// certificates.
-    pub(super) fn adopt(&self) -> Result<bool> {
+    pub(super) fn accept(&self) -> Result<bool> {
         if !self.changes_ca
             && let Ok(_lock) = Lock::take()
         {
@@ -309,10 +309,10 @@ impl NewerDocument {
 
     fn file(&self) -> Result<DesiredFile> {
         let text = serde_json::to_vec(&self.identity.envelope)?;
-        Ok(DesiredFile::new(paths::ADOPTED_DOCUMENT, text).mode(0o600, files::ROOT))
+        Ok(DesiredFile::new(paths::ACCEPTED_DOCUMENT, text).mode(0o600, files::ROOT))
     }
 
-    /// Adopts the document after an update of the image, unless another update is in progress.
+    /// Accepts the document after an update of the image, unless another update is in progress.
     pub(super) fn take_after_update(&self) -> Result<()> {
         let end = Instant::now() + LOCK_TIMEOUT;
         let lock = loop {

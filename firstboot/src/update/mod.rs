@@ -13,7 +13,7 @@
 //! the previous image. With `--reinstall`, the worker instead asks a server to install the machine
 //! again (`reinstall`). `state` stores the progress on the disk, so that the unit can continue
 //! after a power cut (`resume`). `follow` shows the unit's messages to the operator. `document`
-//! adopts a newer node document. `renew` requests a document with new certificates before the
+//! accepts a newer node document. `renew` requests a document with new certificates before the
 //! current ones expire, and `renewal_failure` records why a renewal failed. `summary` contains what
 //! `firstboot status` shows about updates. The timer executes `scheduled`, which updates a node
 //! without an operator during the `window` that the recipe sets.

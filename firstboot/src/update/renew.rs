@@ -43,7 +43,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     // Do nothing before firstboot.service has set the node up.
-    if !files::exists(Path::new(paths::ADOPTED_DOCUMENT))? {
+    if !files::exists(Path::new(paths::ACCEPTED_DOCUMENT))? {
         return Ok(());
     }
     let own = ThisNode::read()?;
@@ -72,7 +72,7 @@ fn expiry(own: &ThisNode) -> Result<(UnixTime, bool)> {
     certificates::expiry(&own.document().tls, now)
 }
 
-/// Requests new certificates if a `server` is given, installs the certificates of the adopted
+/// Requests new certificates if a `server` is given, installs the certificates of the accepted
 /// document, and checks that etcd presents them.
 fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     let installs = server.map_or(Ok(true), |server| request(own, server, until))?;
@@ -91,7 +91,7 @@ fn renew(own: &ThisNode, until: UnixTime, server: Option<&Url>) -> Result<()> {
     Ok(())
 }
 
-/// Requests a newer document and adopts it. Returns whether the caller must install the document's
+/// Requests a newer document and accepts it. Returns whether the caller must install the document's
 /// certificates.
 fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
     let failed = |why: String| {
@@ -101,7 +101,7 @@ fn request(own: &ThisNode, server: &Url, until: UnixTime) -> Result<bool> {
         )))
     };
     match document::from_server(own, server) {
-        Ok(Some(newer)) if newer.changes_something() => newer.adopt(),
+        Ok(Some(newer)) if newer.changes_something() => newer.accept(),
         Ok(_) => Err(failed(format!(
             "{server} does not have newer certificates. If the CA expires at the same time as the \
              certificates, replace the CA"

@@ -1,7 +1,7 @@
 //! `firstboot update --scheduled`: updates the node without an operator. firstboot-update.timer
 //! starts this run if the recipe sets `mode = "auto"`.
 //!
-//! The run adopts a newer node document, looks for a newer image, and orders the same update that
+//! The run accepts a newer node document, looks for a newer image, and orders the same update that
 //! an operator orders with `firstboot update`. The run does not wait for the end of the update. If
 //! the node does not install a newer image, `firstboot status` shows the reason.
 
@@ -74,7 +74,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
     seen.write()?;
     let decided = decided?;
     // No CA may change while an update waits for its turn. Therefore, if this run orders an update,
-    // only a later run adopts a document with a different CA.
+    // only a later run accepts a document with a different CA.
     if !matches!(decided, Next::Begin(_))
         && let Some(newer) = newer.filter(|newer| newer.changes_ca)
     {

@@ -40,16 +40,16 @@ impl ThisNode {
             )
         };
         let envelope: Envelope = serde_json::from_slice(
-            &files::read_if_there(paths::ADOPTED_DOCUMENT)?.ok_or_else(never)?,
+            &files::read_if_there(paths::ACCEPTED_DOCUMENT)?.ok_or_else(never)?,
         )
-        .with_context(|| format!("{} is not a node document", paths::ADOPTED_DOCUMENT))?;
+        .with_context(|| format!("{} is not a node document", paths::ACCEPTED_DOCUMENT))?;
         let payload = envelope.open(NODE_TYPE, &signing_key);
         let payload = payload.map_err(|error| {
-            let why = format!("{}: {error}", paths::ADOPTED_DOCUMENT);
+            let why = format!("{}: {error}", paths::ACCEPTED_DOCUMENT);
             refused(ReasonId::DocumentRefused.because(why))
         })?;
         let document: NodeDocument = serde_json::from_slice(&payload)
-            .with_context(|| format!("{} cannot be parsed", paths::ADOPTED_DOCUMENT))?;
+            .with_context(|| format!("{} cannot be parsed", paths::ACCEPTED_DOCUMENT))?;
         let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
             .trim()
             .to_owned();
@@ -112,7 +112,7 @@ impl ThisNode {
             tls: document_tls.clone(),
             document_tls,
             envelope: self.envelope.clone(),
-            origin: paths::ADOPTED_DOCUMENT.to_owned(),
+            origin: paths::ACCEPTED_DOCUMENT.to_owned(),
             cluster: self.cluster.clone(),
         };
         rotation::defer_certificates(&mut identity, &Journal::open_read_only(paths::JOURNAL)?)?;

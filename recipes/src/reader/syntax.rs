@@ -90,7 +90,8 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
     {
         let found =
             format!("`{key}` already has a value, so this line cannot set a key of `{key}`");
-        return error(span.clone(), &found).help("remove one of the two");
+        return error(span.clone(), &found)
+            .help("remove this line, or the line that sets the value");
     }
     match line.pair() {
         Some((key, value)) => pair(line, key, value, span, message),

@@ -61,7 +61,7 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
         } else {
             let message = format!("{} is already listed in `{key}`", at.value.0);
             let finding = Diagnostic::warning(at.span.clone(), message);
-            table.report(finding.help("remove one of the two"));
+            table.report(finding.help("remove one of the two entries"));
         }
         is_new
     });

@@ -85,7 +85,7 @@ const PARTS: [Part; 16] = [
     },
     Part {
         name: "update",
-        what: "an etcd patch on three nodes with firstboot update, against a script, without a soak time",
+        what: "an etcd patch on three nodes with firstboot update, against a script, with `soak-seconds` 0",
         runs: 3,
         run: bench::update::run,
     },

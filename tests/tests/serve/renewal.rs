@@ -155,7 +155,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     );
     for host in &hosts[..2] {
         let words = [
-            "adopts its node document from http://10.101.15.1:8081/node.json",
+            "accepts its node document from http://10.101.15.1:8081/node.json",
             "uses the newer node document",
         ];
         ends(&update(host, "")?, 0, &words, &[])?;
@@ -170,7 +170,7 @@ fn renew(ours: &Provisioning, hosts: &[Host], old: &Path) -> Result<()> {
     ends(
         &update(&hosts[2], "--from /stick")?,
         0,
-        &["adopts its node document from /stick/nodes/etcd-3/node.json"],
+        &["accepts its node document from /stick/nodes/etcd-3/node.json"],
         &[],
     )?;
     for host in hosts {
@@ -242,7 +242,12 @@ fn new_ca(ours: &Provisioning, hosts: &[Host]) -> Result<()> {
 /// in the background until all members have their documents.
 fn roll(ours: &Provisioning, hosts: &[Host], words: &str) -> Result<()> {
     for host in hosts {
-        ends(&update(host, words)?, 0, &["adopts its node document"], &[])?;
+        ends(
+            &update(host, words)?,
+            0,
+            &["accepts its node document"],
+            &[],
+        )?;
     }
     for host in hosts {
         ended(host)?;

@@ -121,6 +121,6 @@ pub(super) const REFUSED: &str = "firewalld ignores the whole file";
 /// firewalld reads the file, but the kickstart's check of the configuration fails
 /// (core/io/*.py, _check_config).
 pub(super) const UNINSTALLABLE: &str =
-    "firewall-offline-cmd refuses the file, and the installation ends";
+    "firewall-offline-cmd refuses the file, and the installation ends with an error";
 
 pub(super) const IGNORED: &str = "firewalld ignores this element";

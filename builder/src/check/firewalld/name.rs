@@ -23,7 +23,7 @@ pub(super) fn check(path: &str, kind: Kind) -> Vec<Finding> {
         .filter_map(|folder| {
             let message = fault(folder, signs, Some(LONGEST_ZONE))?;
             let finding = Finding::error("firewalld/name", 0..0, message)
-                .effect("firewalld loads no zone at all, and the installation ends");
+                .effect("firewalld loads no zone at all, and the installation ends with an error");
             Some(finding.fix(format!(
                 "rename the folder {folder}: its name is the name of the zone"
             )))

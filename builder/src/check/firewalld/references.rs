@@ -54,8 +54,9 @@ fn reference(node: Node<'_, '_>, files: &[File<'_>], is_complete_set: bool) -> O
     let message = format!("firewalld 0.6.3 has no {what} {name}");
     let span = named.range_value();
     let finding = if is_complete_set && !in_rule && what != "ipset" {
-        Finding::error("firewalld/reference", span, message)
-            .effect("firewall-offline-cmd refuses the zone, and the installation ends")
+        Finding::error("firewalld/reference", span, message).effect(
+            "firewall-offline-cmd refuses the zone, and the installation ends with an error",
+        )
     } else {
         Finding::warning("firewalld/reference", span, message)
             .effect("firewalld ignores this element, and logs a warning")

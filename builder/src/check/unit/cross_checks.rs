@@ -271,7 +271,7 @@ fn missing_also(unit: &Unit<'_>, units: &Units<'_>) -> Vec<(usize, Finding)> {
         .map(|(file, word)| {
             let message = format!("the node has no unit {}", word.text);
             let finding = Finding::error("unit/enables-nothing", word, message)
-                .effect("systemctl preset fails, and the installation ends")
+                .effect("systemctl preset fails, and the installation ends with an error")
                 .fix("add the unit, or remove the word");
             (file, finding)
         })
