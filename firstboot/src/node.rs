@@ -202,9 +202,9 @@ pub(crate) fn store_received(identity: &Identity) -> Result<()> {
     received.write()
 }
 
-/// Accepts the identity: writes it to the journal, and stores the document for the next boot. If the
-/// document's certificates are for the keys in next-keys.pem, makes these keys the node's current
-/// keys.
+/// Accepts the identity: writes it to the journal, and stores the document for the next boot. If
+/// the document's certificates are for the keys in next-keys.pem, makes these keys the node's
+/// current keys.
 pub(crate) fn accept_identity(
     identity: &Identity,
     machine: &Machine,

@@ -287,7 +287,8 @@ fn compare(
     Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))
 }
 
-/// Reports that the node has the newest image, even if the node could not accept the newer document.
+/// Reports that the node has the newest image, even if the node could not accept the newer
+/// document.
 fn report_current(
     options: &Options,
     serial: u64,

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_cannot_be_adopted_does_not_hide_the_outcome_of_the_order() {
+    fn a_document_that_cannot_be_accepted_does_not_hide_the_outcome_of_the_order() {
         let failed = || Err(refused("the document"));
         let document = NewerDocument::example();
         let outcome = outcome(UpdateResult::Updated);
