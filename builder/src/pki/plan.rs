@@ -114,8 +114,8 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
 }
 
 /// Refuses to replace the authority of issued certificates if the old and the new authority have no
-/// CA certificate in common. With a common CA certificate, nodes with the old file and nodes with
-/// the new file trust the same CA, so the CA of a running cluster can be changed.
+/// CA certificate in common. With a common CA certificate, nodes that have the old `ca.crt` and
+/// nodes that have the new one trust each other, so the CA of a running cluster can be changed.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem

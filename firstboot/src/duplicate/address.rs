@@ -120,11 +120,11 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
         Ok(AddressOwner::None) => Ok(None),
         Ok(AddressOwner::OtherMac(mac)) => Err(refused(ReasonId::AddressInUse.because(format!(
             "another machine, with the MAC {mac}, is using this node's address {address}. Two machines with one identity \
-             would corrupt the cluster: switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
+             would corrupt the cluster: switch off the machine that must not run, then run `systemctl restart firstboot` on the other machine"
         )))),
         Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
             "another machine is using this node's address {address} and this node's MAC {mac}, and may be a copy of this machine. \
-             Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
+             Switch off the machine that must not run, then run `systemctl restart firstboot` on the other machine"
         )))),
         // A failure of ARP must not prevent a member from starting. firstboot also asks the other
         // members whether they receive traffic from a duplicate.

@@ -68,8 +68,8 @@ impl ConflictMonitor {
             {
                 return Err(refused(ReasonId::DuplicateRunning.because(format!(
                     "a copy of this machine, with the same address {} and the same MAC, is \
-                     starting at the same time. Switch the wrong machine off, then run \
-                     `systemctl restart firstboot` on the right machine",
+                     starting at the same time. Switch off the machine that must not run, then run \
+                     `systemctl restart firstboot` on the other machine",
                     self.address
                 ))));
             }

@@ -231,7 +231,7 @@ fn cannot_have_quorum(identity: &Identity) -> bool {
 fn duplicate_runs(witness: &str) -> anyhow::Error {
     refused(ReasonId::DuplicateRunning.because(format!(
         "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine is running as \
-         this member, with this node's disk or a copy of it. Switch the wrong machine off, then run `systemctl restart firstboot` on the right machine"
+         this member, with this node's disk or a copy of it. Switch off the machine that must not run, then run `systemctl restart firstboot` on the other machine"
     )))
 }
 

@@ -159,8 +159,8 @@ impl Replacer {
         Ok(())
     }
 
-    /// Durably restores a kept file. Does not copy a file that the replacement has not changed,
-    /// because the file system of the file may be full or read-only.
+    /// Durably restores a kept file. If the replacement has not changed the file, does not copy it,
+    /// because its file system may be full or read-only.
     fn restore(&self, path: &str) -> Result<()> {
         let (kept, live) = (self.backup_path(path), self.live_path(path));
         if !files::install::is_equal(&kept, &live)? {

@@ -1,5 +1,5 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
-//! point that the order names, the tracer kills or holds the program, and the call never happens.
+//! crash point, the tracer kills or suspends the program, so the kernel never carries out that call.
 //!
 //! strace's fault injection is unsuitable, because strace identifies a call by its position among
 //! all calls of one kind. This position differs between runs, because the number of firstboot's

@@ -274,7 +274,7 @@ fn both_start_at_once() -> Result<()> {
             .run(&["systemctl", "is-failed", "--quiet", "firstboot.service"])?
             .success();
         if failed {
-            wait_refused(host, &["Switch the wrong machine off"])?;
+            wait_refused(host, &["Switch off the machine that must not run"])?;
             refused += 1;
         }
     }

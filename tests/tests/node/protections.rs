@@ -101,7 +101,8 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// Both runs omit `firstboot exec`, because `firstboot exec` sets the same umask as the directive.
+/// The runs with and without the directive omit `firstboot exec`, which sets the same umask as the
+/// directive.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],
