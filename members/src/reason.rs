@@ -133,6 +133,7 @@ pub enum ReasonId {
     // Reasons of `restore`.
     RestoreUnfinished,
     RestoreCancelled,
+    RestoreCommitted,
     RestoreSource,
     ArchiveUnusable,
 

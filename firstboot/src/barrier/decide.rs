@@ -1,23 +1,27 @@
 //! Defines the rule of the bootstrap barrier. The rule is a pure function that maps the state of
-//! this node and the observed states of the other members to the next action. The safety of the
-//! barrier depends on this rule alone. `model.rs` explores every order of events on nodes that
-//! apply this rule.
+//! this node and the observed states of the other members to the next action. `model.rs` explores
+//! every order of events on nodes that apply this rule. `exclusion` decides which members an
+//! operator may exclude, and when a node may no longer return to its previous data.
 //!
-//! The following argument shows that the rule is safe. A proposal contains one nonce of each
-//! member. A node accepts a proposal only after the node itself has received every nonce of the
-//! proposal, and it never replaces its view of a peer with an older view. Therefore, all disks that
-//! accept the same two proposals accept them in the same order, and no disk returns from the later
-//! proposal to the earlier one. A node bootstraps the cluster of its newest proposal only after
-//! *all* nodes have announced that they accepted this proposal. If the clusters of two proposals A
-//! and B both existed, a disk would have accepted A, then B, and then A again, which the order of
-//! acceptance excludes. After a node has bootstrapped a cluster, another node starts as an initial
-//! member of that cluster only if the node accepted the cluster's proposal with the current nonce
-//! of its disk. Until etcd first starts on such a disk, the disk has cast no vote in that cluster.
+//! The following argument shows that the rule is safe. Here, "all nodes" are the nodes that take
+//! part: the members of the recipe without the members that an operator excluded. A proposal
+//! contains one nonce of each of these nodes. A node accepts a proposal only after the node itself
+//! has received every nonce of the proposal, and it never replaces its view of a peer with an older
+//! view. Therefore, all disks that accept the same two proposals accept them in the same order, and
+//! no disk returns from the later proposal to the earlier one. A node bootstraps the cluster of its
+//! newest proposal only after all nodes have announced that they accepted this proposal. If the
+//! clusters of two proposals A and B both had a quorum, the two quorums would share a node. The
+//! disk of this node would have accepted A, then B, and then A again, which the order of acceptance
+//! excludes. A new disk in the shared node has a new nonce, which A does not contain. After a node
+//! has bootstrapped a cluster, another node starts as an initial member of that cluster only if the
+//! node accepted the cluster's proposal with the current nonce of its disk. Until etcd first starts
+//! on such a disk, the disk has cast no vote in that cluster.
 //!
 //! A node with a restore order follows the same rule. Meanwhile, the node keeps etcd stopped, and
 //! keeps etcd's data. The snapshot is part of the proposal, so only nodes with the same order
 //! agree, and no data is replaced before all nodes have the order. Until a node replaces its data,
-//! it may abandon the order and continue with its previous data. A node with an order to roll back
+//! it may abandon the order and continue with its previous data, unless `exclusion::is_committed`
+//! shows that two clusters could then have a quorum. A node with an order to roll back
 //! does not need the agreement of members that have already returned to the previous cluster. A
 //! node accepts no proposal while an excluded member has an order to start another cluster.
 

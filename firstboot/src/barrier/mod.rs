@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use decide::LocalState;
-pub(crate) use exclusion::{exclusion_obstacle, too_late};
+pub(crate) use exclusion::{exclusion_obstacle, is_committed, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 pub(crate) use running_cluster::refuse_restore_beside_running_cluster;
@@ -186,7 +186,7 @@ fn bootstrap_or_join(
             Ok(start)
         }
         BarrierOutcome::Abandoned(why) => Err(why),
-        BarrierOutcome::HandedOver => {
+        BarrierOutcome::HandedOver(_) => {
             bail!(
                 "a bug: the bootstrap barrier handed over a restore, but no restore was in progress"
             )
@@ -235,18 +235,18 @@ pub(crate) async fn reach_agreement(
     let mut logged = String::new();
     let mut trust_checked = Instant::now();
     loop {
-        let cancelled = wait_for_answer(&mut answers, &mut tracker, session.as_mut()).await;
+        let committed = is_committed(&NodeState::of(journal), cluster);
+        let cancelled =
+            wait_for_answer(&mut answers, &mut tracker, session.as_mut(), committed).await;
         if let Some(why) = cancelled {
-            return Ok(cancelled_outcome(why, &logged));
+            return Ok(cancelled_outcome(why, &logged, committed));
         }
         let action = decide(&local, &tracker.observations());
         match action {
             Action::AcceptProposal(nonces, mode) => {
                 let proposal = Proposal::new(cluster, nonces.clone(), mode);
-                if let Some(session) = &session
-                    && let Err(why) = session.ensure_data(&proposal).await
-                {
-                    return Ok(BarrierOutcome::Abandoned(why));
+                if let Some(session) = &session {
+                    session.ensure_data(&proposal).await?;
                 }
                 // Write the decision to the disk before announcing it, so that a node never forgets
                 // that it accepted the proposal.
@@ -293,6 +293,7 @@ async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
     session: Option<&mut RestoreSession>,
+    committed: bool,
 ) -> Option<Cancellation> {
     let Some(session) = session else {
         answers.record_next(tracker).await;
@@ -302,7 +303,7 @@ async fn wait_for_answer(
     // being prepared.
     tokio::select! {
         biased;
-        why = session.cancelled() => Some(why),
+        why = session.cancelled(committed) => Some(why),
         () = answers.record_next(tracker) => None,
     }
 }
@@ -330,9 +331,18 @@ fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
-fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
+fn cancelled_outcome(why: Cancellation, last_status: &str, committed: bool) -> BarrierOutcome {
     match why {
-        Cancellation::HandOver => BarrierOutcome::HandedOver,
+        Cancellation::HandOver => BarrierOutcome::HandedOver(None),
+        Cancellation::Abandon(why) if committed => {
+            let why = format!(
+                "{why}, but this node has accepted the restore, and the other members may already have a quorum with the \
+                 restored data. etcd does not start with its previous data, and firstboot.service continues the restore. \
+                 Last status: {last_status}"
+            );
+            let why = not_ready(ReasonId::RestoreCommitted.because(why));
+            BarrierOutcome::HandedOver(Some(why))
+        }
         Cancellation::Abandon(why) => {
             let why = format!("{why}. Last status: {last_status}");
             BarrierOutcome::Abandoned(not_ready(ReasonId::RestoreCancelled.because(why)))

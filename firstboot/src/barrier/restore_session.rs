@@ -24,8 +24,9 @@ pub(crate) enum BarrierOutcome {
     /// The members did not agree, the new data could not be prepared, or the restore was cancelled.
     /// The error contains the reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
-    /// The terminal was closed. firstboot.service continues the restore.
-    HandedOver,
+    /// firstboot.service continues the restore, because the terminal was closed or, for this
+    /// reason, because the restore can no longer be cancelled.
+    HandedOver(Option<anyhow::Error>),
 }
 
 /// A function that ensures that this node has the initial data of a proposal's cluster.
@@ -83,8 +84,9 @@ impl RestoreSession {
             .context("a bug: the preparation of the data was aborted")?
     }
 
-    /// Resolves when a signal or the deadline ends the session.
-    pub(crate) async fn cancelled(&mut self) -> Cancellation {
+    /// Resolves when a signal or the deadline ends the session. If the node is `committed` to the
+    /// restore, the session of firstboot.service has no deadline.
+    pub(crate) async fn cancelled(&mut self, committed: bool) -> Cancellation {
         let by = |what: &str| Cancellation::Abandon(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
@@ -94,6 +96,7 @@ impl RestoreSession {
             )
         };
         match &mut self.signals {
+            None if committed => std::future::pending().await,
             None => {
                 too_late.await;
                 late()
@@ -107,5 +110,22 @@ impl RestoreSession {
                 },
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_deadline_ends_a_session_of_the_service_only_before_the_node_is_committed() {
+        let mut session =
+            RestoreSession::new(Arc::new(|_| Ok(())), None, Duration::ZERO, false).unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(50), session.cancelled(true)).await;
+        assert!(waited.is_err(), "{waited:?}");
+        assert!(matches!(
+            session.cancelled(false).await,
+            Cancellation::Abandon(why) if why.contains("--deadline")
+        ));
     }
 }

@@ -30,7 +30,10 @@ impl DuplicateTimeout {
             return Ok(());
         }
         Err(refused(why.clone().map(|why| {
-            format!("{why}. This has lasted for {} s", Self::LIMIT.as_secs())
+            format!(
+                "{why}. firstboot has suspected this for {} s",
+                Self::LIMIT.as_secs()
+            )
         })))
     }
 }

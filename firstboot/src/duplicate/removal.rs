@@ -53,6 +53,7 @@ pub(super) fn no_longer_member(peers: &[MemberReport], ids: Ids) -> Option<Reaso
 mod tests {
     use super::*;
     use crate::domain::{InitialCluster, cluster_id, member_id};
+    use crate::reason::ReasonId;
 
     fn peer(cluster_id: u64, members: &[u64]) -> MemberReport {
         let member = |id: &u64| crate::etcd::Member {

@@ -56,6 +56,9 @@ pub(crate) struct NodeState {
     /// The nonces and the mode of each proposal that this node has accepted for the current restore
     /// order.
     pub(crate) accepted_for_order: Vec<(Nonces, BootstrapMode)>,
+    /// For each proposal of a restore that this node has accepted since it last used its data, the
+    /// members that the operator excluded from the restore.
+    pub(crate) excluded_from_restores: BTreeSet<BTreeSet<Label>>,
     /// The data swap that has begun but is not complete.
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
@@ -139,7 +142,7 @@ impl NodeState {
             Event::RestoreOrdered(order) => {
                 (self.order, self.accepted_for_order) = (Some((**order).clone()), Vec::new());
             }
-            Event::RestoreAbandoned => (self.order, self.swap) = (None, None),
+            Event::RestoreAbandoned => self.end_order(),
             Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
             Event::SwapDone => self.finish_swap(),
             Event::CertificatesTrustedByAll { authorities } => {
@@ -175,7 +178,13 @@ impl NodeState {
     /// Ends the membership, and abandons an earlier restore order.
     fn leave(&mut self, member: u64) {
         self.intent = MembershipIntent::Left(member);
+        self.end_order();
+    }
+
+    /// Ends a restore order that was not carried out.
+    fn end_order(&mut self) {
         (self.order, self.swap) = (None, None);
+        self.excluded_from_restores.clear();
     }
 
     /// If this node has left its cluster, returns its former member id. Returns `None` while a
@@ -196,8 +205,9 @@ impl NodeState {
     }
 
     fn add_accepted(&mut self, nonces: &Nonces, mode: BootstrapMode) {
-        if self.order.is_some() {
+        if let Some(order) = &self.order {
             self.accepted_for_order.push((nonces.clone(), mode));
+            self.excluded_from_restores.insert(order.without.clone());
         } else {
             self.accepted.push(nonces.clone());
         }
@@ -207,6 +217,7 @@ impl NodeState {
     /// Applies a complete swap: the previous data has been archived, and the new data is in place.
     fn finish_swap(&mut self) {
         self.order = None;
+        self.excluded_from_restores.clear();
         let Some(DataSwap {
             from,
             archive_to,

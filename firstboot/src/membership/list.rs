@@ -105,8 +105,8 @@ pub(crate) fn find_duplicate(peers: &[MemberReport], member: u64) -> Option<Reas
         )
     };
     Some(ReasonId::DuplicateSuspected.because(format!(
-        "{observed}, but etcd is stopped here: a second machine with this identity may be running. Switch the wrong \
-         machine off, then run `systemctl restart firstboot` on the right machine",
+        "{observed}, but etcd is stopped here: a second machine with this identity may be running. Switch off the machine \
+         that must not run, then run `systemctl restart firstboot` on the other machine",
     )))
 }
 

@@ -33,8 +33,9 @@ pub(super) enum RestoreOutcome {
     Swapped(String),
     /// The restore was abandoned for this reason, and etcd may start with its previous data.
     Abandoned(anyhow::Error),
-    /// The terminal was closed, and firstboot.service continues the restore.
-    HandedOver,
+    /// firstboot.service continues the restore, because the terminal was closed or, for this
+    /// reason, because the restore can no longer be cancelled.
+    HandedOver(Option<anyhow::Error>),
 }
 
 /// Resumes an interrupted restore, if there is one.
@@ -63,7 +64,7 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
                 "the restore was abandoned, and etcd starts with its previous data: {why:#}"
             ));
         }
-        RestoreOutcome::HandedOver => {}
+        RestoreOutcome::HandedOver(_) => {}
     }
     Ok(())
 }
@@ -122,14 +123,15 @@ pub(super) fn execute(
                 journal.add(Event::SwapBegun(data_swap.clone()))?;
                 *data_swap
             }
-            Ok(SwapAgreement::HandedOver) => return Ok(RestoreOutcome::HandedOver),
-            Ok(SwapAgreement::Abandoned(why)) | Err(why) => return give_up(journal, why),
+            Ok(SwapAgreement::HandedOver(why)) => return Ok(RestoreOutcome::HandedOver(why)),
+            Ok(SwapAgreement::Abandoned(why)) => return give_up(journal, why),
+            Err(why) => return give_up_unless_committed(identity, journal, why),
         },
     };
     if let Err(error) = swap::finish(&data_swap) {
         swap::undo(&data_swap)
             .with_context(|| format!("{error:#}; cannot move the old data back either"))?;
-        return give_up(journal, error);
+        return give_up_unless_committed(identity, journal, error);
     }
     journal.add(Event::SwapDone)?;
     remove_restore_folder();
@@ -141,6 +143,22 @@ pub(super) fn execute(
         "this node now has the data of the cluster {:x}{old_data}",
         data_swap.cluster
     )))
+}
+
+/// Abandons the restore after a fault of this node. Fails instead if the node is committed to the
+/// restore, so that the next run tries again.
+fn give_up_unless_committed(
+    identity: &Identity,
+    journal: &mut Journal,
+    why: anyhow::Error,
+) -> Result<RestoreOutcome> {
+    if barrier::is_committed(&NodeState::of(journal), &identity.cluster) {
+        return Err(why.context(
+            "the restore has failed on this node. The other members may already have a quorum with the restored data, \
+             so etcd does not start with its previous data",
+        ));
+    }
+    give_up(journal, why)
 }
 
 fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> {
@@ -177,8 +195,8 @@ enum SwapAgreement {
     Agreed(Box<DataSwap>),
     /// The members did not agree, for this reason.
     Abandoned(anyhow::Error),
-    /// The terminal was closed, and firstboot.service continues the restore.
-    HandedOver,
+    /// firstboot.service continues the restore.
+    HandedOver(Option<anyhow::Error>),
 }
 
 /// Waits at the barrier until all members agree on the order, until the order is abandoned, or
@@ -213,7 +231,7 @@ fn agree_on_swap(
     let proposal = match agreed {
         BarrierOutcome::Agreed(proposal) => proposal,
         BarrierOutcome::Abandoned(why) => return Ok(SwapAgreement::Abandoned(why)),
-        BarrierOutcome::HandedOver => return Ok(SwapAgreement::HandedOver),
+        BarrierOutcome::HandedOver(why) => return Ok(SwapAgreement::HandedOver(why)),
         BarrierOutcome::Join(_) => {
             return Err(anyhow!(
                 "a bug: a node with a restore order cannot join a cluster"

@@ -74,6 +74,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
         ))));
     }
+    if !options.solo && barrier::is_committed(&state, &identity.cluster) {
+        return Err(refused(ReasonId::RestoreCommitted.because(format!(
+            "this node has accepted an earlier restore, and the other members may already have a quorum with the restored \
+             data. Start the other members; {FIRSTBOOT_UNIT} then finishes that restore. If they are lost, switch them off, \
+             and restore this node with --solo"
+        ))));
+    }
     let without = without(options, &identity, &state)?;
     if !options.dry_run {
         refuse_during_update(&identity, &without)?;
@@ -188,7 +195,7 @@ fn finish(
             update_marks::keep(marks_before, identity);
             healthy
         }
-        RestoreOutcome::HandedOver => Ok(()),
+        RestoreOutcome::HandedOver(why) => why.map_or(Ok(()), Err),
         RestoreOutcome::Abandoned(why) => {
             Err(why.context("nothing was restored, and etcd starts with its previous data"))
         }

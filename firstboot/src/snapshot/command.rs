@@ -41,8 +41,8 @@ pub(crate) struct Options {
     /// each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take the snapshot only if no member has taken one for the current slot of the schedule, and then
-    /// delete old snapshots. The timer uses this option
+    /// Take the snapshot only if no member has taken one for the current slot of the schedule, and
+    /// then delete old snapshots. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
     /// Wait this many seconds for each member that precedes this member, before this member takes

@@ -1,5 +1,6 @@
 //! Runs a program and intercepts each of its system calls before the kernel carries it out. At the
-//! crash point, the tracer kills or suspends the program, so the kernel never carries out that call.
+//! crash point, the tracer kills or suspends the program, so the kernel never carries out that
+//! call.
 //!
 //! strace's fault injection is unsuitable, because strace identifies a call by its position among
 //! all calls of one kind. This position differs between runs, because the number of firstboot's

@@ -86,6 +86,13 @@ impl Bed {
     /// Rebuilds the image for the given number of nodes, and installs the new nodes from this
     /// image.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
+        let text = self.recipe_of(count)?;
+        self.grow_from(&text, count)
+    }
+
+    /// Returns the demo's recipe with the given number of nodes, or with three if the number is
+    /// smaller.
+    pub(crate) fn recipe_of(&self, count: usize) -> Result<String> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
             "[etcd]\n",
@@ -101,7 +108,7 @@ impl Bed {
                 .context("the demo's recipe has no [network]")?;
             text.insert_str(end, &node);
         }
-        self.grow_from(&text, count)
+        Ok(text)
     }
 
     /// Rebuilds the image from this recipe, and installs new nodes from the image until the bed has

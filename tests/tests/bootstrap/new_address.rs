@@ -49,7 +49,7 @@ fn moved() -> Result<()> {
         &new,
         &[
             &rival[..],
-            &["has lasted for 60 s", "[duplicate-suspected]"],
+            &["has suspected this for 60 s", "[duplicate-suspected]"],
         ]
         .concat(),
     )?;

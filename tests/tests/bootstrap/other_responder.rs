@@ -83,7 +83,7 @@ fn stranger() -> Result<()> {
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
-        "etcd-3 has lost its data"
+        "the database of etcd-3 does not contain the write"
     );
     Ok(())
 }

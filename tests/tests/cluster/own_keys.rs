@@ -184,8 +184,8 @@ fn private_keys(hosts: &[Host]) -> Result<Vec<String>> {
         let text = host.read(OWN_KEYS)?;
         let mode = host.check(&["stat", "-c", "%a %U", OWN_KEYS])?;
         ensure!(mode.trim() == "600 root", "{mode}");
-        // The first base64 line of a key contains the fixed PKCS #8 header. The second line contains
-        // secret bytes.
+        // The first base64 line of a key contains the fixed PKCS #8 header. The second line
+        // contains secret bytes.
         let blocks = text.split("-----BEGIN").skip(1);
         let second = blocks.filter_map(|block| block.lines().nth(2).map(str::to_owned));
         let second: Vec<String> = second.collect();

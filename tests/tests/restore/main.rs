@@ -9,6 +9,7 @@ mod all_lost;
 )]
 mod bed;
 mod cancelled;
+mod committed;
 mod large;
 mod orders;
 mod power;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             all_lost::trials(),
             round_trip::trials(),
             cancelled::trials(),
+            committed::trials(),
             power::trials(),
             without_quorum::trials(),
             prebuild::trials(),

@@ -127,7 +127,7 @@ fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
             ..step
         },
         &[
-            "before these members are healthy: etcd-2",
+            "until these members are healthy: etcd-2",
             "[members-unhealthy]",
         ],
     );

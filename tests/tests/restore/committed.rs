@@ -1,0 +1,90 @@
+//! Tests a restore that can no longer be cancelled. Two of five members are excluded, so the other
+//! members may have a quorum without one of the three nodes that take part, and the excluded
+//! members may have a quorum with this node's previous data.
+
+use std::process::{Child, Stdio};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd};
+use crate::orders::{SNAPSHOT, snapshot};
+
+const WITHOUT: [&str; 3] = ["--without", "etcd-4", "etcd-5"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial(
+        "a_node_that_accepted_a_restore_does_not_return_to_its_data_beside_excluded_members",
+        REQUIREMENTS,
+        committed,
+    )]
+}
+
+fn committed() -> Result<()> {
+    let mut bed = Bed::with_etcd("3.5.1", 0)?;
+    bed.build(&bed.recipe_of(5)?)?;
+    bed.install_up_to(3)?;
+    boot_all(&mut bed.hosts)?;
+    for host in &bed.hosts {
+        host.check(&[&["firstboot", "run"], &WITHOUT[..]].concat())?;
+    }
+    for host in &bed.hosts {
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    }
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    snapshot(&bed, 0)?;
+    etcdctl(&bed.hosts[0], "put answer 43")?;
+
+    let order = [&["firstboot", "restore", SNAPSHOT], &WITHOUT[..]].concat();
+    let running = bed.hosts[1..]
+        .iter()
+        .map(|host| ordered(host, &order))
+        .collect::<Result<Vec<_>>>()?;
+    // Each of these nodes misses the answers of the other, so only etcd-1 accepts the restore.
+    bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
+    let one = &bed.hosts[0];
+    let ran = one.run(&[&order[..], &["--deadline", "15"]].concat())?;
+    ensure!(
+        ran.code() == 4 && ran.stderr.contains("[restore-committed]"),
+        "{ran:?}"
+    );
+    let journal = one.read("/var/lib/firstboot/journal")?;
+    ensure!(
+        journal.contains("\"ready\"") && !journal.contains("given-up"),
+        "{journal}"
+    );
+    has_no_etcd(one)?;
+    let again = one.run(&order)?;
+    ensure!(
+        again.code() == 3 && again.stderr.contains("[restore-committed]"),
+        "{again:?}"
+    );
+    has_no_etcd(one)?;
+
+    bed.provisioning.network.heal_all()?;
+    for command in running {
+        let ended = command.wait_with_output()?;
+        ensure!(ended.status.success(), "{ended:?}");
+    }
+    for host in &bed.hosts {
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+        let value = etcdctl(host, "get answer --print-value-only")?;
+        ensure!(value.trim() == "42", "{}: {value}", host.name());
+    }
+    Ok(())
+}
+
+/// Starts the command on a host, and waits until the journal contains the order.
+fn ordered(host: &Host, order: &[&str]) -> Result<Child> {
+    let mut command = host.command(&[order, &["--deadline", "300"]].concat())?;
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    host.wait_for(
+        "grep -q '\"event\":\"told\"' /var/lib/firstboot/journal",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    Ok(child)
+}
