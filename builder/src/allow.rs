@@ -152,3 +152,19 @@ fn record_permission(record: &Record, permission: &Permission) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_permission() {
+        let permission = Permission {
+            node: "etcd-1".parse().unwrap(),
+            install: Some(true),
+            document: false,
+        };
+        assert_eq!(documented(JSON, "builder allow"), keys(&permission));
+    }
+}

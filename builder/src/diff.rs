@@ -217,6 +217,19 @@ impl fmt::Display for Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_difference() {
+        let difference = Difference {
+            what: "/x".to_owned(),
+            old: Some("0644 0:0".to_owned()),
+            new: Some("0644 0:0".to_owned()),
+            lines: vec!["-a".to_owned()],
+            warning: Some("w".to_owned()),
+        };
+        assert_eq!(documented(JSON, "builder diff"), keys(&difference));
+    }
 
     #[test]
     fn only_removed_and_added_lines_are_shown() {

@@ -14,6 +14,8 @@ mod client;
 mod console;
 mod diff;
 mod digest;
+#[cfg(test)]
+mod documentation;
 mod elf;
 mod etcd_version_warning;
 mod exit;

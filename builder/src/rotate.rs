@@ -86,6 +86,7 @@ fn report(changes: &Changes, json: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
 
     #[test]
     fn the_clients_trust_the_new_ca_before_the_nodes_have_their_documents() {
@@ -106,6 +107,26 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&changes).unwrap(),
             r#"{"events":[{"event":"made","path":"pki/next-ca.crt"}],"next":"build"}"#
+        );
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_change() {
+        let changes = Changes {
+            events: vec![Event::Replaced {
+                path: "pki/ca.crt".into(),
+                why: "the next CA is also trusted".to_owned(),
+                kept: "pki/old-ca.crt".into(),
+            }],
+            next: "build",
+        };
+        assert_eq!(
+            documented(JSON, "builder pki rotate and retire"),
+            keys(&changes)
+        );
+        assert_eq!(
+            documented(JSON, "A change in a PKI folder"),
+            keys(&changes.events[0])
         );
     }
 }

@@ -213,12 +213,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
 
-    /// A build records the addresses of its recipe before it replaces the served image.
-    #[test]
-    fn a_document_never_contradicts_the_served_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, pki) = (folder.path().join("k.toml"), folder.path().join("pki"));
+    /// Builds a PKI in a folder. Returns the CA and the identity of the only node.
+    fn built(folder: &Path) -> (CertificateAuthority, NodeIdentity) {
+        let (path, pki) = (folder.join("k.toml"), folder.join("pki"));
         let text = include_str!("../../recipes/single-node.toml");
         std::fs::write(&path, format!("{text}\n[tls]\nkeys = \"node\"\n")).unwrap();
         let recipe = RecipeFile::open(&path).unwrap();
@@ -227,21 +226,30 @@ mod tests {
         let mut opened = build::open_pki(Opener::Build, &path, &built, &pki).unwrap();
         nodes::issue(&built, &mut opened, node).unwrap();
         drop(opened);
-        let ca = CertificateAuthority {
-            recipe,
-            pki,
-            first: FirstKeyPolicy::Any,
-        };
-        let answer = |served: &NodeIdentity| {
-            let report = |error: &anyhow::Error| panic!("{error:#}");
-            ca.answer(&node.name, &PublicKeys::generate(), Some(served), report)
-        };
-        let served = NodeIdentity {
+        let identity = NodeIdentity {
             cluster: built.cluster.name.clone(),
             name: node.name.clone(),
             address: node.address,
             machine: node.machine.clone(),
         };
+        let ca = CertificateAuthority {
+            recipe,
+            pki,
+            first: FirstKeyPolicy::Any,
+        };
+        (ca, identity)
+    }
+
+    fn answer(ca: &CertificateAuthority, served: &NodeIdentity) -> Result<SignedRequest> {
+        let report = |error: &anyhow::Error| panic!("{error:#}");
+        ca.answer(&served.name, &PublicKeys::generate(), Some(served), report)
+    }
+
+    /// A build records the addresses of its recipe before it replaces the served image.
+    #[test]
+    fn a_document_never_contradicts_the_served_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ca, served) = built(folder.path());
         let moved = NodeIdentity {
             address: [10, 101, 15, 199].into(),
             ..served.clone()
@@ -250,24 +258,35 @@ mod tests {
         let replaced = NodeIdentity {
             machine: recipes::MachineMatch {
                 mac: "52:54:00:00:00:99".parse().ok(),
-                ..node.machine.clone()
+                ..served.machine.clone()
             },
             ..served.clone()
         };
         for (other, text) in [(moved, "the address"), (replaced, "`mac`")] {
-            let error = answer(&other).unwrap_err();
+            let error = answer(&ca, &other).unwrap_err();
             assert!(
                 matches!(error.downcast_ref(), Some(PkiError::NotBuilt { .. }))
                     && error.to_string().contains(text),
                 "{error:#}"
             );
         }
-        answer(&served).unwrap();
+        answer(&ca, &served).unwrap();
         // If the PKI folder has vanished, the server does not create another one.
         std::fs::remove_dir_all(&ca.pki).unwrap();
-        let error = answer(&served).unwrap_err();
+        let error = answer(&ca, &served).unwrap_err();
         assert!(error.to_string().contains("mount or restore"), "{error:#}");
         assert!(!ca.pki.exists(), "the PKI folder was created");
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_signed_request_and_of_an_approval() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ca, identity) = built(folder.path());
+        let signed = answer(&ca, &identity).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&signed.document).unwrap();
+        assert_eq!(documented(JSON, "builder pki sign"), keys(&document));
+        let approval = Approval::Waiting(Sha256::of(b"key"));
+        assert_eq!(documented(JSON, "builder pki approve"), keys(&approval));
     }
 
     #[test]

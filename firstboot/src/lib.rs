@@ -37,6 +37,8 @@ mod change;
 mod csr;
 mod data;
 mod diagnosis;
+#[cfg(test)]
+mod documentation;
 mod domain;
 mod duplicate;
 mod etcd;

@@ -4,6 +4,8 @@
 //! `compare` compares the members' data, and `timestamp` formats times.
 
 pub mod compare;
+#[cfg(test)]
+mod documentation;
 pub mod etcd;
 pub mod keys;
 pub mod reason;

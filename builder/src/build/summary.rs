@@ -58,23 +58,30 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    fn summary(has_node_keys: bool) -> Summary {
+        Summary {
+            serial: 1,
+            out: "out".into(),
+            pki: "out.pki".into(),
+            etcd: "3.6.14".to_owned(),
+            overlay_sha256: Sha256::of(b""),
+            overlay_size: 0,
+            trust: String::new(),
+            nodes: vec!["etcd-1".to_owned()],
+            has_node_keys,
+        }
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_build() {
+        assert_eq!(documented(JSON, "builder build"), keys(&summary(true)));
+    }
 
     #[test]
     fn only_documents_with_keys_are_secret() {
-        let text = |has_node_keys| {
-            let summary = Summary {
-                serial: 1,
-                out: "out".into(),
-                pki: "out.pki".into(),
-                etcd: "3.6.14".to_owned(),
-                overlay_sha256: Sha256::of(b""),
-                overlay_size: 0,
-                trust: String::new(),
-                nodes: vec!["etcd-1".to_owned()],
-                has_node_keys,
-            };
-            summary.to_string()
-        };
+        let text = |has_node_keys| summary(has_node_keys).to_string();
         assert!(text(true).contains("out/nodes/   etcd-1: secret, "));
         assert!(text(false).contains("so they are not secret"));
     }

@@ -147,6 +147,19 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_finding() {
+        let file = CheckedFile {
+            shown: "a".to_owned(),
+            text: "a\n".to_owned(),
+            findings: vec![Finding::warning("place/mode", 0..1, "w")],
+        };
+        let json = Report(vec![file]).json().unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        assert_eq!(documented(JSON, "builder check"), keys(&list[0]));
+    }
 
     #[test]
     fn a_long_list_is_cut_after_the_errors_and_ends_with_a_count() {

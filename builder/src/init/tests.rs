@@ -1,4 +1,5 @@
 use super::*;
+use crate::documentation::{JSON, documented, keys};
 
 /// A public key that `ssh-keygen` 9.2 generated.
 const KEY: &str =
@@ -254,4 +255,12 @@ fn an_invalid_node_is_refused_with_its_fault() {
         let error = text.parse::<Node>().unwrap_err();
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_keys_of_a_written_recipe() {
+    let written = Written {
+        recipe: "recipe.toml".into(),
+    };
+    assert_eq!(documented(JSON, "builder init"), keys(&written));
 }

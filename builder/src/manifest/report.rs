@@ -156,3 +156,27 @@ impl fmt::Display for Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_verification() {
+        let report = Report {
+            image: PathBuf::from("out/image"),
+            files: 5,
+            overlay: 90,
+            nodes: 3,
+            signature: SignatureState::OtherKey {
+                key: "a".to_owned(),
+                given: "b".to_owned(),
+            },
+            problems: vec![Problem::differs("a", "its size is wrong", &1, &2)],
+        };
+        assert_eq!(documented(JSON, "builder verify"), keys(&report));
+        assert_eq!(documented(JSON, "A signature"), keys(&report.signature));
+        assert_eq!(documented(JSON, "A problem"), keys(&report.problems[0]));
+    }
+}

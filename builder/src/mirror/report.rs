@@ -160,6 +160,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
     use crate::mirror::etcd::MirroredRelease;
 
     /// Returns the report about a mirror for a recipe, as text and as JSON.
@@ -218,6 +219,24 @@ mod tests {
         let (with, _) = report("servers = [\"http://10.0.0.5:8080/image/\"]");
         assert!(with.contains("http://10.0.0.5:8080/mirror/tree/"), "{with}");
         assert!(!with.contains("SERVER"), "{with}");
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_mirror() {
+        let (_, json) = report("");
+        assert_eq!(documented(JSON, "builder mirror"), keys(&json));
+        let sha256 = recipes::Sha256::of(b"");
+        let repository = RecordedRepository {
+            name: Some("updates".to_owned()),
+            path: "repos/updates".to_owned(),
+            repomd_sha256: sha256,
+            pinned: false,
+            treeinfo_sha256: Some(sha256),
+            images: [("images/boot.iso".to_owned(), sha256)].into(),
+            packages: 1,
+            bytes: 1,
+        };
+        assert_eq!(documented(JSON, "A repository"), keys(&repository));
     }
 
     #[test]

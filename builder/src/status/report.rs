@@ -263,25 +263,7 @@ fn agree(lists: &[List]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PAGE: &str = include_str!("../../../docs/status.md");
-
-    /// Returns the keys in the table below a heading of the documentation.
-    fn documented(heading: &str) -> BTreeSet<String> {
-        let section = PAGE.split(&format!("\n### {heading}\n")).nth(1);
-        let table = section.expect("docs/status.md contains the table");
-        let table = table.split("\n#").next().unwrap_or_default();
-        table
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .map(str::to_owned)
-            .collect()
-    }
-
-    fn keys(value: &impl Serialize) -> BTreeSet<String> {
-        let json = serde_json::to_value(value).unwrap();
-        json.as_object().unwrap().keys().cloned().collect()
-    }
+    use crate::documentation::{STATUS, documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_the_report() {
@@ -296,9 +278,9 @@ mod tests {
             backup: None,
             errors: Vec::new(),
         };
-        assert_eq!(documented("builder status"), keys(&report));
+        assert_eq!(documented(STATUS, "builder status"), keys(&report));
         assert_eq!(
-            documented("Updates in builder status"),
+            documented(STATUS, "Updates in builder status"),
             keys(&report.update)
         );
     }

@@ -56,6 +56,14 @@ fn outcome(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_search() {
+        let log: SourceLog =
+            serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"b"}"#).unwrap();
+        assert_eq!(documented(JSON, "firstboot explain --sources"), keys(&log));
+    }
 
     #[test]
     fn each_source_has_a_line_and_the_outcome_comes_last() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::data::{Directories, Inode};
+use crate::documentation::{JSON, documented, keys};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::journal;
 use crate::machine::Machine;
@@ -244,5 +245,53 @@ fn the_json_contains_every_line_with_its_number() {
     assert_eq!(
         (&json[1]["line"], &json[1]["state"]),
         (&2.into(), &"damaged".into())
+    );
+}
+
+/// Returns the keys that the documentation lists for an event: the words in the second cell of the
+/// event's line.
+fn documented_keys(event: &str) -> BTreeSet<String> {
+    let section = JSON.split("\n## The events of the journal\n").nth(1);
+    let begin = format!("| `{event}` |");
+    let mut lines = section.unwrap().lines();
+    let line = lines.find_map(|line| line.strip_prefix(&begin));
+    let cell = line.and_then(|line| line.split('|').next()).unwrap();
+    cell.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_events_and_their_keys() {
+    let mut names = BTreeSet::new();
+    for (event, _) in events() {
+        let json = serde_json::to_value(&event).unwrap();
+        let name = json["event"].as_str().unwrap().to_owned();
+        let mut own = keys(&json);
+        own.remove("event");
+        let listed = documented_keys(&name);
+        // `task` and `data` are the only keys that can be missing.
+        let missing: Vec<_> = listed.difference(&own).collect();
+        assert!(
+            own.is_subset(&listed)
+                && missing
+                    .iter()
+                    .all(|key| ["task", "data"].contains(&key.as_str())),
+            "{name}: {listed:?} {own:?}"
+        );
+        names.insert(name);
+    }
+    assert_eq!(documented(JSON, "The events of the journal"), names);
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_keys_of_a_line() {
+    let event = Event::DataAccepted;
+    let story = [Line::Entry(Entry { at: 7, event })];
+    assert_eq!(
+        documented(JSON, "firstboot explain"),
+        keys(&rows(&story)[0])
     );
 }

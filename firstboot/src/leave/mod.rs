@@ -397,3 +397,6 @@ fn plan_only(identity: &Identity) -> Result<JsonOutput> {
         planned,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,6 +235,20 @@ fn parse(path: PathBuf) -> Option<ArchivedFolder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_an_archived_folder() {
+        let row = ArchiveRow {
+            path: "/a/left-1".into(),
+            time: String::new(),
+            at: OffsetDateTime::UNIX_EPOCH,
+            size: 0,
+            cluster_id: None,
+            rollback: false,
+        };
+        assert_eq!(documented(JSON, "firstboot restore --list"), keys(&row));
+    }
 
     #[test]
     fn a_rollback_needs_a_version_of_etcd_that_starts_on_the_data() {

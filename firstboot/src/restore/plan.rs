@@ -241,3 +241,37 @@ fn names(names: &[Label]) -> String {
         names.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_plan() {
+        let name = |name: &str| name.parse::<Label>().unwrap();
+        let plan = RestorePlan {
+            node: name("etcd-1"),
+            cluster: name("demo"),
+            action: String::new(),
+            snapshot: Some(PlannedSnapshot {
+                path: "/root/etcd.db".into(),
+                sha256: String::new(),
+                revision: 7,
+                raised_above: None,
+                newest_observed: None,
+            }),
+            cluster_id: None,
+            then: String::new(),
+            members: vec![name("etcd-1")],
+            without: Vec::new(),
+            updates: PlannedUpdates {
+                now: None,
+                then: "",
+            },
+        };
+        assert_eq!(documented(JSON, "firstboot restore"), keys(&plan));
+        let snapshot = plan.snapshot.unwrap();
+        assert_eq!(documented(JSON, "The restored snapshot"), keys(&snapshot));
+    }
+}

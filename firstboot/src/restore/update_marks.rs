@@ -199,6 +199,7 @@ mod tests {
     use members::keys::failed_key;
 
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
 
     fn marks(halted: bool, failed: &[u64]) -> UpdateMarks {
         let halt = r#"{"why":"freeze","node":"etcd-1","since":7}"#;
@@ -236,6 +237,23 @@ mod tests {
         assert_eq!(
             (&json["halt"]["why"], &json["failed"][0]),
             (&"freeze".into(), &9.into())
+        );
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_the_marks() {
+        let marks = UpdateMarks {
+            turn: Some(UpdateTurn {
+                node: "etcd-1".parse().unwrap(),
+                serial: 7,
+                since: 0,
+            }),
+            newest: Some(7),
+            ..UpdateMarks::default()
+        };
+        assert_eq!(
+            documented(JSON, "The state of updates before a restore"),
+            keys(&marks)
         );
     }
 

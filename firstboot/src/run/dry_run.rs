@@ -78,3 +78,21 @@ pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
         next,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_dry_run() {
+        let planned = DryRun {
+            node: "etcd-1".parse().unwrap(),
+            cluster: "demo".parse().unwrap(),
+            address: Ipv4Addr::LOCALHOST,
+            changes: Vec::new(),
+            next: None,
+        };
+        assert_eq!(documented(JSON, "firstboot run --dry-run"), keys(&planned));
+    }
+}

@@ -107,7 +107,21 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
     use crate::snapshot::manifest::tests::some;
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_listed_snapshot() {
+        let found = ListedSnapshot {
+            name: "a.db".into(),
+            size: 5,
+            manifest: None,
+        };
+        assert_eq!(
+            documented(JSON, "firstboot snapshot list"),
+            keys(&row(&found, 0))
+        );
+    }
 
     #[test]
     fn the_table_shows_the_state_of_each_snapshot() {

@@ -111,6 +111,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
 
     /// Returns a sample manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
@@ -139,6 +140,22 @@ pub(crate) mod tests {
             host: "etcd-1".into(),
             checked: vec!["pages".into()],
         }
+    }
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_manifest() {
+        let manifest = Manifest {
+            plain: Some(Plain {
+                sha256: Sha256::of(b""),
+                size: 5,
+            }),
+            storage_version: Some("3.6.0".into()),
+            ..some(1_795_312_800, 5)
+        };
+        assert_eq!(
+            documented(JSON, "The manifest of a snapshot"),
+            keys(&manifest)
+        );
     }
 
     #[test]

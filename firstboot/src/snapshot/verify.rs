@@ -238,3 +238,26 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
         ("sha256", verified.sha256.to_string()),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_a_verification() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 << 10).unwrap();
+        let examined = examine(&file, DigestCheck::Required, &mut |_| ()).unwrap();
+        let booted = Ok(TrialReport {
+            etcd: "3.6.14".to_owned(),
+            live_keys: 5,
+            hash_kv: 7,
+            milliseconds: 900,
+        });
+        let failed = Err(failed("etcd does not start"));
+        let mut all = keys(&JsonOutput::of(&examined, Some(&booted)));
+        all.extend(keys(&JsonOutput::of(&examined, Some(&failed))));
+        assert_eq!(documented(JSON, "firstboot snapshot verify"), all);
+    }
+}

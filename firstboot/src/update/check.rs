@@ -181,6 +181,22 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documentation::{JSON, documented, keys};
+
+    #[test]
+    fn the_documentation_lists_exactly_the_keys_of_the_changes() {
+        let report = Report {
+            serial: 7,
+            etcd: "3.6.14".to_owned(),
+            etcd_before: Some("3.5.33".to_owned()),
+            minor: Some(Minor::Upgrade),
+            files: Vec::new(),
+            effects: Vec::new(),
+            reboot: false,
+            reboots: false,
+        };
+        assert_eq!(documented(JSON, "The changes of an image"), keys(&report));
+    }
 
     #[test]
     fn only_lines_that_differ_are_shown_in_their_order() {

@@ -1,30 +1,11 @@
 //! Tests the verdict on the cluster's state, and the table of the members.
 
 use super::*;
-
-const PAGE: &str = include_str!("../../../docs/status.md");
-
-/// Returns the keys in the table below a heading of the documentation.
-pub(super) fn documented(heading: &str) -> BTreeSet<String> {
-    let section = PAGE.split(&format!("\n### {heading}\n")).nth(1);
-    let table = section.expect("docs/status.md contains the table");
-    let table = table.split("\n#").next().unwrap_or_default();
-    table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Returns the keys of a value as JSON.
-pub(super) fn keys(value: &impl serde::Serialize) -> BTreeSet<String> {
-    let json = serde_json::to_value(value).unwrap();
-    json.as_object().unwrap().keys().cloned().collect()
-}
+use crate::documentation::{STATUS, documented, keys};
 
 #[test]
 fn the_documentation_lists_exactly_the_keys_of_a_member() {
-    assert_eq!(documented("A member"), keys(&Row::default()));
+    assert_eq!(documented(STATUS, "A member"), keys(&Row::default()));
 }
 
 fn row(name: &str, healthy: bool) -> Row {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::documentation::{JSON, documented, keys};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -218,4 +219,13 @@ proptest! {
         // A second run does not delete any further snapshots.
         prop_assert!(to_delete(&kept, keep, LATER).is_empty());
     }
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_keys_of_the_result() {
+    let output = JsonOutput {
+        dry_run: true,
+        removed: vec!["a.db".to_owned()],
+    };
+    assert_eq!(documented(JSON, "firstboot snapshot prune"), keys(&output));
 }

@@ -1,10 +1,9 @@
 //! Tests which facts about updates `firstboot status` shows.
 
-use std::collections::BTreeSet;
-
 use super::super::state::tests::state;
 use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
+use crate::documentation::{STATUS, documented, keys};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -59,18 +58,11 @@ fn says(local: Local, update_keys: UpdateKeys, expected: &[&str]) {
 
 #[test]
 fn the_documentation_lists_exactly_the_keys_of_the_summary() {
-    const PAGE: &str = include_str!("../../../../docs/status.md");
-    let table = PAGE.split("\n### Updates in firstboot status\n").nth(1);
-    let table = table.and_then(|table| table.split("\n#").next());
-    let documented: BTreeSet<&str> = table
-        .expect("docs/status.md contains the table")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
     let summary = Summary::of(true, Local::default(), UpdateKeys::default());
-    let json = serde_json::to_value(&summary).unwrap();
-    let keys = json.as_object().unwrap().keys().map(String::as_str);
-    assert_eq!(documented, keys.collect());
+    assert_eq!(
+        documented(STATUS, "Updates in firstboot status"),
+        keys(&summary)
+    );
 }
 
 #[test]
