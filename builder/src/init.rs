@@ -94,6 +94,7 @@ impl fmt::Display for Node {
 /// The report of `builder init`.
 #[derive(Debug, Serialize)]
 struct Written {
+    #[serde(serialize_with = "crate::path_text::serialize")]
     recipe: PathBuf,
 }
 

@@ -29,6 +29,7 @@ mod newfile;
 mod nodes;
 mod output;
 mod overlay;
+mod path_text;
 mod pki;
 mod plan;
 mod recipe_file;

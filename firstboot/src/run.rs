@@ -2,6 +2,8 @@
 //! boot that the machine is still a member.
 
 mod dry_run;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = crate::operator::timeout_parser())]
     deadline: u64,
     /// Bootstrap without these members. Pass the same list on all remaining members
-    #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',', conflicts_with = "dry_run")]
     without: Vec<Label>,
     /// Join the cluster again as a new member after this node left or was removed. The old data is
     /// archived

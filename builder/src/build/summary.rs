@@ -11,7 +11,9 @@ use serde::Serialize;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Summary {
     pub(super) serial: u64,
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(super) out: PathBuf,
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(super) pki: PathBuf,
     pub(super) etcd: String,
     pub(super) overlay_sha256: Sha256,

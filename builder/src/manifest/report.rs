@@ -12,6 +12,7 @@ use crate::console::counted;
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Report {
     /// The verified image folder.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub image: PathBuf,
     /// The number of checked files in the image.
     pub files: usize,

@@ -14,6 +14,7 @@ use crate::console::counted;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Report {
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(super) out: PathBuf,
     #[serde(flatten)]
     pub(super) record: Record,

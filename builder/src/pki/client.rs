@@ -83,11 +83,11 @@ pub(crate) struct ClientInfo {
     /// The certificate's common name.
     pub(crate) name: ClientName,
     /// The file with the certificates of the authorities that the members trust.
-    #[serde(serialize_with = "super::path_text::serialize")]
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(crate) ca: PathBuf,
-    #[serde(serialize_with = "super::path_text::serialize")]
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(crate) certificate: PathBuf,
-    #[serde(serialize_with = "super::path_text::serialize")]
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub(crate) key: PathBuf,
     pub(crate) subject: String,
     pub(crate) issuer: String,

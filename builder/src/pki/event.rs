@@ -11,34 +11,34 @@ use serde::Serialize;
 pub(crate) enum Event {
     /// A file was created.
     Made {
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         path: PathBuf,
     },
     /// A certificate was replaced by a newer certificate for the same key. The old certificate is
     /// not kept.
     Renewed {
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         path: PathBuf,
     },
     /// A file was replaced.
     Replaced {
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         path: PathBuf,
         why: String,
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         kept: PathBuf,
     },
     /// A folder was moved to another name, and nothing replaced it.
     Archived {
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         path: PathBuf,
         why: String,
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         kept: PathBuf,
     },
     /// A problem that does not prevent the use of the file.
     Warning {
-        #[serde(serialize_with = "super::path_text::serialize")]
+        #[serde(serialize_with = "crate::path_text::serialize")]
         path: PathBuf,
         text: String,
     },

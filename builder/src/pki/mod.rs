@@ -40,7 +40,6 @@ mod event;
 mod image_serial;
 mod issue;
 mod lifetimes;
-mod path_text;
 mod plan;
 mod previous_ca;
 mod public_keys;

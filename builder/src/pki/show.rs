@@ -15,7 +15,7 @@ use super::{PkiError, public_keys, store};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CertInfo {
-    #[serde(serialize_with = "super::path_text::serialize")]
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub path: PathBuf,
     pub subject: String,
     pub issuer: String,

@@ -6,11 +6,11 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::cluster::{boot_all, etcdctl};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
 use crate::orders::{SNAPSHOT, snapshot};
 
 const WITHOUT: [&str; 3] = ["--without", "etcd-4", "etcd-5"];
@@ -29,10 +29,11 @@ fn committed() -> Result<()> {
     bed.install_up_to(3)?;
     boot_all(&mut bed.hosts)?;
     for host in &bed.hosts {
+        wait_said(host, &["etcd-5 has not answered since"])?;
         host.check(&[&["firstboot", "run"], &WITHOUT[..]].concat())?;
     }
     for host in &bed.hosts {
-        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+        wait_said(host, &["is a healthy member"])?;
     }
     etcdctl(&bed.hosts[0], "put answer 42")?;
     snapshot(&bed, 0)?;
@@ -56,13 +57,13 @@ fn committed() -> Result<()> {
         journal.contains("\"ready\"") && !journal.contains("given-up"),
         "{journal}"
     );
-    has_no_etcd(one)?;
+    etcd_is_stopped(one)?;
     let again = one.run(&order)?;
     ensure!(
         again.code() == 3 && again.stderr.contains("[restore-committed]"),
         "{again:?}"
     );
-    has_no_etcd(one)?;
+    etcd_is_stopped(one)?;
 
     bed.provisioning.network.heal_all()?;
     for command in running {
@@ -70,11 +71,16 @@ fn committed() -> Result<()> {
         ensure!(ended.status.success(), "{ended:?}");
     }
     for host in &bed.hosts {
-        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+        wait_said(host, &["is a healthy member"])?;
         let value = etcdctl(host, "get answer --print-value-only")?;
         ensure!(value.trim() == "42", "{}: {value}", host.name());
     }
     Ok(())
+}
+
+fn etcd_is_stopped(host: &Host) -> Result<()> {
+    host.check(&["sh", "-c", "! systemctl is-active --quiet etcd.service"])
+        .map(drop)
 }
 
 /// Starts the command on a host, and waits until the journal contains the order.
