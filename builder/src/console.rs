@@ -2,8 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+/// Whether a report was printed as JSON.
+static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a result. A reader such as `head` may close the pipe early, which is not a failure and
 /// does not change the exit code.
@@ -29,9 +33,21 @@ pub(crate) fn report<T: Serialize + ?Sized>(
     text: impl FnOnce(&T) -> String,
 ) -> io::Result<()> {
     if json {
+        JSON_IS_PRINTED.store(true, Ordering::Relaxed);
         result(serde_json::to_string_pretty(value)? + "\n")
     } else {
         result(text(value))
+    }
+}
+
+/// Prints an error as one line of JSON on standard output, for a command with `--json`. Does nothing
+/// if the command has already printed its report, because the report contains the reasons for the
+/// error.
+pub(crate) fn json_error(text: &str) {
+    if !JSON_IS_PRINTED.load(Ordering::Relaxed) {
+        let error = serde_json::json!({ "error": { "text": text } });
+        // The caller prints the error on standard error afterwards.
+        let _ = result(format_args!("{error}\n"));
     }
 }
 

@@ -45,7 +45,7 @@ mod tuning;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Build the image for every node of an etcd cluster from one recipe
 #[derive(Debug, Parser)]
@@ -129,7 +129,10 @@ pub fn main() -> ExitCode {
     if let Err(error) = output::clean_up_on_interrupt() {
         console::error(format_args!("cannot clean up after an interrupt: {error}"));
     }
-    let outcome = match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    let json = prints_json(&matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
         Command::Init(options) => init::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Plan(options) => plan::run(&options),
@@ -151,9 +154,21 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console::error(exit::with_causes(&error));
+            let text = exit::with_causes(&error);
+            if json {
+                console::json_error(&text);
+            }
+            console::error(text);
             ExitCode::from(exit::code_of(&error))
         }
+    }
+}
+
+/// Returns whether the command line contains `--json`.
+fn prints_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => prints_json(matches),
+        None => matches!(matches.try_get_one("json"), Ok(Some(true))),
     }
 }
 
@@ -179,5 +194,17 @@ mod tests {
     fn every_command_prints_json() {
         // `builder pki sign` always prints JSON, so it has no `--json` option.
         assert_eq!(without_json(&command(), ""), [" builder pki sign"]);
+    }
+
+    #[test]
+    fn the_option_json_is_found_in_any_command() {
+        let parse = |words: &[&str]| {
+            let words = [&["builder"], words].concat();
+            prints_json(&command().try_get_matches_from(words).unwrap())
+        };
+        assert!(parse(&["verify", "out", "--json"]));
+        assert!(parse(&["pki", "show", "out.pki", "--json"]));
+        assert!(!parse(&["verify", "out"]));
+        assert!(!parse(&["pki", "show", "out.pki"]));
     }
 }

@@ -2,7 +2,8 @@
 //! or a crash caused the start. The guard allows etcd to start only on the data that firstboot has
 //! checked in this boot. If etcd must not start and firstboot is not running, the guard restarts
 //! firstboot.service. firstboot then rebuilds the member if a rebuild is safe. With `--stopped`,
-//! the command runs after each stop of etcd, and records the end of etcd's WAL.
+//! the command runs after each stop of etcd. If etcd may still start in this boot, the command
+//! records the end of etcd's WAL.
 //!
 //! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without the sandbox's
 //! other restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not

@@ -21,8 +21,9 @@ pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Re
 }
 
 /// Stops firstboot.service, changes the node's state, and starts the unit again. etcd continues to
-/// run. A signal from the terminal does not end the process before the unit has been started again.
-/// If `act` receives the signals itself, they do not end the process at all.
+/// run, unless `act` stops it. A signal from the terminal does not end the process before the unit
+/// has been started again. If `act` receives the signals itself, they do not end the process at
+/// all.
 pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     let _held = HeldSignals::hold()?;
     systemd::stop(FIRSTBOOT_UNIT)?;

@@ -103,7 +103,8 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// The disk id. The disk id is on etcd's volume and not next to the journal, so that the disk id is
 /// lost together with the data.
 pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
-/// The file that records where etcd's WAL ended at etcd's last start and at etcd's last stop.
+/// The file that records where etcd's WAL ended at etcd's last start or, if etcd has stopped since
+/// then, at that stop. A stop for which firstboot first removed the start permit is not recorded.
 pub(crate) const WAL_CHECKPOINT: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot deletes only on an operator's order.
 pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";

@@ -237,10 +237,10 @@ fn decide_with_other_orders(local: &LocalState, observations: &PeerObservations)
     {
         let takes_part = local.initial.contains(name);
         match state {
-            // The other member runs etcd with its old data, because `decide_on_observed_clusters`
-            // has already handled members that run etcd with the new data. If the other member
-            // takes part, and this node has accepted a proposal, the other member has abandoned its
-            // order.
+            // The other member runs etcd, but in no cluster of a proposal that this node has
+            // accepted: `decide_on_observed_clusters` has already handled such members. If the
+            // other member takes part, and this node has accepted a proposal, the other member does
+            // not carry out this proposal. It has abandoned its order, or was restored otherwise.
             Some(state @ PeerState::Etcd { .. })
                 if *answered_last_probe && !already_rolled_back(local, state) =>
             {

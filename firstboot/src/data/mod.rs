@@ -36,7 +36,8 @@ pub(crate) use wal_checkpoint::WalCheckpoint;
 
 use crate::paths;
 
-/// Reads etcd's data directory and checks the data. etcd must not be running.
+/// Reads etcd's data directory and checks the data. While etcd is running, the end of the WAL may
+/// look wrong, so a caller that finds a fault stops etcd and checks again.
 pub(crate) fn inspect(expected: &RecordedData) -> Result<(Contents, DataCheck)> {
     let found = DataDirState::at(Path::new(paths::DATA))?;
     let checkpoint = WalCheckpoint::read(expected)?;

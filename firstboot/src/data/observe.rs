@@ -1,6 +1,5 @@
-//! Reads the data directory. Most of these functions must not be called while etcd is running,
-//! because they might read a partial write. If a function may be called while etcd is running, its
-//! comment says so.
+//! Reads the data directory. While etcd is running, the end of the WAL may be a partial write, so a
+//! caller that depends on the end of the WAL first stops etcd.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -93,8 +93,8 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             new_identity: Some(known),
         },
-        // If the node was about to join its cluster, add the node again, because the member list
-        // may have changed.
+        // The node was about to join its cluster, or its restored data was lost before etcd first
+        // started. Add the node as a new member, because the member list may have changed.
         DataCheck::Unused | DataCheck::Incomplete if first_start && start.state == "existing" => {
             DiskState::NoData {
                 disk_id: None,

@@ -141,8 +141,8 @@ fn order_restore(
     execute::prebuild(identity, state, &order)
         .context("nothing was restored, and etcd keeps running")?;
     order.until = now() + options.deadline;
-    // After this process has ended, firstboot.service continues, and starts etcd with either the
-    // old or the new data.
+    // `with_journal` starts firstboot.service again, which starts etcd with either the old or the
+    // new data.
     let outcome = operator::with_journal(|journal| {
         // An update may have begun while this command downloaded and verified the snapshot.
         refuse_during_update(identity, &order.without)

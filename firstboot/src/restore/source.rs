@@ -51,7 +51,9 @@ pub(super) fn get(
     say(format!("{} is good: revision {revision}", path.display()));
     Ok(SnapshotFile {
         path,
-        sha256: verified.sha256,
+        sha256: verified
+            .sha256
+            .context("a bug: the digest of a good snapshot was not computed")?,
         revision,
         digest: verified.digest == TrailingDigest::Good,
         fingerprint,

@@ -54,8 +54,9 @@ pub(crate) enum TrailingDigest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct VerifiedSnapshot {
-    /// The digest of the whole snapshot file.
-    pub(crate) sha256: Sha256,
+    /// The digest of the whole snapshot file. `None` means that the file is large and has no valid
+    /// meta page, so it is not a database, and its digest was not computed.
+    pub(crate) sha256: Option<Sha256>,
     /// The size of the whole file in bytes.
     pub(crate) size: u64,
     pub(crate) digest: TrailingDigest,
@@ -81,8 +82,6 @@ impl std::ops::Deref for VerifiedSnapshot {
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
-    /// Whether the file is small or has a valid meta page. Otherwise, its digest is not computed.
-    hashed: bool,
 }
 
 impl CheckResult {
@@ -90,9 +89,9 @@ impl CheckResult {
     /// the file has no manifest, or if the file's digest was not computed. This comparison also
     /// detects a file whose pages are consistent but differ from the snapshot that was taken.
     pub(super) fn compare(&mut self, path: &Path) {
-        if !self.hashed {
+        let Some(sha256) = self.verified.sha256 else {
             return;
-        }
+        };
         let beside = manifest_path(path);
         let manifest = files::read_bounded(&beside, manifest::LIMIT)
             .ok()
@@ -103,7 +102,7 @@ impl CheckResult {
             return;
         };
         let wanted = manifest.plain.map_or(manifest.sha256, |plain| plain.sha256);
-        let (sha256, revision) = (self.verified.sha256, self.verified.revision);
+        let revision = self.verified.revision;
         let because = format!("as its manifest {} states", beside.display());
         if wanted != sha256 {
             self.faults.add(
@@ -219,7 +218,7 @@ pub(crate) fn examine(
         }
     }
     let verified = VerifiedSnapshot {
-        sha256: digests.map_or_else(|| Sha256::of(&[]), |digests| digests.whole),
+        sha256: digests.map(|digests| digests.whole),
         size,
         digest,
         pages: report.meta.as_ref().map_or(0, |meta| meta.pages),
@@ -227,11 +226,7 @@ pub(crate) fn examine(
         page_size: report.meta.as_ref().map_or(0, |meta| meta.page_size),
         contents,
     };
-    Ok(CheckResult {
-        verified,
-        faults,
-        hashed,
-    })
+    Ok(CheckResult { verified, faults })
 }
 
 /// The digest of a file above this size is computed only if the file has a valid meta page, because

@@ -235,7 +235,12 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
         ),
         ("size", format!("{} bytes", verified.size)),
         ("digest at its end", digest.to_owned()),
-        ("sha256", verified.sha256.to_string()),
+        (
+            "sha256",
+            verified
+                .sha256
+                .map_or_else(|| "not computed".to_owned(), |sha256| sha256.to_string()),
+        ),
     ]
 }
 

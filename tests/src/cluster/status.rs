@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::host::{Host, POLL_INTERVAL};
+use crate::host::Host;
+
+/// The pause between two calls of `firstboot status`. Each call opens several TLS connections to
+/// every member, so frequent calls would slow down the other tests.
+const STATUS_INTERVAL: Duration = Duration::from_millis(600);
 
 /// A member in the output of `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,7 +76,7 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
                 crate::harness::tail(&etcd, 15)
             );
         }
-        sleep(POLL_INTERVAL);
+        sleep(STATUS_INTERVAL);
     }
 }
 

@@ -367,9 +367,9 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     )?;
     ensure!(snapshot(&workshop.out())? == before);
     check_output(
-        &builder(&["pki", "show"], Path::new("/no/pki"))?,
+        &builder(&["pki", "show", "--json"], Path::new("/no/pki"))?,
         1,
-        &["/no/pki/ca.crt", "builder build --pki"],
+        &["{\"error\":{\"text\":", "/no/pki/ca.crt", "build --pki"],
     )
 }
 

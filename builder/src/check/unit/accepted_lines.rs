@@ -67,7 +67,7 @@ pub(super) fn read<'a>(path: &str, joined: &'a str) -> AcceptedLines<'a> {
             && accepted_count > 0
             && std::mem::replace(&mut context.triggers, true)
         {
-            let finding = assignment.refuse("unit/unit-name", "only one Unit=");
+            let finding = assignment.ignored("unit/unit-name", "only one Unit=");
             out.findings
                 .push(finding.effect("systemd uses the first Unit= and ignores this line"));
             continue;

@@ -13,7 +13,7 @@ pub(super) struct Assignment<'a> {
 
 impl Assignment<'_> {
     /// Returns the finding for a value that systemd 219 does not accept. systemd ignores the line.
-    pub(super) fn refuse(&self, rule: &'static str, expected: &str) -> Finding {
+    pub(super) fn ignored(&self, rule: &'static str, expected: &str) -> Finding {
         if self.value.text.is_empty() {
             let finding = Finding::error(
                 rule,
@@ -24,13 +24,13 @@ impl Assignment<'_> {
                 .effect("systemd ignores the line")
                 .fix(format!("write {expected}"));
         }
-        refuse(rule, self.key, self.value, expected)
+        ignored_line(rule, self.key, self.value, expected)
     }
 }
 
 /// Returns the finding for a part of a value that systemd 219 does not accept. systemd ignores the
 /// whole line.
-pub(super) fn refuse(
+pub(super) fn ignored_line(
     rule: &'static str,
     key: TextSpan<'_>,
     part: TextSpan<'_>,
@@ -50,7 +50,7 @@ pub(super) fn refuse(
 }
 
 /// Returns the finding for a word of a value that systemd 219 ignores.
-pub(super) fn refuse_word(rule: &'static str, word: TextSpan<'_>, expected: &str) -> Finding {
+pub(super) fn ignored_word(rule: &'static str, word: TextSpan<'_>, expected: &str) -> Finding {
     Finding::error(rule, word, format!("`{}` is not {expected}", word.text))
         .effect("systemd ignores the word")
 }

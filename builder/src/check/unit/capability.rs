@@ -2,7 +2,7 @@
 
 use recipes::diagnostic::nearest;
 
-use super::assignment::{Assignment, refuse, refuse_word};
+use super::assignment::{Assignment, ignored_line, ignored_word};
 use crate::check::finding::Finding;
 use crate::check::systemd::number;
 use crate::check::systemd::words::{Extract, Words, bare};
@@ -60,7 +60,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),
         };
-        out.push(refuse_word("unit/capability", span, "a capability of kernel 3.10").fix(instead));
+        out.push(ignored_word("unit/capability", span, "a capability of kernel 3.10").fix(instead));
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
             .is_some_and(|word| BITS.contains(&word.text))
     };
     if let Some(word) = words.iter().find(|word| !is_bit(word)) {
-        out.push(refuse(
+        out.push(ignored_line(
             "unit/value-word",
             assignment.key,
             *word,

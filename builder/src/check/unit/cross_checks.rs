@@ -100,7 +100,7 @@ pub(in crate::check) fn cross_check(
             Unit {
                 sections: sections.collect(),
                 lines,
-                complete: base.is_some(),
+                own: base,
                 refused_or_masked,
                 dropped,
             },
@@ -131,7 +131,7 @@ fn check_units(
         out.extend(trigger_without_unit(name, unit, units).filter(|_| is_complete_set));
         out.extend(second_trigger(unit, files));
         out.extend(not_executable(unit, files));
-        if unit.complete && !unit.refused_or_masked && is_loadable(name) {
+        if unit.own.is_some() && !unit.refused_or_masked && is_loadable(name) {
             out.extend(verify::check(name, unit));
         }
         if name.ends_with(".service") {
@@ -345,7 +345,7 @@ fn trigger_without_unit(
         .rsplit_once('.')
         .filter(|(_, kind)| ["timer", "path"].contains(kind))?;
     let section = if kind == "timer" { "Timer" } else { "Path" };
-    let named = unit.words(section, "Unit").last();
+    let named = unit.trigger(section, "Unit");
     let started = named.map_or_else(
         || format!("{base}.service"),
         |(_, word)| word.text.to_owned(),

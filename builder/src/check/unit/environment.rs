@@ -1,7 +1,7 @@
 //! Checks Environment=, PassEnvironment= and Documentation=. systemd 219 expands Documentation= in
 //! the same way as Environment=.
 
-use super::assignment::{Assignment, refuse_word};
+use super::assignment::{Assignment, ignored_word};
 use super::context::Context;
 use super::split::{quote, words};
 use crate::check::finding::Finding;
@@ -150,7 +150,7 @@ pub(super) fn names(value: TextSpan<'_>, out: &mut Vec<Finding>) -> usize {
         match words.next() {
             Ok(Some((name, _))) if is_environment_name(&name) => right += 1,
             Ok(Some((_, span))) => out.push(
-                refuse_word("unit/environment", span, "the name of a variable")
+                ignored_word("unit/environment", span, "the name of a variable")
                     .fix("write names without values"),
             ),
             Ok(None) => return right,

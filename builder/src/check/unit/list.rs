@@ -1,7 +1,7 @@
 //! Checks values that are lists of words (src/core/load-fragment.c). In most lists, systemd 219
 //! ignores a wrong word and keeps the other words.
 
-use super::assignment::{Assignment, refuse, refuse_word};
+use super::assignment::{Assignment, ignored_line, ignored_word};
 use super::context::{Context, Expansion};
 use super::environment;
 use super::split::{quote, words};
@@ -46,7 +46,7 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_utf8(word.text.as_bytes());
     if !right {
         out.push(
-            refuse_word("unit/value-form", word, "valid UTF-8 text")
+            ignored_word("unit/value-form", word, "valid UTF-8 text")
                 .fix("remove the invalid characters"),
         );
     }
@@ -59,7 +59,7 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
         name::is_loadable(&context.resolve(text))
     }) == Expansion::Accepted;
     if !right {
-        let finding = refuse_word("unit/unit-name", word, "the name of a unit");
+        let finding = ignored_word("unit/unit-name", word, "the name of a unit");
         out.push(match name::kind_of(word.text) {
             Some(_) => finding.fix("a unit of this type cannot have instances"),
             None if word.text.contains(',') => finding.fix("separate units with blanks"),
@@ -83,7 +83,7 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
         out.push(
-            refuse_word("unit/unit-name", word, "the name of a socket unit")
+            ignored_word("unit/unit-name", word, "the name of a socket unit")
                 .fix("write NAME.socket"),
         );
     }
@@ -120,7 +120,7 @@ fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
         |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
     let right = context.check_expanded(Table::Name, word.text, test) == Expansion::Accepted;
     if !right {
-        let finding = refuse_word("unit/value-form", word, "the name of one folder");
+        let finding = ignored_word("unit/value-form", word, "the name of one folder");
         out.push(finding.fix(
             "write a name without slashes; systemd 219 creates the folder directly below /run",
         ));
@@ -131,7 +131,7 @@ fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
 fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     let right = path.starts_with('/') && is_utf8(path.as_bytes());
     if !right {
-        let finding = refuse_word("unit/relative-path", word, "an absolute path");
+        let finding = ignored_word("unit/relative-path", word, "an absolute path");
         out.push(finding.fix(if word.text.contains('%') {
             "systemd 219 does not expand specifiers here; write the absolute path"
         } else {
@@ -172,7 +172,7 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_safe_path(&clean_path(word.text));
     if !right {
         out.push(
-            refuse_word("unit/value-form", word, "a path without . and ..")
+            ignored_word("unit/value-form", word, "a path without . and ..")
                 .fix("write the path without . and .."),
         );
     }
@@ -212,7 +212,7 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
         |code| (0..=255).contains(&code),
     );
     if !right {
-        let finding = refuse_word(
+        let finding = ignored_word(
             "unit/value-form",
             word,
             "an exit code from 0 to 255 or a signal",
@@ -243,7 +243,7 @@ fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     if words.iter().enumerate().all(right) {
         return 1;
     }
-    out.push(refuse(
+    out.push(ignored_line(
         "unit/value-word",
         assignment.key,
         assignment.value,

@@ -16,9 +16,8 @@ pub(super) struct Unit<'a> {
     /// The lines that systemd 219 accepts, in the order in which systemd reads them, each with its
     /// file.
     pub(super) lines: Vec<(usize, Line<'a>)>,
-    /// Whether the unit's own file is among the files. If the unit's own file is missing, only
-    /// drop-ins are known.
-    pub(super) complete: bool,
+    /// The index of the unit's own file. `None` means that only drop-ins are known.
+    pub(super) own: Option<usize>,
     /// Whether systemd 219 refuses or masks the unit because of the unit's own file.
     pub(super) refused_or_masked: bool,
     /// `Some` if systemd 219 drops the last line of the unit's own file, because that line ends
@@ -53,6 +52,12 @@ impl<'a> Unit<'a> {
             .map(|(file, line)| (file, line.assignment.value))
     }
 
+    /// Returns the unit that a directive such as `Unit=` of a timer names first. systemd 219 ignores
+    /// all further values (load-fragment.c, `config_parse_trigger_unit`).
+    pub(super) fn trigger(&self, section: &str, key: &str) -> Option<LocatedSpan<'a>> {
+        self.words(section, key).next()
+    }
+
     /// Returns the words of all values of a dependency directive. A line without a value resets
     /// other directives, but not a dependency directive.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
@@ -81,8 +86,8 @@ impl<'a> Unit<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
-    /// The number of commands or words, or 1 for any other accepted value. 0 means that the value
-    /// is empty and resets the directive.
+    /// The number of commands or words, or 1 for a value of any other type. 0 means that a value of
+    /// commands or words is empty, and resets the directive.
     pub(super) accepted_count: usize,
 }
 

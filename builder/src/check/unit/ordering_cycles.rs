@@ -137,7 +137,12 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Origin)> {
         "socket" if unit.switch("Socket", "Accept") != Some(true) => ("Socket", "Service"),
         _ => return None,
     };
-    Some(match unit.last(section, key) {
+    let named = if kind == "socket" {
+        unit.last(section, key)
+    } else {
+        unit.trigger(section, key)
+    };
+    Some(match named {
         Some((file, name)) => (name.text.to_owned(), Some((file, name.span()))),
         None => (
             format!("{base}.service"),

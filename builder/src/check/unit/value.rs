@@ -78,7 +78,7 @@ fn check_single(
     match result {
         Ok(()) => true,
         Err(ValueError::Syntax(rule, expected)) => {
-            out.push(assignment.refuse(rule, &expected));
+            out.push(assignment.ignored(rule, &expected));
             false
         }
         Err(ValueError::Unresolved(letter)) => {
@@ -111,7 +111,7 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
         .filter(|word| !word.starts_with(".."))
         .map(|word| if *word == "bool" { "yes, no" } else { word })
         .collect();
-    let finding = assignment.refuse("unit/value-word", &format!("one of: {}", shown.join(", ")));
+    let finding = assignment.ignored("unit/value-word", &format!("one of: {}", shown.join(", ")));
     let near = || {
         nearest(
             text,

@@ -57,8 +57,10 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
                 .fix("remove the \\ at the end"),
         ));
     }
-    let at = at.or_else(|| unit.section(section));
-    let (file, span) = at.map_or((0, 0..0), |(file, part)| (file, part.span()));
+    let (file, span) = match at.or_else(|| unit.section(section)) {
+        Some((file, part)) => (file, part.span()),
+        None => (unit.own?, 0..0),
+    };
     Some((
         file,
         Finding::error(rule, span, message)

@@ -9,7 +9,7 @@ fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
     };
     let digest = TrailingDigest::Good;
     let verified = VerifiedSnapshot {
-        sha256,
+        sha256: Some(sha256),
         size: 5,
         digest,
         pages: 3,
@@ -20,7 +20,6 @@ fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
     let mut examined = CheckResult {
         verified,
         faults: Faults::default(),
-        hashed: true,
     };
     examined.compare(path);
     examined
@@ -129,4 +128,15 @@ fn the_file_of_a_running_etcd_is_refused() {
     );
     drop(lock);
     ensure_not_in_use(file.path()).unwrap();
+}
+
+#[test]
+fn the_digest_of_a_large_file_without_a_meta_page_is_not_computed() {
+    let file = tempfile::tempfile().unwrap();
+    for (size, is_computed) in [(WITHOUT_META, true), (WITHOUT_META + 4096, false)] {
+        file.set_len(size).unwrap();
+        let examined = examine(&file, DigestCheck::Required, &mut |_| ()).unwrap();
+        assert_eq!(examined.verified.sha256.is_some(), is_computed, "{size}");
+        assert!(examined.faults.count() > 0);
+    }
 }
