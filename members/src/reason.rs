@@ -133,7 +133,7 @@ pub enum ReasonId {
     // Reasons of `restore`.
     RestoreUnfinished,
     RestoreCancelled,
-    RestoreCommitted,
+    RestoreBinding,
     RestoreSource,
     ArchiveUnusable,
 

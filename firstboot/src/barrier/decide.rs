@@ -1,7 +1,7 @@
 //! Defines the rule of the bootstrap barrier. The rule is a pure function that maps the state of
 //! this node and the observed states of the other members to the next action. `model.rs` explores
 //! every order of events on nodes that apply this rule. `exclusion` decides which members an
-//! operator may exclude, and when a node may no longer return to its previous data.
+//! operator may exclude.
 //!
 //! The following argument shows that the rule is safe. Here, "all nodes" are the nodes that take
 //! part: the members of the recipe without the members that an operator excluded. A proposal
@@ -20,10 +20,11 @@
 //! A node with a restore order follows the same rule. Meanwhile, the node keeps etcd stopped, and
 //! keeps etcd's data. The snapshot is part of the proposal, so only nodes with the same order
 //! agree, and no data is replaced before all nodes have the order. Until a node replaces its data,
-//! it may abandon the order and continue with its previous data, unless `exclusion::is_committed`
-//! shows that two clusters could then have a quorum. A node with an order to roll back
-//! does not need the agreement of members that have already returned to the previous cluster. A
-//! node accepts no proposal while an excluded member has an order to start another cluster.
+//! it may abandon the order and continue with its previous data, unless the node has accepted a
+//! binding order (`restore::binding`): two clusters could then have a quorum. A node with an order
+//! to roll back does not need the agreement of members that have already returned to the previous
+//! cluster. A node accepts no proposal while an excluded member has an order to start another
+//! cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 

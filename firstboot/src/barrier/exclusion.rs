@@ -82,32 +82,11 @@ fn obstacle(
     })
 }
 
-/// Returns whether this node has accepted a restore that it must carry out even if it no longer
-/// hears from the other members.
-///
-/// The other members may carry out the restore without this node, and have a quorum of the restored
-/// cluster. If this node returned to its previous data, it might then have a quorum of the previous
-/// cluster together with the excluded members, and both clusters would acknowledge writes.
-pub(crate) fn is_committed(state: &NodeState, cluster: &ClusterDocument) -> bool {
-    let members = cluster.members.len();
-    let mut excluded = state.excluded_from_restores.iter().map(BTreeSet::len);
-    excluded.any(|excluded| !may_return(excluded, members))
-}
-
-/// Returns whether one node may return to its previous data after it has accepted a restore from
-/// which this number of members is excluded.
-fn may_return(excluded: usize, members: usize) -> bool {
-    let quorum = |members: usize| members / 2 + 1;
-    let others = members.saturating_sub(excluded + 1);
-    let restored = quorum(others + 1);
-    others < restored || members - restored < quorum(members)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::{BootstrapMode, InitialCluster, Nonce, Nonces};
-    use crate::journal::{Event, RestoreOrder};
+    use crate::journal::RestoreOrder;
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -177,6 +156,7 @@ mod tests {
             without: BTreeSet::new(),
             source: None,
             until: 0,
+            binding: false,
         };
         assert_eq!(too_late(&NodeState::default()), None);
         for state in [
@@ -216,59 +196,5 @@ mod tests {
                 .unwrap()
                 .contains("was ready to bootstrap")
         );
-    }
-
-    /// Tries every split of the members.
-    #[test]
-    fn a_node_returns_to_its_data_only_if_two_clusters_cannot_have_a_quorum() {
-        for members in 1..10_usize {
-            for excluded in 0..members {
-                let taking_part = members - excluded;
-                let two_quorums = (0..taking_part).any(|carry_out| {
-                    carry_out > taking_part / 2 && members - carry_out > members / 2
-                });
-                assert_eq!(
-                    may_return(excluded, members),
-                    !two_quorums,
-                    "{excluded} of {members}"
-                );
-            }
-        }
-        assert!(may_return(0, 5) && may_return(1, 3) && may_return(2, 3) && may_return(1, 5));
-        assert!(!may_return(2, 5) && !may_return(2, 7) && may_return(4, 5));
-    }
-
-    #[test]
-    fn a_restore_commits_a_node_until_it_is_carried_out_or_abandoned() {
-        let at = |events: &[Event]| {
-            let entry = |event: &Event| crate::journal::Entry {
-                at: 0,
-                event: event.clone(),
-            };
-            let entries: Vec<_> = events.iter().map(entry).collect();
-            is_committed(&NodeState::from(&entries), &cluster(5))
-        };
-        let order = |without: &[&str]| {
-            Event::RestoreOrdered(Box::new(RestoreOrder {
-                nonce: Nonce::of(1),
-                mode: BootstrapMode::Rollback { cluster: 1 },
-                without: labels(without),
-                source: None,
-                until: 0,
-            }))
-        };
-        let accepted = Event::ProposalAccepted {
-            nonces: Nonces::new(),
-            mode: BootstrapMode::Rollback { cluster: 1 },
-        };
-        let two = order(&["etcd-4", "etcd-5"]);
-        assert!(!at(std::slice::from_ref(&two)));
-        assert!(at(&[two.clone(), accepted.clone()]));
-        // A later order does not revoke the promise.
-        let solo = order(&["etcd-2", "etcd-3", "etcd-4", "etcd-5"]);
-        assert!(at(&[two.clone(), accepted.clone(), solo]));
-        assert!(!at(&[two.clone(), accepted.clone(), Event::SwapDone]));
-        assert!(!at(&[two, accepted.clone(), Event::RestoreAbandoned]));
-        assert!(!at(&[order(&["etcd-5"]), accepted]));
     }
 }

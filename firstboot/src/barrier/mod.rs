@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use decide::LocalState;
-pub(crate) use exclusion::{exclusion_obstacle, is_committed, too_late};
+pub(crate) use exclusion::{exclusion_obstacle, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 pub(crate) use running_cluster::refuse_restore_beside_running_cluster;
@@ -235,18 +235,19 @@ pub(crate) async fn reach_agreement(
     let mut logged = String::new();
     let mut trust_checked = Instant::now();
     loop {
-        let committed = is_committed(&NodeState::of(journal), cluster);
-        let cancelled =
-            wait_for_answer(&mut answers, &mut tracker, session.as_mut(), committed).await;
+        let bound = NodeState::of(journal).bound;
+        let cancelled = wait_for_answer(&mut answers, &mut tracker, session.as_mut(), bound).await;
         if let Some(why) = cancelled {
-            return Ok(cancelled_outcome(why, &logged, committed));
+            return Ok(cancelled_outcome(why, &logged, bound));
         }
-        let action = decide(&local, &tracker.observations());
-        match action {
+        match decide(&local, &tracker.observations()) {
             Action::AcceptProposal(nonces, mode) => {
                 let proposal = Proposal::new(cluster, nonces.clone(), mode);
-                if let Some(session) = &session {
-                    session.ensure_data(&proposal).await?;
+                // After the node has accepted the proposal, it may be too late to cancel.
+                if let Some(session) = &mut session
+                    && let Some(why) = session.ensure_data(&proposal, bound).await?
+                {
+                    return Ok(cancelled_outcome(why, &logged, bound));
                 }
                 // Write the decision to the disk before announcing it, so that a node never forgets
                 // that it accepted the proposal.
@@ -265,7 +266,7 @@ pub(crate) async fn reach_agreement(
                 let why = tracker.abandon_reason(&local, &name, cluster);
                 return Ok(BarrierOutcome::Abandoned(refused(why)));
             }
-            Action::Wait | Action::JoinRunningCluster => {
+            action @ (Action::Wait | Action::JoinRunningCluster) => {
                 check_trust(identity, &mut trust_checked).await?;
                 let mut now = tracker.describe(&local, &action);
                 if action == Action::JoinRunningCluster {
@@ -293,7 +294,7 @@ async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
     session: Option<&mut RestoreSession>,
-    committed: bool,
+    bound: bool,
 ) -> Option<Cancellation> {
     let Some(session) = session else {
         answers.record_next(tracker).await;
@@ -303,7 +304,7 @@ async fn wait_for_answer(
     // being prepared.
     tokio::select! {
         biased;
-        why = session.cancelled(committed) => Some(why),
+        why = session.cancelled(bound) => Some(why),
         () = answers.record_next(tracker) => None,
     }
 }
@@ -331,16 +332,16 @@ fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
-fn cancelled_outcome(why: Cancellation, last_status: &str, committed: bool) -> BarrierOutcome {
+fn cancelled_outcome(why: Cancellation, last_status: &str, bound: bool) -> BarrierOutcome {
     match why {
         Cancellation::HandOver => BarrierOutcome::HandedOver(None),
-        Cancellation::Abandon(why) if committed => {
+        Cancellation::Abandon(why) if bound => {
             let why = format!(
                 "{why}, but this node has accepted the restore, and the other members may already have a quorum with the \
                  restored data. etcd does not start with its previous data, and firstboot.service continues the restore. \
                  Last status: {last_status}"
             );
-            let why = not_ready(ReasonId::RestoreCommitted.because(why));
+            let why = not_ready(ReasonId::RestoreBinding.because(why));
             BarrierOutcome::HandedOver(Some(why))
         }
         Cancellation::Abandon(why) => {

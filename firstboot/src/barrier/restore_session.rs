@@ -77,16 +77,31 @@ impl RestoreSession {
     }
 
     /// Prepares the data in another thread, while the server continues to answer the other members.
-    pub(crate) async fn ensure_data(&self, proposal: &Proposal) -> Result<()> {
+    /// Returns the cancellation if the session was cancelled in the meantime.
+    pub(crate) async fn ensure_data(
+        &mut self,
+        proposal: &Proposal,
+        bound: bool,
+    ) -> Result<Option<Cancellation>> {
         let (ensure_data, proposal) = (self.ensure_data.clone(), proposal.clone());
         tokio::task::spawn_blocking(move || ensure_data(&proposal))
             .await
-            .context("a bug: the preparation of the data was aborted")?
+            .context("a bug: the preparation of the data was aborted")??;
+        Ok(self.was_cancelled(bound).await)
     }
 
-    /// Resolves when a signal or the deadline ends the session. If the node is `committed` to the
-    /// restore, the session of firstboot.service has no deadline.
-    pub(crate) async fn cancelled(&mut self, committed: bool) -> Cancellation {
+    /// Returns the cancellation if a signal or the deadline has already ended the session.
+    async fn was_cancelled(&mut self, bound: bool) -> Option<Cancellation> {
+        tokio::select! {
+            biased;
+            why = self.cancelled(bound) => Some(why),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    /// Resolves when a signal or the deadline ends the session. If the restore is binding on this
+    /// node, the session of firstboot.service has no deadline.
+    pub(crate) async fn cancelled(&mut self, bound: bool) -> Cancellation {
         let by = |what: &str| Cancellation::Abandon(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
@@ -96,7 +111,7 @@ impl RestoreSession {
             )
         };
         match &mut self.signals {
-            None if committed => std::future::pending().await,
+            None if bound => std::future::pending().await,
             None => {
                 too_late.await;
                 late()
@@ -118,7 +133,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_deadline_ends_a_session_of_the_service_only_before_the_node_is_committed() {
+    async fn the_deadline_ends_a_session_of_the_service_unless_the_restore_is_binding() {
         let mut session =
             RestoreSession::new(Arc::new(|_| Ok(())), None, Duration::ZERO, false).unwrap();
         let waited = tokio::time::timeout(Duration::from_millis(50), session.cancelled(true)).await;
@@ -127,5 +142,7 @@ mod tests {
             session.cancelled(false).await,
             Cancellation::Abandon(why) if why.contains("--deadline")
         ));
+        assert!(session.was_cancelled(false).await.is_some());
+        assert!(session.was_cancelled(true).await.is_none());
     }
 }

@@ -66,6 +66,7 @@ fn restore_events() -> Vec<(Event, &'static str)> {
         without: BTreeSet::new(),
         source: None,
         until: 0,
+        binding: true,
     };
     let data_swap = DataSwap {
         from: "/var/lib/etcd/restore/demo-r".into(),

@@ -121,7 +121,8 @@ pub(crate) enum Event {
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
     /// All members have agreed, and the data swap starts. After a restart, firstboot completes the
-    /// swap. If the swap itself fails, firstboot undoes it and abandons the restore.
+    /// swap. If the swap itself fails, firstboot undoes it, and abandons the restore unless the
+    /// restore is binding.
     #[serde(rename = "exchange")]
     SwapBegun(Box<DataSwap>),
     /// The swap is complete.
@@ -155,6 +156,10 @@ pub(crate) struct RestoreOrder {
     /// firstboot.service continues the order, firstboot waits for at least two minutes, so that the
     /// other members can boot too.
     pub(crate) until: u64,
+    /// Whether a node that has accepted the order must carry it out, because a return to the
+    /// previous data could make two clusters acknowledge writes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) binding: bool,
 }
 
 /// A verified snapshot on this node's disk.
@@ -215,6 +220,7 @@ mod tests {
             without: BTreeSet::new(),
             source: None,
             until: 9,
+            binding: false,
         };
         let id = "00000000000000000000000000000001";
         for (event, line) in [

@@ -56,9 +56,9 @@ pub(crate) struct NodeState {
     /// The nonces and the mode of each proposal that this node has accepted for the current restore
     /// order.
     pub(crate) accepted_for_order: Vec<(Nonces, BootstrapMode)>,
-    /// For each proposal of a restore that this node has accepted since it last used its data, the
-    /// members that the operator excluded from the restore.
-    pub(crate) excluded_from_restores: BTreeSet<BTreeSet<Label>>,
+    /// Whether this node has accepted a binding restore, so that it must not use its previous data
+    /// again.
+    pub(crate) bound: bool,
     /// The data swap that has begun but is not complete.
     pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
@@ -184,7 +184,7 @@ impl NodeState {
     /// Ends a restore order that was not carried out.
     fn end_order(&mut self) {
         (self.order, self.swap) = (None, None);
-        self.excluded_from_restores.clear();
+        self.bound = false;
     }
 
     /// If this node has left its cluster, returns its former member id. Returns `None` while a
@@ -207,7 +207,7 @@ impl NodeState {
     fn add_accepted(&mut self, nonces: &Nonces, mode: BootstrapMode) {
         if let Some(order) = &self.order {
             self.accepted_for_order.push((nonces.clone(), mode));
-            self.excluded_from_restores.insert(order.without.clone());
+            self.bound |= order.binding;
         } else {
             self.accepted.push(nonces.clone());
         }
@@ -217,7 +217,7 @@ impl NodeState {
     /// Applies a complete swap: the previous data has been archived, and the new data is in place.
     fn finish_swap(&mut self) {
         self.order = None;
-        self.excluded_from_restores.clear();
+        self.bound = false;
         let Some(DataSwap {
             from,
             archive_to,

@@ -13,6 +13,7 @@ use super::{archive, swap};
 use crate::barrier::{self, BarrierOutcome, LocalState, Proposal, RestoreSession};
 use crate::data;
 use crate::domain::{BootstrapMode, InitialCluster, Nonces, member_id};
+use crate::exit::{not_ready, reason_of};
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{
@@ -20,6 +21,7 @@ use crate::journal::{
 };
 use crate::lock::Lock;
 use crate::output::say;
+use crate::reason::ReasonId;
 use crate::runtime::block_on;
 use crate::{paths, start_permit};
 
@@ -64,7 +66,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
                 "the restore was abandoned, and etcd starts with its previous data: {why:#}"
             ));
         }
-        RestoreOutcome::HandedOver(_) => {}
+        RestoreOutcome::HandedOver(why) => {
+            return Err(why.unwrap_or_else(|| anyhow!("a bug: firstboot.service handed over")));
+        }
     }
     Ok(())
 }
@@ -125,13 +129,13 @@ pub(super) fn execute(
             }
             Ok(SwapAgreement::HandedOver(why)) => return Ok(RestoreOutcome::HandedOver(why)),
             Ok(SwapAgreement::Abandoned(why)) => return give_up(journal, why),
-            Err(why) => return give_up_unless_committed(identity, journal, why),
+            Err(why) => return give_up_unless_bound(journal, why),
         },
     };
     if let Err(error) = swap::finish(&data_swap) {
         swap::undo(&data_swap)
             .with_context(|| format!("{error:#}; cannot move the old data back either"))?;
-        return give_up_unless_committed(identity, journal, error);
+        return give_up_unless_bound(journal, error);
     }
     journal.add(Event::SwapDone)?;
     remove_restore_folder();
@@ -145,18 +149,17 @@ pub(super) fn execute(
     )))
 }
 
-/// Abandons the restore after a fault of this node. Fails instead if the node is committed to the
-/// restore, so that the next run tries again.
-fn give_up_unless_committed(
-    identity: &Identity,
-    journal: &mut Journal,
-    why: anyhow::Error,
-) -> Result<RestoreOutcome> {
-    if barrier::is_committed(&NodeState::of(journal), &identity.cluster) {
-        return Err(why.context(
-            "the restore has failed on this node. The other members may already have a quorum with the restored data, \
-             so etcd does not start with its previous data",
-        ));
+/// Abandons the restore after a fault of this node. Fails instead if the restore is binding on this
+/// node, so that the next run tries again.
+fn give_up_unless_bound(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> {
+    if NodeState::of(journal).bound {
+        let why = reason_of(&why).map(|why| {
+            format!(
+                "{why}. This node has accepted the restore, and the other members may already have a quorum with the \
+                 restored data, so etcd does not start with its previous data"
+            )
+        });
+        return Err(not_ready(ReasonId::RestoreBinding.because(why.text)));
     }
     give_up(journal, why)
 }

@@ -5,10 +5,11 @@
 //! the members agree on the restore through the barrier, which uses etcd's peer port. If all
 //! members have the same order, each member builds its new data next to the old data and announces
 //! that it is ready. Each member swaps its data only after all members are ready. After a failure
-//! before the swap, etcd runs with its previous data again.
+//! before the swap, etcd runs with its previous data again, unless the restore is `binding`.
 
 mod answers;
 mod archive;
+mod binding;
 mod build;
 mod download;
 mod execute;
@@ -40,6 +41,7 @@ use crate::node::{obtain_identity, refuse_other_disk};
 use crate::operator;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
+use crate::runtime::block_on;
 use crate::systemd::FIRSTBOOT_UNIT;
 use crate::{paths, update};
 pub(crate) use execute::resume;
@@ -69,18 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     refuse_other_disk(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
     drop(journal);
-    if state.swap.is_some() {
-        return Err(refused(ReasonId::RestoreUnfinished.because(format!(
-            "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
-        ))));
-    }
-    if !options.solo && barrier::is_committed(&state, &identity.cluster) {
-        return Err(refused(ReasonId::RestoreCommitted.because(format!(
-            "this node has accepted an earlier restore, and the other members may already have a quorum with the restored \
-             data. Start the other members; {FIRSTBOOT_UNIT} then finishes that restore. If they are lost, switch them off, \
-             and restore this node with --solo"
-        ))));
-    }
+    refuse_during_restore(&state, options.solo)?;
     let without = without(options, &identity, &state)?;
     if !options.dry_run {
         refuse_during_update(&identity, &without)?;
@@ -118,13 +109,29 @@ fn prepare(
     if !(options.json && options.dry_run) {
         say(planned.to_string().trim_end());
     }
+    let members = block_on(unknown_members::own_member_list()).ok();
+    let binding = binding::is_binding(
+        &without,
+        source.is_none(),
+        &identity.cluster,
+        members.as_deref(),
+        state,
+    );
+    if binding && !(options.json && options.dry_run) {
+        say(
+            "once this node has accepted the restore, neither ^C nor the deadline cancels it: the members that take part \
+             and the members that do not could each have a quorum, in two clusters",
+        );
+    }
     let order = RestoreOrder {
         nonce: Nonce::draw()?,
         mode,
         without,
         source,
         until: 0,
+        binding,
     };
+    refuse_hidden_snapshot(&order)?;
     Ok((order, planned))
 }
 
@@ -144,6 +151,8 @@ fn order_restore(
     // `with_journal` starts firstboot.service again, which starts etcd with either the old or the
     // new data.
     let outcome = operator::with_journal(|journal| {
+        // firstboot.service may have continued an earlier restore in the meantime.
+        refuse_during_restore(&NodeState::of(journal), options.solo)?;
         // An update may have begun while this command downloaded and verified the snapshot.
         refuse_during_update(identity, &order.without)
             .inspect_err(|_| execute::remove_leftovers_locked(state))?;
@@ -163,6 +172,44 @@ fn order_restore(
     })?;
     let patience = Duration::from_secs(options.deadline);
     finish(outcome, identity, patience, planned.update_marks())
+}
+
+/// Returns a refusal if an earlier restore has replaced data, or is binding on this node. With
+/// `solo`, the operator has ensured that no other member is running, so the node may replace a
+/// binding order.
+fn refuse_during_restore(state: &NodeState, solo: bool) -> Result<()> {
+    if state.swap.is_some() {
+        return Err(refused(ReasonId::RestoreUnfinished.because(format!(
+            "an earlier restore is not finished. Finish it with `systemctl restart {FIRSTBOOT_UNIT}`"
+        ))));
+    }
+    if state.bound && !solo {
+        return Err(refused(ReasonId::RestoreBinding.because(format!(
+            "this node has accepted an earlier restore, and the other members may already have a quorum with the restored \
+             data. Start the other members; {FIRSTBOOT_UNIT} then finishes that restore. If they are lost, switch them off, \
+             and restore this node with --solo"
+        ))));
+    }
+    Ok(())
+}
+
+/// Returns a refusal if the order is binding, but firstboot.service could not read the snapshot to
+/// continue the restore, because the service has its own /tmp and /var/tmp.
+fn refuse_hidden_snapshot(order: &RestoreOrder) -> Result<()> {
+    let Some(source) = order.source.as_ref().filter(|_| order.binding) else {
+        return Ok(());
+    };
+    if ["/tmp", "/var/tmp"]
+        .iter()
+        .any(|folder| source.path.starts_with(folder))
+    {
+        return Err(refused(ReasonId::RestoreSource.because(format!(
+            "{} is not visible to {FIRSTBOOT_UNIT}, which may have to continue this restore. Copy the snapshot to another \
+             folder",
+            source.path.display()
+        ))));
+    }
+    Ok(())
 }
 
 /// Returns a "not ready" error while an update of this node, or of another member that takes part in

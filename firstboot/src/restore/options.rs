@@ -14,7 +14,7 @@ use recipes::Label;
     group = clap::ArgGroup::new("what").required(true),
     after_help = "Run the command with the same snapshot on every member, in any order. etcd stops \
         only after the snapshot has been verified. After a failure, etcd starts with its previous \
-        data.\n\nExit codes: 0 the data is restored; 1 failed; 3 refused; 4 the restore was \
+        data, unless the error has the id restore-binding.\n\nExit codes: 0 the data is restored; 1 failed; 3 refused; 4 the restore was \
         abandoned, or there was no quorum within the deadline.\n\nEnvironment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// (default: \
         /etc/firstboot/s3-keys).\n\nExamples:\n  firstboot restore --dry-run /root/etcd.db\n  \
         firstboot restore /root/etcd.db\n  firstboot restore --from etcd-1\n  firstboot restore \

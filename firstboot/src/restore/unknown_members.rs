@@ -41,7 +41,8 @@ pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()
     Ok(())
 }
 
-async fn own_member_list() -> Result<Vec<Member>> {
+/// Returns the member list of etcd on this node.
+pub(super) async fn own_member_list() -> Result<Vec<Member>> {
     let credentials = installed_credentials()?;
     Client::connect(paths::OWN_CLIENT_URL, &credentials)
         .await?
@@ -51,7 +52,7 @@ async fn own_member_list() -> Result<Vec<Member>> {
 
 /// Returns the name that the recipe gives to a member in etcd's list, or `None` if the recipe does
 /// not contain the member.
-fn known<'a>(member: &Member, cluster: &'a ClusterDocument) -> Option<&'a Label> {
+pub(super) fn known<'a>(member: &Member, cluster: &'a ClusterDocument) -> Option<&'a Label> {
     let known = cluster.members.iter().find(|known| {
         known.name.as_str() == member.name || member.peer_urls.contains(&known.peer_url())
     });

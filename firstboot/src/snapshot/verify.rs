@@ -202,6 +202,7 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
         TrailingDigest::Wrong => "WRONG",
         TrailingDigest::Absent => "absent",
     };
+    let sha256 = verified.sha256.map(|sha256| sha256.to_string());
     let auth = match (verified.auth_enabled, verified.users) {
         (true, _) => "on",
         (false, 0) => "off",
@@ -237,9 +238,7 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
         ("digest at its end", digest.to_owned()),
         (
             "sha256",
-            verified
-                .sha256
-                .map_or_else(|| "not computed".to_owned(), |sha256| sha256.to_string()),
+            sha256.unwrap_or_else(|| "not computed".to_owned()),
         ),
     ]
 }

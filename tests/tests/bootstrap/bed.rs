@@ -86,13 +86,6 @@ impl Bed {
     /// Rebuilds the image for the given number of nodes, and installs the new nodes from this
     /// image.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
-        let text = self.recipe_of(count)?;
-        self.grow_from(&text, count)
-    }
-
-    /// Returns the demo's recipe with the given number of nodes, or with three if the number is
-    /// smaller.
-    pub(crate) fn recipe_of(&self, count: usize) -> Result<String> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
             "[etcd]\n",
@@ -108,7 +101,7 @@ impl Bed {
                 .context("the demo's recipe has no [network]")?;
             text.insert_str(end, &node);
         }
-        Ok(text)
+        self.grow_from(&text, count)
     }
 
     /// Rebuilds the image from this recipe, and installs new nodes from the image until the bed has

@@ -70,7 +70,7 @@ fn authority() -> Result<()> {
         "put the certificate into this file, in PEM",
     ])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
-    refused(&["our-ca.key", "is missing", ":37:10"])?;
+    refused(&["our-ca.key", "is missing", ":38:10"])?;
     copy(&other.pki().join("ca.key"), &key, 0o644)?;
     refused(&["our-ca.key", "its mode is 0644", "chmod 600"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;

@@ -8,8 +8,8 @@ mod all_lost;
     reason = "the bootstrap tests also use this module; the restore tests need only a part"
 )]
 mod bed;
+mod binding;
 mod cancelled;
-mod committed;
 mod large;
 mod orders;
 mod power;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             all_lost::trials(),
             round_trip::trials(),
             cancelled::trials(),
-            committed::trials(),
+            binding::trials(),
             power::trials(),
             without_quorum::trials(),
             prebuild::trials(),

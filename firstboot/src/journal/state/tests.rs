@@ -29,6 +29,7 @@ pub(crate) fn restored() -> Vec<Event> {
         without: BTreeSet::new(),
         source: None,
         until: 0,
+        binding: false,
     };
     let data_swap = DataSwap {
         from: "/new".into(),

@@ -1,12 +1,12 @@
-//! Tests a restore that can no longer be cancelled. Two of five members are excluded, so the other
-//! members may have a quorum without one of the three nodes that take part, and the excluded
-//! members may have a quorum with this node's previous data.
+//! Tests a binding restore. Two of five members are excluded. Two of the other nodes can have a
+//! quorum of the restored cluster, while the third node, with its previous data and together with
+//! the excluded members, has a quorum of the previous cluster.
 
 use std::process::{Child, Stdio};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, etcdctl};
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
@@ -23,21 +23,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-fn committed() -> Result<()> {
-    let mut bed = Bed::with_etcd("3.5.1", 0)?;
-    bed.build(&bed.recipe_of(5)?)?;
-    bed.install_up_to(3)?;
+fn binding() -> Result<()> {
+    let mut bed = Bed::with_etcd("3.5.1", 5)?;
     boot_all(&mut bed.hosts)?;
-    for host in &bed.hosts {
-        wait_said(host, &["etcd-5 has not answered since"])?;
-        host.check(&[&["firstboot", "run"], &WITHOUT[..]].concat())?;
-    }
-    for host in &bed.hosts {
-        wait_said(host, &["is a healthy member"])?;
-    }
+    wait_healthy(&bed.hosts[0], 5, CONVERGENCE_TIMEOUT)?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     snapshot(&bed, 0)?;
     etcdctl(&bed.hosts[0], "put answer 43")?;
+    for mut host in bed.hosts.split_off(3) {
+        host.cut_power()?;
+    }
 
     let order = [&["firstboot", "restore", SNAPSHOT], &WITHOUT[..]].concat();
     let running = bed.hosts[1..]
@@ -49,7 +44,7 @@ fn committed() -> Result<()> {
     let one = &bed.hosts[0];
     let ran = one.run(&[&order[..], &["--deadline", "15"]].concat())?;
     ensure!(
-        ran.code() == 4 && ran.stderr.contains("[restore-committed]"),
+        ran.code() == 4 && ran.stderr.contains("[restore-binding]"),
         "{ran:?}"
     );
     let journal = one.read("/var/lib/firstboot/journal")?;
@@ -60,7 +55,7 @@ fn committed() -> Result<()> {
     etcd_is_stopped(one)?;
     let again = one.run(&order)?;
     ensure!(
-        again.code() == 3 && again.stderr.contains("[restore-committed]"),
+        again.code() == 3 && again.stderr.contains("[restore-binding]"),
         "{again:?}"
     );
     etcd_is_stopped(one)?;
