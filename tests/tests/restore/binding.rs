@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
         "a_node_that_accepted_a_restore_does_not_return_to_its_data_beside_excluded_members",
         REQUIREMENTS,
-        committed,
+        binding,
     )]
 }
 
