@@ -109,7 +109,7 @@ fn plan(recipe: &Recipe, overlay: &[Rendered], user_files: &[UserFile]) -> Resul
     })
 }
 
-/// Returns the absolute paths of the rendered files and the user's files, in order.
+/// Returns the absolute paths of the rendered files and the user's files, sorted.
 fn paths(overlay: &[Rendered], user_files: &[UserFile]) -> Vec<String> {
     let rendered = overlay.iter().map(|file| &file.path);
     let mut paths: Vec<String> = rendered

@@ -63,7 +63,7 @@ pub fn describe(command: &Command) -> String {
     line
 }
 
-/// Runs a program to its end, with empty standard input. Returns its output for any exit code.
+/// Runs a program to completion, with empty standard input. Returns its output for any exit code.
 pub fn run(command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let output = command

@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedFile>> {
     let texts: Vec<String> = paths
         .iter()
-        .map(|path| text_file::read(path, "a file of a node"))
+        .map(|path| text_file::read(path, "a configuration file for a node"))
         .collect::<Result<_>>()?;
     let mut files = Vec::new();
     for (path, text) in paths.iter().zip(&texts) {

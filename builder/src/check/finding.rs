@@ -1,4 +1,4 @@
-//! A finding: a fault in a file of a node, and the rule that found the fault.
+//! A finding: a fault in a configuration file for a node, and the rule that found the fault.
 
 use std::ops::Range;
 

@@ -35,8 +35,8 @@ pub(crate) use presented::check_presented;
 use trust_bundle::{TrustBundle, list};
 
 /// The minimum and the maximum pause between two observations. Within these limits, the pause is a
-/// tenth of the time since the last progress, because the other members may need days to receive
-/// their documents.
+/// tenth of the time since progress was last made, because the other members may need days to
+/// receive their documents.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// If this node can use other certificates in the meantime, defers the document's certificates that

@@ -31,7 +31,8 @@ use members::timestamp::{now, rfc3339};
 ///
 /// # Errors
 /// Returns a refusal if firstboot cannot rely on the data of `source`, but can rely on the data of
-/// another member. Does not fail if the operator named the member `source` (`named`).
+/// another member. Does not fail if the operator selected the member with
+/// `--endpoint` (`named`).
 pub(super) fn warn_of_differences(
     comparison: &MemberComparison,
     source: &Endpoint,

@@ -187,7 +187,7 @@ async fn continue_download(
                 wanted.size
             ))));
         }
-        // This failure is a fault of this node's disk, and not of the source.
+        // This node's disk causes such a failure, and not the source.
         file.write_all(&piece)
             .map_err(|error| failed(format!("cannot store the overlay: {error}")))?;
     }

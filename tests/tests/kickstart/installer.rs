@@ -179,7 +179,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // The installation ended before `%post`, and installed no package of the different tree.
+    // The installation ended before `%post`, so it used nothing from the other tree.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest in the recipe, there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;

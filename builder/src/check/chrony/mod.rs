@@ -174,7 +174,7 @@ fn directive(
     }
 }
 
-/// Checks the words of a directive against its forms.
+/// Checks the words of a directive against `forms`, the lists of words that the directive accepts.
 fn exactly(
     first: TextSpan<'_>,
     name: &str,

@@ -57,8 +57,8 @@ fn a_build_waits_for_a_locked_folder_and_then_names_it() {
     let error = Lock::wait_for(dir.path(), std::time::Duration::from_millis(50)).unwrap_err();
     assert!(matches!(error, PkiError::Busy { .. }), "{error}");
     drop(held);
-    // Another test may start a process at this moment. Until this process calls exec, it has a copy
-    // of the lock's file descriptor, which also holds the lock.
+    // Another test may start a process at this moment. Until the new process calls exec, it has a
+    // copy of the lock's file descriptor, which also holds the lock.
     Lock::wait_for(dir.path(), std::time::Duration::from_secs(10)).unwrap();
 }
 

@@ -26,7 +26,7 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["check", "FOLDER"],
         1,
-        "which must be a file of a node: it is a folder",
+        "which must be a configuration file for a node: it is a folder",
     ),
     (
         &["build", "RECIPE", "--out", "NEW", "--firstboot", "FIFO"],
