@@ -1,8 +1,8 @@
 //! Tests a deadline that passes while the node is off, and a build during a node's download.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use recipes::image_release::RELEASE_OVERLAY;
 use tests::cluster::wait_healthy;
 use tests::server::Fault;
@@ -16,15 +16,19 @@ use crate::update::{ends, is_at_rest, update};
 pub(super) fn deadline_passes_while_off(bed: &mut Bed) -> Result<()> {
     ends(&update(&bed.hosts[2], "--halt 'wait for Monday'")?, 0, &[])?;
     let host = &mut bed.hosts[1];
-    let ordered = Instant::now();
     host.sh("nohup firstboot update --deadline 10 > /dev/null 2>&1 &")?
         .ok()?;
     let waits = "grep -F Monday /run/firstboot/update.log";
     host.wait_for(&format!("test -e {STATE} && {waits}"), CONVERGENCE_TIMEOUT)?;
+    let state: serde_json::Value = serde_json::from_str(&host.read(STATE)?)?;
+    let until = state["order"]["until"]
+        .as_u64()
+        .with_context(|| format!("the order has no deadline: {state}"))?;
     host.cut_power()?;
     ends(&update(&bed.hosts[2], "--resume")?, 0, &[])?;
-    let until = ordered + Duration::from_secs(12);
-    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    // The updater compares whole seconds, so wait until the second after the deadline.
+    let passed = SystemTime::UNIX_EPOCH + Duration::from_secs(until + 1);
+    std::thread::sleep(passed.duration_since(SystemTime::now()).unwrap_or_default());
 
     let host = &mut bed.hosts[1];
     host.boot()?;
