@@ -1,6 +1,6 @@
 # Targets:
 # - make demo         turns a recipe into a cluster of three hosts
-# - make test         runs make build, make lint and the tests. One test installs a virtual machine
+# - make test         runs make lint, make build and the tests. One test installs a virtual machine
 #                     with an empty disk from the network
 # - make test-vm      installs virtual machines with empty disks from the network: one machine, one
 #                     machine with a power cut, and a cluster of three machines, one of which
@@ -69,12 +69,11 @@ demo: TOOLS := demo
 demo: tools build
 	cargo run --locked -q -p tests --bin demo
 
-# tests/run.sh also runs `make build` and `make lint`.
-test: tools
+test: tools lint build
 	tests/run.sh
 
 test-all: TOOLS := all
-test-all: tools
+test-all: tools lint build
 	ETCD_IMAGE_ALL=1 tests/run.sh
 
 test-vm: tools build
@@ -90,10 +89,10 @@ lint:
 	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
 	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler checks neither.
 	cargo run --locked -q -p lint -- .
-	@if ! command -v cargo-deny >/dev/null; then echo 'ignored: dependencies: cargo-deny is not installed'; \
+	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
 	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
 		then cargo deny check --disable-fetch advisories; \
-		else echo 'ignored: advisories: github.com/rustsec/advisory-db cannot be fetched'; fi; fi
+		else echo 'skipped: advisories: github.com/rustsec/advisory-db cannot be fetched'; fi; fi
 
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench

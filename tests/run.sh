@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Builds every test, and runs the suite (see tests/src/suite). The suite also builds `builder` and
-# `firstboot`, and runs `make lint`. The last line of the output contains the totals.
+# Builds and runs every test; see tests/src/suite. The last line of the output contains the totals.
 set -euo pipefail
 
 messages=$(mktemp)

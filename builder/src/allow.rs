@@ -156,7 +156,7 @@ fn record_permission(record: &Record, permission: &Permission) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_permission() {
@@ -165,6 +165,6 @@ mod tests {
             install: Some(true),
             document: false,
         };
-        assert_eq!(documented(JSON, "builder allow"), keys(&permission));
+        assert_eq!(documented("json.md", "builder allow"), keys(&permission));
     }
 }

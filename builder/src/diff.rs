@@ -217,7 +217,7 @@ impl fmt::Display for Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_difference() {
@@ -228,7 +228,7 @@ mod tests {
             lines: vec!["-a".to_owned()],
             warning: Some("w".to_owned()),
         };
-        assert_eq!(documented(JSON, "builder diff"), keys(&difference));
+        assert_eq!(documented("json.md", "builder diff"), keys(&difference));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod console;
 mod diff;
 mod digest;
 #[cfg(test)]
+#[path = "../../members/src/documentation.rs"]
 mod documentation;
 mod elf;
 mod etcd_version_warning;

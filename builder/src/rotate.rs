@@ -86,7 +86,7 @@ fn report(changes: &Changes, json: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_clients_trust_the_new_ca_before_the_nodes_have_their_documents() {
@@ -121,11 +121,11 @@ mod tests {
             next: "build",
         };
         assert_eq!(
-            documented(JSON, "builder pki rotate and retire"),
+            documented("json.md", "builder pki rotate and retire"),
             keys(&changes)
         );
         assert_eq!(
-            documented(JSON, "A change in a PKI folder"),
+            documented("json.md", "A change in a PKI folder"),
             keys(&changes.events[0])
         );
     }

@@ -213,7 +213,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     /// Builds a PKI in a folder. Returns the CA and the identity of the only node.
     fn built(folder: &Path) -> (CertificateAuthority, NodeIdentity) {
@@ -284,9 +284,12 @@ mod tests {
         let (ca, identity) = built(folder.path());
         let signed = answer(&ca, &identity).unwrap();
         let document: serde_json::Value = serde_json::from_str(&signed.document).unwrap();
-        assert_eq!(documented(JSON, "builder pki sign"), keys(&document));
+        assert_eq!(documented("json.md", "builder pki sign"), keys(&document));
         let approval = Approval::Waiting(Sha256::of(b"key"));
-        assert_eq!(documented(JSON, "builder pki approve"), keys(&approval));
+        assert_eq!(
+            documented("json.md", "builder pki approve"),
+            keys(&approval)
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod csr;
 mod data;
 mod diagnosis;
 #[cfg(test)]
+#[path = "../../members/src/documentation.rs"]
 mod documentation;
 mod domain;
 mod duplicate;

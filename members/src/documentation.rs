@@ -1,19 +1,16 @@
-//! Reads the tables in docs/, for the tests that compare these tables with the code.
+//! Reads the tables in docs/, for the tests that compare these tables with the code. The crates
+//! `builder` and `firstboot` also use this file, as a module of their own.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-/// The page with the exit codes and the ids.
-pub(crate) const EXIT_CODES: &str = include_str!("../../docs/exit-codes.md");
-/// The page with the JSON of both `status` commands.
-pub(crate) const STATUS: &str = include_str!("../../docs/status.md");
-
-/// Returns the names in the first column of the table below a heading of a page. The heading has
-/// at least two `#`, because a line of a console example begins with one `#`.
+/// Returns the names in the first column of the table below a heading of a page in docs/. The
+/// heading has at least two `#`, because a line of a console example begins with one `#`.
 #[track_caller]
 pub(crate) fn documented(page: &str, heading: &str) -> BTreeSet<String> {
-    let section = page
+    let text = page_text(page);
+    let section = text
         .lines()
         .skip_while(|line| title(line) != Some(heading))
         .skip(1)
@@ -22,8 +19,18 @@ pub(crate) fn documented(page: &str, heading: &str) -> BTreeSet<String> {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .map(str::to_owned)
         .collect();
-    assert!(!names.is_empty(), "no table below the heading {heading:?}");
+    assert!(
+        !names.is_empty(),
+        "{page} has no table below the heading {heading:?}"
+    );
     names
+}
+
+/// Returns the text of a page in docs/.
+#[track_caller]
+pub(crate) fn page_text(page: &str) -> String {
+    let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Returns the title of a heading, or `None` for any other line.

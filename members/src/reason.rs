@@ -251,12 +251,15 @@ impl From<&str> for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{EXIT_CODES, documented};
+    use crate::documentation::documented;
 
     #[test]
     fn the_documentation_lists_exactly_the_ids_that_exist() {
         let ids = ReasonId::value_variants().iter().map(ToString::to_string);
-        assert_eq!(documented(EXIT_CODES, "Ids of firstboot"), ids.collect());
+        assert_eq!(
+            documented("exit-codes.md", "Ids of firstboot"),
+            ids.collect()
+        );
     }
 
     #[test]

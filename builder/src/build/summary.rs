@@ -60,7 +60,7 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     fn summary(has_node_keys: bool) -> Summary {
         Summary {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_build() {
-        assert_eq!(documented(JSON, "builder build"), keys(&summary(true)));
+        assert_eq!(documented("json.md", "builder build"), keys(&summary(true)));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_finding() {
@@ -158,7 +158,7 @@ mod tests {
         };
         let json = Report(vec![file]).json().unwrap();
         let list: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-        assert_eq!(documented(JSON, "builder check"), keys(&list[0]));
+        assert_eq!(documented("json.md", "builder check"), keys(&list[0]));
     }
 
     #[test]

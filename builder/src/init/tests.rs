@@ -1,5 +1,5 @@
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 
 /// A public key that `ssh-keygen` 9.2 generated.
 const KEY: &str =
@@ -262,5 +262,5 @@ fn the_documentation_lists_exactly_the_keys_of_a_written_recipe() {
     let written = Written {
         recipe: "recipe.toml".into(),
     };
-    assert_eq!(documented(JSON, "builder init"), keys(&written));
+    assert_eq!(documented("json.md", "builder init"), keys(&written));
 }

@@ -161,7 +161,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_verification() {
@@ -176,8 +176,14 @@ mod tests {
             },
             problems: vec![Problem::differs("a", "its size is wrong", &1, &2)],
         };
-        assert_eq!(documented(JSON, "builder verify"), keys(&report));
-        assert_eq!(documented(JSON, "A signature"), keys(&report.signature));
-        assert_eq!(documented(JSON, "A problem"), keys(&report.problems[0]));
+        assert_eq!(documented("json.md", "builder verify"), keys(&report));
+        assert_eq!(
+            documented("json.md", "A signature"),
+            keys(&report.signature)
+        );
+        assert_eq!(
+            documented("json.md", "A problem"),
+            keys(&report.problems[0])
+        );
     }
 }

@@ -161,7 +161,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
     use crate::mirror::etcd::MirroredRelease;
 
     /// Returns the report about a mirror for a recipe, as text and as JSON.
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_mirror() {
         let (_, json) = report("");
-        assert_eq!(documented(JSON, "builder mirror"), keys(&json));
+        assert_eq!(documented("json.md", "builder mirror"), keys(&json));
         let sha256 = recipes::Sha256::of(b"");
         let repository = RecordedRepository {
             name: Some("updates".to_owned()),
@@ -237,7 +237,7 @@ mod tests {
             packages: 1,
             bytes: 1,
         };
-        assert_eq!(documented(JSON, "A repository"), keys(&repository));
+        assert_eq!(documented("json.md", "A repository"), keys(&repository));
     }
 
     #[test]

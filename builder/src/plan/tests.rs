@@ -2,7 +2,7 @@
 //! image's values.
 
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 
 const GOOD: &str = include_str!("../../../recipes/three-node.toml");
 
@@ -84,8 +84,8 @@ fn the_json_contains_every_setting_with_both_values_and_its_reason() {
 #[test]
 fn the_documentation_lists_exactly_the_keys_of_a_plan() {
     let plan = planned("");
-    assert_eq!(documented(JSON, "builder plan"), keys(&plan));
-    assert_eq!(documented(JSON, "A setting"), keys(&plan.settings[0]));
+    assert_eq!(documented("json.md", "builder plan"), keys(&plan));
+    assert_eq!(documented("json.md", "A setting"), keys(&plan.settings[0]));
 }
 
 #[test]

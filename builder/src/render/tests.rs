@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::documentation::{EXIT_CODES, documented};
+use crate::documentation::documented;
 
 const GOOD: &str = include_str!("../../../recipes/three-node.toml");
 
@@ -208,7 +208,7 @@ fn the_documentation_lists_the_ids_of_the_installer() {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
     let ids = words.filter(|word| word.starts_with("keep-"));
     assert_eq!(
-        documented(EXIT_CODES, "Ids of the installer"),
+        documented("exit-codes.md", "Ids of the installer"),
         ids.map(str::to_owned).collect()
     );
 }

@@ -239,7 +239,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn a_line_is_printable_and_short() {
@@ -329,7 +329,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text(&line, true)).unwrap();
         assert_eq!(json["card"], "52:54:00:00:00:01");
         assert_eq!(json["time"], "1970-01-01T00:00:00Z");
-        assert_eq!(documented(JSON, "builder serve"), keys(&json));
+        assert_eq!(documented("json.md", "builder serve"), keys(&json));
         let own = Line {
             from: None,
             card: None,

@@ -136,13 +136,13 @@ impl std::error::Error for Refusal {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{EXIT_CODES, documented};
+    use crate::documentation::documented;
 
     #[test]
     fn the_documentation_lists_exactly_the_ids_that_exist() {
         let ids = RefusalId::value_variants().iter().map(ToString::to_string);
         assert_eq!(
-            documented(EXIT_CODES, "Ids of builder serve"),
+            documented("exit-codes.md", "Ids of builder serve"),
             ids.collect()
         );
     }

@@ -56,13 +56,16 @@ fn outcome(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_search() {
         let log: SourceLog =
             serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"b"}"#).unwrap();
-        assert_eq!(documented(JSON, "firstboot explain --sources"), keys(&log));
+        assert_eq!(
+            documented("json.md", "firstboot explain --sources"),
+            keys(&log)
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::data::{Directories, Inode};
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys, page_text};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, Nonce, Nonces};
 use crate::journal;
 use crate::machine::Machine;
@@ -252,7 +252,8 @@ fn the_json_contains_every_line_with_its_number() {
 /// Returns the keys that the documentation lists for an event: the words in the second cell of the
 /// event's line.
 fn documented_keys(event: &str) -> BTreeSet<String> {
-    let section = JSON.split("\n## The events of the journal\n").nth(1);
+    let page = page_text("json.md");
+    let section = page.split("\n## The events of the journal\n").nth(1);
     let begin = format!("| `{event}` |");
     let mut lines = section.unwrap().lines();
     let line = lines.find_map(|line| line.strip_prefix(&begin));
@@ -284,7 +285,7 @@ fn the_documentation_lists_exactly_the_events_and_their_keys() {
         );
         names.insert(name);
     }
-    assert_eq!(documented(JSON, "The events of the journal"), names);
+    assert_eq!(documented("json.md", "The events of the journal"), names);
 }
 
 #[test]
@@ -292,7 +293,7 @@ fn the_documentation_lists_exactly_the_keys_of_a_line() {
     let event = Event::DataAccepted;
     let story = [Line::Entry(Entry { at: 7, event })];
     assert_eq!(
-        documented(JSON, "firstboot explain"),
+        documented("json.md", "firstboot explain"),
         keys(&rows(&story)[0])
     );
 }

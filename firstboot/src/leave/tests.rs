@@ -1,12 +1,12 @@
 //! Tests the result of `firstboot leave`.
 
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 
 #[test]
 fn the_documentation_lists_exactly_the_keys_of_the_result() {
     assert_eq!(
-        documented(JSON, "firstboot leave"),
+        documented("json.md", "firstboot leave"),
         keys(&JsonOutput::left(7))
     );
 }

@@ -235,7 +235,7 @@ fn parse(path: PathBuf) -> Option<ArchivedFolder> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_an_archived_folder() {
@@ -247,7 +247,10 @@ mod tests {
             cluster_id: None,
             rollback: false,
         };
-        assert_eq!(documented(JSON, "firstboot restore --list"), keys(&row));
+        assert_eq!(
+            documented("json.md", "firstboot restore --list"),
+            keys(&row)
+        );
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn names(names: &[Label]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_plan() {
@@ -270,8 +270,11 @@ mod tests {
                 then: "",
             },
         };
-        assert_eq!(documented(JSON, "firstboot restore"), keys(&plan));
+        assert_eq!(documented("json.md", "firstboot restore"), keys(&plan));
         let snapshot = plan.snapshot.unwrap();
-        assert_eq!(documented(JSON, "The restored snapshot"), keys(&snapshot));
+        assert_eq!(
+            documented("json.md", "The restored snapshot"),
+            keys(&snapshot)
+        );
     }
 }

@@ -199,7 +199,7 @@ mod tests {
     use members::keys::failed_key;
 
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     fn marks(halted: bool, failed: &[u64]) -> UpdateMarks {
         let halt = r#"{"why":"freeze","node":"etcd-1","since":7}"#;
@@ -252,7 +252,7 @@ mod tests {
             ..UpdateMarks::default()
         };
         assert_eq!(
-            documented(JSON, "The state of updates before a restore"),
+            documented("json.md", "The state of updates before a restore"),
             keys(&marks)
         );
     }

@@ -82,7 +82,7 @@ pub(super) fn plan(identity: &Identity) -> Result<DryRun> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_dry_run() {
@@ -93,6 +93,9 @@ mod tests {
             changes: Vec::new(),
             next: None,
         };
-        assert_eq!(documented(JSON, "firstboot run --dry-run"), keys(&planned));
+        assert_eq!(
+            documented("json.md", "firstboot run --dry-run"),
+            keys(&planned)
+        );
     }
 }

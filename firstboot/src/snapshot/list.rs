@@ -107,7 +107,7 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
     use crate::snapshot::manifest::tests::some;
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             manifest: None,
         };
         assert_eq!(
-            documented(JSON, "firstboot snapshot list"),
+            documented("json.md", "firstboot snapshot list"),
             keys(&row(&found, 0))
         );
     }

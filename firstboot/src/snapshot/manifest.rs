@@ -111,7 +111,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     /// Returns a sample manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
@@ -153,7 +153,7 @@ pub(crate) mod tests {
             ..some(1_795_312_800, 5)
         };
         assert_eq!(
-            documented(JSON, "The manifest of a snapshot"),
+            documented("json.md", "The manifest of a snapshot"),
             keys(&manifest)
         );
     }

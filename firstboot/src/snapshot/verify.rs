@@ -246,7 +246,7 @@ fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_a_verification() {
@@ -262,6 +262,6 @@ mod tests {
         let failed = Err(failed("etcd does not start"));
         let mut all = keys(&JsonOutput::of(&examined, Some(&booted)));
         all.extend(keys(&JsonOutput::of(&examined, Some(&failed))));
-        assert_eq!(documented(JSON, "firstboot snapshot verify"), all);
+        assert_eq!(documented("json.md", "firstboot snapshot verify"), all);
     }
 }

@@ -181,7 +181,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
 
     #[test]
     fn the_documentation_lists_exactly_the_keys_of_the_changes() {
@@ -195,7 +195,10 @@ mod tests {
             reboot: false,
             reboots: false,
         };
-        assert_eq!(documented(JSON, "The changes of an image"), keys(&report));
+        assert_eq!(
+            documented("json.md", "The changes of an image"),
+            keys(&report)
+        );
     }
 
     #[test]

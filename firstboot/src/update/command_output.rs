@@ -81,7 +81,7 @@ pub(super) fn with_document(
 mod tests {
     use super::super::state::UpdateResult;
     use super::*;
-    use crate::documentation::{JSON, documented, keys};
+    use crate::documentation::{documented, keys};
     use crate::exit::{code_of, not_ready, refused};
 
     fn outcome(end: UpdateResult) -> OrderOutcome {
@@ -146,9 +146,9 @@ mod tests {
         assert_eq!(json["outcome"]["end"], "updated");
         assert_eq!(json["document"]["taken"], false);
         assert_eq!(json["document"]["error"]["text"], "the document");
-        assert_eq!(documented(JSON, "firstboot update"), keys(&json));
+        assert_eq!(documented("json.md", "firstboot update"), keys(&json));
         assert_eq!(
-            documented(JSON, "A newer node document"),
+            documented("json.md", "A newer node document"),
             keys(&json["document"])
         );
         let output = json_output(&outcome, true, (Some(&document), &Ok(())));

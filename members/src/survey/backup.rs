@@ -106,7 +106,7 @@ fn is_overdue(schedule: Schedule, newest: Option<&SnapshotRecord>, now: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documentation::{STATUS, documented, keys};
+    use crate::documentation::{documented, keys};
 
     const HOUR: u64 = 3600;
 
@@ -145,7 +145,10 @@ mod tests {
             overdue: false,
             error: Some("no route".into()),
         };
-        assert_eq!(documented(STATUS, "The scheduled snapshots"), keys(&backup));
+        assert_eq!(
+            documented("status.md", "The scheduled snapshots"),
+            keys(&backup)
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Tests the verdict on the cluster's state, and the table of the members.
 
 use super::*;
-use crate::documentation::{STATUS, documented, keys};
+use crate::documentation::{documented, keys};
 
 #[test]
 fn the_documentation_lists_exactly_the_keys_of_a_member() {
-    assert_eq!(documented(STATUS, "A member"), keys(&Row::default()));
+    assert_eq!(documented("status.md", "A member"), keys(&Row::default()));
 }
 
 fn row(name: &str, healthy: bool) -> Row {

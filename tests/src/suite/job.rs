@@ -1,5 +1,4 @@
-//! A job, which is the unit of work of the suite: one end-to-end test, all tests of a program, or
-//! `make lint`.
+//! A job, which is the unit of work of the suite: one end-to-end test, or all tests of a program.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::programs::{LINT, Program};
+use super::programs::Program;
 use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
@@ -26,8 +25,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take the longest, in descending order of their time.
-const LONGEST_JOBS: [&str; 25] = [
-    LINT,
+const LONGEST_JOBS: [&str; 24] = [
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "serve::short_lived_certificates_are_renewed_while_clients_write",
     "serve::vm_becomes_a_member_from_an_empty_disk",
@@ -54,11 +52,12 @@ const LONGEST_JOBS: [&str; 25] = [
     "bootstrap::etcd_3_4_23_lives_a_whole_life_on_an_old_kernel",
 ];
 
-/// A process that runs tests or checks.
+/// A process that runs tests.
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The only test that the process runs. `None` means that the process runs the whole program.
+    /// The only test that the process runs. `None` means that the process runs all tests of the
+    /// program.
     test: Option<String>,
     /// The file that receives the output.
     log: PathBuf,
@@ -81,10 +80,9 @@ pub(super) struct Ended {
     pub(super) cpu: Duration,
 }
 
-/// Returns the jobs of these test programs, and `make lint`. The last job in the list runs first.
+/// Returns the jobs of these programs. The last job in the list runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
-    let lint = Program::lint();
-    let mut tests = vec![(&lint, None)];
+    let mut tests = Vec::new();
     for program in programs {
         if program.is_unit || SINGLE_JOB_PROGRAMS.contains(&program.name.as_str()) {
             tests.push((program, None));
@@ -132,7 +130,7 @@ fn names(program: &Program) -> Result<Vec<String>> {
 
 impl Job {
     /// Returns the job's name, such as `bootstrap::two_wait`, or only the program's name if the job
-    /// runs the whole program.
+    /// runs all tests of the program.
     pub(super) fn name(&self) -> String {
         match &self.test {
             Some(test) => format!("{}::{test}", self.program.name),
@@ -192,7 +190,6 @@ impl Job {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program.path);
         command
-            .args(&self.program.arguments)
             .current_dir(&self.program.folder)
             .env(harness::TIMES, &self.times);
         if let Some(test) = &self.test {

@@ -1,25 +1,22 @@
-//! Runs every check and every test of the workspace. Most end-to-end tests run in separate
-//! processes (see `job`), and several processes run at the same time.
+//! Runs every test of the workspace. Most end-to-end tests run in separate processes (see `job`),
+//! and several processes run at the same time.
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at the same time than the
 //! machine has cores. The tests that take the longest start first. `tests/run.sh` builds the test
-//! programs, and passes cargo's messages about these programs to the suite. The suite builds
-//! builder and firstboot.
+//! programs, and passes cargo's messages about these programs to the suite.
 
 mod inotify;
 mod job;
 mod programs;
 mod report;
 
-use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::requirement::{Requirement, missing};
-use crate::{base, cache, run};
+use crate::run;
 
 pub use programs::{Program, built};
 
@@ -28,13 +25,8 @@ use report::Report;
 /// The environment variable that sets the number of lanes. Each lane runs one job at a time.
 const LANES: &str = "LANES";
 
-/// The requirements of the base system.
-const NEEDS_BASE: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap];
-
-/// Builds builder and firstboot with `make build`, runs `make lint` and the given test programs,
-/// and prints the results. Returns false if a check or a test failed.
+/// Runs all tests of these programs, and prints the results. Returns whether no test failed.
 pub fn run(programs: &[Program]) -> Result<bool> {
-    prepare()?;
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there are no tests");
     let (lanes, started) = (lanes()?, Instant::now());
@@ -67,34 +59,9 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Builds builder and firstboot, and makes the hosts' base system at the same time, because
-/// debootstrap mostly waits for the network. If this machine does not meet the requirements of the
-/// base system, the function does not make the base system, and the tests that need it are skipped.
-/// If it fails to make the base system, these tests report the error.
-fn prepare() -> Result<()> {
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            if missing(NEEDS_BASE).is_none()
-                && let Err(error) = base::base()
-            {
-                eprintln!("suite: {error:#}");
-            }
-        });
-        let mut make = Command::new("make");
-        make.args(["--no-print-directory", "build"])
-            .current_dir(cache::workspace());
-        let built = make.status();
-        ensure!(
-            built.context("cannot run make")?.success(),
-            "`make build` failed"
-        );
-        Ok(())
-    })
-}
-
-/// Returns the number of lanes from `LANES`. By default, returns three lanes for each core of the
-/// machine and one additional lane, because the tests wait for a large part of their time. If the
-/// kernel's inotify limit is too low for these lanes, returns two lanes for each core.
+/// Returns the number of lanes from `LANES`. By default, returns one more than three lanes for each
+/// of the machine's cores, because the tests wait for a large part of their time. If the kernel's
+/// inotify limit is too low for these lanes, returns two lanes for each core.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

@@ -1,45 +1,21 @@
-//! The programs that the suite runs: the test programs that cargo built, and `make lint`.
+//! The test programs that cargo built.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::cache;
-
-/// The name of the program that [`Program::lint`] returns.
-pub(super) const LINT: &str = "make lint";
-
-/// A program that the suite runs.
+/// A test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The name of a test program's target, such as `bootstrap`, or [`LINT`].
+    /// The name of the program's target, such as `bootstrap`.
     pub name: String,
     /// Whether the program uses Rust's own test harness, as the unit tests do.
     pub is_unit: bool,
     /// The path of the program.
     pub path: PathBuf,
-    /// The arguments of every run of the program.
-    pub arguments: Vec<String>,
-    /// The folder in which the program runs. For a test program, this is the folder of its package,
-    /// as in `cargo test`.
+    /// The folder of the program's package, in which cargo runs the program.
     pub folder: PathBuf,
-}
-
-impl Program {
-    /// Returns `make lint` with the lowest priority. After a clean clone, `make lint` compiles for
-    /// two minutes. It uses the CPU time that the tests leave while they wait.
-    pub(super) fn lint() -> Self {
-        Self {
-            name: LINT.to_owned(),
-            is_unit: false,
-            path: "nice".into(),
-            arguments: ["-n", "19", "make", "--no-print-directory", "lint"]
-                .map(str::to_owned)
-                .into(),
-            folder: cache::workspace(),
-        }
-    }
 }
 
 /// Returns the test programs named in the messages of `cargo test --no-run --message-format=json`.
@@ -64,7 +40,6 @@ fn program(message: &Value) -> Option<Program> {
         is_unit: !folder.ends_with("tests")
             || target["kind"].as_array()?.iter().all(|kind| kind != "test"),
         path: message["executable"].as_str()?.into(),
-        arguments: Vec::new(),
         folder: folder.to_path_buf(),
     })
 }
@@ -86,7 +61,6 @@ mod tests {
             name: name.into(),
             is_unit,
             path: format!("/w/target/debug/deps/{name}-1").into(),
-            arguments: Vec::new(),
             folder: folder.into(),
         };
         assert_eq!(

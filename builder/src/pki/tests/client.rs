@@ -1,5 +1,5 @@
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 use crate::pki::client::{ClientFiles, issue_client, newest_client};
 
 fn named(name: &str) -> ClientName {
@@ -19,7 +19,7 @@ fn an_operators_certificate_is_short_lived_and_signed_by_the_clusters_ca() {
     let dir = folder.path();
     let life = Duration::hours(12);
     let made = issue_client(&dir, &Authority::Own, &named("alice"), life, None, now()).unwrap();
-    assert_eq!(documented(JSON, "builder pki client"), keys(&made));
+    assert_eq!(documented("json.md", "builder pki client"), keys(&made));
     assert_eq!(made.subject, "O=demo, CN=alice");
     let files = ClientFiles::of(&dir.join("clients/alice"));
     for path in [&files.ca, &files.cert, &files.key] {

@@ -5,7 +5,7 @@ use std::fs;
 use time::Duration;
 
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 
 #[test]
 fn show_lists_every_certificate_with_its_problems_and_no_key() {
@@ -45,5 +45,5 @@ fn the_documentation_lists_exactly_the_keys_of_a_certificate() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
     let infos = crate::pki::show(&folder.path(), now()).unwrap();
-    assert_eq!(documented(JSON, "builder pki show"), keys(&infos[0]));
+    assert_eq!(documented("json.md", "builder pki show"), keys(&infos[0]));
 }

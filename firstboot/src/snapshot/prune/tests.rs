@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::documentation::{JSON, documented, keys};
+use crate::documentation::{documented, keys};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -227,5 +227,8 @@ fn the_documentation_lists_exactly_the_keys_of_the_result() {
         dry_run: true,
         removed: vec!["a.db".to_owned()],
     };
-    assert_eq!(documented(JSON, "firstboot snapshot prune"), keys(&output));
+    assert_eq!(
+        documented("json.md", "firstboot snapshot prune"),
+        keys(&output)
+    );
 }

@@ -3,7 +3,7 @@
 use super::super::state::tests::state;
 use super::super::update_keys::tests::{failed, halt, of_newest, turn};
 use super::*;
-use crate::documentation::{STATUS, documented, keys};
+use crate::documentation::{documented, keys};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -60,7 +60,7 @@ fn says(local: Local, update_keys: UpdateKeys, expected: &[&str]) {
 fn the_documentation_lists_exactly_the_keys_of_the_summary() {
     let summary = Summary::of(true, Local::default(), UpdateKeys::default());
     assert_eq!(
-        documented(STATUS, "Updates in firstboot status"),
+        documented("status.md", "Updates in firstboot status"),
         keys(&summary)
     );
 }
