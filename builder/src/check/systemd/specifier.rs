@@ -44,6 +44,9 @@ pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('l', "%H"),
 ];
 
+/// The letters of the specifiers in [`Table::Name`].
+pub(in crate::check) const NAME_LETTERS: &str = "nNpi";
+
 /// Returns whether systemd 219 supports the specifier with this letter.
 pub(in crate::check) fn is_known(letter: char) -> bool {
     "nNpPiIfcrRtUuhsmHbv".contains(letter)

@@ -8,7 +8,7 @@ use super::split::{quote, words};
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
 use crate::check::systemd::number;
-use crate::check::systemd::specifier::Table;
+use crate::check::systemd::specifier::{self, Table};
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
@@ -124,6 +124,8 @@ fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
         out.push(finding.fix(
             "write a name without slashes; systemd 219 creates the folder directly below /run",
         ));
+    } else if let Some(finding) = unexpanded(word, specifier::NAME_LETTERS) {
+        out.push(finding);
     }
     right
 }
@@ -137,25 +139,33 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
         } else {
             "begin the path with /"
         }));
-    } else if let Some(finding) = unexpanded(word) {
+    } else if let Some(finding) = unexpanded(word, "") {
         out.push(finding);
     }
     right
 }
 
-/// Finds a specifier in a value whose specifiers systemd 219 does not expand.
-pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
-    let letters = part
-        .text
+/// Finds a specifier of systemd 219 that systemd does not expand in this value. `expanded` contains
+/// the letters of the specifiers that systemd expands in this value.
+pub(super) fn unexpanded(part: TextSpan<'_>, expanded: &str) -> Option<Finding> {
+    // If systemd expands specifiers, `%%` is a single `%` and begins no specifier.
+    let text = match expanded {
+        "" => part.text.to_owned(),
+        _ => part.text.replace("%%", "__"),
+    };
+    let letters = text
         .match_indices('%')
-        .filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
+        .filter_map(|(at, _)| Some((at, text[at + 1..].chars().next()?)));
     let (at, letter) = letters
         .into_iter()
-        .find(|(_, letter)| crate::check::systemd::specifier::is_known(*letter))?;
+        .find(|(_, letter)| specifier::is_known(*letter) && !expanded.contains(*letter))?;
     let finding = Finding::warning(
         "unit/specifier",
         part.slice(at..at + 2),
-        "systemd 219 does not expand specifiers here",
+        match expanded {
+            "" => "systemd 219 does not expand specifiers here".to_owned(),
+            _ => format!("systemd 219 does not expand %{letter} here"),
+        },
     );
     Some(
         finding

@@ -142,7 +142,7 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
 /// lacks only the specifiers that later releases introduced.
 fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if value_type == "path" && value.text.starts_with('/') {
-        out.extend(list::unexpanded(value));
+        out.extend(list::unexpanded(value, ""));
         return;
     }
     let expands = value_type.ends_with('%')
