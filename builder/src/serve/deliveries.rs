@@ -1,40 +1,22 @@
 //! The deliveries of the nodes' documents. The records of the deliveries survive a restart of the
 //! server. If a record cannot be written, this process remembers the delivery.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use super::record::{DocumentDelivery, Record};
-use crate::text_file::Fingerprint;
+use super::unsaved_records::UnsavedRecords;
 
-/// The deliveries that could not be recorded, by node.
+/// The deliveries that could not be recorded.
 #[derive(Debug, Default)]
-pub(super) struct Deliveries(Mutex<BTreeMap<Label, UnsavedDelivery>>);
-
-/// A delivery that could not be recorded.
-#[derive(Debug)]
-struct UnsavedDelivery {
-    delivery: DocumentDelivery,
-    /// The fingerprint of the file that the delivery could not replace, if the file exists. If
-    /// another program has written the file since then, the unsaved delivery no longer counts.
-    /// `builder allow` may write a record that is equal to the earlier record, so a comparison of
-    /// the records would not show the change.
-    replaces: Option<Fingerprint>,
-}
+pub(super) struct Deliveries(UnsavedRecords<DocumentDelivery>);
 
 impl Deliveries {
     /// Returns the last delivery of a node's document, even if the delivery could not be recorded.
     pub(super) fn last(&self, record: &Record, node: &Label) -> Result<Option<DocumentDelivery>> {
         let recorded = record.delivery(node)?;
-        Ok(match self.unsaved().get(node) {
-            Some(unsaved) if unsaved.replaces == record.delivery_fingerprint(node) => {
-                Some(unsaved.delivery.clone())
-            }
-            _ => recorded,
-        })
+        let unsaved = self.0.get(node, record.delivery_fingerprint(node).as_ref());
+        Ok(unsaved.or(recorded))
     }
 
     /// Changes the record of the delivery of a node's document.
@@ -66,7 +48,6 @@ impl Deliveries {
     }
 
     fn put(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
-        let mut unsaved = self.unsaved();
         // A machine that asks again within the window does not change its record.
         let is_recorded = matches!(record.delivery(node), Ok(Some(before)) if before == *delivery);
         let written = if is_recorded {
@@ -75,11 +56,10 @@ impl Deliveries {
             record.put_delivery(node, delivery)
         };
         if written.is_ok() {
-            unsaved.remove(node);
+            self.0.forget(node);
         } else {
-            let delivery = delivery.clone();
             let replaces = record.delivery_fingerprint(node);
-            unsaved.insert(node.clone(), UnsavedDelivery { delivery, replaces });
+            self.0.remember(node, delivery.clone(), replaces);
         }
         written
     }
@@ -87,14 +67,9 @@ impl Deliveries {
     /// Allows the delivery of a node's document. Forgets an earlier delivery that could not be
     /// recorded.
     pub(super) fn open(&self, record: &Record, node: &Label) -> Result<()> {
-        let mut unsaved = self.unsaved();
         record.put_delivery(node, &DocumentDelivery::allowed())?;
-        unsaved.remove(node);
+        self.0.forget(node);
         Ok(())
-    }
-
-    fn unsaved(&self) -> MutexGuard<'_, BTreeMap<Label, UnsavedDelivery>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,8 +103,8 @@ mod tests {
             fs::remove_dir(&path).unwrap();
             fs::rename(&aside, &path).unwrap();
             // The server could not write the file, so the file is still the same.
-            let mut unsaved = deliveries.unsaved();
-            unsaved.get_mut(&node).unwrap().replaces = record.delivery_fingerprint(&node);
+            let replaces = record.delivery_fingerprint(&node);
+            deliveries.0.remember(&node, delivery.clone(), replaces);
         };
         record.put_delivery(&node, &allowed).unwrap();
         unsaved();

@@ -9,7 +9,6 @@ use recipes::Envelope;
 
 use super::client_request::ClientRequest;
 use super::identify::identify;
-use super::node_document::change_installation;
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
@@ -77,23 +76,19 @@ fn signed(
     if let Err(error) = cluster.record.note_served(&node.name, digest) {
         state.log.error(&error);
     }
-    let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
+    let installation = state
+        .installation(&cluster.record, &node.name)?
+        .unwrap_or_default();
     let now = now();
-    change_installation(
-        state,
-        &cluster.record,
-        node,
-        &installation,
-        |installation| {
-            // Only a request with new keys counts as a request of the new system. Between two
-            // attempts, the old system can send a request with its existing keys, to renew its
-            // certificates. If the installation keeps the keys, the server learns from the new
-            // system's reports that the installation is complete.
-            if has_new_keys {
-                installation.note_document(now);
-            }
-        },
-    );
+    // Only a request with new keys counts as a request of the new system. Between two attempts, the
+    // old system can send a request with its existing keys, to renew its certificates. If the
+    // installation keeps the keys, the server learns from the new system's reports that the
+    // installation is complete.
+    if has_new_keys {
+        state.change_installation(&cluster.record, &node.name, &installation, |installation| {
+            installation.note_document(now);
+        });
+    }
     let what = if is_new {
         "receives new certificates for"
     } else {

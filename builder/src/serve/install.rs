@@ -10,7 +10,6 @@ use recipes::{Label, NodeIdentity, Sha256};
 use super::boot::{self, GRUB_SCRIPT_BYTES, Install, Loader};
 use super::client_request::ClientRequest;
 use super::identify::{Machine, identify};
-use super::node_document::change_installation;
 use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Reply, now, refused, text_reply};
@@ -129,8 +128,8 @@ fn decide(
     let _lock = record
         .lock()
         .map_err(|error| cannot_record(state, name, &error))?;
-    let recorded = record
-        .installation(name)
+    let recorded = state
+        .installation(record, name)
         .map_err(|error| cannot_record(state, name, &error))?;
     let delivery = state
         .delivery(record, name)
@@ -228,7 +227,7 @@ fn hold(
     installation: &Installation,
     again: &str,
 ) -> Refusal {
-    change_installation(state, record, node, installation, |installation| {
+    state.change_installation(record, &node.name, installation, |installation| {
         installation.note_hold(state.retries);
     });
     state.change_delivery(record, &node.name, |delivery| {

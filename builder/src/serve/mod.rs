@@ -47,6 +47,7 @@ mod state;
 mod stream;
 mod tls;
 mod tree;
+mod unsaved_records;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,7 @@ use power::Power;
 use server::Endpoint;
 use state::ServerState;
 use tree::InstallTree;
+use unsaved_records::UnsavedRecords;
 
 /// The command-line options.
 #[derive(Debug, clap::Args)]
@@ -215,6 +217,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         power: power.transpose()?,
         board,
         deliveries: Deliveries::default(),
+        unsaved_installations: UnsavedRecords::default(),
         pki_warnings: PkiWarnings::default(),
         out,
     };

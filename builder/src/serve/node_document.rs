@@ -11,7 +11,7 @@ use recipes::{Label, NodeIdentity, Sha256};
 use super::client_request::ClientRequest;
 use super::cluster::{self, ServedCluster};
 use super::identify::identify;
-use super::record::{DocumentDelivery, Installation, NextBoot, Record, time};
+use super::record::{DocumentDelivery, NextBoot, Record, time};
 use super::refusal::{Refusal, RefusalId};
 use super::reply::{Content, Reply, now, refused, text_reply};
 use super::state::ServerState;
@@ -57,7 +57,7 @@ pub(super) fn deliver(
         reply.content = Content::File(None);
         return Ok(tagged(reply, named));
     }
-    let installation = record.installation(name)?.unwrap_or_default();
+    let installation = state.installation(record, name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     // Only the node and the operator have the digest of an earlier document, so this digest proves
     // that the machine is the node.
@@ -80,7 +80,7 @@ pub(super) fn deliver(
         state.change_delivery(record, name, |delivery| delivery.mark_delivered(now));
         // After this change of the record, no boot loader installs the machine again, even if the
         // machine's report was lost.
-        change_installation(state, record, node, &installation, |installation| {
+        state.change_installation(record, name, &installation, |installation| {
             installation.note_document(now);
         });
         "receives its document"
@@ -94,7 +94,7 @@ pub(super) fn deliver(
 /// document, the machine never downloads the document. Without this record, the download would then
 /// stay allowed without a time limit.
 fn note_possession(state: &ServerState, record: &Record, name: &Label, now: SystemTime) {
-    match record.installation(name) {
+    match state.installation(record, name) {
         // The old system of a held machine runs on, so the last attempt has ended.
         Ok(Some(installation)) if installation.next(state.retries) == NextBoot::Held => {
             state.change_delivery(record, name, |delivery| delivery.mark_attempts_ended(now));
@@ -147,25 +147,6 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
     reply
 }
 
-/// Changes the record of an installation. The machine receives its document even if the record
-/// cannot be written.
-pub(super) fn change_installation(
-    state: &ServerState,
-    record: &Record,
-    node: &NodeIdentity,
-    installation: &Installation,
-    change: impl FnOnce(&mut Installation),
-) {
-    let mut changed = installation.clone();
-    change(&mut changed);
-    if changed == *installation {
-        return;
-    }
-    if let Err(error) = record.put_installation(&node.name, &changed) {
-        state.log.error(&error);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use recipes::InstallStage;
@@ -173,6 +154,7 @@ mod tests {
     use super::*;
     use crate::nodes;
     use crate::serve::pages::tests::{request, state};
+    use crate::serve::record::Installation;
 
     #[test]
     fn an_old_system_that_fetches_a_newer_document_does_not_end_the_installation() {

@@ -181,6 +181,7 @@ pub(super) mod tests {
     use crate::serve::deliveries::Deliveries;
     use crate::serve::log::Log;
     use crate::serve::pki_warnings::PkiWarnings;
+    use crate::serve::unsaved_records::UnsavedRecords;
 
     /// Returns the state of a server without options.
     pub(in crate::serve) fn state(out: &std::path::Path) -> ServerState {
@@ -201,6 +202,7 @@ pub(super) mod tests {
             board: board::Board::default(),
             power: None,
             deliveries: Deliveries::default(),
+            unsaved_installations: UnsavedRecords::default(),
             pki_warnings: PkiWarnings::default(),
         }
     }

@@ -16,9 +16,10 @@ use super::deliveries::Deliveries;
 use super::log::{Line, LineKind, Log};
 use super::pki_warnings::PkiWarnings;
 use super::power::Power;
-use super::record::{DocumentDelivery, NextBoot, Record};
+use super::record::{DocumentDelivery, Installation, NextBoot, Record};
 use super::refusal::{Refusal, RefusalId};
 use super::tree::InstallTree;
+use super::unsaved_records::UnsavedRecords;
 use crate::sign::CertificateAuthority;
 
 /// The state on which all answers depend.
@@ -54,6 +55,8 @@ pub(super) struct ServerState {
     pub(super) power: Option<Power>,
     /// The deliveries of documents.
     pub(super) deliveries: Deliveries,
+    /// The installations whose changes could not be recorded.
+    pub(super) unsaved_installations: UnsavedRecords<Installation>,
     /// The warnings about the PKI that were logged.
     pub(super) pki_warnings: PkiWarnings,
 }
@@ -98,6 +101,43 @@ impl ServerState {
     /// completed.
     pub(super) fn open_delivery(&self, record: &Record, node: &Label) -> Result<()> {
         self.deliveries.open(record, node)
+    }
+
+    /// Returns a node's installation, even if its last change could not be recorded.
+    pub(super) fn installation(
+        &self,
+        record: &Record,
+        node: &Label,
+    ) -> Result<Option<Installation>> {
+        let recorded = record.installation(node)?;
+        let present = record.installation_fingerprint(node);
+        let unsaved = self.unsaved_installations.get(node, present.as_ref());
+        Ok(unsaved.or(recorded))
+    }
+
+    /// Records a change of a node's installation. If the record cannot be written, this process
+    /// remembers the change, because a machine that has received its document must not be
+    /// installed again when the disk has space.
+    pub(super) fn change_installation(
+        &self,
+        record: &Record,
+        node: &Label,
+        installation: &Installation,
+        change: impl FnOnce(&mut Installation),
+    ) {
+        let mut changed = installation.clone();
+        change(&mut changed);
+        if changed == *installation {
+            return;
+        }
+        match record.put_installation(node, &changed) {
+            Ok(()) => self.unsaved_installations.forget(node),
+            Err(error) => {
+                self.log.error(&error);
+                let replaces = record.installation_fingerprint(node);
+                self.unsaved_installations.remember(node, changed, replaces);
+            }
+        }
     }
 
     /// Returns this server's URL, with the host that the client named, or with the server's address

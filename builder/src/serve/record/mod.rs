@@ -146,6 +146,12 @@ impl Record {
         fingerprint(&self.folder.join(node.as_str()).join(DOCUMENT)).ok()
     }
 
+    /// Returns the fingerprint of the file with the record of an installation. The fingerprint
+    /// changes at each write, even if the new record equals the old one.
+    pub(crate) fn installation_fingerprint(&self, node: &Label) -> Option<Fingerprint> {
+        fingerprint(&self.folder.join(node.as_str()).join(INSTALL)).ok()
+    }
+
     pub(crate) fn put_installation(&self, node: &Label, installation: &Installation) -> Result<()> {
         self.write(node, INSTALL, installation)
     }

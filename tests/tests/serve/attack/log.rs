@@ -127,7 +127,13 @@ fn full_at(
         "[document-closed]",
     )?;
     server.wait_for_output("the server can remember the delivery only until it exits")?;
+    // The disk has space again only when the file is also closed.
+    drop(filler);
     fs::remove_file(state.join("filler"))?;
+    ensure!(
+        fs::write(state.join("space"), [0; 4096]).is_ok(),
+        "the disk is still full"
+    );
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
     ensure!(
         !installs(&script),
