@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use self::digests::{input, packed_overlay, recipe_input, release_input};
 pub(crate) use self::folders::default_cache;
-use self::folders::{check_outside, default_pki, default_state};
+use self::folders::{check_outside, default_state};
 use self::summary::Summary;
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
@@ -175,7 +175,7 @@ fn issue_documents(
     }
     if let Some(record) = begun {
         let state = default_state(pki_folder);
-        let option = if state == default_state(&default_pki(&options.out)) {
+        let option = if state == default_state(&output::default_pki(&options.out)) {
             String::new()
         } else {
             format!(" if you pass `--state {}`", state.display())
@@ -213,7 +213,10 @@ struct Folders {
 fn folders(options: &Options) -> Result<Folders> {
     let out_dir = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&out_dir));
+    let pki = options
+        .pki
+        .clone()
+        .unwrap_or_else(|| output::default_pki(&out_dir));
     check_outside(&cache, &out_dir, "--cache")?;
     check_outside(&pki, &out_dir, "--pki")?;
     Ok(Folders {

@@ -201,5 +201,13 @@ fn sync_folder(path: &Path) -> Result<(), OutputError> {
         .map_err(io_error("write it to the disk", path))
 }
 
+/// Returns the default PKI folder, `out.pki` next to `out`. The name differs for each output, so
+/// that two outputs in the same folder do not share a PKI.
+pub(crate) fn default_pki(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".pki");
+    out.with_file_name(name)
+}
+
 #[cfg(test)]
 mod tests;

@@ -18,14 +18,6 @@ pub(crate) fn default_cache() -> Result<PathBuf> {
         .context("neither XDG_CACHE_HOME nor HOME is set; name a folder with --cache")
 }
 
-/// Returns the default PKI folder, `out.pki` next to `out`. The name differs for each output, so
-/// that two outputs in the same folder do not share a PKI.
-pub(super) fn default_pki(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".pki");
-    out.with_file_name(name)
-}
-
 /// Returns the default folder of the server's records, such as `out.state` next to `out.pki`.
 pub(super) fn default_state(pki: &Path) -> PathBuf {
     let name = pki.file_name().unwrap_or_default().to_string_lossy();

@@ -37,6 +37,7 @@ mod node_document;
 mod pages;
 mod pki_warnings;
 mod power;
+mod published;
 pub(crate) mod record;
 mod refusal;
 mod reinstallation;
@@ -58,7 +59,7 @@ use anyhow::{Context as _, Result};
 use crate::exit::{Exit, exit_error};
 use crate::pki::{self, FirstKeyPolicy};
 use crate::sign::CertificateAuthority;
-use crate::{manifest, mirror};
+use crate::{manifest, mirror, output};
 use board::Board;
 use board::hook::Hook;
 use cluster::NodeCache;
@@ -169,9 +170,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         )
     })?;
     check_unchanged(&out)?;
-    if let Some(mirror) = &options.mirror {
-        mirror::check_complete(mirror)?;
-    }
+    let record_dir = record::folder(options.state.as_deref(), &out)?;
+    check_folders(options, &out, &record_dir)?;
     let ca = match (&options.pki, &options.recipe) {
         (Some(pki), Some(recipe)) => {
             let first = if options.approve {
@@ -190,7 +190,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.client.as_deref(),
     )?;
     let endpoints = endpoints(options, ca.as_ref(), &board)?;
-    let record_dir = record::folder(options.state.as_deref(), &out)?;
     let hook = options.hook.clone().map(Hook::start).transpose()?;
     let log = Log::start(options.json, hook)?;
     let power = options.power.as_deref().map(|program| {
@@ -222,6 +221,37 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         out,
     };
     server::run(&Arc::new(state), &endpoints)
+}
+
+/// Refuses an incomplete mirror, and a folder that would publish a secret.
+fn check_folders(options: &Options, out: &Path, record_dir: &Path) -> Result<()> {
+    if let Some(mirror) = &options.mirror {
+        mirror::check_complete(mirror)?;
+    }
+    let tree = match &options.tree {
+        Some(InstallTree::Folder(folder)) => Some(folder),
+        _ => None,
+    };
+    let published = [
+        ("--tree", tree),
+        ("--mirror", options.mirror.as_ref()),
+        ("--loaders", options.loaders.as_ref()),
+    ];
+    let published = published
+        .into_iter()
+        .filter_map(|(option, folder)| Some((option, folder?.as_path())));
+    let (nodes, default_pki) = (out.join("nodes"), output::default_pki(out));
+    let named = [
+        &options.pki,
+        &options.tls_key,
+        &options.board_token,
+        &options.client,
+    ];
+    let secrets: Vec<&Path> = [nodes.as_path(), &default_pki, record_dir]
+        .into_iter()
+        .chain(named.into_iter().flatten().map(PathBuf::as_path))
+        .collect();
+    published::check(published, &secrets)
 }
 
 /// Refuses an output that differs from what was built.

@@ -9,7 +9,7 @@ use recipes::ClusterDocument;
 use time::OffsetDateTime;
 
 use crate::pki::{ClientFiles, newest_client};
-use crate::{check, image_release, manifest};
+use crate::{check, image_release, manifest, output};
 
 /// The path of the cluster's description in the overlay.
 const CLUSTER: &str = "etc/firstboot/cluster.json";
@@ -39,7 +39,7 @@ impl ClusterAccess {
         let client = if let Some(folder) = client {
             folder.to_owned()
         } else {
-            let pki = pki.map_or_else(|| default_pki(out), Path::to_owned);
+            let pki = pki.map_or_else(|| pki_of(out), Path::to_owned);
             newest_client(&pki)?.with_context(|| {
                 format!(
                     "{} has no client certificate; issue one with `builder pki client NAME --pki {0}`, or name the \
@@ -82,13 +82,11 @@ impl ClusterAccess {
 
 /// Returns the default PKI folder of an output. For a recipe, returns the PKI folder of the default
 /// output.
-fn default_pki(out: &Path) -> PathBuf {
+fn pki_of(out: &Path) -> PathBuf {
     if out.is_file() {
         return PathBuf::from("out.pki");
     }
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".pki");
-    out.with_file_name(name)
+    output::default_pki(out)
 }
 
 /// Returns the serial of the newest image in an output.
