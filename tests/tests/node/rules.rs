@@ -1,5 +1,5 @@
-//! Tests what a loaded policy allows etcd's domain to do. The test reads the policy itself,
-//! and therefore also covers actions that no test tries.
+//! Tests what a policy allows etcd's domain to do. The test reads the policy itself, and therefore
+//! also covers actions that no test tries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -112,7 +112,8 @@ const RULES: &[(&[&str], &[&str])] = &[
     ),
 ];
 
-/// Checks a policy in the format in which the kernel presents it in /sys/fs/selinux/policy.
+/// Checks a policy in the kernel's format: a file that semodule built, or a copy of
+/// /sys/fs/selinux/policy.
 pub(crate) fn check(policy: &Path) -> Result<()> {
     let policy = policy.to_str().context("the policy's path is not text")?;
     for (question, expected) in RULES {

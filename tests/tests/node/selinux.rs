@@ -1,4 +1,5 @@
-//! Tests etcd in its own SELinux domain. A node made with the stand-in installer boots in a virtual
+//! Tests etcd's own SELinux domain. One test adds the module to a policy, and queries the rules of
+//! the result. For the other test, a node made with the stand-in installer boots in a virtual
 //! machine in permissive mode. etcd is then restarted in enforcing mode.
 //!
 //! The policy is that of Debian 12, not that of CentOS 7.9. Both policies derive from the reference
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::harness::{tail, trial};
+use tests::harness::{long, tail, trial};
 use tests::overlay::Overlay;
 use tests::requirement::Requirement;
 use tests::vm::{self, Vm};
@@ -35,11 +36,24 @@ const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "etcd_runs_in_its_own_domain_where_selinux_enforces",
-        REQUIREMENTS,
-        confined,
-    )]
+    vec![
+        trial(
+            "the_selinux_module_permits_only_what_etcd_needs",
+            &[
+                Requirement::Debootstrap,
+                Requirement::Network,
+                Requirement::Root,
+                Requirement::Setools,
+                Requirement::Apt,
+            ],
+            permitted,
+        ),
+        long(
+            "etcd_runs_in_its_own_domain_where_selinux_enforces",
+            REQUIREMENTS,
+            confined,
+        ),
+    ]
 }
 
 /// Returns Debian's built policy, together with the store from which it was built.
@@ -82,8 +96,8 @@ fn inside(root: &Path, script: &str) -> Result<String> {
     process::run(&mut command)?.ok()
 }
 
-/// Prepares an installed node's disk for the policy and the virtual machine.
-fn prepare(root: &Path) -> Result<()> {
+/// Adds Debian's policy to a root file system.
+fn add_policy(root: &Path) -> Result<()> {
     let policy = policy()?;
     for path in ["etc/selinux/default", "var/lib/selinux"] {
         let to = root.join(path);
@@ -98,6 +112,44 @@ fn prepare(root: &Path) -> Result<()> {
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Adds the module for etcd to the policy in a root file system, as the kickstart does on CentOS
+/// for the policy `targeted`.
+fn add_module(root: &Path) -> Result<()> {
+    inside(root, &format!("semodule -n -s default -i {MODULE}")).map(drop)
+}
+
+fn permitted() -> Result<()> {
+    let overlay = Overlay::new("selinux", &base::base()?)?;
+    let root = overlay.root();
+    add_policy(&root)?;
+    let module = MODULE.trim_start_matches('/');
+    let to = root.join(module);
+    fs::create_dir_all(to.parent().unwrap_or(&to))?;
+    fs::copy(
+        cache::workspace().join("kickstart/overlay").join(module),
+        &to,
+    )?;
+    add_module(&root)?;
+    rules::check(&built(&root)?)
+}
+
+/// Returns the policy that semodule built in a root file system.
+fn built(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("etc/selinux/default/policy");
+    let mut files = fs::read_dir(&folder)
+        .with_context(|| format!("cannot list {}", folder.display()))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    ensure!(files.len() == 1, "expected one policy, found {files:?}");
+    Ok(files.remove(0))
+}
+
+/// Prepares an installed node's disk for the policy and the virtual machine.
+fn prepare(root: &Path) -> Result<()> {
+    add_policy(root)?;
     // The image's own configuration names the policy `targeted`, as on CentOS.
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
@@ -113,8 +165,7 @@ fn prepare(root: &Path) -> Result<()> {
         root,
         "systemctl mask firewalld chrony systemd-networkd-wait-online",
     )?;
-    // Load the module for etcd, as the kickstart does on CentOS for the policy `targeted`.
-    inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
+    add_module(root)?;
     inside(
         root,
         "setfiles -F /etc/selinux/default/contexts/files/file_contexts /",
