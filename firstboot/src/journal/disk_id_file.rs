@@ -30,18 +30,18 @@ pub(crate) fn compare_disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdMatc
     // to root counts.
     let ours = files::look(path)?
         .filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
-    let mark = if ours.is_some() {
+    let found = if ours.is_some() {
         files::read_if_there(path)?
     } else {
         None
     };
-    Ok(match mark {
+    Ok(match found {
         None => DiskIdMatch::Missing,
-        Some(mark) => match (
-            String::from_utf8_lossy(&mark).trim().parse::<DiskId>(),
+        Some(found) => match (
+            String::from_utf8_lossy(&found).trim().parse::<DiskId>(),
             disk_id,
         ) {
-            (Ok(mark), Some(disk_id)) if mark == disk_id => DiskIdMatch::Matches,
+            (Ok(found), Some(disk_id)) if found == disk_id => DiskIdMatch::Matches,
             _ => DiskIdMatch::Differs,
         },
     })
@@ -57,10 +57,10 @@ pub(crate) fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
 
 /// Writes the file, unless it already contains this id and has the right mode and owner.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
-    let mark = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
-    if compare_disk_id_file(Some(disk_id))? == DiskIdMatch::Matches && mark.is_current()? {
+    let file = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
+    if compare_disk_id_file(Some(disk_id))? == DiskIdMatch::Matches && file.is_current()? {
         Ok(())
     } else {
-        mark.write()
+        file.write()
     }
 }

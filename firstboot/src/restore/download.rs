@@ -12,7 +12,7 @@ use recipes::{Label, Sha256};
 use reqwest::Response;
 
 use super::build;
-use super::spool::Spool;
+use super::temporary_file::TemporaryFile;
 use crate::domain::BootstrapMode;
 use crate::exit::{Exit, ExitError, not_ready, refused};
 use crate::identity::Identity;
@@ -54,7 +54,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     block_on(async {
         let snapshot = ordered(&peer_client, member, end).await?;
-        let mut file = Spool::begin("fetched")?;
+        let mut file = TemporaryFile::begin("fetched")?;
         say(format!("downloading the snapshot {snapshot} from {peer}"));
         loop {
             let went_on = async {
@@ -96,7 +96,7 @@ pub(super) fn fetch_remote(remote: &RemoteSnapshot, patience: Duration) -> Resul
                  manifest"
             )),
         }
-        let mut file = Spool::begin("fetched")?;
+        let mut file = TemporaryFile::begin("fetched")?;
         loop {
             let went_on = async {
                 let answer = remote.get(file.length).await?;
@@ -169,7 +169,7 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
 }
 
 /// Receives the rest of the snapshot from one answer, whose length is the number of missing bytes.
-async fn receive_rest(file: &mut Spool, mut answer: Response) -> Result<()> {
+async fn receive_rest(file: &mut TemporaryFile, mut answer: Response) -> Result<()> {
     let left = answer
         .content_length()
         .context("the answer has no Content-Length")?;

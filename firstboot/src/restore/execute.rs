@@ -57,7 +57,7 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
         RestoreOutcome::Swapped(line) => {
             say(line);
             say(
-                "warning: the halt of updates and the marks of failed releases are now those of the restored data. \
+                "warning: the halt of updates and the records of failed releases are now those of the restored data. \
                  `firstboot status` shows them",
             );
         }

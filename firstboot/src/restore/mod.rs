@@ -16,10 +16,10 @@ mod execute;
 mod options;
 mod plan;
 mod source;
-mod spool;
 mod swap;
+mod temporary_file;
 mod unknown_members;
-mod update_marks;
+mod update_records;
 mod update_turn;
 mod wait;
 
@@ -48,7 +48,7 @@ pub(crate) use execute::resume;
 use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
 use plan::RestorePlan;
-use update_marks::UpdateMarks;
+use update_records::UpdateRecords;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::open_read_only(paths::JOURNAL)?;
@@ -171,7 +171,7 @@ fn order_restore(
         })
     })?;
     let patience = Duration::from_secs(options.deadline);
-    finish(outcome, identity, patience, planned.update_marks())
+    finish(outcome, identity, patience, planned.update_records())
 }
 
 /// Returns a refusal if an earlier restore has replaced data, or is binding on this node. With
@@ -228,18 +228,18 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Waits until etcd is healthy with the new data, and writes the halt of updates and the marks of
+/// Waits until etcd is healthy with the new data, and writes the halt of updates and the records of
 /// failed releases again. Returns an error if the restore was abandoned.
 fn finish(
     outcome: RestoreOutcome,
     identity: &Identity,
     patience: Duration,
-    marks_before: Option<&UpdateMarks>,
+    records_before: Option<&UpdateRecords>,
 ) -> Result<()> {
     match outcome {
         RestoreOutcome::Swapped(_) => {
             let healthy = wait::until_healthy(identity, patience);
-            update_marks::keep(marks_before, identity);
+            update_records::keep(records_before, identity);
             healthy
         }
         RestoreOutcome::HandedOver(why) => why.map_or(Ok(()), Err),

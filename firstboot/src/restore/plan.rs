@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::answers;
 use super::build::{self, MARGIN};
-use super::update_marks::{UpdateMarks, describe};
+use super::update_records::{UpdateRecords, describe};
 use super::update_turn;
 use crate::domain::{BootstrapMode, short};
 use crate::identity::Identity;
@@ -85,7 +85,7 @@ pub(super) struct RestorePlan {
 #[serde(rename_all = "kebab-case")]
 struct PlannedUpdates {
     /// The current state, or `None` if no member answered or the state cannot be read.
-    now: Option<UpdateMarks>,
+    now: Option<UpdateRecords>,
     /// A description of the state after the restore.
     then: &'static str,
 }
@@ -151,12 +151,12 @@ pub(super) fn plan(
         members,
         without: without.iter().cloned().collect(),
         updates: PlannedUpdates {
-            now: UpdateMarks::of_cluster(cluster),
+            now: UpdateRecords::of_cluster(cluster),
             then: match mode {
                 BootstrapMode::Rollback { .. } => {
-                    "the same, plus the halt and the marks in the archived data"
+                    "the same, plus the halt and the records in the archived data"
                 }
-                _ => "the same, plus the halt and the marks in the snapshot",
+                _ => "the same, plus the halt and the records in the snapshot",
             },
         },
     })
@@ -164,7 +164,7 @@ pub(super) fn plan(
 
 impl RestorePlan {
     /// Returns the halt and the failed releases before the restore, if a member answered.
-    pub(super) fn update_marks(&self) -> Option<&UpdateMarks> {
+    pub(super) fn update_records(&self) -> Option<&UpdateRecords> {
         self.updates.now.as_ref()
     }
 }

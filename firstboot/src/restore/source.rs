@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::download;
 use super::options::Options;
-use super::spool::Spool;
+use super::temporary_file::TemporaryFile;
 use crate::exit::refused;
 use crate::files;
 use crate::identity::Identity;
@@ -105,14 +105,14 @@ fn plain_snapshot(
         return Ok(stored);
     }
     say(format!("decoding {}", path.display()));
-    let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error
-        .downcast::<NoMatchingKey>(
-    ) {
-        Ok(locked) => refused(locked.0),
-        Err(error) => error,
+    let mut temporary = TemporaryFile::begin("decoded")?;
+    decode(&stored, options.identity.as_deref(), &mut temporary).map_err(|error| {
+        match error.downcast::<NoMatchingKey>() {
+            Ok(locked) => refused(locked.0),
+            Err(error) => error,
+        }
     })?;
-    let plain = spool.finish(None)?;
+    let plain = temporary.finish(None)?;
     if remote.is_some() {
         files::remove(&stored)?;
     }

@@ -10,7 +10,7 @@ use recipes::Label;
 use recipes::cluster::Member;
 
 use super::answers;
-use super::update_marks::UpdateMarks;
+use super::update_records::UpdateRecords;
 use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::reason::Reason;
@@ -23,8 +23,8 @@ pub(super) fn check(identity: &Identity, without: &BTreeSet<Label>) -> Result<()
     // Without a quorum, a linearizable read on each member fails only after a timeout. Therefore,
     // read the members' own data first. The linearizable reads are necessary only if this data
     // contains a turn or cannot be read.
-    let marks = UpdateMarks::of_cluster(&identity.cluster);
-    if marks.is_some_and(|marks| marks.turn.is_none()) {
+    let records = UpdateRecords::of_cluster(&identity.cluster);
+    if records.is_some_and(|records| records.turn.is_none()) {
         return Ok(());
     }
     let read = |client| async move { KeyState::<UpdateTurn>::read(&client, TURN).await };

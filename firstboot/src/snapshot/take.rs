@@ -10,11 +10,11 @@ use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, StoredFile};
 use super::examine::{self, DigestCheck, VerifiedSnapshot};
+use super::growing_file::follow;
 use super::manifest::{Manifest, Plain, Snapshot};
 use super::member_comparison::MemberComparison;
 use super::receive::{ReceivedSnapshot, check_room, receive};
 use super::source::Endpoint;
-use super::spool_tee::follow;
 use super::store::Store;
 use super::target::{self, Target};
 use super::upload::Upload;
@@ -124,7 +124,7 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         // Check for room in the folder only if the stored file is not compressed, because the size
         // of a compressed file is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
-        let made = by_spool(about, kept, whole).await?;
+        let made = through_temporary_file(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;
         made
     };
@@ -144,8 +144,10 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     bucket.ensure_absent(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
     // If the upload fails, return its error, which is more informative than the writer's error.
-    let ((), (received, verified, stored)) =
-        tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
+    let ((), (received, verified, stored)) = tokio::try_join!(
+        upload.run(),
+        through_temporary_file(about, Box::new(inlet), None)
+    )?;
     bucket.ensure_absent(name).await?;
     let how = upload.complete(stored.size, stored.sha256).await?;
     let manifest = about.manifest(&received, stored, verified, how);
@@ -161,24 +163,24 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
 /// Receives the snapshot into a temporary file, and encodes the snapshot from this file while the
 /// file grows. After the transfer, checks the file's pages. Fails if there is no room for the
 /// temporary file, or for a file of the same size in the folder `also`.
-async fn by_spool(
+async fn through_temporary_file(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
     also: Option<&Path>,
 ) -> Result<(ReceivedSnapshot, VerifiedSnapshot, StoredFile)> {
-    let spool = target::spool()?;
-    let (spooled, follower) = follow(&spool).context("cannot duplicate a file descriptor")?;
+    let temporary = target::temporary_file()?;
+    let (writer, follower) = follow(&temporary).context("cannot duplicate a file descriptor")?;
     let sink = about.encoding.wrap(sink)?;
     let folders: Vec<&Path> = also
         .into_iter()
         .chain([Path::new(paths::BACKUPS)])
         .collect();
     let come = async {
-        let received = receive(&about.source.client, Box::new(spooled), |size| {
+        let received = receive(&about.source.client, Box::new(writer), |size| {
             check_room(&folders, size)
         })
         .await?;
-        let verified = check_pages(spool, &received, about).await?;
+        let verified = check_pages(temporary, &received, about).await?;
         Ok((received, verified))
     };
     let made = async {

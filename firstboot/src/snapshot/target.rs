@@ -147,12 +147,12 @@ pub(super) fn ensure_absent(path: &Path) -> Result<()> {
 }
 
 /// Returns a temporary file without a name.
-pub(super) fn spool() -> Result<File> {
+pub(super) fn temporary_file() -> Result<File> {
     let folder = Path::new(paths::BACKUPS);
     if !folder.is_dir() {
         files::DesiredDir::new(folder, 0o700, files::ROOT).make()?;
     }
-    let part = PartialFile::begin(folder, "firstboot-spool")?;
+    let part = PartialFile::begin(folder, "firstboot-temporary")?;
     part.file()
         .try_clone()
         .context("cannot duplicate a file descriptor")

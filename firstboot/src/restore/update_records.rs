@@ -1,4 +1,4 @@
-//! Preserves the halt of updates and the marks of failed releases during a restore. The members
+//! Preserves the halt of updates and the records of failed releases during a restore. The members
 //! share this state in etcd. A restore replaces all keys in etcd, including these keys, so the
 //! command writes the missing keys again as soon as etcd is healthy.
 
@@ -23,12 +23,12 @@ use crate::paths;
 use crate::runtime::block_on;
 use crate::update::summary::own_serial;
 
-/// The state of the cluster's updates. A restore keeps the halt and the marks of failed releases.
+/// The state of the cluster's updates. A restore keeps the halt and the records of failed releases.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct UpdateMarks {
+pub(super) struct UpdateRecords {
     halt: Option<UpdateHalt>,
-    /// The marks of failed releases, by the serial of the release. JSON contains only the serials.
+    /// The records of failed releases, by the serial of the release. JSON contains only the serials.
     #[serde(serialize_with = "serials")]
     failed: BTreeMap<u64, FailedRelease>,
     /// The turn of the member that updates itself. A restore does not keep the turn.
@@ -47,15 +47,15 @@ fn serials<S: Serializer>(
     serializer.collect_seq(failed.keys())
 }
 
-impl UpdateMarks {
-    /// Reads the marks of the cluster. A member answers even without a quorum, so its answer may be
+impl UpdateRecords {
+    /// Reads the records of the cluster. A member answers even without a quorum, so its answer may be
     /// outdated. Therefore, the answer with the newest revision counts. Returns `None` if no member
-    /// answers or the marks cannot be read, because neither problem may prevent a restore.
+    /// answers or the records cannot be read, because neither problem may prevent a restore.
     pub(super) fn of_cluster(cluster: &ClusterDocument) -> Option<Self> {
         Self::read(cluster.members.iter().map(Member::client_url))
     }
 
-    /// Reads the marks of this node's own member.
+    /// Reads the records of this node's own member.
     fn of_own_member() -> Option<Self> {
         Self::read([paths::OWN_CLIENT_URL.to_owned()])
     }
@@ -68,25 +68,25 @@ impl UpdateMarks {
     }
 
     fn parse(keys: &[KeyValue]) -> Option<Self> {
-        let mut marks = Self::default();
+        let mut records = Self::default();
         for KeyValue { key, value, .. } in keys {
             let key = String::from_utf8_lossy(key);
             if key == HALT {
-                marks.halt = serde_json::from_slice(value).ok()?;
+                records.halt = serde_json::from_slice(value).ok()?;
             } else if key == TURN {
-                marks.turn = serde_json::from_slice(value).ok();
+                records.turn = serde_json::from_slice(value).ok();
             } else if key == NEWEST_RELEASE {
                 let newest = serde_json::from_slice(value).ok();
-                marks.newest = newest.map(|newest: NewestRelease| newest.serial);
+                records.newest = newest.map(|newest: NewestRelease| newest.serial);
             } else if let Some(Ok(serial)) = key.strip_prefix(FAILED_PREFIX).map(str::parse) {
                 let failed = serde_json::from_slice(value).ok()?;
-                marks.failed.insert(serial, failed);
+                records.failed.insert(serial, failed);
             }
         }
-        Some(marks)
+        Some(records)
     }
 
-    /// Returns the keys and values of the marks that `other` does not contain. A halt in `other`
+    /// Returns the keys and values of the records that `other` does not contain. A halt in `other`
     /// counts as the same mark, even if it has another reason.
     fn missing_from(&self, other: &Self) -> Result<Vec<(String, Vec<u8>)>> {
         let halt = self.halt.iter().filter(|_| other.halt.is_none());
@@ -99,7 +99,7 @@ impl UpdateMarks {
     }
 }
 
-impl fmt::Display for UpdateMarks {
+impl fmt::Display for UpdateRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.halt {
             Some(halt) => write!(f, "halted by {} ({})", halt.node, halt.why)?,
@@ -113,27 +113,27 @@ impl fmt::Display for UpdateMarks {
     }
 }
 
-/// Describes the marks. `marks` is `None` if no member answered, or if the marks cannot be read.
-pub(super) fn describe(marks: Option<&UpdateMarks>) -> String {
-    marks.map_or_else(
-        || "unknown, because no member answered or the marks cannot be read".to_owned(),
-        UpdateMarks::to_string,
+/// Describes the records. `records` is `None` if no member answered, or if the records cannot be read.
+pub(super) fn describe(records: Option<&UpdateRecords>) -> String {
+    records.map_or_else(
+        || "unknown, because no member answered or the records cannot be read".to_owned(),
+        UpdateRecords::to_string,
     )
 }
 
-/// Writes the marks that the restore removed. Afterwards, warns the operator if the marks differ
-/// from the marks before the restore, or if the marks are unknown. Also warns if the restored data
+/// Writes the records that the restore removed. Afterwards, warns the operator if the records differ
+/// from the records before the restore, or if the records are unknown. Also warns if the restored data
 /// makes the nodes refuse the next images of this cluster.
-pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
-    let restored = UpdateMarks::of_own_member();
+pub(super) fn keep(before: Option<&UpdateRecords>, identity: &Identity) {
+    let restored = UpdateRecords::of_own_member();
     if let (Some(before), Some(restored)) = (before, &restored)
         && let Err(error) = write_missing(before, restored)
     {
         say(format!(
-            "cannot write back the halt of updates or the marks of failed releases: {error:#}"
+            "cannot write back the halt of updates or the records of failed releases: {error:#}"
         ));
     }
-    let after = UpdateMarks::of_own_member();
+    let after = UpdateRecords::of_own_member();
     if let Some(warning) = warning(before, after.as_ref()) {
         say(warning);
     }
@@ -148,8 +148,8 @@ pub(super) fn keep(before: Option<&UpdateMarks>, identity: &Identity) {
 /// serial before the restore and `known`. `known` is the newest serial that this node knows from
 /// its image and its node document.
 fn newer_release(
-    before: Option<&UpdateMarks>,
-    after: Option<&UpdateMarks>,
+    before: Option<&UpdateRecords>,
+    after: Option<&UpdateRecords>,
     known: Option<u64>,
 ) -> Option<String> {
     let newest = after?.newest?;
@@ -163,9 +163,9 @@ fn newer_release(
     })
 }
 
-/// Writes the marks that are missing from `restored`. Several nodes run the restore at the same
+/// Writes the records that are missing from `restored`. Several nodes run the restore at the same
 /// time, so another node may have written a mark in the meantime.
-fn write_missing(before: &UpdateMarks, restored: &UpdateMarks) -> Result<()> {
+fn write_missing(before: &UpdateRecords, restored: &UpdateRecords) -> Result<()> {
     let missing = before.missing_from(restored)?;
     if missing.is_empty() {
         return Ok(());
@@ -181,13 +181,13 @@ fn write_missing(before: &UpdateMarks, restored: &UpdateMarks) -> Result<()> {
     })
 }
 
-fn warning(before: Option<&UpdateMarks>, after: Option<&UpdateMarks>) -> Option<String> {
-    let kept = |marks: &UpdateMarks| (marks.halt.clone(), marks.failed.clone());
+fn warning(before: Option<&UpdateRecords>, after: Option<&UpdateRecords>) -> Option<String> {
+    let kept = |records: &UpdateRecords| (records.halt.clone(), records.failed.clone());
     if before.is_some() && before.map(kept) == after.map(kept) {
         return None;
     }
     Some(format!(
-        "warning: the restore changed the halt of updates or the marks of failed releases. Before: {}. Now: {}. \
+        "warning: the restore changed the halt of updates or the records of failed releases. Before: {}. Now: {}. \
          `firstboot update --halt WHY` halts the updates, and `firstboot update --resume` ends the halt",
         describe(before),
         describe(after)
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::documentation::{documented, keys};
 
-    fn marks(halted: bool, failed: &[u64]) -> UpdateMarks {
+    fn records(halted: bool, failed: &[u64]) -> UpdateRecords {
         let halt = r#"{"why":"freeze","node":"etcd-1","since":7}"#;
         let key = |key: String, value: &str| KeyValue {
             key: key.into_bytes(),
@@ -215,25 +215,25 @@ mod tests {
             .collect();
         keys.extend(halted.then(|| key(HALT.to_owned(), halt)));
         keys.push(key(format!("{UPDATE_PREFIX}turn"), "{}"));
-        UpdateMarks::parse(&keys).unwrap()
+        UpdateRecords::parse(&keys).unwrap()
     }
 
     #[test]
     fn the_plan_names_the_halt_and_the_failed_releases() {
-        for (marks, text) in [
+        for (records, text) in [
             (
-                marks(true, &[9, 10]),
+                records(true, &[9, 10]),
                 "halted by etcd-1 (freeze), releases marked as failed: 9, 10",
             ),
             (
-                marks(false, &[]),
+                records(false, &[]),
                 "not halted, no release is marked as failed",
             ),
         ] {
-            assert_eq!(describe(Some(&marks)), text);
+            assert_eq!(describe(Some(&records)), text);
         }
         assert!(describe(None).starts_with("unknown"));
-        let json = serde_json::to_value(marks(true, &[9])).unwrap();
+        let json = serde_json::to_value(records(true, &[9])).unwrap();
         assert_eq!(
             (&json["halt"]["why"], &json["failed"][0]),
             (&"freeze".into(), &9.into())
@@ -241,19 +241,19 @@ mod tests {
     }
 
     #[test]
-    fn the_documentation_lists_exactly_the_keys_of_the_marks() {
-        let marks = UpdateMarks {
+    fn the_documentation_lists_exactly_the_keys_of_the_update_records() {
+        let records = UpdateRecords {
             turn: Some(UpdateTurn {
                 node: "etcd-1".parse().unwrap(),
                 serial: 7,
                 since: 0,
             }),
             newest: Some(7),
-            ..UpdateMarks::default()
+            ..UpdateRecords::default()
         };
         assert_eq!(
             documented("json.md", "The state of updates before a restore"),
-            keys(&marks)
+            keys(&records)
         );
     }
 
@@ -264,10 +264,10 @@ mod tests {
             value: br#"{"node":"etcd-3","serial":7,"since":0}"#.to_vec(),
             ..KeyValue::default()
         };
-        let updating = UpdateMarks::parse(&[turn]).unwrap();
+        let updating = UpdateRecords::parse(&[turn]).unwrap();
         assert_eq!(updating.turn.as_ref().unwrap().node.as_str(), "etcd-3");
-        assert_eq!(updating.missing_from(&marks(false, &[])).unwrap(), []);
-        assert_eq!(warning(Some(&updating), Some(&marks(false, &[]))), None);
+        assert_eq!(updating.missing_from(&records(false, &[])).unwrap(), []);
+        assert_eq!(warning(Some(&updating), Some(&records(false, &[]))), None);
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
                 value: format!(r#"{{"serial":{serial}}}"#).into_bytes(),
                 ..KeyValue::default()
             });
-            UpdateMarks::parse(key.as_slice()).unwrap()
+            UpdateRecords::parse(key.as_slice()).unwrap()
         };
         for (before, known) in [(Some(41), None), (None, Some(41)), (None, None)] {
             let before = newest(before);
@@ -307,12 +307,12 @@ mod tests {
             value: b"stop".to_vec(),
             ..KeyValue::default()
         };
-        assert_eq!(UpdateMarks::parse(&[stop]), None);
+        assert_eq!(UpdateRecords::parse(&[stop]), None);
     }
 
     #[test]
     fn the_marks_that_the_restore_removed_are_written_again() {
-        let (before, restored) = (marks(true, &[7, 9]), marks(false, &[7]));
+        let (before, restored) = (records(true, &[7, 9]), records(false, &[7]));
         let missing = before.missing_from(&restored).unwrap();
         let keys: Vec<&str> = missing.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, [HALT, &failed_key(9)]);
@@ -321,18 +321,22 @@ mod tests {
             value,
             ..KeyValue::default()
         });
-        let written = UpdateMarks::parse(&written.collect::<Vec<_>>()).unwrap();
-        assert_eq!(written, marks(true, &[9]), "the values are those of before");
+        let written = UpdateRecords::parse(&written.collect::<Vec<_>>()).unwrap();
+        assert_eq!(
+            written,
+            records(true, &[9]),
+            "the values are those of before"
+        );
         assert_eq!(restored.missing_from(&before).unwrap(), []);
     }
 
     #[test]
     fn the_command_warns_if_the_restore_has_changed_the_halt_or_a_mark() {
-        let (halted, free) = (marks(true, &[]), marks(false, &[]));
+        let (halted, free) = (records(true, &[]), records(false, &[]));
         for (before, after) in [
             (&halted, &free),
             (&free, &halted),
-            (&marks(false, &[7]), &free),
+            (&records(false, &[7]), &free),
         ] {
             let warning = warning(Some(before), Some(after)).unwrap();
             let states = format!("Before: {before}. Now: {after}.");

@@ -19,7 +19,7 @@ use crate::reason::ReasonId;
 const STEP: u64 = 16 << 20;
 
 /// A file that is being written. Dropping this value deletes the unfinished file.
-pub(super) struct Spool {
+pub(super) struct TemporaryFile {
     unfinished: PathBuf,
     file: File,
     hasher: Hasher,
@@ -27,7 +27,7 @@ pub(super) struct Spool {
     checked: u64,
 }
 
-impl Spool {
+impl TemporaryFile {
     pub(super) fn begin(name: &str) -> Result<Self> {
         DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let unfinished = Path::new(paths::RESTORE).join(format!("{name}.part"));
@@ -67,7 +67,7 @@ impl Spool {
     }
 }
 
-impl Write for Spool {
+impl Write for TemporaryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.length >= self.checked {
             // The disk must have room for the next bytes and for the data that is built from the
@@ -87,7 +87,7 @@ impl Write for Spool {
     }
 }
 
-impl Drop for Spool {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = files::remove(&self.unfinished);
     }

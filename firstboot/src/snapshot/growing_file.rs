@@ -17,34 +17,34 @@ const CHUNK: usize = 128 << 10;
 /// The writer of the file. The writer never syncs the file to the disk, because the file is only
 /// temporary.
 #[derive(Debug)]
-pub(super) struct SpoolWriter {
+pub(super) struct GrowingFileWriter {
     file: File,
     length: watch::Sender<u64>,
 }
 
 /// The reader of the file. The reader waits for more bytes until the writer is dropped.
 #[derive(Debug)]
-pub(super) struct SpoolReader {
+pub(super) struct GrowingFileReader {
     file: File,
     length: watch::Receiver<u64>,
 }
 
 /// Creates a writer and a reader for an empty file.
-pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
+pub(super) fn follow(file: &File) -> io::Result<(GrowingFileWriter, GrowingFileReader)> {
     let (sender, receiver) = watch::channel(0);
     Ok((
-        SpoolWriter {
+        GrowingFileWriter {
             file: file.try_clone()?,
             length: sender,
         },
-        SpoolReader {
+        GrowingFileReader {
             file: file.try_clone()?,
             length: receiver,
         },
     ))
 }
 
-impl Write for SpoolWriter {
+impl Write for GrowingFileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.length.send_modify(|length| *length += written as u64);
@@ -56,13 +56,13 @@ impl Write for SpoolWriter {
     }
 }
 
-impl Sink for SpoolWriter {
+impl Sink for GrowingFileWriter {
     fn finish(self: Box<Self>) -> io::Result<Option<StoredFile>> {
         Ok(None)
     }
 }
 
-impl SpoolReader {
+impl GrowingFileReader {
     /// Copies all bytes until the writer is dropped. Blocks the calling thread.
     pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<StoredFile>> {
         let mut chunk = vec![0; CHUNK];
@@ -116,14 +116,14 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let (mut spooled, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
+            let (mut writer, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
             let (sender, read) = mpsc::channel();
             let copying = tokio::task::spawn_blocking(move || {
                 follower.copy(Box::new(ProgressWriter(sender)))
             });
             let mut expected = Vec::new();
             for (byte, size) in [(1, 10), (2, CHUNK), (3, 3 * CHUNK + 1)] {
-                spooled.write_all(&vec![byte; size]).unwrap();
+                writer.write_all(&vec![byte; size]).unwrap();
                 expected.resize(expected.len() + size, byte);
                 if byte == 1 {
                     assert_eq!(
@@ -133,7 +133,7 @@ mod tests {
                     );
                 }
             }
-            Box::new(spooled).finish().unwrap();
+            Box::new(writer).finish().unwrap();
             copying.await.unwrap().unwrap();
             assert_eq!(
                 [vec![1; 10], read.iter().flatten().collect()].concat(),
