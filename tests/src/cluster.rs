@@ -78,7 +78,7 @@ impl Provisioning {
     /// Does the same as [`Provisioning::new`], but the machines run neither firewalld nor the
     /// services that only firewalld and logins need. These services use a tenth of the CPU time of
     /// a test that reboots its machines often. The tests of the firewall, the installation, the
-    /// server and updates use machines with a firewall.
+    /// server and some updates use machines with a firewall.
     pub fn without_firewall() -> Result<Self> {
         let mut provisioning = Self::new()?;
         provisioning.has_firewall = false;

@@ -71,19 +71,19 @@ fn killed() -> Result<()> {
         .context("cannot open /dev/null")?;
     let mut victim = KillOnDrop::spawn(&command, &nowhere)?;
     let folder = cache::folder().join("run").join(victim.id().to_string());
-    let marks = folder.to_string_lossy().into_owned();
-    wait("the victim's host is on", || processes(&marks).len() >= 2)?;
+    let path = folder.to_string_lossy().into_owned();
+    wait("the victim's host is on", || processes(&path).len() >= 2)?;
     sleep(Duration::from_secs(1));
 
     victim.kill();
     wait("all processes of the victim have ended", || {
-        processes(&marks).is_empty()
+        processes(&path).is_empty()
     })?;
     run::reap()?;
     ensure!(!folder.exists(), "{} still exists", folder.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
     ensure!(
-        !mounts.contains(&marks),
+        !mounts.contains(&path),
         "a mount of the victim still exists"
     );
     Ok(())

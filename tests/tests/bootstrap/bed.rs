@@ -60,15 +60,23 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Makes a bed that has no image and no nodes yet. The nodes will have a firewall, because
-    /// updates change the firewall's files.
+    /// Makes a bed that has no image and no nodes yet.
     pub(crate) fn unbuilt() -> Result<Self> {
+        Self::unbuilt_in(Provisioning::without_firewall()?)
+    }
+
+    /// Does the same as [`Bed::unbuilt`], but the nodes will have a firewall, because the updates of
+    /// some tests change the firewall's files.
+    pub(crate) fn unbuilt_with_firewall() -> Result<Self> {
+        Self::unbuilt_in(Provisioning::new()?)
+    }
+
+    fn unbuilt_in(provisioning: Provisioning) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
-        let version = etcd::DEMO.to_owned();
         Ok(Self {
             hosts: Vec::new(),
-            provisioning: Provisioning::new()?,
-            version,
+            provisioning,
+            version: etcd::DEMO.to_owned(),
             snapshot_count: 1000,
         })
     }

@@ -69,7 +69,7 @@ pub(crate) fn build_from(
 }
 
 pub(crate) fn bed() -> Result<Bed> {
-    let mut bed = Bed::unbuilt()?;
+    let mut bed = Bed::unbuilt_with_firewall()?;
     build(&bed, "", &[])?;
     bed.install_up_to(3)?;
     boot_all(&mut bed.hosts)?;
