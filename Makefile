@@ -1,16 +1,17 @@
 # Targets:
 # - make demo         turns a recipe into a cluster of three hosts
-# - make test         runs make lint, make build and the tests. One test installs a virtual machine
-#                     with an empty disk from the network
+# - make test         runs make static and make build, compiles the tests with clippy, and runs them.
+#                     One test installs a virtual machine with an empty disk from the network
 # - make test-vm      installs virtual machines with empty disks from the network: one machine, one
 #                     machine with a power cut, and a cluster of three machines, one of which
 #                     returns with a blank disk. The target needs 8 GiB of memory. The cluster
 #                     alone takes 10 minutes on 2 cores
-# - make test-all     runs the tests of make test with more versions, crash points and firmware, and
-#                     tests the board in Chromium
+# - make test-all     runs make lint, and the tests of make test with more versions, crash points and
+#                     firmware, and tests the board in Chromium
 # - make build        builds builder and firstboot, and installs them in target/dist
-# - make lint         runs rustfmt and clippy, and checks the links in comments, the imports, the
-#                     lengths of the files, and the dependencies
+# - make static       runs rustfmt, and checks the imports, the lengths of the files, and the
+#                     dependencies
+# - make lint         runs make static and clippy, and checks the links in comments
 # - make bench        measures the figures in the README and in docs/guide.md
 # - make dist         builds the packages in target/packages: tar.gz, deb and rpm
 # - make soak         rebuilds members under load, for hours
@@ -19,7 +20,7 @@
 #                     the points. The four parts can run in parallel
 # - make clean        removes target, .cache and out
 #
-# Every target except build, lint and clean installs the missing programs that it needs, and prints
+# Every target except build, static, lint and clean installs the missing programs that it needs, and prints
 # the names of their packages. Without root, the target only prints the names.
 # Settings:
 # - KEEP=1 leaves the demo's hosts running.
@@ -32,7 +33,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build dist demo test test-all test-vm lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test test-all test-vm static lint bench soak crash-sweep clean tools
 
 # The sources of the programs, and the commit from which the programs are built. git reads only the
 # .git in this folder, because a source archive may be unpacked inside another repository. If the
@@ -69,7 +70,7 @@ demo: TOOLS := demo
 demo: tools build
 	cargo run --locked -q -p tests --bin demo
 
-test: tools lint build
+test: tools static build
 	tests/run.sh
 
 test-all: TOOLS := all
@@ -82,17 +83,19 @@ test-vm: tools build
 crash-sweep: tools build
 	CRASH_POINTS=all cargo test --locked -q -p tests --test crash -- point
 
-lint:
+static:
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@# Fails if a comment links to an item that does not exist.
-	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
 	@# Fails if the files of a crate import each other in a cycle, or if a file is too long. The compiler checks neither.
 	cargo run --locked -q -p lint -- .
 	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
 	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
 		then cargo deny check --disable-fetch advisories; \
 		else echo 'skipped: advisories: github.com/rustsec/advisory-db cannot be fetched'; fi; fi
+
+lint: static
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@# Fails if a comment links to an item that does not exist.
+	RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items -q
 
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench

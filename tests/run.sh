@@ -2,6 +2,10 @@
 # Builds and runs every test; see tests/src/suite. The last line of the output contains the totals.
 set -euo pipefail
 
+# clippy-driver compiles a crate, and also runs clippy. `cargo clippy` starts clippy-driver in the same
+# way, but only checks the crates, so each dependency would be compiled twice.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS='-Dwarnings__CLIPPY_HACKERY__'
+
 messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json-render-diagnostics > "$messages"

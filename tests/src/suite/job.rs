@@ -24,8 +24,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// these programs form one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
-/// The jobs that take the longest, in descending order of their time.
-const LONGEST_JOBS: [&str; 23] = [
+/// The jobs that start first: two jobs that need no host, so that they use the CPUs while the first
+/// run on a machine makes the hosts' base system, and then the jobs that take the longest.
+const FIRST_JOBS: [&str; 23] = [
+    "verify",
+    "firstboot",
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "serve::short_lived_certificates_are_renewed_while_clients_write",
     "serve::vm_becomes_a_member_from_an_empty_disk",
@@ -37,12 +40,10 @@ const LONGEST_JOBS: [&str; 23] = [
     "backup::a_scheduled_snapshot_is_taken_once_whichever_member_is_down",
     "bootstrap::a_node_with_a_new_address_replaces_its_old_member_after_the_old_machine_is_off",
     "cluster::a_node_on_openstack_waits_for_a_port_that_listens_for_50_s",
-    "firstboot",
     "bootstrap::rebuilds_under_load_lose_no_write",
     "restore::three_members_of_3_7_3_go_to_a_snapshot_and_back",
     "backup::an_existing_snapshot_is_good_and_a_failed_snapshot_leaves_no_files",
     "bootstrap::nodes_update_themselves_one_after_the_other_in_their_window_only",
-    "verify",
     "bootstrap::an_image_that_fails_is_rolled_back_and_not_tried_again",
     "bootstrap::an_update_reboots_the_node_and_a_failed_update_reboots_it_again",
     "restore::power_may_fail_at_any_step_of_a_restore",
@@ -103,10 +104,10 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
             times: logs.join(format!("{number}.times")),
         })
         .collect();
-    for long in LONGEST_JOBS {
+    for first in FIRST_JOBS {
         ensure!(
-            jobs.iter().any(|job| job.name() == long),
-            "LONGEST_JOBS names {long}, which is not a job"
+            jobs.iter().any(|job| job.name() == first),
+            "FIRST_JOBS names {first}, which is not a job"
         );
     }
     jobs.sort_by_key(Job::rank);
@@ -137,12 +138,12 @@ impl Job {
         }
     }
 
-    /// Returns the job's priority. Jobs with a higher priority run earlier: first the jobs known to
-    /// take long, then the end-to-end tests, then the unit tests.
+    /// Returns the job's priority. Jobs with a higher priority run earlier: first [`FIRST_JOBS`], then
+    /// the end-to-end tests, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
-        match LONGEST_JOBS.iter().position(|long| *long == name) {
-            Some(at) => 2 + LONGEST_JOBS.len() - at,
+        match FIRST_JOBS.iter().position(|first| *first == name) {
+            Some(at) => 2 + FIRST_JOBS.len() - at,
             None => usize::from(!self.program.is_unit),
         }
     }
