@@ -165,6 +165,8 @@ fn decide(
             Ok(asked.loader.install_script(install, asked.machine))
         }
         NextBoot::Disk(at) => {
+            // If the end of the installation could not be recorded, the disk may have space now.
+            state.change_installation(record, name, &installation, |_| {});
             state.log_event(
                 request,
                 Some(name),

@@ -127,7 +127,9 @@ impl ServerState {
     ) {
         let mut changed = installation.clone();
         change(&mut changed);
-        if changed == *installation {
+        // Compare with the file, because an earlier change may not be recorded yet.
+        let recorded = record.installation(node).map(Option::unwrap_or_default);
+        if recorded.is_ok_and(|recorded| recorded == changed) {
             return;
         }
         match record.put_installation(node, &changed) {

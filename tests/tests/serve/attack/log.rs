@@ -129,6 +129,12 @@ fn full_at(
     server.wait_for_output("the server can remember the delivery only until it exits")?;
     // The disk has space again only when the file is also closed.
     drop(filler);
+    after_space_returns(one, state)
+}
+
+/// Frees the disk, and checks that the server does not install the machine that already has its
+/// document.
+fn after_space_returns(one: &tests::network::Link, state: &Path) -> Result<()> {
     fs::remove_file(state.join("filler"))?;
     ensure!(
         fs::write(state.join("space"), [0; 4096]).is_ok(),
@@ -138,6 +144,11 @@ fn full_at(
     ensure!(
         !installs(&script),
         "a machine that already has its document is installed: {script}"
+    );
+    let recorded = fs::read_to_string(state.join("demo/etcd-1/install.json"))?;
+    ensure!(
+        recorded.contains("\"installed\""),
+        "the server does not record the installation when the disk has space: {recorded}"
     );
     Ok(())
 }
