@@ -105,9 +105,9 @@ fn recover(state: &mut UpdateState) -> Result<()> {
                 // may start. The updater queries these members in the phase `CheckingHealth`.
                 return state.enter(UpdatePhase::CheckingHealth);
             }
-            revert(state, &take_lock()?)
+            revert(state, &take_lock(state.phase)?)
         }
-        Resumption::RevertAgain => revert(state, &take_lock()?),
+        Resumption::RevertAgain => revert(state, &take_lock(state.phase)?),
     }
 }
 
@@ -139,7 +139,7 @@ fn wait(state: &mut UpdateState) -> Result<bool> {
         };
         let why = match decision {
             // Take the lock before etcd stops, because a restore may hold the lock for minutes.
-            TurnDecision::Take | TurnDecision::Held => match take_lock() {
+            TurnDecision::Take | TurnDecision::Held => match take_lock(state.phase) {
                 Ok(lock) => break lock,
                 Err(error) => reason_of(&error),
             },
@@ -274,7 +274,7 @@ fn revert_failed_image(state: &mut UpdateState, why: &str) -> Result<bool> {
         }
     } else {
         wait_until_spared(state, &ThisNode::read()?);
-        take_lock()?
+        take_lock(state.phase)?
     };
     revert(state, &lock).map(|()| false)
 }

@@ -117,7 +117,7 @@ fn try_to_stop(
     if let Some(obstacle) = block_on(make_ready(state, target, &seen))? {
         return Ok(StopAttempt::Blocked(obstacle));
     }
-    let lock = match take_lock() {
+    let lock = match take_lock(state.phase) {
         Ok(lock) => lock,
         Err(error) => return Ok(StopAttempt::Busy(reason_of(&error))),
     };

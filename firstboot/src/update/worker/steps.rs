@@ -14,9 +14,12 @@ use super::super::state::{UpdatePhase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
 use super::super::{apply, effects, kernel_settings, room, stage};
 use crate::etcd::{Client, installed_credentials};
+use crate::exit::not_ready;
 use crate::image_integrity::file_list;
+use crate::journal::{Journal, NodeState};
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
+use crate::reason::ReasonId;
 use crate::systemd::{ETCD_UNIT, FIRSTBOOT_UNIT};
 use crate::{files, output, paths, start_permit, system_command, systemd};
 
@@ -77,17 +80,40 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
 ///
 /// # Errors
 /// Returns a "not ready" error if another program holds the lock, such as a restore that builds its
-/// data while etcd runs.
-pub(super) fn take_lock() -> Result<Lock> {
+/// data while etcd runs. In the phases in which all files belong to one image, also returns this
+/// error while a binding restore is in progress.
+pub(super) fn take_lock(phase: UpdatePhase) -> Result<Lock> {
+    // In any other phase, the files may belong to two images, so the updater must continue. A
+    // restore cannot begin in these phases.
+    let may_wait = matches!(phase, UpdatePhase::Waiting | UpdatePhase::CheckingHealth);
+    let refuse = || {
+        if may_wait {
+            refuse_if_bound(Path::new(paths::JOURNAL))
+        } else {
+            Ok(())
+        }
+    };
+    refuse()?;
     let runs = systemd::main_process(FIRSTBOOT_UNIT)?.is_some();
     if runs {
         systemd::stop(FIRSTBOOT_UNIT)?;
     }
-    let lock = Lock::take();
+    // firstboot.service may have accepted a restore before it stopped.
+    let lock = Lock::take().and_then(|lock| refuse().map(|()| lock));
     if runs && lock.is_err() {
         systemd::start(FIRSTBOOT_UNIT)?;
     }
     lock
+}
+
+/// Returns a "not ready" error if this node has accepted a binding restore. The firstboot of another
+/// image may not know binding restores, and return to the previous data.
+fn refuse_if_bound(journal: &Path) -> Result<()> {
+    if !NodeState::of(&Journal::open_read_only(journal)?).bound {
+        return Ok(());
+    }
+    let why = "this node has accepted a restore that it must finish before its image can change";
+    Err(not_ready(ReasonId::RestoreBinding.because(why)))
 }
 
 /// Stops etcd, and installs the files of the new image.
@@ -285,5 +311,46 @@ pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
         "the node did not reboot within {} s",
         REBOOT_TIMEOUT.as_secs()
     ));
-    revert(state, &take_lock()?)
+    revert(state, &take_lock(state.phase)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::{BootstrapMode, Nonce, Nonces};
+    use crate::exit::{Exit, code_of};
+    use crate::journal::{Event, RestoreOrder};
+
+    #[test]
+    fn the_image_does_not_change_while_a_binding_restore_is_in_progress() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, nonce) = (Journal::open(&path).unwrap(), Nonce::of(1));
+        let mode = BootstrapMode::Rollback { cluster: 7 };
+        refuse_if_bound(&path).unwrap();
+        let order = RestoreOrder {
+            nonce,
+            mode,
+            without: BTreeSet::new(),
+            source: None,
+            until: 9,
+            binding: true,
+        };
+        journal.add(Event::RestoreOrdered(Box::new(order))).unwrap();
+        refuse_if_bound(&path).unwrap();
+        let nonces = Nonces::from([("a".parse().unwrap(), nonce)]);
+        journal
+            .add(Event::ProposalAccepted { nonces, mode })
+            .unwrap();
+        let error = refuse_if_bound(&path).unwrap_err();
+        assert_eq!(code_of(&error), Exit::NotReady);
+        assert!(
+            format!("{error:#}").contains("[restore-binding]"),
+            "{error:#}"
+        );
+        journal.add(Event::RestoreAbandoned).unwrap();
+        refuse_if_bound(&path).unwrap();
+    }
 }
