@@ -1,13 +1,13 @@
 # Targets:
 # - make demo         turns a recipe into a cluster of three hosts
-# - make test         runs make static and make build, compiles the tests with clippy, and runs them.
-#                     One test installs a virtual machine with an empty disk from the network
+# - make test         runs make static and make build, compiles the tests with clippy, and runs the
+#                     tests. One test installs a virtual machine with an empty disk from the network
 # - make test-vm      installs virtual machines with empty disks from the network: one machine, one
 #                     machine with a power cut, and a cluster of three machines, one of which
 #                     returns with a blank disk. The target needs 8 GiB of memory. The cluster
 #                     alone takes 10 minutes on 2 cores
-# - make test-all     runs make lint, and the tests of make test with more versions, crash points and
-#                     firmware, and tests the board in Chromium
+# - make test-all     runs make lint, runs the tests of make test with more versions, crash points
+#                     and firmware, and tests the board in Chromium
 # - make build        builds builder and firstboot, and installs them in target/dist
 # - make static       runs rustfmt, and checks the imports, the lengths of the files, and the
 #                     dependencies
@@ -20,8 +20,8 @@
 #                     the points. The four parts can run in parallel
 # - make clean        removes target, .cache and out
 #
-# Every target except build, static, lint and clean installs the missing programs that it needs, and prints
-# the names of their packages. Without root, the target only prints the names.
+# Every target except build, static, lint and clean installs the missing programs that it needs, and
+# prints the names of their packages. Without root, the target only prints the names.
 # Settings:
 # - KEEP=1 leaves the demo's hosts running.
 # - HOURS=8 makes the soak longer, and SEED=… repeats the random choices of an earlier soak.

@@ -2,8 +2,9 @@
 # Builds and runs every test; see tests/src/suite. The last line of the output contains the totals.
 set -euo pipefail
 
-# clippy-driver compiles a crate, and also runs clippy. `cargo clippy` starts clippy-driver in the same
-# way, but only checks the crates, so each dependency would be compiled twice.
+# clippy-driver compiles a crate, and also runs clippy. `cargo clippy` starts clippy-driver in the
+# same way, but does not compile the crates. cargo would then process each dependency twice, for
+# clippy and for the tests.
 export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS='-Dwarnings__CLIPPY_HACKERY__'
 
 messages=$(mktemp)

@@ -37,8 +37,8 @@ pub(crate) fn compare_disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdMatc
     };
     Ok(match found {
         None => DiskIdMatch::Missing,
-        Some(found) => match (
-            String::from_utf8_lossy(&found).trim().parse::<DiskId>(),
+        Some(bytes) => match (
+            String::from_utf8_lossy(&bytes).trim().parse::<DiskId>(),
             disk_id,
         ) {
             (Ok(found), Some(disk_id)) if found == disk_id => DiskIdMatch::Matches,

@@ -212,8 +212,8 @@ fn refuse_hidden_snapshot(order: &RestoreOrder) -> Result<()> {
     Ok(())
 }
 
-/// Returns a "not ready" error while an update of this node, or of another member that takes part in
-/// the restore, needs etcd.
+/// Returns a "not ready" error while an update of this node, or of another member that takes part
+/// in the restore, needs etcd.
 fn refuse_during_update(identity: &Identity, without: &BTreeSet<Label>) -> Result<()> {
     update::refuse_during_replacement()?;
     update_turn::check(identity, without)

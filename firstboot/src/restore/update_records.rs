@@ -28,7 +28,8 @@ use crate::update::summary::own_serial;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct UpdateRecords {
     halt: Option<UpdateHalt>,
-    /// The records of failed releases, by the serial of the release. JSON contains only the serials.
+    /// The records of failed releases, by the serial of the release. JSON contains only the
+    /// serials.
     #[serde(serialize_with = "serials")]
     failed: BTreeMap<u64, FailedRelease>,
     /// The turn of the member that updates itself. A restore does not keep the turn.
@@ -48,9 +49,9 @@ fn serials<S: Serializer>(
 }
 
 impl UpdateRecords {
-    /// Reads the records of the cluster. A member answers even without a quorum, so its answer may be
-    /// outdated. Therefore, the answer with the newest revision counts. Returns `None` if no member
-    /// answers or the records cannot be read, because neither problem may prevent a restore.
+    /// Reads the records of the cluster. A member answers even without a quorum, so its answer may
+    /// be outdated. Therefore, the answer with the newest revision counts. Returns `None` if no
+    /// member answers or the records cannot be read, because neither problem may prevent a restore.
     pub(super) fn of_cluster(cluster: &ClusterDocument) -> Option<Self> {
         Self::read(cluster.members.iter().map(Member::client_url))
     }
@@ -113,7 +114,8 @@ impl fmt::Display for UpdateRecords {
     }
 }
 
-/// Describes the records. `records` is `None` if no member answered, or if the records cannot be read.
+/// Describes the records. `records` is `None` if no member answered, or if the records cannot be
+/// read.
 pub(super) fn describe(records: Option<&UpdateRecords>) -> String {
     records.map_or_else(
         || "unknown, because no member answered or the records cannot be read".to_owned(),
@@ -121,9 +123,9 @@ pub(super) fn describe(records: Option<&UpdateRecords>) -> String {
     )
 }
 
-/// Writes the records that the restore removed. Afterwards, warns the operator if the records differ
-/// from the records before the restore, or if the records are unknown. Also warns if the restored data
-/// makes the nodes refuse the next images of this cluster.
+/// Writes the records that the restore removed. Afterwards, warns the operator if the records
+/// differ from the records before the restore, or if the records are unknown. Also warns if the
+/// restored data makes the nodes refuse the next images of this cluster.
 pub(super) fn keep(before: Option<&UpdateRecords>, identity: &Identity) {
     let restored = UpdateRecords::of_own_member();
     if let (Some(before), Some(restored)) = (before, &restored)

@@ -25,7 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that start first: two jobs that need no host, so that they use the CPUs while the first
-/// run on a machine makes the hosts' base system, and then the jobs that take the longest.
+/// run on a machine makes the hosts' base system, and then the jobs that take the longest, in
+/// descending order of their time.
 const FIRST_JOBS: [&str; 23] = [
     "verify",
     "firstboot",

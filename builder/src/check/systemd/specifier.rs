@@ -142,7 +142,11 @@ mod tests {
         );
         assert_eq!(plain.expand(Table::Full, "%f"), Ok("/a/b".into()));
         assert_eq!(plain.expand(Table::Full, "x%I"), Err('I'));
-        assert_eq!(plain.expand(Table::Name, "%I%t"), Ok("%I%t".into()));
+        for letter in ('A'..='z').filter(|letter| is_known(*letter)) {
+            let specifier = format!("%{letter}");
+            let is_expanded = plain.expand(Table::Name, &specifier) != Ok(specifier);
+            assert_eq!(is_expanded, NAME_LETTERS.contains(letter), "%{letter}");
+        }
         let instance = unit("a@b-c.service", Some(User::Other("etcd".into())));
         assert_eq!(
             instance.expand(Table::Full, "%i %I %f %u"),

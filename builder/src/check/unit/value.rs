@@ -138,8 +138,9 @@ fn check_word(value_type: &str, assignment: &Assignment<'_>) -> Option<Finding> 
 }
 
 /// Finds specifiers that systemd 219 does not expand. In an absolute path of the type `path`,
-/// systemd 219 expands no specifiers. In all other values that this function checks, systemd 219
-/// lacks only the specifiers that later releases introduced.
+/// systemd 219 expands no specifiers. In all other values, this function finds only the specifiers
+/// that later releases introduced. `list` checks the names of folders,
+/// in which systemd 219 expands fewer specifiers.
 fn specifiers(value_type: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if value_type == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value, ""));

@@ -83,15 +83,13 @@ pub(super) fn plan_replacement(state: &mut UpdateState) -> Result<()> {
 /// data while etcd runs. In the phases in which all files belong to one image, also returns this
 /// error while a binding restore is in progress.
 pub(super) fn take_lock(phase: UpdatePhase) -> Result<Lock> {
-    // In any other phase, the files may belong to two images, so the updater must continue. A
-    // restore cannot begin in these phases.
-    let may_wait = matches!(phase, UpdatePhase::Waiting | UpdatePhase::CheckingHealth);
-    let refuse = || {
-        if may_wait {
+    // In the other phases, the files may belong to two images, so the updater must continue. In
+    // these phases, `firstboot restore` refuses to begin a restore.
+    let refuse = || match phase {
+        UpdatePhase::Waiting | UpdatePhase::CheckingHealth => {
             refuse_if_bound(Path::new(paths::JOURNAL))
-        } else {
-            Ok(())
         }
+        _ => Ok(()),
     };
     refuse()?;
     let runs = systemd::main_process(FIRSTBOOT_UNIT)?.is_some();
@@ -107,12 +105,13 @@ pub(super) fn take_lock(phase: UpdatePhase) -> Result<Lock> {
 }
 
 /// Returns a "not ready" error if this node has accepted a binding restore. The firstboot of another
-/// image may not know binding restores, and return to the previous data.
+/// image may not know binding restores. It would then start etcd with the previous data.
 fn refuse_if_bound(journal: &Path) -> Result<()> {
     if !NodeState::of(&Journal::open_read_only(journal)?).bound {
         return Ok(());
     }
-    let why = "this node has accepted a restore that it must finish before its image can change";
+    let why = "this node has accepted a restore, and must finish it before the image can change: \
+               start the other members";
     Err(not_ready(ReasonId::RestoreBinding.because(why)))
 }
 
